@@ -1,0 +1,96 @@
+package v1alpha1
+
+// Labels on a WebhookEvent. A value that would not be valid as a label is left out.
+const (
+	SourceLabel     = "webhooks.dfmiddleware.io/source"
+	EventTypeLabel  = "webhooks.dfmiddleware.io/event-type"
+	EntityTypeLabel = "webhooks.dfmiddleware.io/entity-type"
+	LocationLabel   = "webhooks.dfmiddleware.io/location"
+)
+
+// Annotations that ask for something.
+const (
+	// ReplayRequestedAtAnnotation on a finished WebhookEvent runs it again. Any value that differs from
+	// status.lastHandledReplay is a request; a timestamp is the custom.
+	ReplayRequestedAtAnnotation = "webhooks.dfmiddleware.io/replay-requested-at"
+	// ReplayFromAnnotation with the value ReplayFromStart makes a replay repeat what earlier runs have already done.
+	ReplayFromAnnotation = "webhooks.dfmiddleware.io/replay-from"
+	// ReplayFromStart is the value of ReplayFromAnnotation that repeats every step.
+	ReplayFromStart = "start"
+)
+
+// ReadyCondition is True when the event is done. Its reason and message are what to read first: where the event
+// stands, why, and what happens next.
+const (
+	ReadyCondition = "Ready"
+
+	// DoneReason (True) surfaces when everything that the event asks for has been done and recorded.
+	DoneReason = "Done"
+	// QueuedReason (False) surfaces when an attempt is due and has not begun yet.
+	QueuedReason = "Queued"
+	// ProcessingReason (False) surfaces while an attempt is under way.
+	ProcessingReason = "Processing"
+	// RetryScheduledReason (False) surfaces when an attempt failed and another one will be made; the message names
+	// what failed and when the next attempt is due.
+	RetryScheduledReason = "RetryScheduled"
+	// DestinationUnavailableReason (False) surfaces when a destination answers nobody, or asked for a pause. The
+	// event waits for it, and the wait does not use up its attempts.
+	DestinationUnavailableReason = "DestinationUnavailable"
+	// WaitingForOlderEventReason (False) surfaces when an older event of the same entity is not finished. The event
+	// goes on as soon as that one is done or in error.
+	WaitingForOlderEventReason = "WaitingForOlderEvent"
+	// SuspendedReason (False) surfaces when spec.suspend is true. Nothing happens until it is false.
+	SuspendedReason = "Suspended"
+	// AttemptsExhaustedReason (False) surfaces when the last attempt allowed has failed. The event stays in phase
+	// Error until it is replayed.
+	AttemptsExhaustedReason = "AttemptsExhausted"
+	// RejectedReason (False) surfaces when a destination refused this very event, so that another attempt could not
+	// succeed. The event stays in phase Error until it is replayed.
+	RejectedReason = "Rejected"
+	// InvalidPayloadReason (False) surfaces when the payload lacks what the event's type requires.
+	InvalidPayloadReason = "InvalidPayload"
+	// LocationUnknownReason (False) surfaces when GoHighLevel must be asked and it is not known on behalf of which
+	// location, or there is no token for that location.
+	LocationUnknownReason = "LocationUnknown"
+	// ContactNotFoundReason (False) surfaces when no contact of Verity matches the event's, after all attempts.
+	ContactNotFoundReason = "ContactNotFound"
+	// RowNotFoundReason (False) surfaces when the database has no row for the event: the object was made by hand, or
+	// its row was removed. It can be deleted.
+	RowNotFoundReason = "RowNotFound"
+)
+
+// ForwardedCondition says whether Verity has received the webhook.
+const (
+	ForwardedCondition = "Forwarded"
+
+	// ForwardedReason (True) surfaces when Verity answered the webhook with success.
+	ForwardedReason = "Forwarded"
+	// ForwardNotConfiguredReason (True) surfaces when VERITY_BASE_URL is not set: there is nowhere to forward to.
+	ForwardNotConfiguredReason = "NotConfigured"
+	// ForwardedByPredecessorReason (True) surfaces on events that were taken over from the earlier middleware, which
+	// forwarded them when they came in.
+	ForwardedByPredecessorReason = "ForwardedByPredecessor"
+	// ForwardFailedReason (False) surfaces when the last attempt to forward failed; the message says how.
+	ForwardFailedReason = "ForwardFailed"
+)
+
+// SyncedCondition says whether the event is reflected where its entity lives: appointments in Verity's leads, contacts
+// in Aloware.
+const (
+	SyncedCondition = "Synced"
+
+	// SyncedReason (True) surfaces when the sync was carried out; status.result says what it did.
+	SyncedReason = "Synced"
+	// SyncSkippedReason (True) surfaces when there was nothing to sync; the message says why.
+	SyncSkippedReason = "Skipped"
+	// SyncFailedReason (False) surfaces when the last attempt to sync failed; the message says how.
+	SyncFailedReason = "SyncFailed"
+)
+
+// The kstatus pair, present only while true, so that generic tools can tell progress from a halt.
+const (
+	// ReconcilingCondition is True while the event is on its way to Done.
+	ReconcilingCondition = "Reconciling"
+	// StalledCondition is True when the event is in phase Error and nothing will happen without a person.
+	StalledCondition = "Stalled"
+)
