@@ -1,0 +1,92 @@
+// Package config reads what connects a process to the world around it from environment variables. Each process has a
+// struct whose tags are the only description of its variables: parsing, --help and the reference in docs/ all come
+// from them. How a process runs is not said here but by its flags.
+package config
+
+import (
+	"net/url"
+	"time"
+
+	"github.com/dfmiddleware/verity-sync/internal/ghl"
+)
+
+// Struct tags, besides those of the env library:
+//
+//	help   what the variable means, as --help prints it
+//	unset  what happens where it is not set and has no default
+//	file   "true": the value can also be given in a file, named by the variable's _FILE twin; every secret has it
+
+// Database is the connection that every process needs.
+type Database struct {
+	DatabaseURL DatabaseURL `env:"DATABASE_URL,notEmpty" file:"true" help:"middleware database, as a Postgres URL"`
+}
+
+// Waiting is the cap that the receiver's relay keeps and that the controller enforces by parking the surplus.
+type Waiting struct {
+	// MaxWaitingEvents caps the unfinished WebhookEvents that wait for a later attempt.
+	MaxWaitingEvents int `env:"MAX_WAITING_EVENTS" envDefault:"4000" help:"unfinished WebhookEvents at a time that wait for a later attempt; the rest waits in Postgres"`
+}
+
+// Receiver is the environment of `verity-sync receiver`.
+type Receiver struct {
+	Database
+
+	GHLWebhookPublicKeys List    `env:"GHL_WEBHOOK_PUBLIC_KEYS" file:"true" unset:"GHL's published key, where GHL_APP_IDS or GHL_LOCATION_IDS is set" help:"Ed25519 keys that sign marketplace webhooks, comma-separated: PEM, or base64 or hex of the key"`
+	GHLWebhookSecrets    Secrets `env:"GHL_WEBHOOK_SECRETS" file:"true" unset:"workflow webhooks are refused" help:"secrets that workflow webhooks carry, comma-separated; any of them is accepted"`
+	GHLAppIDs            List    `env:"GHL_APP_IDS" unset:"any" help:"marketplace apps whose webhooks are accepted, comma-separated; others are answered 403"`
+	GHLLocationIDs       List    `env:"GHL_LOCATION_IDS" unset:"any" help:"locations whose webhooks are stored, comma-separated; others are answered 200 and ignored"`
+	JobsSecret           Secret  `env:"JOBS_SECRET" file:"true" unset:"the jobs endpoint answers 404" help:"bearer token of POST /api/jobs/process-pending"`
+	AllowUnauthenticated bool    `env:"ALLOW_UNAUTHENTICATED" envDefault:"false" help:"accept posts that carry neither a signature nor a secret; a wrong signature is refused even then"`
+
+	// MaxLiveEvents caps the unfinished WebhookEvents that are due.
+	MaxLiveEvents int `env:"MAX_LIVE_EVENTS" envDefault:"1000" help:"unfinished WebhookEvents at a time that are due; the rest waits in Postgres"`
+	Waiting
+}
+
+// Auth says who may post.
+func (r Receiver) Auth() ghl.AuthConfig {
+	return ghl.AuthConfig{
+		PublicKeys:           r.GHLWebhookPublicKeys,
+		Secrets:              r.GHLWebhookSecrets.Reveal(),
+		AppIDs:               r.GHLAppIDs,
+		LocationIDs:          r.GHLLocationIDs,
+		AllowUnauthenticated: r.AllowUnauthenticated,
+	}
+}
+
+// Controller is the environment of `verity-sync controller`.
+type Controller struct {
+	Database
+
+	VerityBaseURL       *url.URL    `env:"VERITY_BASE_URL" unset:"events are not forwarded" help:"where events are forwarded to: POST <base>/api/integrations/ghl/webhook"`
+	VerityWebhookSecret Secret      `env:"VERITY_WEBHOOK_SECRET" file:"true" unset:"the header is left out" help:"sent to Verity as X-Middleware-Secret"`
+	VerityDatabaseURL   DatabaseURL `env:"VERITY_DATABASE_URL" file:"true" unset:"leads are not synced" help:"Verity's database, as a Postgres URL"`
+	VerityOnDelete      OnEnd       `env:"VERITY_ON_DELETE" envDefault:"clear" help:"what a deleted appointment does to the lead that points at it: clear or keep"`
+	VerityOnCancel      OnEnd       `env:"VERITY_ON_CANCEL" envDefault:"keep" help:"what a cancelled appointment does to the lead that points at it: clear or keep"`
+
+	GHLAPIBaseURL      *url.URL `env:"GHL_API_BASE_URL" envDefault:"https://services.leadconnectorhq.com" help:"GHL's API"`
+	GHLAPIToken        Secret   `env:"GHL_API_TOKEN" file:"true" unset:"nothing is looked up through GHL's API, unless GHL_TOKENS_DIR is set" help:"token of GHL's API, where there is one location"`
+	GHLTokensDir       string   `env:"GHL_TOKENS_DIR" unset:"GHL_API_TOKEN serves every location" help:"directory with one file a location, named by its id and holding its token; read again when it changes"`
+	GHLAppointmentTags List     `env:"GHL_APPOINTMENT_TAGS" unset:"none" help:"tags added to the contact after its appointment was synced, comma-separated"`
+
+	AlowareBaseURL  *url.URL `env:"ALOWARE_BASE_URL" envDefault:"https://app.aloware.com" help:"Aloware's API"`
+	AlowareAPIToken Secret   `env:"ALOWARE_API_TOKEN" file:"true" unset:"contacts are not synced to Aloware" help:"token of Aloware's API"`
+
+	DefaultPhoneRegion string `env:"DEFAULT_PHONE_REGION" envDefault:"US" help:"region that phone numbers without a country code belong to, as an ISO 3166-1 code"`
+
+	RetryBaseDelay   time.Duration `env:"RETRY_BASE_DELAY" envDefault:"5s" help:"delay after the first failed attempt; it doubles with each further one"`
+	RetryMaxDelay    time.Duration `env:"RETRY_MAX_DELAY" envDefault:"15m" help:"longest delay between two attempts"`
+	RetryMaxAttempts int           `env:"RETRY_MAX_ATTEMPTS" envDefault:"12" help:"attempts after which an event ends in Error"`
+
+	DoneTTL              time.Duration `env:"DONE_TTL" envDefault:"1h" help:"how long a WebhookEvent that is done stays"`
+	ErrorTTL             time.Duration `env:"ERROR_TTL" envDefault:"72h" help:"how long a WebhookEvent in error stays"`
+	FinishedHistoryLimit int           `env:"FINISHED_HISTORY_LIMIT" envDefault:"250" help:"most WebhookEvents that stay, of those that are done and of those in error"`
+	Retention            time.Duration `env:"RETENTION" envDefault:"90d" help:"how long finished rows stay in the database, at least 31d: GHL re-sends a webhook for 30 days"`
+
+	Waiting
+}
+
+// Migrate is the environment of `verity-sync migrate`.
+type Migrate struct {
+	Database
+}

@@ -1,0 +1,69 @@
+package config
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/nyaruka/phonenumbers"
+
+	"github.com/dfmiddleware/verity-sync/internal/ghl"
+)
+
+// minRetention is longer than the 30 days in which GHL re-sends a webhook by hand: a row that went earlier would let
+// the re-sent one in as new.
+const minRetention = 31 * day
+
+func (r Receiver) mistakes() []Mistake {
+	var rules rules
+	positive(&rules, "MAX_LIVE_EVENTS", r.MaxLiveEvents)
+	positive(&rules, "MAX_WAITING_EVENTS", r.MaxWaitingEvents)
+
+	if _, err := ghl.NewVerifier(r.Auth()); err != nil {
+		rules.check(false, strings.ReplaceAll(err.Error(), "\n", "; "),
+			"GHL_WEBHOOK_PUBLIC_KEYS", "GHL_WEBHOOK_SECRETS", "GHL_APP_IDS", "GHL_LOCATION_IDS")
+	}
+	return rules
+}
+
+func (c Controller) mistakes() []Mistake {
+	var rules rules
+	positive(&rules, "MAX_WAITING_EVENTS", c.MaxWaitingEvents)
+	positive(&rules, "RETRY_BASE_DELAY", c.RetryBaseDelay)
+	positive(&rules, "RETRY_MAX_DELAY", c.RetryMaxDelay)
+	positive(&rules, "RETRY_MAX_ATTEMPTS", c.RetryMaxAttempts)
+	positive(&rules, "DONE_TTL", c.DoneTTL)
+	positive(&rules, "ERROR_TTL", c.ErrorTTL)
+	positive(&rules, "FINISHED_HISTORY_LIMIT", c.FinishedHistoryLimit)
+	rules.check(c.RetryBaseDelay <= c.RetryMaxDelay,
+		fmt.Sprintf("expected the first to be at most the second, got %s and %s", c.RetryBaseDelay, c.RetryMaxDelay),
+		"RETRY_BASE_DELAY", "RETRY_MAX_DELAY")
+	rules.check(c.Retention >= minRetention,
+		fmt.Sprintf("expected at least %dd (%s), got %s", minRetention/day, minRetention, c.Retention), "RETENTION")
+
+	rules.check(phonenumbers.GetSupportedRegions()[c.DefaultPhoneRegion],
+		fmt.Sprintf("expected a region such as US or DE, got %q", c.DefaultPhoneRegion), "DEFAULT_PHONE_REGION")
+	if c.GHLTokensDir != "" {
+		info, err := os.Stat(c.GHLTokensDir)
+		rules.check(err == nil && info.IsDir(), fmt.Sprintf("expected a directory, got %q", c.GHLTokensDir), "GHL_TOKENS_DIR")
+	}
+	rules.check(len(c.GHLAppointmentTags) == 0 || c.GHLAPIToken != "" || c.GHLTokensDir != "",
+		"tags cannot be added without GHL_API_TOKEN or GHL_TOKENS_DIR", "GHL_APPOINTMENT_TAGS")
+	return rules
+}
+
+func (Migrate) mistakes() []Mistake { return nil }
+
+// rules collects those that are broken.
+type rules []Mistake
+
+func (r *rules) check(holds bool, message string, variables ...string) {
+	if !holds {
+		*r = append(*r, Mistake{variables, message})
+	}
+}
+
+func positive[N int | time.Duration](r *rules, variable string, n N) {
+	r.check(n > 0, fmt.Sprintf("expected more than 0, got %v", n), variable)
+}

@@ -1,0 +1,151 @@
+package destination
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/sony/gobreaker/v2"
+)
+
+// BreakerOptions say when a breaker opens and for how long. Zero values take the defaults.
+type BreakerOptions struct {
+	// Failures in a row open it; 5 by default.
+	Failures uint32
+	// Open is how long nothing is let through before one call may try; 10 s by default.
+	Open time.Duration
+	// MaxWait bounds how long events are told to wait during a long outage; 5 min by default.
+	MaxWait time.Duration
+	// Changed is told of every change between closed (up) and open (down). It must not block.
+	Changed func(name string, up bool)
+}
+
+// Breaker stands before one destination. It opens when the destination answers nobody, so that events wait instead of
+// spending their attempts, and it keeps the pause that a destination asked for. It is safe for concurrent use.
+type Breaker struct {
+	name string
+	opts BreakerOptions
+	cb   *gobreaker.CircuitBreaker[struct{}]
+
+	mu          sync.Mutex
+	downSince   time.Time
+	openedAt    time.Time
+	pausedUntil time.Time
+}
+
+// NewBreaker returns a closed breaker for the destination called name.
+func NewBreaker(name string, opts BreakerOptions) *Breaker {
+	if opts.Failures == 0 {
+		opts.Failures = 5
+	}
+	if opts.Open == 0 {
+		opts.Open = 10 * time.Second
+	}
+	if opts.MaxWait == 0 {
+		opts.MaxWait = 5 * time.Minute
+	}
+	b := &Breaker{name: name, opts: opts}
+	b.cb = gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{
+		Name:          name,
+		MaxRequests:   1,
+		Timeout:       opts.Open,
+		ReadyToTrip:   func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= opts.Failures },
+		OnStateChange: func(_ string, _, to gobreaker.State) { b.changed(to) },
+		// A refusal of this very event shows that the destination is up.
+		IsSuccessful: func(err error) bool { return err == nil || ClassOf(err) == Permanent },
+		// A pause that was asked for and a call that we gave up ourselves say nothing about whether it is up.
+		IsExcluded: func(err error) bool { return ClassOf(err) == Limited || errors.Is(err, context.Canceled) },
+	})
+	return b
+}
+
+// Name returns the name of the destination.
+func (b *Breaker) Name() string { return b.name }
+
+// Do calls f, or returns an Unavailable or Limited error without calling it while the breaker is open or the destination
+// asked for a pause.
+func (b *Breaker) Do(ctx context.Context, f func(context.Context) error) error {
+	if pause := b.paused(); pause > 0 {
+		return &Error{
+			Destination: b.name, Class: Limited, RetryAfter: pause,
+			Message: fmt.Sprintf("asked for a pause, %s of it left", pause.Round(time.Second)),
+		}
+	}
+	_, err := b.cb.Execute(func() (struct{}, error) { return struct{}{}, f(ctx) })
+	if errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests) {
+		return &Error{Destination: b.name, Class: Unavailable, Message: "does not answer; calls are held back until it does", Err: err}
+	}
+	if ClassOf(err) == Limited && err != nil {
+		b.pause(RetryAfterOf(err))
+	}
+	return err
+}
+
+// Wait returns how long an event that has just failed should leave the destination alone, and 0 while the breaker is
+// closed and no pause was asked for. It grows with the outage, up to MaxWait, so that the events that wait for a
+// destination cost little meanwhile; callers add jitter.
+func (b *Breaker) Wait() time.Duration {
+	state := b.cb.State()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := time.Now()
+	wait := b.pausedUntil.Sub(now)
+	switch state {
+	case gobreaker.StateOpen:
+		wait = max(wait, b.openedAt.Add(b.opts.Open).Sub(now), min(now.Sub(b.downSince)/4, b.opts.MaxWait), time.Second)
+	case gobreaker.StateHalfOpen:
+		wait = max(wait, min(now.Sub(b.downSince)/4, b.opts.MaxWait), time.Second)
+	case gobreaker.StateClosed:
+	}
+	return max(wait, 0)
+}
+
+// Up reports whether the breaker is closed.
+func (b *Breaker) Up() bool { return b.cb.State() == gobreaker.StateClosed }
+
+func (b *Breaker) changed(to gobreaker.State) {
+	b.mu.Lock()
+	now := time.Now()
+	wasDown := !b.downSince.IsZero()
+	switch to {
+	case gobreaker.StateOpen:
+		b.openedAt = now
+		if !wasDown {
+			b.downSince = now
+		}
+	case gobreaker.StateClosed:
+		b.downSince = time.Time{}
+	case gobreaker.StateHalfOpen:
+	}
+	isDown := !b.downSince.IsZero()
+	b.mu.Unlock()
+	if b.opts.Changed != nil && wasDown != isDown {
+		b.opts.Changed(b.name, !isDown)
+	}
+}
+
+func (b *Breaker) paused() time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return time.Until(b.pausedUntil)
+}
+
+// defaultPause is how long a destination that asks for a pause without saying how long is left alone.
+const defaultPause = 10 * time.Second
+
+// maxPause bounds a pause: what a destination says is not trusted with more than the longest delay between attempts.
+const maxPause = 15 * time.Minute
+
+func (b *Breaker) pause(d time.Duration) {
+	if d <= 0 {
+		d = defaultPause
+	}
+	until := time.Now().Add(min(d, maxPause))
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if until.After(b.pausedUntil) {
+		b.pausedUntil = until
+	}
+}

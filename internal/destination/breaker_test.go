@@ -1,0 +1,96 @@
+package destination_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dfmiddleware/verity-sync/internal/destination"
+)
+
+func TestBreaker(t *testing.T) {
+	t.Parallel()
+	fail := func(class destination.Class, retryAfter time.Duration) func(context.Context) error {
+		return func(context.Context) error {
+			return &destination.Error{Destination: "d", Class: class, RetryAfter: retryAfter, Message: "no"}
+		}
+	}
+	succeed := func(context.Context) error { return nil }
+	unavailable, permanent := fail(destination.Unavailable, 0), fail(destination.Permanent, 0)
+
+	for name, check := range map[string]func(t *testing.T, b *destination.Breaker, changes *[]bool){
+		"stays closed below the number of failures in a row": func(t *testing.T, b *destination.Breaker, _ *[]bool) {
+			for range 3 {
+				for range 4 {
+					require.Error(t, b.Do(t.Context(), unavailable))
+				}
+				require.NoError(t, b.Do(t.Context(), succeed))
+			}
+			assert.True(t, b.Up())
+			assert.Zero(t, b.Wait())
+		},
+		"refusals of single events do not open it": func(t *testing.T, b *destination.Breaker, _ *[]bool) {
+			for range 50 {
+				require.Error(t, b.Do(t.Context(), permanent))
+			}
+			assert.True(t, b.Up())
+		},
+		"opens after failures in a row, lets one try after a while, and closes when that succeeds": func(t *testing.T, b *destination.Breaker, changes *[]bool) {
+			for range 5 {
+				require.Error(t, b.Do(t.Context(), unavailable))
+			}
+			assert.False(t, b.Up())
+			assert.Equal(t, 10*time.Second, b.Wait())
+			err := b.Do(t.Context(), func(context.Context) error { t.Error("called while open"); return nil })
+			assert.Equal(t, destination.Unavailable, destination.ClassOf(err))
+			time.Sleep(11 * time.Second)
+			require.Error(t, b.Do(t.Context(), unavailable))
+			assert.Equal(t, 10*time.Second, b.Wait(), "the try failed: as long again")
+			time.Sleep(11 * time.Second)
+			require.NoError(t, b.Do(t.Context(), succeed))
+			assert.True(t, b.Up())
+			assert.Zero(t, b.Wait())
+			assert.Equal(t, []bool{false, true}, *changes, "a failed try is no change")
+		},
+		"makes events wait longer the longer it lasts, up to a bound": func(t *testing.T, b *destination.Breaker, _ *[]bool) {
+			for range 5 {
+				require.Error(t, b.Do(t.Context(), unavailable))
+			}
+			last := time.Duration(0)
+			for range 400 {
+				time.Sleep(11 * time.Second)
+				require.Error(t, b.Do(t.Context(), unavailable))
+				require.GreaterOrEqual(t, b.Wait(), last)
+				last = b.Wait()
+			}
+			assert.Equal(t, 5*time.Minute, last)
+		},
+		"keeps the pause that was asked for, and calls nobody during it": func(t *testing.T, b *destination.Breaker, changes *[]bool) {
+			require.Error(t, b.Do(t.Context(), fail(destination.Limited, 30*time.Second)))
+			assert.Equal(t, 30*time.Second, b.Wait())
+			err := b.Do(t.Context(), func(context.Context) error { t.Error("called during the pause"); return nil })
+			assert.Equal(t, destination.Limited, destination.ClassOf(err))
+			time.Sleep(31 * time.Second)
+			require.NoError(t, b.Do(t.Context(), succeed))
+			assert.Zero(t, b.Wait())
+			assert.Empty(t, *changes)
+		},
+		"does not believe in a pause of a year": func(t *testing.T, b *destination.Breaker, _ *[]bool) {
+			require.Error(t, b.Do(t.Context(), fail(destination.Limited, 365*24*time.Hour)))
+			assert.Equal(t, 15*time.Minute, b.Wait())
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var changes []bool
+				b := destination.NewBreaker("d", destination.BreakerOptions{Changed: func(_ string, up bool) { changes = append(changes, up) }})
+				check(t, b, &changes)
+			})
+		})
+	}
+}

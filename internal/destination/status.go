@@ -1,0 +1,82 @@
+package destination
+
+import (
+	"fmt"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// MaxRetryAfter bounds what ParseRetryAfter returns: nobody who asks for more means it, and larger numbers of seconds
+// do not fit into a time.Duration.
+const MaxRetryAfter = 24 * time.Hour
+
+// ClassifyStatus returns the class of an HTTP status, and false where the status is a success (2xx) and there is
+// nothing to class. A redirect is a failure: none is followed, since a POST that follows one may arrive as a GET.
+func ClassifyStatus(code int) (class Class, failed bool) {
+	switch code {
+	case http.StatusRequestTimeout, http.StatusTooEarly:
+		return Transient, true
+	case http.StatusTooManyRequests:
+		return Limited, true
+	case http.StatusUnauthorized, http.StatusPaymentRequired, http.StatusForbidden, http.StatusNotFound,
+		http.StatusMethodNotAllowed, http.StatusNotAcceptable, http.StatusProxyAuthRequired,
+		http.StatusMisdirectedRequest, http.StatusUpgradeRequired, http.StatusUnavailableForLegalReasons:
+		return Unavailable, true
+	}
+	switch {
+	case code >= 500:
+		return Transient, true
+	case code >= 400:
+		return Permanent, true
+	case code >= 200 && code < 300:
+		return Transient, false
+	default:
+		return Unavailable, true
+	}
+}
+
+// FromResponse returns the Error that a response amounts to, nil where its status is a success. The body is neither
+// read nor closed, and stays out of the message: servers like to repeat there what they were sent.
+func FromResponse(destination string, resp *http.Response, now time.Time) *Error {
+	class, failed := ClassifyStatus(resp.StatusCode)
+	if !failed {
+		return nil
+	}
+	message := strings.TrimSpace(fmt.Sprintf("answered %d %s", resp.StatusCode, http.StatusText(resp.StatusCode)))
+	if resp.StatusCode >= 300 && resp.StatusCode < 400 {
+		message += "; redirects are not followed"
+	}
+	return &Error{
+		Destination: destination,
+		Class:       class,
+		Code:        resp.StatusCode,
+		RetryAfter:  ParseRetryAfter(resp.Header.Get("Retry-After"), now),
+		Message:     message,
+	}
+}
+
+// ParseRetryAfter returns how long a Retry-After header asks to wait, at most MaxRetryAfter. RFC 9110 (10.2.3) allows
+// whole seconds and an HTTP date; fractions of a second are met in the wild and taken too. A date that has passed and
+// whatever is neither form are 0: the server did not say.
+func ParseRetryAfter(header string, now time.Time) time.Duration {
+	header = strings.TrimSpace(header)
+	if header == "" {
+		return 0
+	}
+	if strings.Trim(header, "0123456789.") == "" {
+		// A number too large for a float is an error and +Inf, which the bound takes care of.
+		seconds, err := strconv.ParseFloat(header, 64)
+		if err != nil && !math.IsInf(seconds, 1) {
+			return 0
+		}
+		return time.Duration(min(seconds, MaxRetryAfter.Seconds()) * float64(time.Second))
+	}
+	at, err := http.ParseTime(header)
+	if err != nil {
+		return 0
+	}
+	return min(max(at.Sub(now), 0), MaxRetryAfter)
+}

@@ -1,0 +1,217 @@
+// Package ghlapi is a client of GoHighLevel's REST API: the few calls that find out whom an appointment is for and that
+// tag a contact. It keeps to GHL's limits, picks the token of the location, and turns every failure into a
+// *destination.Error that may be shown to anyone. It knows nothing of webhooks or of what is done with the answers.
+package ghlapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dfmiddleware/verity-sync/internal/destination"
+)
+
+// DefaultBaseURL is where the API is served.
+const DefaultBaseURL = "https://services.leadconnectorhq.com"
+
+// maxAnswer bounds an answer, in bytes. A contact with all its custom fields is a few kilobytes.
+const maxAnswer = 1 << 20
+
+// The versions that the endpoints want in the header "Version" (GHL's OpenAPI descriptions).
+const (
+	versionCalendars = "2021-04-15"
+	versionContacts  = "2021-07-28"
+)
+
+// Observer is told what metrics need. Its methods are called from many goroutines.
+type Observer interface {
+	// Request tells of one request: its endpoint is one of Endpoints, code is the HTTP status, 0 where there was none.
+	Request(endpoint string, code int)
+	// Budget tells how many requests a location has left today, as GHL counts them.
+	Budget(locationID string, remaining int)
+}
+
+// The endpoints as an Observer is told of them.
+const (
+	EndpointGetAppointment = "appointments.get"
+	EndpointGetContact     = "contacts.get"
+	EndpointFindDuplicate  = "contacts.duplicate"
+	EndpointSearchContacts = "contacts.search"
+	EndpointAddTags        = "contacts.tags"
+)
+
+// Endpoints returns all endpoints, so that metrics can start at 0.
+func Endpoints() []string {
+	return []string{EndpointGetAppointment, EndpointGetContact, EndpointFindDuplicate, EndpointSearchContacts, EndpointAddTags}
+}
+
+// Client calls the API. Make one with New. Its methods can be called from many goroutines; each takes a location id,
+// which may be empty where the token source has a token for that case.
+//
+// Every error is a *destination.Error whose Destination is "ghl:<location id>" ("ghl" without one), for a breaker each.
+type Client struct {
+	base     string
+	tokens   TokenSource
+	http     *http.Client
+	observer Observer
+	limits   *limits
+}
+
+// Options is what New needs.
+type Options struct {
+	// BaseURL is where the API is served; empty is DefaultBaseURL.
+	BaseURL string
+	// Tokens has the tokens of the locations.
+	Tokens TokenSource
+	// HTTP makes the calls. It must follow no redirects and have a timeout: see destination.NewClient.
+	HTTP *http.Client
+	// Observer may be nil.
+	Observer Observer
+}
+
+// New checks the options and returns a client.
+func New(o Options) (*Client, error) {
+	if o.BaseURL == "" {
+		o.BaseURL = DefaultBaseURL
+	}
+	base, err := url.Parse(o.BaseURL)
+	if err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" ||
+		base.User != nil || base.RawQuery != "" || base.Fragment != "" {
+		return nil, errors.New("the base URL of the GHL API must be http(s)://host[:port][/path]")
+	}
+	if o.Tokens == nil || o.HTTP == nil {
+		return nil, errors.New("the GHL API client needs a token source and an HTTP client")
+	}
+	return &Client{
+		base: strings.TrimRight(o.BaseURL, "/"), tokens: o.Tokens, http: o.HTTP, observer: o.Observer, limits: newLimits(),
+	}, nil
+}
+
+// destinationName returns the name that breakers and errors have for a location. Only the form of an id gets in, since
+// location ids come from bodies that anyone may have written.
+func destinationName(locationID string) string {
+	if !idForm.MatchString(locationID) {
+		return "ghl"
+	}
+	return "ghl:" + locationID
+}
+
+// idForm is what an id may look like. GHL's own are 20 letters and digits.
+var idForm = regexp.MustCompile(`^[A-Za-z0-9_-]{1,128}$`)
+
+// call is a request to the API, bar the location.
+type call struct {
+	endpoint, version, method, path string
+	query                           url.Values
+	body                            any
+	// entity is the kind of thing that path names, "" where it names none: then a 404 is about the URL.
+	entity string
+}
+
+// do makes a call and decodes its answer into out. A token that is refused is read once more, since it may just have
+// been replaced; a refused call did nothing, so that it can be repeated.
+func (c *Client) do(ctx context.Context, locationID string, call call, out any) error {
+	token, err := c.token(locationID)
+	if err != nil {
+		return err
+	}
+	err = c.exchange(ctx, locationID, token, call, out)
+	if errors.Is(err, ErrBadToken) {
+		if fresh, tokenErr := c.token(locationID); tokenErr == nil && fresh != token {
+			return c.exchange(ctx, locationID, fresh, call, out)
+		}
+	}
+	return err
+}
+
+func (c *Client) token(locationID string) (string, error) {
+	if locationID != "" && !idForm.MatchString(locationID) {
+		return "", failure(locationID, destination.Permanent, "the location id has not the form of one", ErrLocationUnknown)
+	}
+	token, err := c.tokens.Token(locationID)
+	switch {
+	case errors.Is(err, ErrLocationUnknown) && locationID == "":
+		return "", failure(locationID, destination.Permanent, "the location is not known", err)
+	case errors.Is(err, ErrLocationUnknown):
+		return "", failure(locationID, destination.Permanent, "there is no token for this location", err)
+	case err != nil:
+		return "", failure(locationID, destination.Unavailable, "the location's token cannot be read", err)
+	}
+	return token, nil
+}
+
+// exchange makes one request, once the location's limit lets it pass.
+func (c *Client) exchange(ctx context.Context, locationID, token string, call call, out any) error {
+	if err := c.limits.wait(ctx, locationID); err != nil {
+		return err
+	}
+	req, err := c.request(ctx, token, call)
+	if err != nil {
+		// The cause is left out: it may quote the URL, and that can hold a phone number.
+		return failure(locationID, destination.Permanent, "the request cannot be made", nil)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		c.observe(call.endpoint, locationID, 0, nil)
+		return destination.FromTransport(destinationName(locationID), err)
+	}
+	defer resp.Body.Close()
+	c.observe(call.endpoint, locationID, resp.StatusCode, resp.Header)
+	body, err := destination.ReadBody(resp.Body, maxAnswer)
+	if refused := refusal(locationID, call.entity, resp, body, time.Now()); refused != nil {
+		return refused
+	}
+	switch {
+	case errors.Is(err, destination.ErrBodyTooLong):
+		return failure(locationID, destination.Transient, fmt.Sprintf("the answer is longer than %d bytes", maxAnswer), err)
+	case err != nil:
+		return destination.FromTransport(destinationName(locationID), err)
+	}
+	return decode(locationID, resp.Header.Get("Content-Type"), body, out)
+}
+
+func (c *Client) request(ctx context.Context, token string, call call) (*http.Request, error) {
+	target := c.base + call.path
+	if len(call.query) > 0 {
+		target += "?" + call.query.Encode()
+	}
+	var body []byte
+	if call.body != nil {
+		var err error
+		if body, err = json.Marshal(call.body); err != nil {
+			return nil, err
+		}
+	}
+	req, err := http.NewRequestWithContext(ctx, call.method, target, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	req.Header.Set("Version", call.version)
+	req.Header.Set("Accept", "application/json")
+	if call.body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	return req, nil
+}
+
+func (c *Client) observe(endpoint, locationID string, code int, h http.Header) {
+	if c.observer == nil {
+		return
+	}
+	c.observer.Request(endpoint, code)
+	if code != http.StatusTooManyRequests && code/100 != 2 {
+		return // the location may be an invention of whoever wrote the webhook
+	}
+	if left, err := strconv.Atoi(h.Get("X-RateLimit-Daily-Remaining")); err == nil && left >= 0 {
+		c.observer.Budget(locationID, left)
+	}
+}

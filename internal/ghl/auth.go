@@ -1,0 +1,233 @@
+package ghl
+
+import (
+	"crypto/ed25519"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/dfmiddleware/verity-sync/internal/event"
+)
+
+// Where a request carries what authenticates it. GHL sets the first; people set one of the others in a workflow.
+const (
+	HeaderSignature = "X-GHL-Signature"
+	HeaderSecret    = "X-Webhook-Secret" //nolint:gosec // The name of a header is no secret.
+	QueryToken      = "token"
+)
+
+// Errors of Authenticate and Authorize.
+var (
+	// ErrUnauthenticated: no valid signature or secret, or a wrong signature whatever else is there. HTTP 401.
+	ErrUnauthenticated = errors.New("no valid signature or secret")
+	// ErrAppNotAllowed: GHL signed it, but for another app than those that are allowed. HTTP 403.
+	ErrAppNotAllowed = errors.New("not signed for an app that is allowed here")
+	// ErrLocationIgnored: authentic, but of a location that is not wanted here. HTTP 200, since GHL's breaker would
+	// count anything else against the whole endpoint; nothing is stored.
+	ErrLocationIgnored = errors.New("not a location that is wanted here")
+)
+
+// AuthConfig says who may post. The zero value is nobody, which NewVerifier refuses.
+type AuthConfig struct {
+	// PublicKeys verify signatures: Ed25519, in PEM, in base64 (SPKI or the raw 32 bytes) or in hexadecimal. Several can
+	// be in force at once. Where there are none, PublishedKey is.
+	PublicKeys []string
+	// Secrets authenticate unsigned posts. Several can be in force at once.
+	Secrets []string
+	// AppIDs are the marketplace apps that signed posts may be for; empty means any.
+	AppIDs []string
+	// LocationIDs are the locations that are wanted; empty means any.
+	LocationIDs []string
+	// AllowUnauthenticated takes posts that carry neither signature nor secret, or a wrong secret.
+	AllowUnauthenticated bool
+}
+
+// Proof says what a request was authenticated by.
+type Proof uint8
+
+// The proofs, from none to best.
+const (
+	// ProofNone: nothing, where unauthenticated posts are allowed.
+	ProofNone Proof = iota
+	// ProofPublishedKey: a signature by PublishedKey. GHL sent it, to one of its customers.
+	ProofPublishedKey
+	// ProofSecret: one of the secrets.
+	ProofSecret
+	// ProofOwnKey: a signature by another key of the configuration.
+	ProofOwnKey
+)
+
+// String returns the proof as it stands in logs.
+func (p Proof) String() string {
+	switch p {
+	case ProofPublishedKey:
+		return "published key"
+	case ProofSecret:
+		return "secret"
+	case ProofOwnKey:
+		return "own key"
+	default:
+		return "none"
+	}
+}
+
+// Verifier decides which requests are believed. It is safe for concurrent use.
+type Verifier struct {
+	keys []verifyingKey
+	// signatureSuffices is false where a signature by the published key alone would let in every GHL customer. A wrong
+	// signature is turned away even then.
+	signatureSuffices    bool
+	secrets              [][sha256.Size]byte
+	appIDs, locationIDs  []string
+	allowUnauthenticated bool
+}
+
+type verifyingKey struct {
+	key   ed25519.PublicKey
+	proof Proof
+}
+
+// NewVerifier returns an error that names all mistakes of cfg at once and repeats no secret.
+//
+// PublishedKey is for every GHL app there is. Alone it is in force only where AppIDs or LocationIDs say which of what it
+// signs is wanted, and to name it in PublicKeys without them is a mistake.
+func NewVerifier(cfg AuthConfig) (*Verifier, error) { return newVerifier(cfg, publishedKey) }
+
+func newVerifier(cfg AuthConfig, publishedKey ed25519.PublicKey) (*Verifier, error) {
+	v := &Verifier{allowUnauthenticated: cfg.AllowUnauthenticated}
+	var mistakes []error
+	blank := func(what string, list []string) []string {
+		trimmed := make([]string, len(list))
+		for i, s := range list {
+			if trimmed[i] = strings.TrimSpace(s); trimmed[i] == "" {
+				mistakes = append(mistakes, fmt.Errorf("%s %d of %d is blank", what, i+1, len(list)))
+			}
+		}
+		return trimmed
+	}
+	v.appIDs = blank("app id", cfg.AppIDs)
+	v.locationIDs = blank("location id", cfg.LocationIDs)
+	for _, secret := range blank("webhook secret", cfg.Secrets) {
+		v.secrets = append(v.secrets, sha256.Sum256([]byte(secret)))
+	}
+
+	tenantKnown := len(cfg.AppIDs) > 0 || len(cfg.LocationIDs) > 0
+	for i, s := range cfg.PublicKeys {
+		key, err := parsePublicKey(s)
+		switch {
+		case err != nil:
+			mistakes = append(mistakes, fmt.Errorf("public key %d of %d: %w", i+1, len(cfg.PublicKeys), err))
+		case !key.Equal(publishedKey):
+			v.keys = append(v.keys, verifyingKey{key, ProofOwnKey})
+		case !tenantKnown && !cfg.AllowUnauthenticated:
+			mistakes = append(mistakes, fmt.Errorf("public key %d of %d is GHL's own, which signs for every GHL app: "+
+				"say with app ids or location ids which are yours", i+1, len(cfg.PublicKeys)))
+		default:
+			v.keys = append(v.keys, verifyingKey{key, ProofPublishedKey})
+		}
+	}
+	v.signatureSuffices = len(cfg.PublicKeys) > 0 || tenantKnown || cfg.AllowUnauthenticated
+	if len(cfg.PublicKeys) == 0 {
+		v.keys = append(v.keys, verifyingKey{publishedKey, ProofPublishedKey})
+	}
+	if !v.signatureSuffices && len(cfg.Secrets) == 0 {
+		mistakes = append(mistakes, errors.New("nothing says who may post: configure webhook secrets, public keys, or "+
+			"the app ids or location ids for which GHL's own signature is accepted"))
+	}
+	if err := errors.Join(mistakes...); err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+// Authenticate checks a request before anything of its body is decoded: raw is what GHL signed. A wrong signature is
+// ErrUnauthenticated even beside a valid secret, and even where unauthenticated posts are allowed: whoever signs means
+// it.
+func (v *Verifier) Authenticate(h http.Header, query url.Values, raw []byte) (Proof, error) {
+	if signature, ok := signatureOf(h); ok {
+		proof, ok := v.verify(signature, raw)
+		if !ok {
+			return ProofNone, ErrUnauthenticated
+		}
+		if v.signatureSuffices {
+			return proof, nil
+		}
+	}
+	if v.hasSecret(h, query) {
+		return ProofSecret, nil
+	}
+	if v.allowUnauthenticated {
+		return ProofNone, nil
+	}
+	return ProofNone, ErrUnauthenticated
+}
+
+// signatureOf returns the signature header; GHL writes N/A where it has not signed.
+func signatureOf(h http.Header) (string, bool) {
+	signature := strings.TrimSpace(h.Get(HeaderSignature))
+	return signature, signature != "" && !strings.EqualFold(signature, "N/A")
+}
+
+func (v *Verifier) verify(signature string, raw []byte) (Proof, bool) {
+	sig, err := decodeBase64(signature)
+	if err != nil || len(sig) != ed25519.SignatureSize {
+		return ProofNone, false
+	}
+	for _, k := range v.keys {
+		if ed25519.Verify(k.key, raw, sig) {
+			return k.proof, true
+		}
+	}
+	return ProofNone, false
+}
+
+// hasSecret compares hashes, all of them, so that the time it takes tells neither a secret nor its length.
+func (v *Verifier) hasSecret(h http.Header, query url.Values) bool {
+	presented := slices.Concat(h.Values(HeaderSecret), query[QueryToken])
+	for _, value := range h.Values("Authorization") {
+		if scheme, token, ok := strings.Cut(strings.TrimSpace(value), " "); ok && strings.EqualFold(scheme, "Bearer") {
+			presented = append(presented, token)
+		}
+	}
+	found := 0
+	for _, s := range presented {
+		hash := sha256.Sum256([]byte(strings.TrimSpace(s)))
+		for i := range v.secrets {
+			found |= subtle.ConstantTimeCompare(hash[:], v.secrets[i][:])
+		}
+	}
+	return found == 1
+}
+
+// Authorize says whether an authenticated body is wanted: nil, ErrAppNotAllowed or ErrLocationIgnored.
+//
+// The app ids are for signed posts, since nothing else carries one; a signed post without an app id is none of ours
+// where they are set. A body without a location is let through where something else has shown that it is ours: a
+// secret, an own key, or an app id. Where the list of locations is all there is to hold against GHL's published key, it
+// is another customer's for all we know.
+func (v *Verifier) Authorize(p Proof, b Body, e event.Event) error {
+	signed := p == ProofPublishedKey || p == ProofOwnKey
+	if signed && len(v.appIDs) > 0 && !slices.Contains(v.appIDs, b.AppID()) {
+		return ErrAppNotAllowed
+	}
+	if len(v.locationIDs) == 0 {
+		return nil
+	}
+	location := e.LocationID
+	if location == "" && e.EntityType == "location" {
+		location = e.EntityID
+	}
+	switch {
+	case slices.Contains(v.locationIDs, location):
+		return nil
+	case location == "" && (p != ProofPublishedKey || len(v.appIDs) > 0):
+		return nil
+	default:
+		return ErrLocationIgnored
+	}
+}

@@ -1,0 +1,58 @@
+package ghl
+
+import (
+	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"strings"
+)
+
+// PublishedKey is the Ed25519 key that GHL signs webhooks with, as its webhook integration guide prints it: SPKI DER in
+// base64. It is the same for every app of every vendor, so a signature by it says that GHL sent the body and not for
+// whom.
+const PublishedKey = "MCowBQYDK2VwAyEAi2HR1srL4o18O8BRa7gVJY7G7bupbN3H9AwJrHCDiOg="
+
+var publishedKey = func() ed25519.PublicKey {
+	key, err := parsePublicKey(PublishedKey)
+	if err != nil {
+		panic(err)
+	}
+	return key
+}()
+
+// errPublicKey does not repeat what it was given: people paste private keys.
+var errPublicKey = errors.New("not an Ed25519 public key in PEM, in base64 (raw or SPKI) or in hexadecimal")
+
+// parsePublicKey reads a key in any form in which it gets around: PEM, also with its line breaks lost or written as \n;
+// base64 of the DER or of the 32 bytes; hexadecimal.
+func parsePublicKey(s string) (ed25519.PublicKey, error) {
+	if _, body, ok := strings.Cut(s, "-----BEGIN PUBLIC KEY-----"); ok {
+		s, _, _ = strings.Cut(body, "-----END PUBLIC KEY-----")
+		s = strings.ReplaceAll(s, `\n`, "")
+	}
+	s = strings.Join(strings.Fields(s), "")
+
+	if key, err := hex.DecodeString(s); err == nil && len(key) == ed25519.PublicKeySize {
+		return key, nil
+	}
+	der, err := decodeBase64(s)
+	if err != nil {
+		return nil, errPublicKey
+	}
+	if len(der) == ed25519.PublicKeySize {
+		return der, nil
+	}
+	parsed, err := x509.ParsePKIXPublicKey(der)
+	if key, ok := parsed.(ed25519.PublicKey); ok && err == nil {
+		return key, nil
+	}
+	return nil, errPublicKey
+}
+
+// decodeBase64 takes both alphabets, with and without padding.
+func decodeBase64(s string) ([]byte, error) {
+	s = strings.NewReplacer("-", "+", "_", "/").Replace(strings.TrimRight(s, "="))
+	return base64.RawStdEncoding.DecodeString(s)
+}

@@ -1,0 +1,89 @@
+package ghl_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dfmiddleware/verity-sync/internal/event"
+	"github.com/dfmiddleware/verity-sync/internal/ghl"
+)
+
+func TestPersonOf(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		entity string
+		body   string
+		want   ghl.Person
+	}{
+		"a marketplace contact event has it all at the root": {
+			event.EntityContact,
+			`{"type":"ContactUpdate","id":"c1","phone":"(205) 555-0142","email":"John.Deo@Example.com","name":"Other Name",
+			  "firstName":"John","lastName":"Deo","country":"US"}`,
+			ghl.Person{Phone: "(205) 555-0142", Email: "John.Deo@Example.com", FirstName: "John", LastName: "Deo", Country: "US"},
+		},
+		"a workflow body has it at the root in snake case": {
+			event.EntityAppointment,
+			`{"phone":"+201200000198","email":"mona@example.com","first_name":"Mona","last_name":"Example","country":"SA",
+			  "location":{"name":"Clinic","country":"AE"},"calendar":{"appointmentId":"a1","name":"Calendar"},"workflow":{"name":"Flow"}}`,
+			ghl.Person{Phone: "+201200000198", Email: "mona@example.com", FirstName: "Mona", LastName: "Example", Country: "SA"},
+		},
+		"the contact block comes next, then customData": {
+			event.EntityAppointment,
+			`{"contact":{"email":"b@example.com","firstName":"Mona"},
+			  "customData":{"phone":"+12055550142","email":"c@example.com","first_name":"No"}}`,
+			ghl.Person{Phone: "+12055550142", Email: "b@example.com", FirstName: "Mona"},
+		},
+		"the root comes before either": {
+			event.EntityAppointment,
+			`{"phone":"1","email":"a","contact":{"phone":"2","email":"b"},"customData":{"phone":"3","email":"c"}}`,
+			ghl.Person{Phone: "1", Email: "a"},
+		},
+		"what is empty or no value is looked for further on": {
+			event.EntityAppointment,
+			`{"phone":"","email":null,"contact":{"phone":"undefined","email":"{{contact.email}}"},
+			  "customData":{"phone":"3","email":"c"}}`,
+			ghl.Person{Phone: "3", Email: "c"},
+		},
+		"a phone number that is a number": {event.EntityContact, `{"phone":12055550142}`, ghl.Person{Phone: "12055550142"}},
+		"a full name is split where nothing better is there": {
+			event.EntityAppointment, `{"full_name":"Mona Maria Example","name":"Studio"}`,
+			ghl.Person{FirstName: "Mona", LastName: "Maria Example"},
+		},
+		"half a name is better than a full one": {
+			event.EntityAppointment, `{"first_name":"Mona","full_name":"Somebody Else"}`, ghl.Person{FirstName: "Mona"},
+		},
+		"the root's name is the contact's in contact events": {
+			event.EntityContact, `{"name":"Ada  Example"}`, ghl.Person{FirstName: "Ada", LastName: "Example"},
+		},
+		"the root's name is something else's in others": {event.EntityAppointment, `{"name":"Ada Example"}`, ghl.Person{}},
+		"the contact block's name is the contact's in any": {
+			event.EntityAppointment, `{"contact":{"name":"Ada"}}`, ghl.Person{FirstName: "Ada"},
+		},
+		"a marketplace appointment says nothing of the contact": {
+			event.EntityAppointment, `{"type":"AppointmentCreate","appointment":{"id":"a1","contactId":"c1","title":"Ada"}}`, ghl.Person{},
+		},
+		"a body of something else": {
+			event.EntityContact, `{"phone":{"x":1},"email":["a"],"contact":"none","customData":[]}`, ghl.Person{},
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			body, err := ghl.Decode("application/json", []byte(tt.body))
+			require.NoError(t, err)
+			assert.Equal(t, tt.want, ghl.PersonOf(body, tt.entity))
+		})
+	}
+}
+
+func TestPersonOfAForm(t *testing.T) {
+	t.Parallel()
+	form := []byte("contact_id=c1&phone=%2B12055550142&customData[email]=a%40example.com")
+	body, err := ghl.Decode("application/x-www-form-urlencoded", form)
+	require.NoError(t, err)
+	stored, err := ghl.Decode("application/json", body.Payload)
+	require.NoError(t, err, "what is stored of it is an object")
+	assert.Equal(t, ghl.Person{Phone: "+12055550142", Email: "a@example.com"}, ghl.PersonOf(stored, event.EntityContact))
+}

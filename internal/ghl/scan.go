@@ -1,0 +1,225 @@
+package ghl
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+)
+
+// object holds those members of a JSON object that Normalise and PersonOf may ask for, so that its size does not depend
+// on the body's. A nil object is one that is not there.
+type object []member
+
+type member struct {
+	name string
+	// value is the JSON text of the value, without white space around it.
+	value []byte
+	// padded says that the body's key has white space around the name.
+	padded bool
+}
+
+// get returns the JSON text of a member's value, nil where there is none.
+func (o object) get(name string) []byte {
+	for i := range o {
+		if o[i].name == name {
+			return o[i].value
+		}
+	}
+	return nil
+}
+
+// set keeps the last one of duplicate members; one whose key is padded never replaces one whose key is not.
+func (o object) set(m member) object {
+	for i := range o {
+		if o[i].name == m.name {
+			if o[i].padded || !m.padded {
+				o[i] = m
+			}
+			return o
+		}
+	}
+	return append(o, m)
+}
+
+// block returns a member that is an object itself, nil where it is missing or anything else.
+func (o object) block(name string) object {
+	if value := o.get(name); len(value) > 0 && value[0] == '{' {
+		return membersOf(value)
+	}
+	return nil
+}
+
+// text returns a string as it is meant and a number as it is written, without rounding; "" for anything else.
+func (o object) text(name string) string {
+	value := o.get(name)
+	switch {
+	case len(value) == 0:
+		return ""
+	case value[0] == '"':
+		return unquote(value)
+	case value[0] == '-' || '0' <= value[0] && value[0] <= '9':
+		return string(value)
+	default:
+		return ""
+	}
+}
+
+// membersOf reads text, which must be a valid JSON object. Keys are matched as they are spelled, bar white space around
+// them: people's customData has keys with a leading tab.
+func membersOf(text []byte) object {
+	found := make(object, 0, 8)
+	c := cursor{text: text}
+	c.space()
+	c.at++ // {
+	for c.space(); c.text[c.at] != '}'; c.space() {
+		if c.text[c.at] == ',' {
+			c.at++
+			c.space()
+		}
+		key := c.string()
+		c.space()
+		c.at++ // :
+		c.space()
+		value := c.value()
+
+		plain := key[1 : len(key)-1]
+		if bytes.IndexByte(plain, '\\') >= 0 {
+			plain = []byte(unquote(key))
+		}
+		trimmed := bytes.TrimSpace(plain)
+		if name, ok := wanted[string(trimmed)]; ok {
+			found = found.set(member{name: name, value: value, padded: len(trimmed) != len(plain)})
+		}
+	}
+	return found
+}
+
+// cursor steps through JSON text that is known to be valid.
+type cursor struct {
+	text []byte
+	at   int
+}
+
+func (c *cursor) space() {
+	for c.at < len(c.text) && isSpace(c.text[c.at]) {
+		c.at++
+	}
+}
+
+// string steps over the string that starts here and returns it with its quotes.
+func (c *cursor) string() []byte {
+	start := c.at
+	c.at = stringEnd(c.text, start)
+	return c.text[start:c.at]
+}
+
+// value steps over the value that starts here and returns its text.
+func (c *cursor) value() []byte {
+	start := c.at
+	switch c.text[c.at] {
+	case '"':
+		return c.string()
+	case '{', '[':
+		for depth := 0; ; {
+			switch c.text[c.at] {
+			case '"':
+				c.at = stringEnd(c.text, c.at)
+				continue
+			case '{', '[':
+				depth++
+			case '}', ']':
+				depth--
+			}
+			if c.at++; depth == 0 {
+				return c.text[start:c.at]
+			}
+		}
+	default:
+		for c.at < len(c.text) && !endsLiteral(c.text[c.at]) {
+			c.at++
+		}
+		return c.text[start:c.at]
+	}
+}
+
+// stringEnd returns where the string that starts at start ends, its closing quote included; len(text) where it does
+// not end.
+func stringEnd(text []byte, start int) int {
+	for at := start + 1; ; {
+		quote := bytes.IndexByte(text[at:], '"')
+		if quote < 0 {
+			return len(text)
+		}
+		at += quote + 1
+		backslashes := 0
+		for text[at-2-backslashes] == '\\' {
+			backslashes++
+		}
+		if backslashes%2 == 0 {
+			return at
+		}
+	}
+}
+
+// nesting returns how deep the brackets of text nest, whether or not it is valid JSON.
+func nesting(text []byte) int {
+	deepest, depth := 0, 0
+	for at := 0; at < len(text); at++ {
+		switch text[at] {
+		case '"':
+			at = stringEnd(text, at) - 1
+		case '{', '[':
+			depth++
+			deepest = max(deepest, depth)
+		case '}', ']':
+			depth--
+		}
+	}
+	return deepest
+}
+
+// unquote returns what a valid JSON string means. A lone surrogate becomes U+FFFD.
+func unquote(quoted []byte) string {
+	if bytes.IndexByte(quoted, '\\') < 0 {
+		return string(quoted[1 : len(quoted)-1])
+	}
+	var s string
+	if err := json.Unmarshal(quoted, &s); err != nil {
+		return ""
+	}
+	return s
+}
+
+func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\n' || c == '\r' }
+
+func endsLiteral(c byte) bool { return c == ',' || c == '}' || c == ']' || isSpace(c) }
+
+// wanted holds the names of all members that Normalise and PersonOf ask for, at whatever level. The values are the names
+// themselves, so that a match needs no copy of the key.
+var wanted = func() map[string]string {
+	names := []string{
+		"type", "event", "customData", "data", "workflow", "appointment", "calendar", "contact", "location",
+		"id", "_id", "webhookId", "timestamp", "dateUpdated", "updatedAt", "deletedAt", "payloadTooLarge",
+		"appointmentStatus", "appoinmentStatus", "status",
+	}
+	names = append(names, opportunityMarks...)
+	names = append(names, personMembers...)
+	for _, entity := range entities {
+		names = append(names, idNames(entity)...)
+	}
+	m := make(map[string]string, len(names))
+	for _, name := range names {
+		m[name] = name
+	}
+	return m
+}()
+
+// idNames are the names under which an entity's id stands in bodies that are about something else too: "objectSchemaId"
+// and "object_schema_id" for "object_schema".
+func idNames(entity string) []string {
+	words := strings.Split(entity, "_")
+	for i, word := range words[1:] {
+		words[i+1] = strings.ToUpper(word[:1]) + word[1:]
+	}
+	return []string{strings.Join(words, "") + "Id", entity + "_id"}
+}

@@ -1,0 +1,109 @@
+package ghl
+
+import (
+	"math"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// MaxIDLen is the length, in bytes, of the longest id that is taken for one. GHL's own have 20 to 36.
+const MaxIDLen = 256
+
+// id returns the first of the members that holds an id, "" where none does.
+func (o object) id(names ...string) string {
+	for _, name := range names {
+		if id := cleanID(o.text(name)); id != "" {
+			return id
+		}
+	}
+	return ""
+}
+
+// word returns a member that is a string, without white space around it; "" where it is missing or anything else.
+func (o object) word(name string) string {
+	if value := o.get(name); len(value) > 0 && value[0] == '"' {
+		return strings.TrimSpace(unquote(value))
+	}
+	return ""
+}
+
+// cleanID returns id without white space around it, or "" where it cannot be one: longer than MaxIDLen, with a control
+// character (Postgres cannot store NUL in text) or a replacement character (two broken ids would become one), or what
+// a template leaves where it had nothing to fill in. Such an id is treated as missing, since a made-up one would tie
+// events together that have nothing to do with each other. The payload keeps it.
+func cleanID(id string) string {
+	id = strings.TrimSpace(id)
+	if len(id) > MaxIDLen || id == "undefined" || id == "null" || strings.HasPrefix(id, "{{") {
+		return ""
+	}
+	for _, r := range id {
+		if r == utf8.RuneError || unicode.IsControl(r) {
+			return ""
+		}
+	}
+	return id
+}
+
+// timeLayouts are the forms of ISO 8601 that senders write. A time without an offset is in UTC, as the API's are.
+var timeLayouts = []string{
+	time.RFC3339,
+	"2006-01-02T15:04:05Z0700",
+	"2006-01-02T15:04:05",
+	"2006-01-02T15:04Z07:00",
+	"2006-01-02T15:04",
+	"2006-01-02",
+}
+
+// earliest bounds which numbers and dates can be the time of an event: GHL did not exist then.
+var earliest = time.Date(2000, time.January, 1, 0, 0, 0, 0, time.UTC)
+
+// parseTime reads a JSON value as a time: ISO 8601, or the seconds or milliseconds since 1970 as a number or a string of
+// digits. The result is in UTC, in the microseconds that Postgres keeps.
+func parseTime(value []byte) (time.Time, bool) {
+	if len(value) == 0 || len(value) > MaxIDLen {
+		return time.Time{}, false
+	}
+	text := string(value)
+	if value[0] == '"' {
+		text = strings.TrimSpace(unquote(value))
+	}
+	at, ok := parseEpoch(text)
+	if !ok {
+		at, ok = parseISO(text)
+	}
+	if !ok || at.Before(earliest) {
+		return time.Time{}, false
+	}
+	return at.UTC().Truncate(time.Microsecond), true
+}
+
+func parseISO(text string) (time.Time, bool) {
+	if len(text) > 10 && text[10] == ' ' {
+		text = text[:10] + "T" + text[11:]
+	}
+	for _, layout := range timeLayouts {
+		if at, err := time.Parse(layout, text); err == nil {
+			return at, true
+		}
+	}
+	return time.Time{}, false
+}
+
+// parseEpoch tells milliseconds from seconds by their size: as seconds, 1e11 is in the year 5138; as milliseconds, in
+// 1973.
+func parseEpoch(text string) (time.Time, bool) {
+	if strings.Trim(text, "0123456789.") != "" {
+		return time.Time{}, false
+	}
+	n, err := strconv.ParseFloat(text, 64)
+	switch {
+	case err != nil || n >= 1e14:
+		return time.Time{}, false
+	case n < 1e11:
+		n *= 1000
+	}
+	return time.UnixMicro(int64(math.Round(n * 1000))), true
+}

@@ -1,0 +1,124 @@
+package metrics
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+// Label values that are known beforehand.
+var (
+	transitions = [][2]string{
+		{"pending", "processing"},
+		{"processing", "done"}, {"processing", "error"}, {"processing", "pending"}, // An attempt ends.
+		{"done", "pending"}, {"error", "pending"}, // A replay begins.
+	}
+	steps      = []string{"replay", "expire", "hold", "claim", "attempt"}
+	operations = []string{"verity.forward", "verity.lead", "aloware.contact", "ghl.tags"}
+	// attemptResults are how an operation of an attempt can end.
+	attemptResults = []string{"success", "skipped", "transient", "permanent", "unavailable", "limited"}
+	leadResults    = []string{"LeadUpdated", "LeadInserted", "LeadCleared", "LeadUnchanged", "Superseded"}
+)
+
+// Controller measures the work on events.
+type Controller struct {
+	transitions *prometheus.CounterVec
+	steps       *prometheus.HistogramVec
+	attempts    *prometheus.CounterVec
+	duration    prometheus.Histogram
+	breakers    *prometheus.GaugeVec
+	leads       *prometheus.CounterVec
+	ghlRequests *prometheus.CounterVec
+	ghlBudget   *prometheus.GaugeVec
+}
+
+// NewController registers the metrics of the controller with reg, which must not have them yet.
+func NewController(reg prometheus.Registerer) *Controller {
+	with := promauto.With(reg)
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return with.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
+	}
+	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
+		return with.NewGaugeVec(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, labels)
+	}
+	m := &Controller{
+		transitions: counter("event_transitions_total", "Changes of events' status.", "from", "to"),
+		attempts:    counter("attempts_total", "Operations of attempts, by how they ended.", "operation", "result"),
+		leads:       counter("leads_synced_total", "Appointment events whose lead was seen to, by what that led to.", "result"),
+		ghlRequests: counter("ghl_api_requests_total", "Requests to GoHighLevel's API, by the status of the answer; 0 where none came.",
+			"endpoint", "code"),
+		breakers: gauge("breaker_state", "1 while the destination is held to be down and calls to it are held back, else 0.",
+			"destination"),
+		ghlBudget: gauge("ghl_daily_budget_remaining",
+			"Requests to GoHighLevel's API that a location has left today, as its last answer said.",
+			"location"),
+		steps: with.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: namespace, Name: "step_duration_seconds", Help: "Time that a step of a reconcile took.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
+		}, []string{"step", "result"}),
+		duration: with.NewHistogram(prometheus.HistogramOpts{
+			Namespace: namespace, Name: "event_duration_seconds", Help: "Time from the receipt of an event until it was done.",
+			Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 15, 60, 300, 1800, 7200, 43200},
+		}),
+	}
+	for _, t := range transitions {
+		m.transitions.WithLabelValues(t[0], t[1])
+	}
+	for _, step := range steps {
+		m.steps.WithLabelValues(step, "success")
+		m.steps.WithLabelValues(step, "error")
+	}
+	for _, operation := range operations {
+		for _, result := range attemptResults {
+			m.attempts.WithLabelValues(operation, result)
+		}
+	}
+	for _, result := range leadResults {
+		m.leads.WithLabelValues(result)
+	}
+	return m
+}
+
+// Transition counts a change of an event's status.
+func (m *Controller) Transition(from, to string) { m.transitions.WithLabelValues(from, to).Inc() }
+
+// Step observes a step of a reconcile; failed is whether it returned an error.
+func (m *Controller) Step(step string, failed bool, took time.Duration) {
+	result := "success"
+	if failed {
+		result = "error"
+	}
+	m.steps.WithLabelValues(step, result).Observe(took.Seconds())
+}
+
+// Attempt counts an operation of an attempt.
+func (m *Controller) Attempt(operation, result string) {
+	m.attempts.WithLabelValues(operation, result).Inc()
+}
+
+// Done observes an event that is done, took after its receipt.
+func (m *Controller) Done(took time.Duration) { m.duration.Observe(took.Seconds()) }
+
+// Lead counts what an appointment event led to.
+func (m *Controller) Lead(result string) { m.leads.WithLabelValues(result).Inc() }
+
+// Breaker says whether a destination is held to be up.
+func (m *Controller) Breaker(destination string, up bool) {
+	state := 1.0
+	if up {
+		state = 0
+	}
+	m.breakers.WithLabelValues(destination).Set(state)
+}
+
+// Request counts a request to GoHighLevel's API.
+func (m *Controller) Request(endpoint string, code int) {
+	m.ghlRequests.WithLabelValues(endpoint, strconv.Itoa(code)).Inc()
+}
+
+// Budget says what a location has left today.
+func (m *Controller) Budget(locationID string, remaining int) {
+	m.ghlBudget.WithLabelValues(locationID).Set(float64(remaining))
+}

@@ -1,0 +1,126 @@
+package metrics
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/dfmiddleware/verity-sync/internal/store"
+)
+
+// Figures reads what the database knows of all events; a store.Store does.
+type Figures interface {
+	Figures(ctx context.Context) (store.Figures, error)
+}
+
+const (
+	figuresTimeout = 5 * time.Second
+	// figuresAge is how old figures may be: scrapes of several Prometheus servers share a look.
+	figuresAge = 5 * time.Second
+)
+
+// events shows what the database knows of all events. It looks when it is scraped; while the database does not answer,
+// there is nothing to show, which an alert on the absence of a figure sees.
+type events struct {
+	source                           Figures
+	now                              func() time.Time
+	status, undispatched, oldest, up *prometheus.Desc
+
+	mu    sync.Mutex
+	taken time.Time
+	last  store.Figures
+	err   error
+}
+
+// RegisterEvents registers the figures of all events with reg. Every replica shows the same.
+func RegisterEvents(reg prometheus.Registerer, source Figures) error {
+	return registerEvents(reg, source, time.Now)
+}
+
+func registerEvents(reg prometheus.Registerer, source Figures, now func() time.Time) error {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc(prometheus.BuildFQName(namespace, "", name), help, labels, nil)
+	}
+	return reg.Register(&events{
+		source: source,
+		now:    now,
+		status: desc("events",
+			"Events in the database, by status. Those that are done are estimated from the table's statistics.", "status"),
+		undispatched: desc("undispatched_events", "Unfinished events without a WebhookEvent, parked ones included."),
+		oldest: desc("oldest_unfinished_event_age_seconds",
+			"Time since the receipt of the oldest event that is neither done nor in error, waiting and suspended ones included; "+
+				"0 without one."),
+		up: desc("database_up", "1 if the database answered when it was asked for these figures, else 0."),
+	})
+}
+
+// Describe implements prometheus.Collector.
+func (e *events) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{e.status, e.undispatched, e.oldest, e.up} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (e *events) Collect(ch chan<- prometheus.Metric) {
+	f, err := e.look()
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	if err != nil {
+		gauge(e.up, 0)
+		return
+	}
+	gauge(e.up, 1)
+	gauge(e.status, float64(f.Pending), string(store.StatusPending))
+	gauge(e.status, float64(f.Processing), string(store.StatusProcessing))
+	gauge(e.status, float64(f.Error), string(store.StatusError))
+	gauge(e.status, float64(f.Done), string(store.StatusDone))
+	gauge(e.undispatched, float64(f.Undispatched))
+	gauge(e.oldest, f.OldestUnfinished.Seconds())
+}
+
+func (e *events) look() (store.Figures, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.taken.IsZero() || e.now().Sub(e.taken) > figuresAge {
+		ctx, cancel := context.WithTimeout(context.Background(), figuresTimeout)
+		defer cancel()
+		e.last, e.err = e.source.Figures(ctx)
+		e.taken = e.now()
+	}
+	return e.last, e.err
+}
+
+// RegisterPool registers the statistics of a connection pool with reg, under the name of the database.
+func RegisterPool(reg prometheus.Registerer, database string, stat func() *pgxpool.Stat) error {
+	labels := prometheus.Labels{"database": database}
+	gauge := func(name, help string, value func(*pgxpool.Stat) float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help, ConstLabels: labels},
+			func() float64 { return value(stat()) })
+	}
+	counter := func(name, help string, value func(*pgxpool.Stat) float64) prometheus.Collector {
+		return prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help, ConstLabels: labels},
+			func() float64 { return value(stat()) })
+	}
+	for _, c := range []prometheus.Collector{
+		gauge("database_pool_connections", "Connections that the pool has.",
+			func(s *pgxpool.Stat) float64 { return float64(s.TotalConns()) }),
+		gauge("database_pool_connections_in_use", "Connections that are in use.",
+			func(s *pgxpool.Stat) float64 { return float64(s.AcquiredConns()) }),
+		gauge("database_pool_connections_max", "Connections that the pool may have.",
+			func(s *pgxpool.Stat) float64 { return float64(s.MaxConns()) }),
+		counter("database_pool_waits_total", "Times that a connection had to be waited for.",
+			func(s *pgxpool.Stat) float64 { return float64(s.EmptyAcquireCount()) }),
+		counter("database_pool_wait_seconds_total", "Time spent waiting for connections.",
+			func(s *pgxpool.Stat) float64 { return s.AcquireDuration().Seconds() }),
+	} {
+		if err := reg.Register(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,4 @@
+package metrics
+
+// RegisterEventsAt is RegisterEvents with a clock of the test's own.
+var RegisterEventsAt = registerEvents

@@ -1,0 +1,272 @@
+package operation_test
+
+import (
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dfmiddleware/verity-sync/internal/aloware"
+	"github.com/dfmiddleware/verity-sync/internal/destination"
+	"github.com/dfmiddleware/verity-sync/internal/operation"
+	alowaresim "github.com/dfmiddleware/verity-sync/internal/sim/aloware"
+	"github.com/dfmiddleware/verity-sync/internal/sim/fault"
+	ghlsim "github.com/dfmiddleware/verity-sync/internal/sim/ghlapi"
+	"github.com/dfmiddleware/verity-sync/internal/store"
+)
+
+func newAloware(t *testing.T) (*alowaresim.Server, *aloware.Client) {
+	t.Helper()
+	sim := alowaresim.New("token")
+	server := httptest.NewServer(sim)
+	t.Cleanup(server.Close)
+	client, err := aloware.New(aloware.Options{BaseURL: server.URL, Token: "token", HTTP: destination.NewClient("test")})
+	require.NoError(t, err)
+	return sim, client
+}
+
+// changed is what a marketplace app is sent of a contact.
+func changed(kind, id string, hour int, person body) body {
+	return body{"type": kind, "locationId": location, "id": id, "timestamp": at(hour).Format(time.RFC3339)}.with(person)
+}
+
+// TestContact has events of a contact x arrive, one after the other.
+func TestContact(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	type step struct {
+		event           body
+		result, skipped string
+	}
+	const noPhone = "the contact has no phone number, and Aloware knows contacts by their phone number"
+	ada := func(x contact) body {
+		return body{"phone": x.phone, "email": x.email, "firstName": "Ada", "lastName": "Example", "country": "US"}
+	}
+	synced := func(x contact) *alowaresim.Contact {
+		return &alowaresim.Contact{
+			ID: 70001, PhoneNumber: x.phone, FirstName: "Ada", LastName: "Example", Email: "p" + x.email[1:], Country: "US",
+		}
+	}
+	tests := map[string]struct {
+		steps func(x contact) []step
+		// want is what Aloware has in the end, kept what the middleware has.
+		want func(x contact) *alowaresim.Contact
+		kept func(x contact) store.Mapping
+	}{
+		"a new one is created": {
+			steps: func(x contact) []step {
+				return []step{{changed("ContactCreate", x.ghl, 1, ada(x)), "ContactSynced", ""}}
+			},
+			want: synced,
+			kept: func(x contact) store.Mapping {
+				return store.Mapping{LocationID: location, AlowareContactID: "70001", Phone: x.phone, Email: "p" + x.email[1:]}
+			},
+		},
+		"a known one is overwritten": {
+			steps: func(x contact) []step {
+				return []step{
+					{changed("ContactCreate", x.ghl, 1, ada(x).with(body{"firstName": "Eva", "email": "old@example.com"})), "ContactSynced", ""},
+					{changed("ContactUpdate", x.ghl, 2, ada(x)), "ContactSynced", ""},
+				}
+			},
+			want: synced,
+		},
+		"an older event than what was synced is superseded": {
+			steps: func(x contact) []step {
+				return []step{
+					{changed("ContactUpdate", x.ghl, 2, ada(x)), "ContactSynced", ""},
+					{changed("ContactCreate", x.ghl, 1, ada(x).with(body{"firstName": "Eva", "email": "old@example.com"})), "Superseded", ""},
+				}
+			},
+			want: synced,
+			kept: func(x contact) store.Mapping {
+				return store.Mapping{LocationID: location, AlowareContactID: "70001", Phone: x.phone, Email: "p" + x.email[1:]}
+			},
+		},
+		"an older event than one that was not synced is not superseded": {
+			steps: func(x contact) []step {
+				return []step{
+					{changed("ContactTagUpdate", x.ghl, 2, body{}), "ContactSkipped", "tags are not synced to Aloware"},
+					{changed("ContactCreate", x.ghl, 1, ada(x)), "ContactSynced", ""},
+				}
+			},
+			want: synced,
+		},
+		"one without a phone number is skipped, and what is known of it is kept": {
+			steps: func(x contact) []step {
+				return []step{{changed("ContactUpdate", x.ghl, 1, body{"email": x.email, "phone": ""}), "ContactSkipped", noPhone}}
+			},
+			kept: func(x contact) store.Mapping { return store.Mapping{LocationID: location, Email: "p" + x.email[1:]} },
+		},
+		"one whose phone number is none is skipped": {
+			steps: func(x contact) []step {
+				return []step{{
+					changed("ContactUpdate", x.ghl, 1, body{"phone": "call me"}), "ContactSkipped",
+					"what the contact has for a phone number is none, and Aloware knows contacts by their phone number",
+				}}
+			},
+		},
+		"do-not-disturb is skipped, and what is known is kept": {
+			steps: func(x contact) []step {
+				return []step{{
+					changed("ContactDndUpdate", x.ghl, 1, ada(x)), "ContactSkipped", "Aloware has no way to take over do-not-disturb settings",
+				}}
+			},
+			kept: func(x contact) store.Mapping {
+				return store.Mapping{LocationID: location, Phone: x.phone, Email: "p" + x.email[1:]}
+			},
+		},
+		"a deletion is skipped, though it was cut on its way": {
+			steps: func(x contact) []step {
+				return []step{{
+					changed("ContactDelete", x.ghl, 1, body{"payloadTooLarge": true}), "ContactSkipped", "Aloware has no way to delete a contact",
+				}}
+			},
+		},
+		"a workflow's post": {
+			steps: func(x contact) []step {
+				person := body{"phone": x.phone, "email": x.email, "first_name": "Ada", "last_name": "Example", "country": "US"}
+				return []step{{body{"contact_id": x.ghl, "workflow": body{"id": "w1"}}.with(person), "ContactSynced", ""}}
+			},
+			want: synced,
+		},
+		"what was cut on its way is read again, and is as new as that": {
+			steps: func(x contact) []step {
+				return []step{
+					{changed("ContactUpdate", x.ghl, 1, body{"phone": "+12055550", "payloadTooLarge": true}), "ContactSynced", ""},
+					{changed("ContactUpdate", x.ghl, 4, ada(x).with(body{"firstName": "Eva"})), "Superseded", ""},
+				}
+			},
+			want: synced,
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			sim, client := newAloware(t)
+			g, x := newGHL(t), w.stranger()
+			g.PutContact(ghlsim.Contact{
+				ID: x.ghl, LocationID: location, Phone: x.phone, Email: x.email, FirstName: "Ada", LastName: "Example", Country: "US", DateUpdated: at(5),
+			})
+			c := &operation.Contact{Known: w.store, Aloware: client, Breaker: patient("aloware"), GHL: g.api, Region: "US"}
+			for i, step := range tt.steps(x) {
+				e := claimed(t, step.event)
+				for range 2 {
+					out := c.Run(t.Context(), e)
+					require.NoError(t, out.Err)
+					assert.Equal(t, step.result, out.Result, "step %d", i)
+					assert.Equal(t, step.skipped, out.Skipped, "step %d", i)
+					if step.result == "ContactSynced" {
+						assert.Equal(t, "70001", out.TargetID)
+					}
+				}
+			}
+			if tt.want == nil {
+				assert.Empty(t, sim.Requests.Requests("", ""))
+			} else {
+				assert.Equal(t, []alowaresim.Contact{*tt.want(x)}, sim.Contacts())
+			}
+			if tt.kept != nil {
+				m, err := w.store.Mapping(t.Context(), x.ghl)
+				require.NoError(t, err)
+				want := tt.kept(x)
+				want.GHLContactID, want.LastSyncedAt, want.SyncedOccurredAt = x.ghl, m.LastSyncedAt, m.SyncedOccurredAt
+				assert.Equal(t, want, m)
+				assert.Equal(t, want.AlowareContactID != "", m.LastSyncedAt != nil)
+			}
+		})
+	}
+}
+
+func TestContactWithoutAloware(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	x := w.stranger()
+	c := &operation.Contact{Known: w.store, Region: "US"}
+	out := c.Run(t.Context(), claimed(t, changed("ContactUpdate", x.ghl, 1, body{"phone": x.phone, "payloadTooLarge": true})))
+	require.NoError(t, out.Err)
+	assert.Equal(t, "ContactSkipped", out.Result)
+	assert.Equal(t, "ALOWARE_API_TOKEN is not set: contacts are not synced to Aloware", out.Skipped)
+	assert.Equal(t, map[string]any{"reread": "GoHighLevel's API is not configured"}, out.Details)
+	m, err := w.store.Mapping(t.Context(), x.ghl)
+	require.NoError(t, err)
+	assert.Equal(t, x.phone, m.Phone, "leads are found by it")
+}
+
+func TestFailuresOfContact(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	tests := map[string]struct {
+		event   func(x contact) body
+		aloware []fault.Fault
+		ghl     []fault.Fault
+		reason  string
+		class   destination.Class
+		message string
+		wait    bool
+	}{
+		"the payload names no contact": {
+			event:  func(contact) body { return body{"type": "ContactUpdate", "phone": "+12055550142"} },
+			reason: "InvalidPayload", class: destination.Permanent, message: "payload: it names no contact",
+		},
+		"Aloware refuses the contact": {
+			aloware: []fault.Fault{fault.Status(422)},
+			class:   destination.Permanent, message: "aloware: the request was refused as invalid (422)",
+		},
+		"Aloware does not know the token": {
+			aloware: []fault.Fault{fault.HTML()}, wait: true,
+			class: destination.Unavailable, message: "aloware: answered with a web page, as it does for an unknown API token",
+		},
+		"Aloware does not find what it has just taken": {
+			aloware: []fault.Fault{{
+				Kind: fault.Answer, Method: "GET", Status: 404, Header: fault.Status(404).Header, Body: `{"error":"Contact not found."}`,
+			}},
+			class: destination.Transient, message: "aloware: the contact cannot be found yet",
+		},
+		"GoHighLevel is down while it is asked for what was cut": {
+			event: func(x contact) body {
+				return changed("ContactUpdate", x.ghl, 1, body{"phone": x.phone, "payloadTooLarge": true})
+			},
+			ghl:   []fault.Fault{fault.Status(503)},
+			class: destination.Transient, message: "ghl:loc1: answered 503 Service Unavailable",
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			sim, client := newAloware(t)
+			require.NoError(t, sim.Faults.Add(tt.aloware...))
+			g, x := newGHL(t), w.stranger()
+			require.NoError(t, g.Faults.Add(tt.ghl...))
+			b := changed("ContactUpdate", x.ghl, 1, body{"phone": x.phone})
+			if tt.event != nil {
+				b = tt.event(x)
+			}
+			breaker := destination.NewBreaker("aloware", destination.BreakerOptions{Failures: 1})
+			c := &operation.Contact{Known: w.store, Aloware: client, Breaker: breaker, GHL: g.api, Region: "US"}
+			out := c.Run(t.Context(), claimed(t, b))
+			require.Error(t, out.Err)
+			assert.Equal(t, tt.message, out.Err.Error())
+			assert.Equal(t, tt.reason, out.Reason)
+			assert.Equal(t, tt.class, destination.ClassOf(out.Err))
+			assert.Equal(t, tt.wait, out.Wait > 0)
+			if m, err := w.store.Mapping(t.Context(), x.ghl); err == nil {
+				assert.Nil(t, m.SyncedOccurredAt, "what has not been synced supersedes nothing")
+			}
+		})
+	}
+
+	t.Run("what was cut is taken as it came where there is no token for the location", func(t *testing.T) {
+		t.Parallel()
+		_, client := newAloware(t)
+		g, x := newGHL(t), w.stranger()
+		c := &operation.Contact{Known: w.store, Aloware: client, Breaker: patient("aloware"), GHL: g.api, Region: "US"}
+		e := claimed(t, changed("ContactUpdate", x.ghl, 1, body{"phone": x.phone, "payloadTooLarge": true, "locationId": "loc2"}))
+		out := c.Run(t.Context(), e)
+		require.NoError(t, out.Err)
+		assert.Equal(t, "ContactSynced", out.Result)
+		assert.Equal(t, map[string]any{"reread": "no token for the location", "created": true}, out.Details)
+	})
+}

@@ -1,0 +1,61 @@
+package operation
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/dfmiddleware/verity-sync/internal/destination"
+	"github.com/dfmiddleware/verity-sync/internal/store"
+)
+
+// Results and reasons, in the words of status.result and of the condition Ready.
+const (
+	resultSuperseded     = "Superseded"
+	resultContactSynced  = "ContactSynced"
+	resultContactSkipped = "ContactSkipped"
+
+	reasonInvalidPayload  = "InvalidPayload"
+	reasonLocationUnknown = "LocationUnknown"
+	reasonContactNotFound = "ContactNotFound"
+)
+
+// failure is an error together with what an Outcome says of it.
+type failure struct {
+	err    error
+	reason string
+	notYet bool
+	wait   time.Duration
+}
+
+func (f *failure) Error() string { return f.err.Error() }
+
+func (f *failure) Unwrap() error { return f.err }
+
+// outcomeOf returns the outcome of an operation that ends with err.
+func outcomeOf(err error) Outcome {
+	if f, ok := errors.AsType[*failure](err); ok {
+		return Outcome{Err: f.err, Reason: f.reason, NotYet: f.notYet, Wait: f.wait}
+	}
+	return Failed(err)
+}
+
+// heldUp is the failure of a call that was made through a breaker.
+func heldUp(b *destination.Breaker, err error) error { return &failure{err: err, wait: b.Wait()} }
+
+// ownDatabase is the name of verity-sync's own database in errors.
+const ownDatabase = "middleware database"
+
+// ours is the failure of verity-sync's own database. What the database says stays out of the message, since it may repeat
+// what it was given.
+func ours(err error) error {
+	message := "it cannot be used now"
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+		message = fmt.Sprintf("it refused a statement (SQLSTATE %s)", pg.Code)
+	} else if errors.Is(err, store.ErrContactChanged) {
+		message = err.Error()
+	}
+	return &destination.Error{Destination: ownDatabase, Class: destination.Transient, Message: message, Err: err}
+}

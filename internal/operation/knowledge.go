@@ -1,0 +1,64 @@
+package operation
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/nyaruka/phonenumbers"
+
+	"github.com/dfmiddleware/verity-sync/internal/phone"
+	"github.com/dfmiddleware/verity-sync/internal/store"
+)
+
+// Knowledge is what verity-sync knows of contacts and appointments; a *store.Store has it.
+type Knowledge interface {
+	Mapping(ctx context.Context, ghlContactID string) (store.Mapping, error)
+	RememberContact(ctx context.Context, m store.Mapping, observedAt time.Time) error
+	ContactSynced(ctx context.Context, ghlContactID, alowareContactID string, occurredAt time.Time) error
+
+	Appointment(ctx context.Context, id string) (store.Appointment, error)
+	MergeAppointment(ctx context.Context, e store.AppointmentEvent) (known store.Appointment, newest bool, err error)
+	AttachAppointment(ctx context.Context, id, ghlContactID, verityContactID string) (former []string, err error)
+	AppointmentSynced(ctx context.Context, id string, revision int64) error
+	AppointmentsOfContact(ctx context.Context, verityContactID string, endings store.Endings) (store.ContactAppointments, error)
+}
+
+// mappingOf returns what is known of a contact, which may be nothing.
+func mappingOf(ctx context.Context, k Knowledge, ghlContactID string) (store.Mapping, error) {
+	if ghlContactID == "" {
+		return store.Mapping{}, nil
+	}
+	m, err := k.Mapping(ctx, ghlContactID)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return store.Mapping{}, ours(err)
+	}
+	return m, nil
+}
+
+// locationOf returns the first of the locations that is known, else that of the contact, else "".
+func locationOf(ctx context.Context, k Knowledge, ghlContactID string, locations ...string) (string, error) {
+	if location := cmp.Or(locations...); location != "" {
+		return location, nil
+	}
+	m, err := mappingOf(ctx, k, ghlContactID)
+	return m.LocationID, err
+}
+
+// e164 returns a phone number in E.164 form, "" where it is none. A number in national form belongs to the country, else,
+// where that is no country's code, to the region.
+func e164(raw, country, region string) string {
+	if phonenumbers.GetCountryCodeForRegion(strings.ToUpper(country)) != 0 {
+		region = country
+	}
+	number, _ := phone.E164(raw, region)
+	return number
+}
+
+// address returns an e-mail address in the form in which addresses are compared, "" where it is none.
+func address(raw string) string {
+	email, _ := phone.Email(raw)
+	return email
+}

@@ -1,0 +1,260 @@
+package operation
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/dfmiddleware/verity-sync/internal/destination"
+	"github.com/dfmiddleware/verity-sync/internal/event"
+	"github.com/dfmiddleware/verity-sync/internal/ghl"
+	ghlapi "github.com/dfmiddleware/verity-sync/internal/ghl/api"
+	"github.com/dfmiddleware/verity-sync/internal/store"
+	"github.com/dfmiddleware/verity-sync/internal/verity"
+)
+
+// Leads is Verity's database; a *verity.Leads is one.
+type Leads interface {
+	FindContact(ctx context.Context, phones []string, email string) (verity.Contact, bool, error)
+	SyncLead(ctx context.Context, contactID string, desired func(context.Context) (verity.Desired, error)) (verity.Result, error)
+}
+
+// Lead keeps the leads of an appointment's contact pointing at the contact's live appointment that was booked last.
+//
+// A lead is derived from what is known, never assigned: the event is merged into what is known of its appointment, and the
+// leads are written from that, under a lock on the contact. So the order of arrival does not matter, and whoever repeats a
+// step ends the same:
+//
+//   - The newest event of an appointment writes, at every repetition: it is activity of the contact.
+//   - An older one is superseded and writes nothing, unless the leads are not up to date with what is known of the
+//     appointment. That is so where this event has changed what they follow from (by an earlier booking another
+//     appointment may have become the last; it can say a status or a contact that no newer event has said), and where
+//     somebody died between merging an event and writing the leads: the appointment's revision tells, whoever asks.
+//     It then writes only the leads that say something else, so that an old event is no activity.
+//   - An appointment that has ended, or is another contact's now, takes away only the leads that point at it.
+//
+// After the contact of an appointment has changed, the leads of both are derived.
+type Lead struct {
+	Known   Knowledge
+	Leads   Leads
+	Breaker *destination.Breaker
+	// GHL is nil where GoHighLevel cannot be asked.
+	GHL *GHL
+	// Endings say which appointments have ended.
+	Endings store.Endings
+	// Region is that of phone numbers in national form of contacts whose country is not known.
+	Region string
+}
+
+// Name implements Operation.
+func (*Lead) Name() string { return store.OperationLead }
+
+// Direction implements Operation.
+func (*Lead) Direction() string { return store.DirectionToVerity }
+
+// Run implements Operation.
+func (l *Lead) Run(ctx context.Context, e *store.Claimed) Outcome {
+	if e.Event.EntityID == "" {
+		return Permanent("payload", reasonInvalidPayload, "it names no appointment")
+	}
+	s := &leadSync{Lead: l, event: e, details: map[string]any{}}
+	out, err := s.run(ctx)
+	if err != nil {
+		out = outcomeOf(err)
+	}
+	out.Details = s.details
+	return out
+}
+
+// leadSync is one run of Lead.
+type leadSync struct {
+	*Lead
+	event   *store.Claimed
+	details map[string]any
+
+	// said is what the event says of the appointment, known what all events together say.
+	said   store.AppointmentEvent
+	known  store.Appointment
+	newest bool
+
+	// person is what the payload says of the contact.
+	person ghl.Person
+	// atGHL is the contact as GoHighLevel has it, nil where it has not been asked.
+	atGHL *ghlapi.Contact
+}
+
+func (s *leadSync) run(ctx context.Context) (Outcome, error) {
+	if err := s.read(ctx); err != nil {
+		return Outcome{}, err
+	}
+	if err := s.merge(ctx); err != nil {
+		return Outcome{}, err
+	}
+	if !s.newest && !s.known.Unsynced {
+		return Done(resultSuperseded), nil
+	}
+	// The contact that has lost the appointment does not wait until the one that got it is found.
+	left := s.known.FormerContactIDs
+	if err := s.release(ctx, left); err != nil {
+		return Outcome{}, err
+	}
+	live := s.known.Live(s.Endings)
+	if !live && s.known.VerityContactID != "" {
+		// It is for the contact whose leads were written for it: nobody need be found to take them away.
+		s.details["verityContactFrom"] = "appointments"
+		return s.write(ctx, s.known.VerityContactID)
+	}
+	contact, err := s.find(ctx)
+	if errors.Is(err, errNoContact) && !live {
+		return s.nothingToRelease(ctx)
+	}
+	if err != nil {
+		return Outcome{}, err
+	}
+	if err := s.attach(ctx, contact, left); err != nil {
+		return Outcome{}, err
+	}
+	return s.write(ctx, contact)
+}
+
+// read takes from the event what it says of the appointment. What was cut on its way is read again.
+func (s *leadSync) read(ctx context.Context) error {
+	e := s.event.Event
+	s.said = store.AppointmentEvent{
+		AppointmentID: e.EntityID, LocationID: e.LocationID, GHLContactID: e.ContactID,
+		At: s.event.OccurredAt(), Undated: e.OccurredAt.IsZero(), ReceivedAt: s.event.ReceivedAt, EventID: s.event.ID,
+		Status: e.AppointmentStatus, Deleted: e.Type == event.TypeAppointmentDeleted,
+	}
+	// What was stored decodes; what the earlier middleware stored may say nothing.
+	if body, err := ghl.Decode("application/json", s.event.Payload); err == nil {
+		s.person = ghl.PersonOf(body, e.EntityType)
+	}
+	if !e.Truncated || s.said.Deleted {
+		return nil // GoHighLevel has forgotten what was deleted there.
+	}
+	location, err := locationOf(ctx, s.Known, e.ContactID, e.LocationID)
+	if err != nil {
+		return err
+	}
+	read, found, err := s.askAppointment(ctx, location)
+	switch {
+	case s.GHL == nil:
+		s.details["reread"] = "GoHighLevel's API is not configured"
+	case locationUnknown(err):
+		s.details["reread"] = "no token for the location"
+	case err != nil:
+		return err
+	case !found:
+		s.details["reread"] = "GoHighLevel knows no such appointment"
+	default:
+		s.details["reread"] = "done"
+		s.said.GHLContactID = cmp.Or(read.ContactID, e.ContactID)
+		s.said.LocationID = cmp.Or(e.LocationID, read.LocationID)
+		s.said.Status = cmp.Or(read.Status, e.AppointmentStatus)
+	}
+	return nil
+}
+
+func (s *leadSync) askAppointment(ctx context.Context, location string) (ghlapi.Appointment, bool, error) {
+	return ask(ctx, s.GHL, location, func(ctx context.Context, api GHLAPI) (ghlapi.Appointment, error) {
+		return api.GetAppointment(ctx, location, s.event.Event.EntityID)
+	})
+}
+
+func (s *leadSync) merge(ctx context.Context) error {
+	var err error
+	if s.known, s.newest, err = s.Known.MergeAppointment(ctx, s.said); err != nil {
+		return ours(err)
+	}
+	return nil
+}
+
+// nothingToRelease ends the sync of an appointment that has ended and whose contact cannot be found in Verity: no lead of
+// theirs can point at it. What is known of it stays, so that an event that comes late does not revive it.
+func (s *leadSync) nothingToRelease(ctx context.Context) (Outcome, error) {
+	if err := s.Known.AppointmentSynced(ctx, s.said.AppointmentID, s.known.Revision); err != nil {
+		return Outcome{}, ours(err)
+	}
+	if !s.newest {
+		return Done(resultSuperseded), nil
+	}
+	return Skip(string(verity.LeadUnchanged), "the appointment has ended, and Verity has no contact whose lead could point at it"), nil
+}
+
+// attach records whose the appointment is in Verity, and derives the leads of those that turn out to have had it before.
+// left are those that were seen to.
+func (s *leadSync) attach(ctx context.Context, contactID string, left []string) error {
+	former, err := s.Known.AttachAppointment(ctx, s.said.AppointmentID, s.known.GHLContactID, contactID)
+	if err != nil {
+		return ours(err)
+	}
+	return s.release(ctx, slices.DeleteFunc(former, func(id string) bool { return slices.Contains(left, id) }))
+}
+
+// write derives the leads of the appointment's contact.
+func (s *leadSync) write(ctx context.Context, contactID string) (Outcome, error) {
+	scope := verity.AllLeads
+	switch {
+	case !s.known.Live(s.Endings):
+		scope = verity.EndedLeads
+	case !s.newest:
+		scope = verity.OtherLeads
+	}
+	result, desired, err := s.derive(ctx, contactID, scope)
+	if err != nil {
+		return Outcome{}, err
+	}
+	if err := s.Known.AppointmentSynced(ctx, s.said.AppointmentID, s.known.Revision); err != nil {
+		return Outcome{}, ours(err)
+	}
+	s.details["leads"] = result.Leads
+	if desired.AppointmentID != "" {
+		s.details["appointment"] = desired.AppointmentID
+	}
+	out := Outcome{Result: string(result.Outcome), VerityContactID: contactID, TargetID: contactID}
+	if !s.newest && result.Leads == 0 {
+		out.Result = resultSuperseded
+	}
+	return out, nil
+}
+
+// release takes the leads of contacts that had the appointment away from it.
+func (s *leadSync) release(ctx context.Context, contactIDs []string) error {
+	for _, id := range contactIDs {
+		result, _, err := s.derive(ctx, id, verity.EndedLeads)
+		if err != nil {
+			return err
+		}
+		if result.Leads > 0 {
+			s.details["releasedFrom"] = id
+		}
+	}
+	return nil
+}
+
+// derive writes the leads of a contact from what is known of its appointments.
+func (s *leadSync) derive(ctx context.Context, contactID string, scope verity.Scope) (verity.Result, verity.Desired, error) {
+	var result verity.Result
+	var desired verity.Desired
+	var unread error
+	err := s.Breaker.Do(ctx, func(ctx context.Context) (err error) {
+		result, err = s.Leads.SyncLead(ctx, contactID, func(ctx context.Context) (verity.Desired, error) {
+			of, err := s.Known.AppointmentsOfContact(ctx, contactID, s.Endings)
+			unread = err
+			desired = verity.Desired{AppointmentID: of.Live, Ended: of.Ended, Scope: scope}
+			return desired, err
+		})
+		if unread != nil {
+			err = nil // It says nothing about Verity.
+		}
+		return err
+	})
+	switch {
+	case unread != nil:
+		return result, desired, ours(unread)
+	case err != nil:
+		return result, desired, heldUp(s.Breaker, err)
+	}
+	return result, desired, nil
+}

@@ -1,0 +1,219 @@
+package operation
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"time"
+
+	"github.com/dfmiddleware/verity-sync/internal/destination"
+	ghlapi "github.com/dfmiddleware/verity-sync/internal/ghl/api"
+	"github.com/dfmiddleware/verity-sync/internal/store"
+	"github.com/dfmiddleware/verity-sync/internal/verity"
+)
+
+// errNoContact says that no contact of Verity is the appointment's.
+var errNoContact = errors.New("no contact")
+
+const (
+	nobody       = "no contact has the phone number or e-mail address of the appointment's contact"
+	nothingKnown = "neither a phone number nor an e-mail address is known of the appointment's contact"
+)
+
+func noContact(message string) error {
+	err := &destination.Error{Destination: verity.DatabaseDestination, Class: destination.Transient, Message: message, Err: errNoContact}
+	return &failure{err: err, reason: reasonContactNotFound, notYet: true}
+}
+
+// particulars are what a contact is looked up by.
+type particulars struct{ phone, email string }
+
+func (p particulars) empty() bool { return p == particulars{} }
+
+// or fills in what p lacks.
+func (p particulars) or(other particulars) particulars {
+	return particulars{phone: cmp.Or(p.phone, other.phone), email: cmp.Or(p.email, other.email)}
+}
+
+// find returns the contact of Verity that the appointment is for. Its phone number and e-mail address are those that are
+// kept, else what the payload says, else what GoHighLevel says. What is kept ages: where it leads to nobody, GoHighLevel is
+// asked once more, and what the payload says is tried as well.
+func (s *leadSync) find(ctx context.Context) (string, error) {
+	if err := s.identify(ctx); err != nil {
+		return "", err
+	}
+	mapping, err := mappingOf(ctx, s.Known, s.known.GHLContactID)
+	if err != nil {
+		return "", err
+	}
+	kept := particulars{e164(mapping.Phone, s.person.Country, s.Region), mapping.Email}
+	said := s.saidOfContact()
+	if err := s.fillIn(ctx, mapping, said); err != nil {
+		return "", err
+	}
+	if first := kept.or(said); !first.empty() {
+		s.details["detailsFrom"] = "payload"
+		if !kept.empty() {
+			s.details["detailsFrom"] = "mapping"
+		}
+		contact, found, err := s.lookUp(ctx, []string{first.phone}, first.email)
+		if err != nil || found {
+			return contact, err
+		}
+		if kept.empty() && s.atGHL == nil {
+			return "", noContact(nobody)
+		}
+	}
+	asked, err := s.askContact(ctx, mapping)
+	if err != nil && (kept.empty() || !locationUnknown(err)) {
+		return "", err
+	}
+	if kept.or(said).or(asked).empty() {
+		return "", noContact(nothingKnown)
+	}
+	if !asked.empty() {
+		s.details["detailsFrom"] = "ghl"
+	}
+	contact, found, err := s.lookUp(ctx, []string{asked.phone, said.phone}, cmp.Or(asked.email, said.email))
+	if err == nil && !found {
+		err = noContact(nobody)
+	}
+	return contact, err
+}
+
+// saidOfContact returns what the payload says of the contact, where that is the appointment's: an older event may be about
+// the contact that had it before.
+func (s *leadSync) saidOfContact() particulars {
+	if id := s.event.Event.ContactID; id != s.known.GHLContactID && (id != "" || !s.newest) {
+		return particulars{}
+	}
+	email := s.person.Email
+	if address(email) == "" {
+		email = "" // Otherwise as it was typed: Verity may have it like that.
+	}
+	return particulars{e164(s.person.Phone, s.person.Country, s.Region), email}
+}
+
+// fillIn keeps what the payload says where nothing is kept yet. It never replaces anything, as if it were of long ago: a
+// workflow may say the phone of a parent or of whoever made the booking, while contact events speak of the contact alone.
+func (s *leadSync) fillIn(ctx context.Context, m store.Mapping, said particulars) error {
+	if s.known.GHLContactID == "" || said.or(particulars{m.Phone, m.Email}) == (particulars{m.Phone, m.Email}) {
+		return nil
+	}
+	return s.remember(ctx, said, cmp.Or(s.event.Event.LocationID, s.known.LocationID), time.Unix(0, 0))
+}
+
+func (s *leadSync) remember(ctx context.Context, p particulars, location string, observedAt time.Time) error {
+	err := s.Known.RememberContact(ctx, store.Mapping{
+		GHLContactID: s.known.GHLContactID, LocationID: location, Phone: p.phone, Email: address(p.email),
+	}, observedAt)
+	if err != nil {
+		return ours(err)
+	}
+	return nil
+}
+
+// identify finds out whose the appointment is at GoHighLevel: what the events say, else what GoHighLevel says of the
+// appointment, else who has the phone number or the e-mail address of the payload there. It may stay unknown.
+func (s *leadSync) identify(ctx context.Context) error {
+	from, id := "appointments", s.known.GHLContactID
+	switch {
+	case id != "" && id == s.event.Event.ContactID:
+		from = "payload"
+	case id != "" && id == s.said.GHLContactID:
+		from = "ghl-appointment"
+	case id == "":
+		var err error
+		if id, from, err = s.askWhose(ctx); err != nil || id == "" {
+			return err
+		}
+		// The event says it, as it were, so that it lasts as long as no newer one says something else.
+		s.said.GHLContactID = id
+		if err := s.merge(ctx); err != nil {
+			return err
+		}
+	}
+	s.details["contactIdFrom"] = from
+	return nil
+}
+
+// askWhose asks GoHighLevel for the contact of an appointment of which no event says one.
+func (s *leadSync) askWhose(ctx context.Context) (id, from string, err error) {
+	said := s.saidOfContact()
+	location := cmp.Or(s.event.Event.LocationID, s.known.LocationID)
+	if !s.known.Deleted {
+		read, found, err := s.askAppointment(ctx, location)
+		switch {
+		case locationUnknown(err) && !said.empty():
+			return "", "", nil // Verity may know the payload's phone number all the same.
+		case err != nil:
+			return "", "", err
+		case found && read.ContactID != "":
+			return read.ContactID, "ghl-appointment", nil
+		}
+		location = cmp.Or(location, read.LocationID)
+	}
+	if location == "" {
+		return "", "", nil // A search is always one of a location.
+	}
+	for _, search := range []particulars{{phone: said.phone}, {email: said.email}} {
+		if search.empty() {
+			continue
+		}
+		found, ok, err := ask(ctx, s.GHL, location, func(ctx context.Context, api GHLAPI) (ghlapi.Contact, error) {
+			return api.FindDuplicate(ctx, location, search.phone, search.email)
+		})
+		if err != nil && !locationUnknown(err) {
+			return "", "", err
+		}
+		if ok {
+			s.atGHL = &found
+			return found.ID, "ghl-search", nil
+		}
+	}
+	return "", "", nil
+}
+
+// askContact returns what GoHighLevel says of the contact, and keeps it.
+func (s *leadSync) askContact(ctx context.Context, m store.Mapping) (particulars, error) {
+	id := s.known.GHLContactID
+	if id == "" {
+		return particulars{}, nil
+	}
+	if s.atGHL == nil {
+		location := cmp.Or(s.event.Event.LocationID, s.known.LocationID, m.LocationID)
+		read, found, err := ask(ctx, s.GHL, location, func(ctx context.Context, api GHLAPI) (ghlapi.Contact, error) {
+			return api.GetContact(ctx, location, id)
+		})
+		if err != nil || !found {
+			return particulars{}, err
+		}
+		s.atGHL = &read
+	}
+	p := particulars{e164(s.atGHL.Phone, s.atGHL.Country, s.Region), s.atGHL.Email}
+	return p, s.remember(ctx, p, s.atGHL.LocationID, observed(s.atGHL, s.event))
+}
+
+// observed is when a contact was as GoHighLevel has shown it in an attempt.
+func observed(c *ghlapi.Contact, e *store.Claimed) time.Time {
+	if c.DateUpdated.IsZero() {
+		return e.StartedAt
+	}
+	return c.DateUpdated
+}
+
+// lookUp finds a contact in Verity.
+func (s *leadSync) lookUp(ctx context.Context, phones []string, email string) (id string, found bool, err error) {
+	var contact verity.Contact
+	err = s.Breaker.Do(ctx, func(ctx context.Context) (err error) {
+		contact, found, err = s.Leads.FindContact(ctx, phones, email)
+		return err
+	})
+	if err != nil {
+		return "", false, heldUp(s.Breaker, err)
+	}
+	if found {
+		s.details["matchedBy"] = string(contact.MatchedBy)
+	}
+	return contact.ID, found, nil
+}

@@ -1,0 +1,70 @@
+package operation
+
+import (
+	"context"
+	"errors"
+
+	ghlapi "github.com/dfmiddleware/verity-sync/internal/ghl/api"
+	"github.com/dfmiddleware/verity-sync/internal/store"
+)
+
+// Tags adds tags to the contact of an appointment at GoHighLevel, those that are missing: a change of tags comes back as a
+// contact event, which asks for no tags, and nothing changed comes back as nothing. It is run after Lead, which knows whose
+// the appointment is.
+//
+// Nothing to add is no reason to skip: the event says what became of its lead.
+type Tags struct {
+	Known Knowledge
+	GHL   *GHL
+	Tags  []string
+	// Endings say which appointments have ended; those get no tags.
+	Endings store.Endings
+}
+
+// Name implements Operation.
+func (*Tags) Name() string { return store.OperationTags }
+
+// Direction implements Operation.
+func (*Tags) Direction() string { return store.DirectionToGHL }
+
+// Run implements Operation.
+func (t *Tags) Run(ctx context.Context, e *store.Claimed) Outcome {
+	known, err := t.Known.Appointment(ctx, e.Event.EntityID)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return outcomeOf(ours(err))
+	}
+	switch {
+	case known.GHLContactID == "":
+		return nothingAdded("it is not known whose the appointment is at GoHighLevel")
+	case known.Deleted || !known.Live(t.Endings):
+		return nothingAdded("the appointment has ended")
+	}
+	location, err := locationOf(ctx, t.Known, known.GHLContactID, e.Event.LocationID, known.LocationID)
+	if err != nil {
+		return outcomeOf(err)
+	}
+	contact, found, err := ask(ctx, t.GHL, location, func(ctx context.Context, api GHLAPI) (ghlapi.Contact, error) {
+		return api.GetContact(ctx, location, known.GHLContactID)
+	})
+	if err != nil {
+		return outcomeOf(err)
+	}
+	if !found {
+		return nothingAdded("GoHighLevel knows no such contact")
+	}
+	missing := contact.MissingTags(t.Tags)
+	if len(missing) == 0 {
+		return nothingAdded("the contact has them")
+	}
+	err = t.GHL.do(ctx, location, func(ctx context.Context) error {
+		return t.GHL.API.AddTags(ctx, location, known.GHLContactID, missing)
+	})
+	if err != nil {
+		return outcomeOf(err)
+	}
+	return Outcome{TargetID: known.GHLContactID, Details: map[string]any{"added": missing}}
+}
+
+func nothingAdded(why string) Outcome {
+	return Outcome{Details: map[string]any{"added": []string{}, "because": why}}
+}

@@ -1,0 +1,170 @@
+package operation_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dfmiddleware/verity-sync/internal/destination"
+	"github.com/dfmiddleware/verity-sync/internal/operation"
+	"github.com/dfmiddleware/verity-sync/internal/sim/fault"
+	ghlsim "github.com/dfmiddleware/verity-sync/internal/sim/ghlapi"
+	"github.com/dfmiddleware/verity-sync/internal/store"
+)
+
+func (w *world) tags(g *ghlServer) *operation.Tags {
+	return &operation.Tags{Known: w.store, GHL: g.api, Tags: []string{"Booked", "verity"}, Endings: store.Endings{Deletion: true}}
+}
+
+// TestTags has the tags Booked and verity added to the contact x of an appointment a, after its lead was synced.
+func TestTags(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	tests := map[string]struct {
+		has     []string
+		events  func(a, x string) []body
+		details map[string]any
+		want    []string
+	}{
+		"those that are missing are added": {
+			has: []string{"vip", "booked"}, details: map[string]any{"added": []string{"verity"}}, want: []string{"vip", "booked", "verity"},
+		},
+		"none is missing": {
+			has:     []string{"verity", "booked"},
+			details: map[string]any{"added": []string{}, "because": "the contact has them"}, want: []string{"verity", "booked"},
+		},
+		"the event does not say the contact, which is known all the same": {
+			events:  func(a, x string) []body { return []body{booked(a, x, 1), booked(a, "", 2)} },
+			details: map[string]any{"added": []string{"Booked", "verity"}}, want: []string{"booked", "verity"},
+		},
+		"a deleted appointment is no reason": {
+			events:  func(a, x string) []body { return []body{booked(a, x, 1), deleted(a, x, 2)} },
+			details: map[string]any{"added": []string{}, "because": "the appointment has ended"}, want: []string{},
+		},
+		"an old event of a deleted appointment is none either": {
+			events:  func(a, x string) []body { return []body{deleted(a, x, 2), booked(a, x, 1)} },
+			details: map[string]any{"added": []string{}, "because": "the appointment has ended"}, want: []string{},
+		},
+		"nobody at GoHighLevel is known to have the appointment": {
+			events: func(a, _ string) []body { return []body{deleted(a, "", 2)} },
+			details: map[string]any{
+				"added": []string{}, "because": "it is not known whose the appointment is at GoHighLevel",
+			}, want: []string{},
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g, x, a := newGHL(t), w.contact(), w.appointment()
+			g.PutContact(ghlsim.Contact{ID: x.ghl, LocationID: location, Tags: tt.has})
+			events := []body{booked(a, x.ghl, 1)}
+			if tt.events != nil {
+				events = tt.events(a, x.ghl)
+			}
+			e := claimed(t, events[0])
+			for _, b := range events {
+				e = claimed(t, b)
+				require.NoError(t, w.lead().Run(t.Context(), e).Err)
+			}
+			out := w.tags(g).Run(t.Context(), e)
+			require.NoError(t, out.Err)
+			assert.Equal(t, tt.details, out.Details)
+			assert.Empty(t, out.Skipped, "it would hide what became of the lead")
+			require.NoError(t, w.tags(g).Run(t.Context(), e).Err)
+			got, _ := g.Contact(x.ghl)
+			assert.Equal(t, tt.want, got.Tags)
+			assert.LessOrEqual(t, len(g.Requests.Requests("POST", "")), 1, "a repetition adds nothing")
+		})
+	}
+}
+
+func TestTagsMakeNoLoop(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	g, x := newGHL(t), w.contact()
+	g.PutContact(ghlsim.Contact{ID: x.ghl, LocationID: location, Phone: x.phone})
+	posts := make(chan body, 10)
+	g.OnTags = func(c ghlsim.Contact) {
+		posts <- changed("ContactTagUpdate", c.ID, 2, body{"phone": c.Phone, "tags": c.Tags})
+	}
+	sim, client := newAloware(t)
+	syncs, err := operation.NewSyncs(operation.Dependencies{
+		Known: w.store, Leads: w.leads, LeadsBreaker: patient("verity-db"), Endings: store.Endings{Deletion: true}, GHL: g.api,
+		Tags: []string{"booked"}, Aloware: client, AlowareBreaker: patient("aloware"), Region: "US",
+	})
+	require.NoError(t, err)
+
+	posts <- booked(w.appointment(), x.ghl, 1)
+	handled := 0
+	for ; len(posts) > 0; handled++ {
+		require.Less(t, handled, 5, "it goes on and on")
+		e := claimed(t, <-posts)
+		operations, why := syncs.For(e.Event.EntityType)
+		require.Empty(t, why)
+		for _, op := range operations {
+			require.NoError(t, op.Run(t.Context(), e).Err)
+		}
+	}
+	assert.Equal(t, 2, handled, "the booking, and the change of tags that it led to")
+	assert.Len(t, g.Requests.Requests("POST", "/contacts/*/tags"), 1)
+	assert.Empty(t, sim.Contacts())
+}
+
+func TestFailuresOfTags(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	tests := map[string]struct {
+		given   func(g *ghlServer, b body) body
+		reason  string
+		class   destination.Class
+		message string
+		wait    bool
+	}{
+		"there is no token for the location": {
+			given:  func(_ *ghlServer, b body) body { return b.with(body{"locationId": "loc2"}) },
+			reason: "LocationUnknown", class: destination.Permanent, message: "ghl:loc2: there is no token for this location",
+		},
+		"GoHighLevel does not answer when it is asked": {
+			given: func(g *ghlServer, b body) body {
+				_ = g.Faults.Add(fault.Status(401))
+				_ = g.Faults.Add(fault.Status(401))
+				return b
+			},
+			class: destination.Unavailable, message: "ghl:loc1: the token was refused (401)",
+		},
+		"GoHighLevel refuses the tags": {
+			given: func(g *ghlServer, b body) body {
+				f := fault.Status(422)
+				f.Method = "POST"
+				_ = g.Faults.Add(f)
+				return b
+			},
+			class: destination.Permanent, message: "ghl:loc1: the request was refused as invalid (422)",
+		},
+		"GoHighLevel asks for a pause": {
+			given: func(g *ghlServer, b body) body {
+				f := fault.Status(429)
+				f.Method = "POST"
+				_ = g.Faults.Add(f)
+				return b
+			},
+			class: destination.Limited, message: "ghl:loc1: the location's limit of requests is reached (429)", wait: true,
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g, x, a := newGHL(t), w.contact(), w.appointment()
+			g.PutContact(ghlsim.Contact{ID: x.ghl, LocationID: location})
+			e := claimed(t, tt.given(g, booked(a, x.ghl, 1)))
+			require.NoError(t, w.lead().Run(t.Context(), e).Err)
+			out := w.tags(g).Run(t.Context(), e)
+			require.Error(t, out.Err)
+			assert.Equal(t, tt.message, out.Err.Error())
+			assert.Equal(t, tt.reason, out.Reason)
+			assert.Equal(t, tt.class, destination.ClassOf(out.Err))
+			assert.Equal(t, tt.wait, out.Wait > 0)
+		})
+	}
+}

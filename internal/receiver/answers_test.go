@@ -1,0 +1,262 @@
+package receiver_test
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/dfmiddleware/verity-sync/internal/destination"
+	"github.com/dfmiddleware/verity-sync/internal/receiver"
+)
+
+// exchange is a request and what it must be answered with.
+type exchange struct {
+	// given changes what the receiver is made of.
+	given func(*fixture)
+
+	// method is POST and target the webhook path where they are not set.
+	method, target string
+	header         http.Header
+	body           string
+	// signed adds the signature of the body.
+	signed bool
+
+	code int
+	// counts names a counter that goes up by one.
+	counts string
+	// answer is the body, with the id replaced.
+	answer  string
+	answers map[string]string
+	stored  int
+}
+
+const (
+	accepted        = `{"id":"<an id>","status":"accepted"}`
+	ignored         = `{"status":"ignored"}`
+	unauthenticated = `{"error":"no valid signature or secret"}`
+	notOurApp       = `{"error":"not signed for an app that is allowed here"}`
+	tooLarge        = `{"error":"body is larger than 1048576 bytes"}`
+	notNow          = `{"error":"the event cannot be stored now, send it again"}`
+	notFound        = `{"error":"not found"}`
+	notAllowed      = `{"error":"method not allowed"}`
+	noBearer        = `{"error":"expected the bearer token of the jobs endpoint"}`
+)
+
+var (
+	asJSON     = http.Header{"Content-Type": {"application/json"}}
+	secret     = with(asJSON, "X-Webhook-Secret", workflowSecret)
+	compressed = with(secret, "Content-Encoding", "gzip")
+	jobsBearer = http.Header{"Authorization": {"Bearer " + jobsSecret}}
+
+	retry     = map[string]string{"Retry-After": "30"}
+	allowPost = map[string]string{"Allow": "POST"}
+	allowGet  = map[string]string{"Allow": "GET, HEAD"}
+)
+
+func TestWhatIsOursIsAccepted(t *testing.T) {
+	t.Parallel()
+	form := with(secret, "Content-Type", "application/x-www-form-urlencoded")
+	testExchanges(t, map[string]exchange{
+		"a signed webhook":                {body: marketplace, signed: true, answer: accepted},
+		"a slash at the end of the path":  {target: receiver.WebhookPath + "/", body: marketplace, signed: true, answer: accepted},
+		"a query":                         {target: receiver.WebhookPath + "?a=b", body: marketplace, signed: true, answer: accepted},
+		"a type that nobody knows":        {body: strings.Replace(marketplace, "ContactUpdate", "Новое", 1), signed: true, answer: accepted},
+		"a secret in its header":          {header: secret, body: workflow, answer: accepted},
+		"a secret as a bearer token":      {header: with(asJSON, "Authorization", "Bearer "+workflowSecret), body: workflow, answer: accepted},
+		"a secret in the query":           {target: receiver.WebhookPath + "?token=" + workflowSecret, body: workflow, answer: accepted},
+		"the older of two secrets":        {header: with(asJSON, "X-Webhook-Secret", "retired-secret"), body: workflow, answer: accepted},
+		"a signature that is N/A":         {header: with(secret, "X-GHL-Signature", "N/A"), body: workflow, answer: accepted},
+		"a form":                          {header: form, body: "contact_id=contact-1&location_id=location-1", answer: accepted},
+		"an encoding that is none":        {header: with(secret, "Content-Encoding", "identity"), body: workflow, answer: accepted},
+		"a body in chunks":                {header: with(secret, "Transfer-Encoding", "chunked"), body: chunked(workflow, 10), answer: accepted},
+		"a body of just 1 MiB":            {header: secret, body: padded(1 << 20), answer: accepted},
+		"a body in chunks, of just 1 MiB": {header: with(secret, "Transfer-Encoding", "chunked"), body: chunked(padded(1<<20), 1<<16), answer: accepted},
+	}, func(x *exchange) { x.code, x.stored = http.StatusOK, 1 })
+
+	testExchanges(t, map[string]exchange{
+		"another location": {body: strings.Replace(marketplace, locationID, "location-2", 1), signed: true, answer: ignored},
+	}, func(x *exchange) { x.code, x.counts = http.StatusOK, "verity_sync_webhook_ignored_total" })
+}
+
+func TestWhatIsNotOursIsRefused(t *testing.T) {
+	t.Parallel()
+	testExchanges(t, map[string]exchange{
+		"no signature and no secret":           {header: asJSON, body: workflow},
+		"a wrong secret":                       {header: with(asJSON, "X-Webhook-Secret", "guess"), body: workflow},
+		"an empty secret":                      {header: with(asJSON, "X-Webhook-Secret", ""), body: workflow},
+		"the secret of the jobs endpoint":      {header: jobsBearer, body: workflow},
+		"a signature of another body":          {given: signing("{}"), body: marketplace},
+		"a wrong signature beside a secret":    {header: with(secret, "X-GHL-Signature", "c2lnbmF0dXJl"), body: workflow},
+		"what would be refused if it was ours": {header: asJSON, body: "<xml/>"},
+		"what is compressed if it was ours":    {header: with(asJSON, "Content-Encoding", "gzip"), body: "\x1f\x8b"},
+	}, func(x *exchange) {
+		x.code, x.answer, x.answers = http.StatusUnauthorized, unauthenticated, map[string]string{"WWW-Authenticate": "Bearer"}
+	})
+
+	testExchanges(t, map[string]exchange{
+		"another app": {body: strings.Replace(marketplace, appID, "app-2", 1), signed: true},
+		"no app":      {body: strings.Replace(marketplace, "appId", "app", 1), signed: true},
+	}, func(x *exchange) { x.code, x.answer = http.StatusForbidden, notOurApp })
+}
+
+func TestWhatCannotBeReadIsRefused(t *testing.T) {
+	t.Parallel()
+	inChunks := with(secret, "Transfer-Encoding", "chunked")
+	testExchanges(t, map[string]exchange{
+		"a body over 1 MiB":              {header: secret, body: padded(1<<20 + 1)},
+		"a body over 1 MiB, in chunks":   {header: inChunks, body: chunked(padded(1<<20+1), 1<<16)},
+		"a body over 1 MiB, from anyone": {header: asJSON, body: padded(1<<20 + 1)},
+	}, func(x *exchange) {
+		x.code, x.answer, x.answers = http.StatusRequestEntityTooLarge, tooLarge, map[string]string{"Connection": "close"}
+	})
+
+	deep := strings.Repeat(`{"a":`, 1001) + "1" + strings.Repeat("}", 1001)
+	testExchanges(t, map[string]exchange{
+		"an array":                        {body: "[{}]", answer: `{"error":"body is not a JSON object: it is an array"}`},
+		"no body":                         {body: "", answer: `{"error":"body is empty"}`},
+		"half an object":                  {body: `{"a":`, answer: `{"error":"body is not valid JSON: unexpected end of JSON input at byte 5"}`},
+		"bytes that are not UTF-8":        {body: "{\"a\":\"\xff\"}", answer: `{"error":"body is not valid UTF-8"}`},
+		"a thousand and one levels":       {body: deep, answer: `{"error":"body is nested deeper than 1000 levels"}`},
+		"a compressed body":               {header: compressed, body: "\x1f\x8b", answer: `{"error":"content encoding \"gzip\" is not supported"}`},
+		"what the store can never accept": {given: failing(unacceptable), body: workflow, answer: `{"error":"store: no row can hold it"}`},
+	}, func(x *exchange) {
+		if x.code = http.StatusBadRequest; x.header == nil {
+			x.header = secret
+		}
+	})
+}
+
+func TestWhatCannotBeStoredIsAskedForAgain(t *testing.T) {
+	t.Parallel()
+	testExchanges(t, map[string]exchange{
+		"a store that is down":    {given: failing(errors.New("connection refused"))},
+		"a store that is limited": {given: failing(&destination.Error{Class: destination.Unavailable})},
+		"a panic":                 {given: panicking("boom"), counts: "verity_sync_webhook_panics_total"},
+	}, func(x *exchange) {
+		x.code, x.answer, x.answers, x.header, x.body = http.StatusTooManyRequests, notNow, retry, secret, workflow
+	})
+}
+
+func TestOtherRequestsAreNeverRedirected(t *testing.T) {
+	t.Parallel()
+	testExchanges(t, map[string]exchange{
+		"GET":             {method: "GET", answer: notAllowed},
+		"HEAD":            {method: "HEAD"},
+		"OPTIONS":         {method: "OPTIONS", answer: notAllowed},
+		"DELETE":          {method: "DELETE", target: receiver.WebhookPath + "/", answer: notAllowed},
+		"PUT with a body": {method: "PUT", header: secret, body: workflow, answer: notAllowed},
+	}, func(x *exchange) { x.code, x.answers = http.StatusMethodNotAllowed, allowPost })
+
+	testExchanges(t, map[string]exchange{
+		"OPTIONS of everything": {method: "OPTIONS", target: "*"},
+		"the root":              {target: "/"},
+		"a path above":          {target: "/api/webhooks"},
+		"a path below":          {target: "/api/webhooks/ghl/x"},
+		"two slashes first":     {target: "//api/webhooks/ghl"},
+		"two slashes inside":    {target: "/api//webhooks/ghl"},
+		"two slashes last":      {target: "/api/webhooks/ghl//"},
+		"a dot":                 {target: "/api/./webhooks/ghl"},
+		"two dots":              {target: "/api/x/../webhooks/ghl"},
+		"another case":          {target: "/API/webhooks/ghl"},
+		"the metrics":           {method: "GET", target: "/metrics"},
+	}, func(x *exchange) {
+		if x.code, x.answer = http.StatusNotFound, notFound; x.method == "" {
+			x.header, x.body = secret, workflow
+		}
+	})
+}
+
+func TestTheJobsEndpoint(t *testing.T) {
+	t.Parallel()
+	const backlog = `{"pending":43500,"undispatched":42500}`
+	basic := http.Header{"Authorization": {"Basic " + jobsSecret}}
+	wrong := http.Header{"Authorization": {"Bearer guess"}}
+	empty := http.Header{"Authorization": {"Bearer "}}
+	notConfigured := func(f *fixture) { f.config.JobsSecret = "" }
+	noDatabase := func(f *fixture) { f.jobs.err = errors.New("connection refused") }
+	testExchanges(t, map[string]exchange{
+		"with its token":           {header: jobsBearer, code: 200, answer: backlog},
+		"with a slash at the end":  {target: receiver.JobsPath + "/", header: jobsBearer, code: 200, answer: backlog},
+		"with a body":              {header: jobsBearer, body: "{}", code: 200, answer: backlog},
+		"without a token":          {code: 401, answer: noBearer, answers: map[string]string{"WWW-Authenticate": "Bearer"}},
+		"with a wrong token":       {header: wrong, code: 401, answer: noBearer},
+		"with an empty token":      {header: empty, code: 401, answer: noBearer},
+		"with another scheme":      {header: basic, code: 401, answer: noBearer},
+		"by GET":                   {method: "GET", header: jobsBearer, code: 405, answer: notAllowed, answers: allowPost},
+		"that is not configured":   {given: notConfigured, header: empty, code: 404, answer: notFound},
+		"without an answer for it": {given: noDatabase, header: jobsBearer, code: 429, answer: `{"error":"the database does not answer, try again later"}`, answers: retry},
+	}, func(x *exchange) {
+		if x.target == "" {
+			x.target = receiver.JobsPath
+		}
+	})
+}
+
+func TestProbes(t *testing.T) {
+	t.Parallel()
+	const ok = `{"status":"ok"}`
+	storeDown := failing(errors.New("connection refused"))
+	testExchanges(t, map[string]exchange{
+		"live":                           {method: "GET", target: "/healthz", code: 200, answer: ok},
+		"live, by HEAD":                  {method: "HEAD", target: "/healthz", code: 200},
+		"live, by POST":                  {target: "/healthz", code: 405, answer: notAllowed, answers: allowGet},
+		"ready":                          {method: "GET", target: "/readyz", code: 200, answer: ok},
+		"ready though the store is down": {given: storeDown, method: "GET", target: "/readyz", code: 200, answer: ok},
+		"ready, by POST":                 {target: "/readyz", code: 405, answer: notAllowed, answers: allowGet},
+	}, func(*exchange) {})
+}
+
+func TestHeadersAreBounded(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	large := with(secret, "X-Large", strings.Repeat("x", 80<<10))
+	got := send(t, f.serve(t), requestText("POST", receiver.WebhookPath, large, workflow))
+	assert.Equal(t, http.StatusRequestHeaderFieldsTooLarge, got.code)
+	assert.Empty(t, f.recorder.stored())
+}
+
+// testExchanges tries each exchange, completed with what they have in common, on a receiver of its own.
+func testExchanges(t *testing.T, exchanges map[string]exchange, complete func(*exchange)) {
+	t.Helper()
+	for name, x := range exchanges {
+		complete(&x)
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t)
+			if x.signed {
+				x.header = f.sign(x.body)
+			}
+			if x.given != nil {
+				x.given(f)
+			}
+			if f.signature != "" {
+				x.header = with(asJSON, "X-GHL-Signature", f.signature)
+			}
+			method, target := or(x.method, http.MethodPost), or(x.target, receiver.WebhookPath)
+			got := send(t, f.serve(t), requestText(method, target, x.header, x.body))
+
+			assert.Equal(t, x.code, got.code)
+			assert.Equal(t, x.answer, anonymous(got.body))
+			assert.Equal(t, "application/json", got.header.Get("Content-Type"))
+			for name, value := range x.answers {
+				assert.Equal(t, value, got.header.Get(name), name)
+			}
+			assert.Len(t, f.recorder.stored(), x.stored)
+			if x.counts != "" {
+				assert.Equal(t, 1, f.counted(t, x.counts, ""))
+			}
+			woken := 0
+			if x.code == http.StatusOK && strings.HasPrefix(target, receiver.JobsPath) {
+				woken = 1
+			}
+			assert.Equal(t, woken, f.jobs.wakes())
+			if path, _, _ := strings.Cut(target, "?"); strings.TrimSuffix(path, "/") == receiver.WebhookPath {
+				assert.Equal(t, 1, f.counted(t, "verity_sync_webhook_requests_total", strconv.Itoa(x.code)))
+			}
+		})
+	}
+}

@@ -1,0 +1,177 @@
+package receiver_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dfmiddleware/verity-sync/internal/receiver"
+)
+
+func TestDraining(t *testing.T) {
+	t.Parallel()
+	const ready = "GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n"
+	tenSeconds := func(f *fixture) { f.config.DrainDelay = 10 * time.Second }
+
+	t.Run("turns readiness off, and nothing else, for the drain delay", func(t *testing.T) {
+		t.Parallel()
+		inBubble(t, tenSeconds, func(t *testing.T, b *bubble) {
+			keptAlive := b.open(t, webhook)
+			require.Empty(t, keptAlive.answer(t).header.Get("Connection"))
+			b.stop()
+			for range 9 {
+				synctest.Wait()
+				got := b.open(t, ready).answer(t)
+				assert.Equal(t, 503, got.code)
+				assert.Equal(t, `{"error":"draining"}`, got.body)
+				assert.Equal(t, 200, b.open(t, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").answer(t).code)
+
+				got = b.post(t)
+				assert.Equal(t, 200, got.code)
+				assert.Equal(t, "close", got.header.Get("Connection"), "the next post is for another instance")
+				time.Sleep(time.Second)
+			}
+			_, err := keptAlive.Write([]byte(webhook))
+			require.NoError(t, err)
+			assert.Equal(t, "close", keptAlive.answer(t).header.Get("Connection"))
+
+			require.NoError(t, <-b.served)
+			_, err = b.dial()
+			assert.Error(t, err)
+		})
+	})
+
+	for what, sent := range map[string]int{"no byte": 0, "half its header": 20, "half its body": len(webhook) - 1, "all of it": len(webhook)} {
+		t.Run("answers a post of which "+what+" was there when the listener closed", func(t *testing.T) {
+			t.Parallel()
+			slow := func(f *fixture) {
+				f.recorder.before = func(context.Context) error {
+					time.Sleep(2 * time.Second)
+					return nil
+				}
+			}
+			inBubble(t, slow, func(t *testing.T, b *bubble) {
+				conn := b.open(t, webhook[:sent])
+				synctest.Wait()
+				b.stop()
+				<-b.closed
+				time.Sleep(time.Second)
+				_, err := io.WriteString(conn, webhook[sent:])
+				require.NoError(t, err)
+				assert.Equal(t, 200, conn.answer(t).code)
+				require.NoError(t, <-b.served)
+			})
+		})
+	}
+
+	t.Run("gives up on what does not finish in time", func(t *testing.T) {
+		t.Parallel()
+		var release chan struct{}
+		stuck := func(f *fixture) {
+			release = make(chan struct{})
+			f.recorder.before = func(context.Context) error {
+				<-release
+				return nil
+			}
+		}
+		inBubble(t, stuck, func(t *testing.T, b *bubble) {
+			conn := b.open(t, webhook)
+			synctest.Wait()
+			b.stop()
+			started := time.Now()
+			assert.ErrorIs(t, <-b.served, context.DeadlineExceeded)
+			assert.Equal(t, 20*time.Second, time.Since(started))
+			conn.assertClosed(t)
+			close(release)
+		})
+	})
+
+	t.Run("is not waited for where the listener fails", func(t *testing.T) {
+		t.Parallel()
+		inBubble(t, tenSeconds, func(t *testing.T, b *bubble) {
+			require.NoError(t, b.Close())
+			assert.ErrorIs(t, <-b.served, net.ErrClosed)
+		})
+	})
+}
+
+// TestNoPostFailsWhileDraining posts as load balancers do that have not noticed: some go on with the connections they
+// have until they are told to close them, others open new ones until nobody takes them.
+func TestNoPostFailsWhileDraining(t *testing.T) {
+	t.Parallel()
+	given := func(f *fixture) {
+		f.config.DrainDelay = 5 * time.Second
+		f.recorder.before = func(context.Context) error {
+			time.Sleep(70 * time.Millisecond)
+			return nil
+		}
+	}
+	inBubble(t, given, func(t *testing.T, b *bubble) {
+		started := time.Now()
+		var answered atomic.Int64
+		var posting sync.WaitGroup
+		for i := range 8 {
+			keepAlive := i%2 == 0
+			transport := &http.Transport{
+				DisableKeepAlives: !keepAlive,
+				DialContext:       func(context.Context, string, string) (net.Conn, error) { return b.dial() },
+			}
+			posting.Go(func() {
+				defer transport.CloseIdleConnections()
+				for {
+					closes, err := postOver(t, transport)
+					if errors.Is(err, errRefused) && !keepAlive {
+						return
+					}
+					if !assert.NoError(t, err, "keepalive %v at %s", keepAlive, time.Since(started)) {
+						return
+					}
+					answered.Add(1)
+					if closes && keepAlive {
+						return
+					}
+					time.Sleep(time.Duration(i+1) * time.Millisecond)
+				}
+			})
+		}
+		time.Sleep(time.Second)
+		b.stop()
+		posting.Wait()
+		require.NoError(t, <-b.served)
+		assert.Greater(t, answered.Load(), int64(100))
+		assert.Len(t, b.recorder.stored(), int(answered.Load()), "what was answered 200 was stored, and nothing else")
+	})
+}
+
+// postOver posts a webhook and returns whether the connection is closed after it.
+func postOver(t *testing.T, transport http.RoundTripper) (closes bool, err error) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://receiver"+receiver.WebhookPath, strings.NewReader(workflow))
+	if err != nil {
+		return false, err
+	}
+	req.Header = secret.Clone()
+	resp, err := transport.RoundTrip(req)
+	if err != nil {
+		return false, err
+	}
+	defer resp.Body.Close()
+	if _, err := io.ReadAll(resp.Body); err != nil {
+		return false, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return false, errors.New(resp.Status)
+	}
+	return resp.Close, nil
+}

@@ -1,0 +1,183 @@
+// Package receiver takes webhooks in over HTTP: it answers 200 once an event is safely stored, and asks for it again
+// with 429 whenever it cannot be. GHL retries on 429 under every version of its rules, so that no failure of ours is
+// answered with a 5xx or a redirect. What happens to an event afterwards is not known here, nor is Kubernetes.
+package receiver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-logr/logr"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/dfmiddleware/verity-sync/internal/ghl"
+	"github.com/dfmiddleware/verity-sync/internal/metrics"
+	"github.com/dfmiddleware/verity-sync/internal/store"
+)
+
+// Limits of a request.
+const (
+	// maxBody is four times what GHL cuts its payloads at.
+	maxBody = 1 << 20
+	// maxHeader is generous for a webhook and keeps headers from filling the memory.
+	maxHeader = 64 << 10
+	// maxBodies bounds the bodies held in memory at a time.
+	maxBodies = 64 << 20
+
+	headerTimeout = 5 * time.Second
+	bodyTimeout   = 10 * time.Second
+	idleTimeout   = 60 * time.Second
+	commitTimeout = 3 * time.Second
+	// writeTimeout runs from the end of the headers: body, commit, and time for a slow client to take the answer.
+	writeTimeout = bodyTimeout + commitTimeout + 7*time.Second
+)
+
+// warnInterval is how often ALLOW_UNAUTHENTICATED is complained about.
+const warnInterval = time.Minute
+
+// Committer stores deliveries.
+type Committer interface {
+	// Commit returns once d is safely stored, or when ctx ends. An error of class destination.Permanent says that d can
+	// never be stored; after any other one the sender is asked to send it again.
+	Commit(ctx context.Context, d store.Delivery) (store.Receipt, error)
+}
+
+// Jobs is what the jobs endpoint asks for.
+type Jobs interface {
+	// Backlog counts what is not finished.
+	Backlog(ctx context.Context) (store.Backlog, error)
+	// Wake makes those that look for work look now. It does not wait for them.
+	Wake(ctx context.Context) error
+}
+
+// Config is what a Server is made of. All of it is required but where it says otherwise.
+type Config struct {
+	Verifier  *ghl.Verifier
+	Committer Committer
+	// Jobs may be nil where JobsSecret is empty.
+	Jobs Jobs
+	// JobsSecret is the bearer token of the jobs endpoint, which does not exist without one.
+	JobsSecret string
+	// WarnUnauthenticated logs a warning every minute: posts are accepted from anyone.
+	WarnUnauthenticated bool
+	// MaxInFlight bounds the requests that are being authenticated and committed at a time.
+	MaxInFlight int
+	// DrainDelay is how long posts are still accepted after readiness went off, so that load balancers have noticed
+	// before the listener closes.
+	DrainDelay time.Duration
+	// ShutdownTimeout is how long requests in flight have to finish after that. 14 s finish every one of them.
+	ShutdownTimeout time.Duration
+	Metrics         *metrics.Receiver
+	Log             logr.Logger
+}
+
+// Server is the HTTP side of the receiver.
+type Server struct {
+	cfg      Config
+	slots    *semaphore.Weighted
+	bodies   *semaphore.Weighted
+	refusals *throttle
+	draining atomic.Bool
+}
+
+// New checks cfg and returns a Server that is ready to serve.
+func New(cfg Config) (*Server, error) {
+	switch {
+	case cfg.Verifier == nil, cfg.Committer == nil, cfg.Metrics == nil:
+		return nil, errors.New("set up the receiver: verifier, committer and metrics are required")
+	case cfg.JobsSecret != "" && cfg.Jobs == nil:
+		return nil, errors.New("set up the receiver: a jobs secret needs jobs")
+	case cfg.MaxInFlight < 1:
+		return nil, fmt.Errorf("set up the receiver: expected at least one request in flight, got %d", cfg.MaxInFlight)
+	case cfg.DrainDelay < 0 || cfg.ShutdownTimeout <= 0:
+		return nil, errors.New("set up the receiver: expected a drain delay of at least 0 and a shutdown timeout above 0")
+	}
+	return &Server{
+		cfg:      cfg,
+		slots:    semaphore.NewWeighted(int64(cfg.MaxInFlight)),
+		bodies:   semaphore.NewWeighted(maxBodies),
+		refusals: newThrottle(),
+	}, nil
+}
+
+// Serve answers requests on l until ctx ends and every request on a connection that was accepted by then, or during the
+// drain delay, has been answered. It closes l. The error is nil unless l failed or requests did not finish in time.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	conns := newConnections()
+	srv := &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		WriteTimeout:      writeTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ConnState:         conns.track,
+		ErrorLog:          slog.NewLogLogger(logr.ToSlogHandler(s.cfg.Log), slog.LevelWarn),
+		// OPTIONS * would be answered 200.
+		DisableGeneralOptionsHandler: true,
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var background sync.WaitGroup
+	defer background.Wait()
+	defer cancel()
+	if s.cfg.WarnUnauthenticated {
+		background.Go(func() { s.warnUnauthenticated(ctx) })
+	}
+
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(l) }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve webhooks: %w", err)
+	case <-ctx.Done():
+	}
+
+	s.cfg.Log.Info("draining", "delay", s.cfg.DrainDelay.String())
+	s.draining.Store(true)
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve webhooks while draining: %w", err)
+	case <-time.After(s.cfg.DrainDelay):
+	}
+	if err := l.Close(); err != nil {
+		return fmt.Errorf("close the listener: %w", errors.Join(err, srv.Close()))
+	}
+	// Every connection that was accepted is tracked once this has ended.
+	if err := <-served; !errors.Is(err, net.ErrClosed) {
+		return fmt.Errorf("serve webhooks while draining: %w", errors.Join(err, srv.Close()))
+	}
+	return s.finish(context.WithoutCancel(ctx), srv, conns)
+}
+
+// finish ends a server that accepts no more connections once it has answered what it has.
+func (s *Server) finish(ctx context.Context, srv *http.Server, conns *connections) error {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.ShutdownTimeout)
+	defer cancel()
+	err := conns.waitUntilQuiet(ctx)
+	if err == nil {
+		err = srv.Shutdown(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("finish requests in flight: %w", errors.Join(err, srv.Close()))
+	}
+	return nil
+}
+
+func (s *Server) warnUnauthenticated(ctx context.Context) {
+	tick := time.NewTicker(warnInterval)
+	defer tick.Stop()
+	for {
+		s.cfg.Log.Info("warning: ALLOW_UNAUTHENTICATED is set, anyone who reaches this address can post events")
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}

@@ -1,0 +1,112 @@
+package receiver_test
+
+import (
+	"crypto/sha256"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dfmiddleware/verity-sync/internal/event"
+	"github.com/dfmiddleware/verity-sync/internal/receiver"
+	"github.com/dfmiddleware/verity-sync/internal/store"
+)
+
+func TestWhatIsStored(t *testing.T) {
+	t.Parallel()
+	const (
+		odd       = "{ \"type\" :\"ContactUpdate\",\r\n\t\"locationId\":\"location-1\", \"id\":\"contact-1\", \"n\":1.0e2, \"u\":\"\\u0000é\" }\n"
+		form      = "contact_id=contact-1&location_id=location-1"
+		formJSON  = `{"contact_id":"contact-1","location_id":"location-1"}`
+		byteOrder = "\xef\xbb\xbf"
+	)
+	contact := event.Event{
+		Source: "ghl", Type: "contact.updated", EntityType: "contact", EntityID: "contact-1", LocationID: "location-1",
+		ContactID: "contact-1", OrderingKey: "contact:contact-1",
+	}
+	for name, tc := range map[string]struct {
+		header http.Header
+		body   string
+		want   store.Delivery
+	}{
+		"a body is kept byte for byte": {
+			header: secret, body: odd,
+			want: store.Delivery{Event: contact, Payload: []byte(odd), Headers: map[string]string{"Content-Type": "application/json"}},
+		},
+		"a form becomes an object, and its bytes are kept beside it": {
+			header: with(secret, "Content-Type", "application/x-www-form-urlencoded"), body: form,
+			want: store.Delivery{
+				Event: contact, Payload: []byte(formJSON), Raw: []byte(form),
+				Headers: map[string]string{"Content-Type": "application/x-www-form-urlencoded"},
+			},
+		},
+		"a byte-order mark is not part of the object, and is kept beside it": {
+			header: secret, body: byteOrder + odd,
+			want: store.Delivery{
+				Event: contact, Payload: []byte(odd), Raw: []byte(byteOrder + odd),
+				Headers: map[string]string{"Content-Type": "application/json"},
+			},
+		},
+		"headers are kept if they are known to hold no secret": {
+			header: http.Header{
+				"Authorization": {"Bearer " + workflowSecret}, "X-Webhook-Secret": {workflowSecret}, "Cookie": {"session=1"},
+				"User-Agent": {"axios/1.7"}, "X-Request-Id": {"r-1", "r-2"}, "X-Ghl-Signature": {"N/A"}, "X-Forwarded-For": {"192.0.2.1"},
+				"Traceparent": {"00-1-2-01"}, "Accept": {"*/*"},
+			},
+			body: odd,
+			want: store.Delivery{Event: contact, Payload: []byte(odd), Headers: map[string]string{
+				"User-Agent": "axios/1.7", "X-Request-Id": "r-1", "X-Ghl-Signature": "N/A", "Traceparent": "00-1-2-01",
+			}},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t)
+			tc.want.BodyHash = sha256.Sum256([]byte(tc.body))
+			got := send(t, f.serve(t), requestText("POST", receiver.WebhookPath, tc.header, tc.body))
+			require.Equal(t, 200, got.code, got.body)
+			assert.Empty(t, cmp.Diff([]store.Delivery{tc.want}, f.recorder.stored(), cmpopts.EquateEmpty()))
+		})
+	}
+}
+
+func TestATimeInTheFutureIsTheTimeOfReceipt(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	body := `{"type":"ContactUpdate","locationId":"location-1","id":"contact-1","timestamp":"2099-01-01T00:00:00Z"}`
+	before := time.Now()
+	require.Equal(t, 200, send(t, f.serve(t), requestText("POST", receiver.WebhookPath, secret, body)).code)
+	assert.WithinRange(t, f.recorder.stored()[0].Event.OccurredAt, before, time.Now())
+}
+
+func TestTheSameDeliveryAgainIsADuplicateOfTheFirst(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	addr := f.serve(t)
+	request := requestText("POST", receiver.WebhookPath, f.sign(marketplace), marketplace)
+
+	const senders = 16
+	answers := make([]response, senders)
+	var sending sync.WaitGroup
+	for i := range senders {
+		sending.Go(func() { answers[i] = send(t, addr, request) })
+	}
+	sending.Wait()
+
+	statuses, ids := map[string]int{}, map[string]bool{}
+	for _, a := range answers {
+		require.Equal(t, 200, a.code)
+		id, status := a.accepted(t)
+		statuses[status]++
+		ids[id] = true
+	}
+	assert.Equal(t, map[string]int{"accepted": 1, "duplicate": senders - 1}, statuses)
+	assert.Len(t, ids, 1)
+	assert.Len(t, f.recorder.stored(), 1)
+	assert.Equal(t, senders-1, f.counted(t, "verity_sync_webhook_duplicates_total", ""))
+}

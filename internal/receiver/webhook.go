@@ -1,0 +1,159 @@
+package receiver
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/dfmiddleware/verity-sync/internal/destination"
+	"github.com/dfmiddleware/verity-sync/internal/event"
+	"github.com/dfmiddleware/verity-sync/internal/ghl"
+	"github.com/dfmiddleware/verity-sync/internal/store"
+)
+
+// sighting is what became known of a webhook on its way in, for the log.
+type sighting struct {
+	bytes int
+	proof ghl.Proof
+	event event.Event
+	id    uuid.UUID
+}
+
+func (s *Server) serveWebhook(w http.ResponseWriter, r *http.Request) {
+	started := time.Now()
+	var seen sighting
+	a := s.intake(r, &seen)
+	s.write(w, r, a)
+	took := time.Since(started)
+	s.cfg.Metrics.Answered(event.SourceGHL, a.code, took)
+	s.logWebhook(a, seen, took)
+}
+
+// intake takes one webhook in. A panic is answered 429: what tripped us may be gone with the next version, and until
+// then GHL has the event.
+func (s *Server) intake(r *http.Request, seen *sighting) (a answer) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.cfg.Metrics.Panicked()
+			a = later("panic", fmt.Errorf("%s\n%s", describePanic(p), debug.Stack()))
+		}
+	}()
+	if r.Method != http.MethodPost {
+		return notAllowed(http.MethodPost)
+	}
+	raw, release, err := s.readBody(r)
+	defer release()
+	seen.bytes = len(raw)
+	switch {
+	case errors.Is(err, errTooLarge):
+		return refuse(http.StatusRequestEntityTooLarge, "too large", err)
+	case errors.Is(err, errBusy):
+		return later("overloaded", err)
+	case err != nil:
+		// It may have been cut by a proxy or by a network that is ours: a whole one is welcome.
+		return later("incomplete", fmt.Errorf("read the body: %w", err))
+	}
+	// Slow senders have not taken a slot up to here.
+	if !s.slots.TryAcquire(1) {
+		a = later("overloaded", errBusy)
+	} else {
+		defer s.slots.Release(1)
+		a = s.accept(r, raw, seen)
+	}
+	a.bodyRead = true
+	return a
+}
+
+// accept authenticates the bytes before it looks at what is in them.
+func (s *Server) accept(r *http.Request, raw []byte, seen *sighting) answer {
+	proof, err := s.cfg.Verifier.Authenticate(r.Header, r.URL.Query(), raw)
+	if err != nil {
+		return refuse(http.StatusUnauthorized, "unauthenticated", err)
+	}
+	seen.proof = proof
+	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
+		return refuse(http.StatusBadRequest, "malformed", fmt.Errorf("content encoding %.20q is not supported", encoding))
+	}
+	body, err := ghl.Decode(r.Header.Get("Content-Type"), raw)
+	if err != nil {
+		return refuse(http.StatusBadRequest, "malformed", err)
+	}
+	seen.event = ghl.Normalise(body, time.Now())
+	switch err := s.cfg.Verifier.Authorize(proof, body, seen.event); {
+	case errors.Is(err, ghl.ErrLocationIgnored):
+		s.cfg.Metrics.Ignored()
+		return answer{code: http.StatusOK, body: status{Status: "ignored"}, outcome: "ignored"}
+	case err != nil:
+		return refuse(http.StatusForbidden, "forbidden", err)
+	}
+	return s.commit(r.Context(), store.Delivery{
+		Event:    seen.event,
+		Payload:  body.Payload,
+		Raw:      body.Raw,
+		Headers:  headersOf(r.Header),
+		BodyHash: sha256.Sum256(raw),
+	}, seen)
+}
+
+// commit stores a delivery even if its sender has gone: one that timed out may never come again.
+func (s *Server) commit(ctx context.Context, d store.Delivery, seen *sighting) answer {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
+	defer cancel()
+	receipt, err := s.cfg.Committer.Commit(ctx, d)
+	if err != nil {
+		if destination.ClassOf(err) == destination.Permanent {
+			return refuse(http.StatusBadRequest, "malformed", err)
+		}
+		return later("not stored", err)
+	}
+	seen.id = receipt.ID
+	outcome := "accepted"
+	if receipt.Duplicate {
+		s.cfg.Metrics.Duplicate()
+		outcome = "duplicate"
+	}
+	return answer{code: http.StatusOK, body: status{ID: receipt.ID.String(), Status: outcome}, outcome: outcome}
+}
+
+// logWebhook writes one line that tells all there is to tell. What was stored is a debug line: there are the metrics,
+// the database and the WebhookEvents to look at. Those that are refused cannot fill the log.
+func (s *Server) logWebhook(a answer, seen sighting, took time.Duration) {
+	log := s.cfg.Log.WithValues("outcome", a.outcome, "code", a.code, "bytes", seen.bytes, "seconds", took.Seconds())
+	if seen.event.Type != "" {
+		log = log.WithValues("proof", seen.proof.String(), "type", seen.event.Type, "entity", seen.event.EntityID,
+			"location", seen.event.LocationID)
+	}
+	if seen.id != uuid.Nil {
+		log = log.WithValues("id", seen.id.String())
+	}
+	if a.code == http.StatusOK {
+		log.V(1).Info("webhook taken in")
+		return
+	}
+	suppressed, ok := s.refusals.admit(a.outcome)
+	if !ok {
+		return
+	}
+	log = log.WithValues("suppressed", suppressed)
+	if a.code == http.StatusTooManyRequests {
+		log.Error(a.cause, "webhook not stored, asked to send it again")
+		return
+	}
+	log.Info("webhook refused", "reason", a.cause.Error())
+}
+
+// describePanic says what p is without what it holds, which may be a piece of the payload.
+func describePanic(p any) string {
+	if err, ok := p.(runtime.Error); ok {
+		return "panic: " + err.Error()
+	}
+	return fmt.Sprintf("panic: a %T", p)
+}

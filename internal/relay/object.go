@@ -1,0 +1,62 @@
+package relay
+
+import (
+	"unicode/utf8"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
+	"github.com/dfmiddleware/verity-sync/internal/event"
+	"github.com/dfmiddleware/verity-sync/internal/store"
+)
+
+// The bounds of the API, in characters.
+const (
+	maxEventType  = 128
+	maxEntityType = 64
+	maxID         = 256
+)
+
+// webhookEventOf makes the WebhookEvent of a row: ids only, bounded, and labels only where they are valid.
+func webhookEventOf(row store.Dispatch, namespace string) *v1alpha1.WebhookEvent {
+	e := &v1alpha1.WebhookEvent{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: v1alpha1.NameOf(row.Source, row.ID.String()), Namespace: namespace, Labels: map[string]string{},
+		},
+		Spec: v1alpha1.WebhookEventSpec{
+			EventID:    row.ID.String(),
+			Source:     row.Source,
+			EventType:  bounded(orUnknown(row.EventType), maxEventType),
+			EntityType: bounded(orUnknown(row.EntityType), maxEntityType),
+			EntityID:   bounded(row.EntityID, maxID),
+			LocationID: bounded(row.LocationID, maxID),
+			ContactID:  bounded(row.ContactID, maxID),
+			ReceivedAt: metav1.NewMicroTime(row.ReceivedAt.UTC()),
+		},
+	}
+	for label, value := range map[string]string{
+		v1alpha1.SourceLabel: row.Source, v1alpha1.EventTypeLabel: row.EventType, v1alpha1.EntityTypeLabel: row.EntityType,
+		v1alpha1.LocationLabel: row.LocationID,
+	} {
+		if value != "" && len(validation.IsValidLabelValue(value)) == 0 {
+			e.Labels[label] = value
+		}
+	}
+	return e
+}
+
+func orUnknown(s string) string {
+	if s == "" {
+		return event.TypeUnknown
+	}
+	return s
+}
+
+// bounded cuts s to at most limit characters.
+func bounded(s string, limit int) string {
+	if utf8.RuneCountInString(s) <= limit {
+		return s
+	}
+	return string([]rune(s)[:limit])
+}

@@ -1,0 +1,172 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/dfmiddleware/verity-sync/internal/store"
+)
+
+// sweepUntilDone looks for rows that were left behind and, while it holds the lease, relays them.
+func (r *Relay) sweepUntilDone(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	var leaseUntil time.Time
+	var failures int
+	for {
+		select {
+		case <-ctx.Done():
+			r.release(ctx, leaseUntil)
+			return
+		case <-timer.C:
+		case <-r.wake:
+		}
+		pause, err := r.sweep(ctx, &leaseUntil)
+		if err != nil && ctx.Err() == nil {
+			failures++
+			pause = max(pause, pauseAfter(failures, err))
+			r.behind.Store(true)
+			r.opts.Log.Info("rows wait to be relayed", "nextTryIn", pause.String(), "error", err.Error())
+		} else {
+			failures = 0
+		}
+		timer.Reset(pause)
+	}
+}
+
+// sweep does one round and says how long to wait for the next.
+func (r *Relay) sweep(ctx context.Context, leaseUntil *time.Time) (time.Duration, error) {
+	found, err := r.hasLeftBehind(ctx)
+	if err != nil || (!found && !r.behind.Load()) {
+		return r.opts.Poll, err
+	}
+	r.behind.Store(true)
+	for ctx.Err() == nil {
+		held, err := r.lease(ctx, leaseUntil)
+		if err != nil {
+			return r.opts.Poll, err
+		}
+		if !held {
+			r.behind.Store(found)
+			return r.opts.Poll, nil
+		}
+		full, err := r.relayOldest(ctx)
+		if err != nil || full {
+			return r.opts.Poll / 2, err
+		}
+		if found, err = r.hasLeftBehind(ctx); err != nil {
+			return r.opts.Poll, err
+		}
+		if !found {
+			// New rows are relayed at once again; those that came while they still queued are fetched once more.
+			r.behind.Store(false)
+			_, err := r.relayOldest(ctx)
+			return r.opts.Poll, err
+		}
+	}
+	return r.opts.Poll, nil
+}
+
+func (r *Relay) hasLeftBehind(ctx context.Context) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.opts.CallTimeout)
+	defer cancel()
+	return r.opts.Rows.HasLeftBehind(ctx, r.opts.Grace)
+}
+
+// lease takes the lease, or renews it when half of it is over.
+func (r *Relay) lease(ctx context.Context, until *time.Time) (bool, error) {
+	if time.Until(*until) > leaseTTL/2 {
+		return true, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, leaseTTL/2)
+	defer cancel()
+	start := time.Now()
+	held, err := r.opts.Rows.TakeRelayLease(ctx, r.opts.Holder, leaseTTL)
+	if err != nil || !held {
+		*until = time.Time{}
+		return false, err
+	}
+	*until = start.Add(leaseTTL)
+	return true, nil
+}
+
+func (r *Relay) release(ctx context.Context, until time.Time) {
+	if time.Now().After(until) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseTTL)
+	defer cancel()
+	if err := r.opts.Rows.ReleaseRelayLease(ctx, r.opts.Holder); err != nil {
+		r.opts.Log.Info("the relay lease runs out by itself", "error", err.Error())
+	}
+}
+
+// relayOldest relays the oldest rows that there is room for, at most a batch. It reports whether there was no room.
+func (r *Relay) relayOldest(ctx context.Context) (full bool, err error) {
+	room, err := r.admitAll(ctx)
+	if err != nil || room == 0 {
+		return err == nil, err
+	}
+	defer r.settle(room, uuid.Nil, false)
+	listCtx, cancel := context.WithTimeout(ctx, r.opts.CallTimeout)
+	defer cancel()
+	rows, err := r.opts.Rows.ListUndispatched(listCtx, 0, room)
+	if err != nil || len(rows) == 0 {
+		return false, err
+	}
+	made, failed := r.createAll(ctx, rows)
+	if len(made) > 0 {
+		markCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.opts.CallTimeout)
+		defer cancel()
+		failed = errors.Join(failed, r.opts.Rows.MarkDispatched(markCtx, made))
+	}
+	return false, failed
+}
+
+// createAll creates the WebhookEvents of rows, in their order as far as several at a time have one. It begins no more
+// after the first failure.
+func (r *Relay) createAll(ctx context.Context, rows []store.Dispatch) (made []uuid.UUID, failed error) {
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	next := make(chan store.Dispatch)
+	for range min(r.opts.Workers, len(rows)) {
+		wg.Go(func() {
+			for row := range next {
+				err := r.create(ctx, row)
+				mu.Lock()
+				if err != nil {
+					failed = err
+				} else {
+					made = append(made, row.ID)
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	for _, row := range rows {
+		mu.Lock()
+		stop := failed != nil
+		mu.Unlock()
+		if stop || ctx.Err() != nil {
+			break
+		}
+		next <- row
+	}
+	close(next)
+	wg.Wait()
+	return made, failed
+}
+
+// pauseAfter returns how long to leave the API server or the database alone: what it asked for, else twice as long each
+// time.
+func pauseAfter(failures int, err error) time.Duration {
+	if seconds, ok := apierrors.SuggestsClientDelay(err); ok && seconds > 0 {
+		return min(time.Duration(seconds)*time.Second, maxPause)
+	}
+	return min(250*time.Millisecond<<min(failures, 10), maxPause)
+}

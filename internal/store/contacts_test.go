@@ -1,0 +1,82 @@
+package store_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dfmiddleware/verity-sync/internal/store"
+)
+
+// day is when everything in these tests happens; at returns an instant of it.
+var day = time.Date(2026, time.November, 2, 0, 0, 0, 0, time.UTC)
+
+func at(hour int) time.Time { return day.Add(time.Duration(hour) * time.Hour) }
+
+func TestRememberContact(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t)
+	type observation struct {
+		phone, email string
+		hour         int
+	}
+	tests := map[string]struct {
+		observed     []observation
+		phone, email string
+	}{
+		"the newer one counts": {
+			[]observation{{"+12055550101", "a@example.com", 1}, {"+12055550102", "b@example.com", 2}}, "+12055550102", "b@example.com",
+		},
+		"an older one that comes late does not": {
+			[]observation{{"+12055550102", "b@example.com", 2}, {"+12055550101", "a@example.com", 1}}, "+12055550102", "b@example.com",
+		},
+		"an older one fills in what is missing": {
+			[]observation{{"+12055550102", "", 2}, {"+12055550101", "a@example.com", 1}}, "+12055550102", "a@example.com",
+		},
+		"what is not said is kept": {
+			[]observation{{"+12055550101", "a@example.com", 1}, {"", "", 2}}, "+12055550101", "a@example.com",
+		},
+		"phone and e-mail have a time each": {
+			[]observation{{"", "a@example.com", 1}, {"+12055550103", "", 3}, {"+12055550102", "b@example.com", 2}},
+			"+12055550103", "b@example.com",
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for _, o := range tt.observed {
+				require.NoError(t, b.RememberContact(t.Context(), store.Mapping{GHLContactID: name, Phone: o.phone, Email: o.email}, at(o.hour)))
+			}
+			m, err := b.Mapping(t.Context(), name)
+			require.NoError(t, err)
+			assert.Equal(t, store.Mapping{GHLContactID: name, Phone: tt.phone, Email: tt.email}, m)
+		})
+	}
+
+	t.Run("what the earlier middleware kept gives way, since nobody knows how old it is", func(t *testing.T) {
+		t.Parallel()
+		b.exec(`INSERT INTO contact_mappings (ghl_contact_id, phone_number, email) VALUES ('old', '(205) 555-0101', 'a@example.com')`)
+		require.NoError(t, b.RememberContact(t.Context(), store.Mapping{GHLContactID: "old", LocationID: "loc1", Phone: "+12055550102"}, at(1)))
+		m, err := b.Mapping(t.Context(), "old")
+		require.NoError(t, err)
+		assert.Equal(t, store.Mapping{GHLContactID: "old", LocationID: "loc1", Phone: "+12055550102", Email: "a@example.com"}, m)
+	})
+	t.Run("nothing is known of a stranger", func(t *testing.T) {
+		t.Parallel()
+		_, err := b.Mapping(t.Context(), "stranger")
+		assert.ErrorIs(t, err, store.ErrNotFound)
+	})
+	t.Run("the newest sync is kept, whichever ends last", func(t *testing.T) {
+		t.Parallel()
+		require.NoError(t, b.RememberContact(t.Context(), store.Mapping{GHLContactID: "synced"}, at(1)))
+		require.NoError(t, b.ContactSynced(t.Context(), "synced", "70001", at(3)))
+		require.NoError(t, b.ContactSynced(t.Context(), "synced", "70001", at(2)))
+		m, err := b.Mapping(t.Context(), "synced")
+		require.NoError(t, err)
+		assert.Equal(t, "70001", m.AlowareContactID)
+		assert.True(t, m.SyncedOccurredAt.Equal(at(3)))
+		assert.WithinDuration(t, time.Now(), *m.LastSyncedAt, time.Hour)
+	})
+}

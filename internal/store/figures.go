@@ -1,0 +1,36 @@
+package store
+
+import (
+	"context"
+	"time"
+)
+
+// Figures are what the database knows of all events.
+type Figures struct {
+	Pending, Processing, Error int64
+	// Done is estimated from the table's statistics: counting it would read the whole table.
+	Done int64
+	// Undispatched counts unfinished events without a WebhookEvent.
+	Undispatched int64
+	// OldestUnfinished is how long ago the oldest unfinished event was received; 0 without one.
+	OldestUnfinished time.Duration
+}
+
+// estimate reads how many rows the table has, as of its last analysis. sqlc does not know the system catalog.
+const estimate = `SELECT reltuples::bigint FROM pg_class WHERE oid = 'webhook_events'::regclass`
+
+// Figures reads the figures of all events.
+func (s *Store) Figures(ctx context.Context) (Figures, error) {
+	row, err := s.q.ReadFigures(ctx)
+	if err != nil {
+		return Figures{}, s.noted(err, "read the figures of all events")
+	}
+	var total int64
+	if err := s.pool.QueryRow(ctx, estimate).Scan(&total); err != nil {
+		return Figures{}, s.noted(err, "estimate the size of webhook_events")
+	}
+	return Figures{
+		Pending: row.Pending, Processing: row.Processing, Error: row.Error, Done: max(0, total-row.Pending-row.Processing-row.Error),
+		Undispatched: row.Undispatched, OldestUnfinished: time.Duration(row.OldestSeconds * float64(time.Second)),
+	}, nil
+}

@@ -1,0 +1,213 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"embed"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
+
+	"github.com/dfmiddleware/verity-sync/internal/event"
+)
+
+//go:embed migrations/*.sql
+var migrationFiles embed.FS
+
+// versionTable is where goose keeps what has been applied. It has a name of its own, since the database may be shared.
+const versionTable = "verity_sync_schema_version"
+
+// versionQuery reads the version without making the table, as goose would.
+const versionQuery = `SELECT coalesce(max(version_id), 0) FROM ` + versionTable + ` WHERE is_applied`
+
+// undefinedTable is the SQLSTATE of a table that is not there.
+const undefinedTable = "42P01"
+
+// adoptVersion is the migration that normalises adopted rows again.
+const adoptVersion = 2
+
+// latestVersion is the newest version that this binary knows.
+const latestVersion = adoptVersion
+
+// ErrSchemaOutdated says that the database lacks migrations of this binary.
+var ErrSchemaOutdated = errors.New("the database schema is older than this binary")
+
+// ErrSchemaTooNew says that the database has migrations that this binary does not know.
+var ErrSchemaTooNew = errors.New("the database schema is newer than this binary")
+
+// CheckSchema compares the schema of the database with what this binary was built for. The error says what to do.
+func (s *Store) CheckSchema(ctx context.Context) error {
+	version, err := s.SchemaVersion(ctx)
+	if err != nil {
+		return err
+	}
+	if version < latestVersion {
+		return fmt.Errorf("%w (version %d, this binary needs %d): run `verity-sync migrate` first",
+			ErrSchemaOutdated, version, latestVersion)
+	}
+	return checkNotNewer(version)
+}
+
+// checkNotNewer refuses a database that a newer binary has migrated.
+func checkNotNewer(version int64) error {
+	if version > latestVersion {
+		return fmt.Errorf("%w (version %d, this binary knows %d): a newer verity-sync has migrated it, run that version", ErrSchemaTooNew,
+			version, latestVersion)
+	}
+	return nil
+}
+
+// SchemaVersion returns the version of the schema, 0 where nothing has been migrated.
+func (s *Store) SchemaVersion(ctx context.Context) (int64, error) {
+	var version int64
+	err := s.pool.QueryRow(ctx, versionQuery).Scan(&version)
+	if sqlState(err) == undefinedTable {
+		return 0, nil
+	}
+	return version, s.noted(err, "read the schema version")
+}
+
+// MigrateOptions say how a database is brought up to date.
+type MigrateOptions struct {
+	// Normalise reads a payload of GoHighLevel; unfinished rows of the earlier middleware are normalised again with it.
+	Normalise func(payload []byte, receivedAt time.Time) event.Event
+	// ForwardAdopted forwards unfinished rows of the earlier middleware, which has forwarded them already when they came.
+	ForwardAdopted bool
+}
+
+// MigrationStatus is one migration and when it was applied; the zero time where it was not.
+type MigrationStatus struct {
+	Version   int64
+	Name      string
+	AppliedAt time.Time
+}
+
+// Migrate brings the database at url up to date and returns what was applied. Concurrent calls wait for each other.
+func Migrate(ctx context.Context, url string, opts MigrateOptions) ([]MigrationStatus, error) {
+	if opts.Normalise == nil {
+		return nil, errors.New("migrate: Normalise is not set")
+	}
+	db, provider, _, err := openProvider(ctx, url, opts)
+	if err != nil {
+		return nil, err
+	}
+	defer db.Close()
+	results, err := provider.Up(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("migrate: %w", err)
+	}
+	applied := make([]MigrationStatus, len(results))
+	for i, r := range results {
+		applied[i] = MigrationStatus{Version: r.Source.Version, Name: migrationName(r.Source), AppliedAt: time.Now()}
+	}
+	if opts.ForwardAdopted {
+		if _, err := db.ExecContext(ctx, `UPDATE webhook_events SET forward = true
+			WHERE adopted AND NOT forward AND status IN ('pending', 'processing')`); err != nil {
+			return applied, fmt.Errorf("have adopted events forwarded: %w", err)
+		}
+	}
+	return applied, nil
+}
+
+// MigrationsOf lists the migrations that this binary knows, with when each was applied to the database at url.
+func MigrationsOf(ctx context.Context, url string) ([]MigrationStatus, error) {
+	db, provider, version, err := openProvider(ctx, url, MigrateOptions{})
+	if err != nil {
+		return nil, err
+	}
+	defer db.Close()
+	var out []MigrationStatus
+	if version == 0 { // goose would make its table to answer; looking must not change anything.
+		for _, source := range provider.ListSources() {
+			out = append(out, MigrationStatus{Version: source.Version, Name: migrationName(source)})
+		}
+		return out, nil
+	}
+	statuses, err := provider.Status(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read what has been migrated: %w", err)
+	}
+	for _, status := range statuses {
+		out = append(out, MigrationStatus{Version: status.Source.Version, Name: migrationName(status.Source), AppliedAt: status.AppliedAt})
+	}
+	return out, nil
+}
+
+func migrationName(s *goose.Source) string {
+	if s.Version == adoptVersion {
+		return "normalise what was adopted"
+	}
+	return "tables"
+}
+
+// openProvider connects to the database at url and returns the version it is at, refusing one that is too new.
+func openProvider(ctx context.Context, url string, opts MigrateOptions) (*sql.DB, *goose.Provider, int64, error) {
+	cfg, err := pgx.ParseConfig(url)
+	if err != nil {
+		return nil, nil, 0, errors.New("parse database URL: not a Postgres URL or connection string")
+	}
+	cfg.RuntimeParams["application_name"] = "verity-sync migrate"
+	db := stdlib.OpenDB(*cfg)
+	provider, err := newProvider(ctx, db, opts)
+	if err != nil {
+		return nil, nil, 0, errors.Join(err, db.Close())
+	}
+	var version int64
+	if err := db.QueryRowContext(ctx, versionQuery).Scan(&version); err != nil && sqlState(err) != undefinedTable {
+		return nil, nil, 0, errors.Join(fmt.Errorf("read the schema version: %w", err), db.Close())
+	}
+	if err := checkNotNewer(version); err != nil {
+		return nil, nil, 0, errors.Join(err, db.Close())
+	}
+	return db, provider, version, nil
+}
+
+func newProvider(ctx context.Context, db *sql.DB, opts MigrateOptions) (*goose.Provider, error) {
+	var schema, encoding string
+	err := db.QueryRowContext(ctx, `SELECT coalesce(current_schema(), ''), current_setting('server_encoding')`).Scan(&schema, &encoding)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the database: %w", err)
+	}
+	if schema == "" {
+		return nil, errors.New("the search_path of the database names no schema that exists")
+	}
+	if encoding != "UTF8" {
+		return nil, fmt.Errorf("the database has the encoding %s; payloads need UTF8", encoding)
+	}
+	// A lock for each schema: two schemas of one database have nothing to wait for.
+	sum := sha256.Sum256([]byte("verity-sync migrate " + schema))
+	locker, err := lock.NewPostgresSessionLocker(
+		lock.WithLockID(int64(binary.BigEndian.Uint64(sum[:8]))), //nolint:gosec // All 64 bits are wanted.
+		lock.WithLockTimeout(1, 1800),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("set up the migration lock: %w", err)
+	}
+	files, err := fs.Sub(migrationFiles, "migrations")
+	if err != nil {
+		return nil, err
+	}
+	adopt := goose.NewGoMigration(adoptVersion, &goose.GoFunc{RunTx: func(ctx context.Context, tx *sql.Tx) error {
+		return normaliseAdopted(ctx, tx, opts.Normalise)
+	}}, nil)
+	provider, err := goose.NewProvider(goose.DialectPostgres, db, files,
+		goose.WithTableName(versionTable), goose.WithSessionLocker(locker), goose.WithDisableGlobalRegistry(true),
+		goose.WithGoMigrations(adopt))
+	if err != nil {
+		return nil, fmt.Errorf("read the migrations: %w", err)
+	}
+	newest := slices.MaxFunc(provider.ListSources(), func(a, b *goose.Source) int { return int(a.Version - b.Version) })
+	if newest.Version != latestVersion {
+		return nil, fmt.Errorf("the newest migration is %d, this binary says %d", newest.Version, latestVersion)
+	}
+	return provider, nil
+}

@@ -1,0 +1,180 @@
+package store_test
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dfmiddleware/verity-sync/internal/store"
+	"github.com/dfmiddleware/verity-sync/internal/testenv"
+	"github.com/dfmiddleware/verity-sync/internal/testenv/predecessor"
+)
+
+// leftBehind is a database of the earlier middleware that was not migrated.
+func leftBehind(t *testing.T) *bundle {
+	t.Helper()
+	b := &bundle{t: t, url: testenv.Postgres(t)}
+	b.Store = open(t, b.url)
+	b.exec(predecessor.Tables)
+	b.exec(predecessor.Rows)
+	return b
+}
+
+func (b *bundle) preview() store.Preview {
+	b.t.Helper()
+	p, err := store.PreviewMigration(b.t.Context(), b.url, store.MigrateOptions{Normalise: normalise})
+	require.NoError(b.t, err)
+	return p
+}
+
+func TestAPreviewSaysWhatBecomesOfTheEarlierMiddlewaresRows(t *testing.T) {
+	t.Parallel()
+	p := leftBehind(t).preview()
+	require.Len(t, p.Pending, 2)
+	a := p.Adoption
+	require.NotNil(t, a)
+	assert.Equal(t, []store.AdoptedStatus{
+		{"pending", "pending", 2}, {"NULL", "pending", 1}, {"cancelled", "error", 1}, {"done", "done", 1}, {"error", "error", 1},
+		{"processing", "pending", 1},
+	}, a.Statuses)
+	assert.Equal(t, []store.AdoptedType{
+		{"unknown", "appointment.created", 2, 2}, {"appointment.created", "appointment.created", 1, 1},
+		{"contact.updated", "contact.updated", 1, 0}, {"contact.updated", "unknown", 1, 1},
+	}, a.Types)
+	assert.EqualValues(t, 4, a.Unfinished)
+	assert.EqualValues(t, 3, a.Keys)
+	assert.Positive(t, a.RewrittenBytes)
+	assert.Contains(t, a.Changes, "webhook_events.payload_json becomes json, it is jsonb")
+	assert.Contains(t, a.Changes, "webhook_events.entity_id may be NULL")
+	assert.Contains(t, a.Changes, "contact_mappings.created_at becomes NOT NULL")
+	assert.Contains(t, a.Changes, "contact_mappings.aloware_contact_id need not be unique any more: contact_mappings_aloware_contact_id_key is dropped")
+	assert.Contains(t, a.Changes, "contact_mappings.aloware_contact_id need not be unique any more: contact_mappings_aloware_idx is dropped")
+}
+
+func TestAPreviewChangesNothing(t *testing.T) {
+	t.Parallel()
+	b := leftBehind(t)
+	// A table that is written anew has another file, and a row that was updated another place.
+	dump := func() []string {
+		return values(b, `
+			SELECT relname || ' ' || relfilenode FROM pg_class WHERE relnamespace = current_schema()::regnamespace
+			UNION ALL SELECT indexdef FROM pg_indexes WHERE schemaname = current_schema()
+			UNION ALL SELECT conname || ' ' || pg_get_constraintdef(oid) FROM pg_constraint WHERE connamespace = current_schema()::regnamespace
+			UNION ALL SELECT table_name || ' ' || column_name || ' ' || data_type || ' ' || is_nullable || ' ' || coalesce(column_default, '')
+			          FROM information_schema.columns WHERE table_schema = current_schema()
+			UNION ALL SELECT ctid || ' ' || e FROM webhook_events e
+			UNION ALL SELECT ctid || ' ' || l FROM sync_log l
+			UNION ALL SELECT ctid || ' ' || m FROM contact_mappings m
+			ORDER BY 1`)
+	}
+	before := dump()
+	b.preview()
+	assert.Equal(t, before, dump())
+}
+
+// TestAPreviewSaysWhatTheMigrationThenDoes holds what a preview says against what happens.
+func TestAPreviewSaysWhatTheMigrationThenDoes(t *testing.T) {
+	t.Parallel()
+	b := leftBehind(t)
+	a := b.preview().Adoption
+	columns, keys := columnsOf(b), dedupeKeysOf(b)
+	_, err := store.Migrate(t.Context(), b.url, store.MigrateOptions{Normalise: normalise})
+	require.NoError(t, err)
+
+	statuses := map[string]int64{}
+	for _, s := range a.Statuses {
+		statuses[s.Becomes] += s.Rows
+	}
+	for status, rows := range statuses {
+		assert.Equal(t, rows, value[int64](b, `SELECT count(*) FROM webhook_events WHERE status = $1`, status), status)
+	}
+	types := map[string]int64{}
+	for _, typ := range a.Types {
+		types[typ.Becomes] += typ.Rows
+	}
+	for typ, rows := range types {
+		const query = `SELECT count(*) FROM webhook_events WHERE source = 'ghl' AND status <> 'done' AND event_type = $1`
+		assert.Equal(t, rows, value[int64](b, query, typ), typ)
+	}
+	assert.Equal(t, a.Unfinished, value[int64](b, `SELECT count(*) FROM webhook_events WHERE status = 'pending'`))
+	changed := 0
+	for id, key := range dedupeKeysOf(b) {
+		if keys[id] != key {
+			changed++
+		}
+	}
+	assert.EqualValues(t, changed, a.Keys)
+
+	var different []string
+	for name, is := range columnsOf(b) {
+		if columns[name] != is {
+			different = append(different, name)
+		}
+	}
+	assert.ElementsMatch(t, different, columnsNamedBy(a.Changes))
+	p := b.preview()
+	assert.Empty(t, p.Pending)
+	assert.Nil(t, p.Adoption)
+}
+
+func TestAPreviewOfANewDatabaseNamesTheMigrations(t *testing.T) {
+	t.Parallel()
+	b := &bundle{t: t, url: testenv.Postgres(t)}
+	p := b.preview()
+	assert.Len(t, p.Pending, 2)
+	assert.Nil(t, p.Adoption)
+}
+
+// columnsOf returns the type and the nullability of the columns of the tables that are adopted, by table and name.
+func columnsOf(b *bundle) map[string]string {
+	b.t.Helper()
+	found := map[string]string{}
+	for _, line := range values(b, `
+		SELECT table_name || '.' || column_name || ' ' || data_type || ' ' || is_nullable FROM information_schema.columns
+		WHERE table_schema = current_schema() AND table_name IN ('webhook_events', 'sync_log', 'contact_mappings')`) {
+		name, is, _ := strings.Cut(line, " ")
+		found[name] = is
+	}
+	return found
+}
+
+// columnsNamedBy returns the columns that the sentences of a preview name as new or different.
+func columnsNamedBy(changes []string) []string {
+	names := map[string]bool{}
+	for _, change := range changes {
+		if table, added, ok := strings.Cut(change, " gets "); ok {
+			for name := range strings.SplitSeq(added, ", ") {
+				names[table+"."+name] = true
+			}
+		} else if !strings.Contains(change, "unique") {
+			name, _, _ := strings.Cut(change, " ")
+			names[name] = true
+		}
+	}
+	return slices.Collect(maps.Keys(names))
+}
+
+func dedupeKeysOf(b *bundle) map[string]string {
+	b.t.Helper()
+	found := map[string]string{}
+	for _, line := range values(b, `SELECT id || ' ' || dedupe_key FROM webhook_events`) {
+		id, key, _ := strings.Cut(line, " ")
+		found[id] = key
+	}
+	return found
+}
+
+// values returns what a query with one column says.
+func values(b *bundle, sql string) []string {
+	b.t.Helper()
+	rows, err := b.Pool().Query(b.t.Context(), sql)
+	require.NoError(b.t, err)
+	found, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(b.t, err)
+	return found
+}

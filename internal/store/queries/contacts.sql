@@ -1,0 +1,115 @@
+-- Contacts and appointments: what is known of them.
+
+-- name: MappingOfContact :one
+SELECT ghl_contact_id, coalesce(location_id, '')::text AS location_id, coalesce(aloware_contact_id, '')::text AS aloware_contact_id,
+       coalesce(phone_number, '')::text AS phone_number, coalesce(email, '')::text AS email, last_synced_at, synced_occurred_at
+FROM contact_mappings
+WHERE ghl_contact_id = @ghl_contact_id;
+
+-- name: RememberContact :exec
+-- Phone and e-mail as the newest source says; what it does not say is kept. An older source fills only what is missing.
+INSERT INTO contact_mappings AS m (ghl_contact_id, location_id, phone_number, phone_observed_at, email, email_observed_at)
+VALUES (@ghl_contact_id, nullif(@location_id::text, ''),
+        nullif(@phone_number::text, ''), CASE WHEN @phone_number::text <> '' THEN @observed_at::timestamptz END,
+        nullif(@email::text, ''), CASE WHEN @email::text <> '' THEN @observed_at::timestamptz END)
+ON CONFLICT (ghl_contact_id) DO UPDATE
+SET location_id       = coalesce(m.location_id, excluded.location_id),
+    phone_number      = CASE WHEN m.phone_number IS NULL OR excluded.phone_observed_at >= coalesce(m.phone_observed_at, '-infinity')
+                             THEN coalesce(excluded.phone_number, m.phone_number) ELSE m.phone_number END,
+    phone_observed_at = greatest(m.phone_observed_at, excluded.phone_observed_at),
+    email             = CASE WHEN m.email IS NULL OR excluded.email_observed_at >= coalesce(m.email_observed_at, '-infinity')
+                             THEN coalesce(excluded.email, m.email) ELSE m.email END,
+    email_observed_at = greatest(m.email_observed_at, excluded.email_observed_at),
+    updated_at        = now();
+
+-- name: ContactSynced :exec
+-- What Aloware has been told. A newer event that was synced meanwhile stays the newest.
+UPDATE contact_mappings
+SET aloware_contact_id = @aloware_contact_id::text, last_synced_at = now(), sync_direction = @sync_direction::text,
+    synced_occurred_at = greatest(synced_occurred_at, @occurred_at::timestamptz), updated_at = now()
+WHERE ghl_contact_id = @ghl_contact_id;
+
+-- name: MergeAppointment :one
+-- Merges one event into what is known of its appointment: of what several events say, the one with the last word counts;
+-- the earliest instant is kept. Nothing here depends on the order of arrival, and a repetition changes nothing.
+-- An appointment that is another contact's now leaves the contact of Verity that it was found to belong to.
+WITH said AS (
+    SELECT ROW(@at::timestamptz, @deleted::boolean, @received_at::timestamptz, @event_id::uuid)::event_order AS by_event
+)
+INSERT INTO appointments AS a (ghl_appointment_id, location_id, ghl_contact_id, contact_by, first_at, status, status_by,
+                               deleted_by, alive_by, booked, newest)
+SELECT @ghl_appointment_id, nullif(@location_id::text, ''),
+       nullif(@ghl_contact_id::text, ''), CASE WHEN @ghl_contact_id::text <> '' THEN said.by_event END,
+       @at::timestamptz, @status::text, CASE WHEN @status::text <> '' THEN said.by_event END,
+       CASE WHEN @deleted::boolean THEN said.by_event END, CASE WHEN @dated::boolean AND NOT @deleted::boolean THEN said.by_event END,
+       @booked::boolean, said.by_event
+FROM said
+ON CONFLICT (ghl_appointment_id) DO UPDATE
+SET location_id        = coalesce(a.location_id, excluded.location_id),
+    ghl_contact_id     = CASE WHEN excluded.contact_by >= coalesce(a.contact_by, excluded.contact_by)
+                              THEN excluded.ghl_contact_id ELSE a.ghl_contact_id END,
+    contact_by         = greatest(a.contact_by, excluded.contact_by),
+    verity_contact_id  = CASE WHEN excluded.contact_by >= a.contact_by AND excluded.ghl_contact_id <> a.ghl_contact_id
+                              THEN NULL ELSE a.verity_contact_id END,
+    former_contact_ids = CASE WHEN excluded.contact_by >= a.contact_by AND excluded.ghl_contact_id <> a.ghl_contact_id
+                              THEN array_remove(array_append(a.former_contact_ids, a.verity_contact_id), NULL)
+                              ELSE a.former_contact_ids END,
+    first_at           = least(a.first_at, excluded.first_at),
+    status             = CASE WHEN excluded.status_by >= coalesce(a.status_by, excluded.status_by)
+                              THEN excluded.status ELSE a.status END,
+    status_by          = greatest(a.status_by, excluded.status_by),
+    deleted_by         = greatest(a.deleted_by, excluded.deleted_by),
+    alive_by           = greatest(a.alive_by, excluded.alive_by),
+    booked             = a.booked OR excluded.booked,
+    newest             = greatest(a.newest, excluded.newest),
+    revision           = a.revision + (
+        excluded.newest > a.newest OR excluded.first_at < a.first_at OR excluded.booked > a.booked
+        OR coalesce(greatest(a.deleted_by, excluded.deleted_by) > greatest(a.alive_by, excluded.alive_by),
+                    a.deleted OR excluded.deleted_by IS NOT NULL) <> a.deleted
+        OR (excluded.status_by IS NOT NULL AND excluded.status_by >= coalesce(a.status_by, excluded.status_by)
+            AND excluded.status <> a.status)
+        OR (excluded.contact_by IS NOT NULL AND excluded.contact_by >= coalesce(a.contact_by, excluded.contact_by)
+            AND excluded.ghl_contact_id IS DISTINCT FROM a.ghl_contact_id))::int
+RETURNING coalesce(a.location_id, '')::text AS location_id, coalesce(a.ghl_contact_id, '')::text AS ghl_contact_id,
+    coalesce(a.verity_contact_id, '')::text AS verity_contact_id, a.former_contact_ids, a.status, a.deleted, a.booked,
+    ((a.newest).event_id = @event_id::uuid)::boolean AS is_newest, a.revision, (a.revision > a.synced_revision)::boolean AS unsynced;
+
+-- name: AppointmentByID :one
+SELECT coalesce(location_id, '')::text AS location_id, coalesce(ghl_contact_id, '')::text AS ghl_contact_id,
+       coalesce(verity_contact_id, '')::text AS verity_contact_id, former_contact_ids, status, deleted, booked, revision,
+       (revision > synced_revision)::boolean AS unsynced
+FROM appointments
+WHERE ghl_appointment_id = @ghl_appointment_id;
+
+-- name: AttachAppointments :one
+-- All appointments of a contact of GoHighLevel belong to one contact of Verity. Returned are the contacts of Verity that
+-- they belonged to before, and whether the appointment is still that contact's.
+WITH concerned AS (
+    SELECT c.ghl_appointment_id, c.verity_contact_id, c.former_contact_ids FROM appointments c
+    WHERE c.ghl_contact_id = nullif(@ghl_contact_id::text, '')
+       OR (c.ghl_appointment_id = @ghl_appointment_id AND c.ghl_contact_id IS NULL AND @ghl_contact_id::text = '')
+    ORDER BY c.ghl_appointment_id
+    FOR UPDATE
+), moved AS (
+    UPDATE appointments a
+    SET former_contact_ids = array_remove(
+            array_remove(array_append(c.former_contact_ids, c.verity_contact_id), @verity_contact_id::text), NULL),
+        verity_contact_id = @verity_contact_id::text
+    FROM concerned c
+    WHERE a.ghl_appointment_id = c.ghl_appointment_id AND c.verity_contact_id IS DISTINCT FROM @verity_contact_id::text
+      AND EXISTS (SELECT FROM concerned o WHERE o.ghl_appointment_id = @ghl_appointment_id)
+)
+SELECT EXISTS (SELECT FROM concerned c WHERE c.ghl_appointment_id = @ghl_appointment_id)::boolean AS attached,
+       ARRAY(SELECT DISTINCT f.id FROM concerned c, unnest(array_append(c.former_contact_ids, c.verity_contact_id)) AS f(id)
+             WHERE f.id <> @verity_contact_id::text)::text[] AS former_contact_ids;
+
+-- name: AppointmentSynced :exec
+UPDATE appointments SET synced_revision = greatest(synced_revision, @revision::bigint) WHERE ghl_appointment_id = @ghl_appointment_id;
+
+-- name: AppointmentsOfContact :many
+-- The appointment that was booked last comes first. Those that a lead of the contact may still point at are among them.
+SELECT ghl_appointment_id, status, deleted, booked, (verity_contact_id IS DISTINCT FROM @verity_contact_id::text)::boolean AS former
+FROM appointments
+WHERE verity_contact_id = @verity_contact_id::text
+   OR (former_contact_ids <> '{}' AND former_contact_ids @> ARRAY[@verity_contact_id::text])
+ORDER BY first_at DESC, ghl_appointment_id DESC;

@@ -1,0 +1,68 @@
+-- Intake: what the receiver commits before it answers 200.
+
+-- name: LockKeys :exec
+-- Taken in the order given, which is the same everywhere (ascending), so that two batches cannot deadlock.
+SELECT pg_advisory_xact_lock(unnest(@keys::bigint[]));
+
+-- name: NewestOfOrderingKeys :many
+-- The newest event of each ordering key, and whether it is young enough for a delivery to be its duplicate.
+SELECT k.ordering_key::text AS ordering_key, n.id, n.received_at, coalesce(n.body_hash, '')::bytea AS body_hash,
+       (n.received_at > now() - interval '24 hours')::boolean AS fresh
+FROM (SELECT unnest(@ordering_keys::text[]) AS ordering_key) k
+CROSS JOIN LATERAL (
+    SELECT e.id, e.received_at, e.body_hash
+    FROM webhook_events e
+    WHERE e.ordering_key = k.ordering_key
+    ORDER BY e.received_at DESC, e.id DESC
+    LIMIT 1
+) n;
+
+-- name: LatestOfBodyHashes :many
+-- The latest event with the same bytes within the hour, for deliveries that name no entity.
+SELECT DISTINCT ON (body_hash) body_hash, id, received_at
+FROM webhook_events
+WHERE body_hash = ANY(@body_hashes::bytea[]) AND ordering_key IS NULL AND received_at > now() - interval '1 hour'
+ORDER BY body_hash, received_at DESC, id DESC;
+
+-- name: InsertEvents :many
+-- One statement for a whole batch. received_at is the database's clock, a microsecond apart in the order of arrival, so
+-- that replicas with clocks of their own agree on who came first. The rows go in by dedupe key: two batches that share
+-- keys wait for each other in the same order.
+INSERT INTO webhook_events (
+    id, received_at, source, event_type, entity_type, entity_id, location_id, contact_id, appointment_status,
+    payload_json, payload_raw, truncated, headers, dedupe_key, body_hash, ordering_key, occurred_at)
+SELECT d.id, statement_timestamp() + d.n * interval '1 microsecond', d.source, d.event_type, d.entity_type,
+       nullif(d.entity_id, ''), nullif(d.location_id, ''), nullif(d.contact_id, ''), nullif(d.appointment_status, ''),
+       d.payload_json::json, nullif(d.payload_raw, ''::bytea), d.truncated, d.headers::jsonb, d.dedupe_key, d.body_hash,
+       nullif(d.ordering_key, ''),
+       CASE WHEN d.occurred_at > '0001-01-02' THEN least(d.occurred_at, statement_timestamp()) END
+FROM (
+    SELECT unnest(@ids::uuid[])                  AS id,
+           unnest(@ns::int[])                    AS n,
+           unnest(@sources::text[])              AS source,
+           unnest(@event_types::text[])          AS event_type,
+           unnest(@entity_types::text[])         AS entity_type,
+           unnest(@entity_ids::text[])           AS entity_id,
+           unnest(@location_ids::text[])         AS location_id,
+           unnest(@contact_ids::text[])          AS contact_id,
+           unnest(@appointment_statuses::text[]) AS appointment_status,
+           unnest(@payloads_json::text[])        AS payload_json,
+           unnest(@payloads_raw::bytea[])        AS payload_raw,
+           unnest(@truncateds::boolean[])        AS truncated,
+           unnest(@headers::text[])              AS headers,
+           unnest(@dedupe_keys::text[])          AS dedupe_key,
+           unnest(@body_hashes::bytea[])         AS body_hash,
+           unnest(@ordering_keys::text[])        AS ordering_key,
+           unnest(@occurred_ats::timestamptz[])  AS occurred_at
+) d
+ORDER BY d.dedupe_key
+ON CONFLICT (dedupe_key) DO NOTHING
+RETURNING id, received_at;
+
+-- name: EventsByDedupeKeys :many
+SELECT dedupe_key, id, received_at FROM webhook_events WHERE dedupe_key = ANY(@dedupe_keys::text[]);
+
+-- name: CountBacklog :one
+SELECT count(*)::bigint AS pending, count(*) FILTER (WHERE dispatched_at IS NULL)::bigint AS undispatched
+FROM webhook_events
+WHERE status IN ('pending', 'processing');

@@ -1,0 +1,51 @@
+-- Replay of many, and retention: what is done to finished rows.
+
+-- name: CountReplayable :one
+-- What the earlier middleware had done is left out: it stands in the rows as that read it.
+SELECT count(*)::bigint FROM webhook_events
+WHERE status = @status::text AND processed_at >= now() - make_interval(secs => @since_seconds::float8)
+  AND NOT (adopted AND status = 'done' AND started_at IS NULL)
+  AND (@event_type::text = '' OR event_type = @event_type::text);
+
+-- name: ReplayBatch :execrows
+-- A batch of finished rows starts a new run, oldest first. Their WebhookEvents are made anew where they are gone; where they
+-- are still there, the audit shows them as pending.
+UPDATE webhook_events e
+SET status = 'pending', run = e.run + 1,
+    ledger_run = CASE WHEN @from_start::boolean THEN e.run + 1 ELSE e.ledger_run END,
+    forward = e.forward OR @from_start::boolean,
+    attempts = 0, next_attempt_at = NULL, processed_at = NULL, reason = NULL, error_message = NULL, dispatched_at = NULL,
+    parked = false
+WHERE e.id IN (
+    SELECT c.id FROM webhook_events c
+    WHERE c.status = @status::text AND c.processed_at >= now() - make_interval(secs => @since_seconds::float8)
+      AND c.processed_at <= @until::timestamptz
+      AND NOT (c.adopted AND c.status = 'done' AND c.started_at IS NULL)
+      AND (@event_type::text = '' OR c.event_type = @event_type::text)
+    ORDER BY c.received_at, c.id
+    LIMIT @max_rows::int
+    FOR UPDATE SKIP LOCKED);
+
+-- name: Now :one
+SELECT now()::timestamptz AS now;
+
+-- name: DeleteFinishedBatch :execrows
+-- A batch of rows that were finished longer ago than retention; sync_log goes with them.
+DELETE FROM webhook_events WHERE id IN (
+    (SELECT d.id FROM webhook_events d
+     WHERE d.status = 'done' AND d.processed_at < now() - make_interval(secs => @retention_seconds::float8)
+     ORDER BY d.processed_at
+     LIMIT @max_rows::int)
+    UNION ALL
+    (SELECT e.id FROM webhook_events e
+     WHERE e.status = 'error' AND e.processed_at < now() - make_interval(secs => @retention_seconds::float8)
+     ORDER BY e.processed_at
+     LIMIT @max_rows::int))
+  AND status IN ('done', 'error');
+
+-- name: DeleteAdoptedLogBatch :execrows
+-- The earlier middleware's log names no event, so that it does not go with one.
+DELETE FROM sync_log WHERE id IN (
+    SELECT l.id FROM sync_log l
+    WHERE l.webhook_event_id IS NULL AND l.started_at < now() - make_interval(secs => @retention_seconds::float8)
+    LIMIT @max_rows::int);

@@ -1,0 +1,68 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/dfmiddleware/verity-sync/internal/store/dbsqlc"
+)
+
+// replayBatch is how many rows are replayed in a transaction, and retentionBatch how many are removed in one: small enough
+// to hold no lock for long. Of what retention removes, that is for each of done and error.
+const (
+	replayBatch    = 500
+	retentionBatch = 500
+)
+
+// ReplaySelection selects finished events that are to run again.
+type ReplaySelection struct {
+	Status Status
+	// Since is how long ago they were finished at most.
+	Since time.Duration
+	// Type is the event type; "" selects every type.
+	Type string
+}
+
+// CountReplayable returns how many events a selection has.
+func (s *Store) CountReplayable(ctx context.Context, sel ReplaySelection) (int64, error) {
+	n, err := s.q.CountReplayable(ctx, dbsqlc.CountReplayableParams{
+		Status: string(sel.Status), SinceSeconds: sel.Since.Seconds(), EventType: sel.Type,
+	})
+	return n, s.noted(err, "count the events to replay")
+}
+
+// ReplayAll starts a new run of every selected event, batch by batch, and returns how many there were. What the ledger of
+// earlier runs has is skipped, or repeated where fromStart is true. It has the controller look for them at once.
+func (s *Store) ReplayAll(ctx context.Context, sel ReplaySelection, fromStart bool) (int64, error) {
+	until, err := s.q.Now(ctx) // An event that fails again meanwhile is not selected a second time.
+	if err != nil {
+		return 0, s.noted(err, "read the time")
+	}
+	var total int64
+	for {
+		n, err := s.q.ReplayBatch(ctx, dbsqlc.ReplayBatchParams{
+			Status: string(sel.Status), SinceSeconds: sel.Since.Seconds(), EventType: sel.Type, FromStart: fromStart, Until: until,
+			MaxRows: replayBatch,
+		})
+		total += n
+		if err != nil {
+			return total, s.noted(err, "replay events")
+		}
+		if n < replayBatch {
+			return total, s.RequestAudit(ctx)
+		}
+	}
+}
+
+// DeleteFinished removes a batch of rows that were finished longer than retention ago, and their ledger with them. It
+// reports whether there may be more.
+func (s *Store) DeleteFinished(ctx context.Context, retention time.Duration) (deleted int64, more bool, err error) {
+	n, err := s.q.DeleteFinishedBatch(ctx, dbsqlc.DeleteFinishedBatchParams{RetentionSeconds: retention.Seconds(), MaxRows: retentionBatch})
+	if err != nil {
+		return 0, false, s.noted(err, "remove old events")
+	}
+	m, err := s.q.DeleteAdoptedLogBatch(ctx, dbsqlc.DeleteAdoptedLogBatchParams{
+		RetentionSeconds: retention.Seconds(), MaxRows: retentionBatch,
+	})
+	return n, n >= retentionBatch || m == retentionBatch, s.noted(err, "remove old entries of the earlier middleware's log")
+}

@@ -1,0 +1,121 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/dfmiddleware/verity-sync/internal/store/dbsqlc"
+)
+
+// Limits that Postgres enforces on every connection, so that a process that is paused or cut off holds no lock for long.
+// A value given in the URL goes before.
+const (
+	statementTimeout         = 15 * time.Second
+	lockTimeout              = 5 * time.Second
+	idleInTransactionTimeout = 10 * time.Second
+	connectTimeout           = 5 * time.Second
+)
+
+// Options say how a process uses the database.
+type Options struct {
+	// Name is the application_name that the database shows for the connections.
+	Name string
+	// MaxConns bounds the pool; a pool_max_conns in the URL goes before. 0 leaves pgx's default.
+	MaxConns int32
+}
+
+// Store is the middleware database. It is safe for concurrent use and reconnects by itself.
+type Store struct {
+	pool *pgxpool.Pool
+	q    *dbsqlc.Queries
+}
+
+// Open returns a Store of the database at url, without waiting for a connection: a process starts whether or not its
+// database is up.
+func Open(ctx context.Context, url string, opts Options) (*Store, error) {
+	pool, err := newPool(ctx, url, opts)
+	if err != nil {
+		return nil, err
+	}
+	return &Store{pool: pool, q: dbsqlc.New(pool)}, nil
+}
+
+func newPool(ctx context.Context, url string, opts Options) (*pgxpool.Pool, error) {
+	cfg, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		// The error of pgx quotes the URL with its password replaced, but not one that it could not take apart.
+		return nil, errors.New("parse database URL: not a Postgres URL or connection string")
+	}
+	given, err := pgx.ParseConfig(url)
+	if err != nil {
+		return nil, errors.New("parse database URL: not a Postgres URL or connection string")
+	}
+	if opts.MaxConns > 0 && !hasPoolParam(url) {
+		cfg.MaxConns = opts.MaxConns
+	}
+	params := cfg.ConnConfig.RuntimeParams
+	for name, value := range map[string]string{
+		"application_name":                    opts.Name,
+		"statement_timeout":                   milliseconds(statementTimeout),
+		"lock_timeout":                        milliseconds(lockTimeout),
+		"idle_in_transaction_session_timeout": milliseconds(idleInTransactionTimeout),
+	} {
+		if _, ok := given.RuntimeParams[name]; !ok {
+			params[name] = value
+		}
+	}
+	if cfg.ConnConfig.ConnectTimeout == 0 {
+		cfg.ConnConfig.ConnectTimeout = connectTimeout
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("set up database pool: %w", err)
+	}
+	return pool, nil
+}
+
+// Close closes every connection, waiting for those in use.
+func (s *Store) Close() { s.pool.Close() }
+
+// Pool gives access to the pool for its statistics.
+func (s *Store) Pool() *pgxpool.Pool { return s.pool }
+
+// Ping reports whether the database answers.
+func (s *Store) Ping(ctx context.Context) error { return s.pool.Ping(ctx) }
+
+// noted wraps err with what was being done. After a failover the pool would go on with connections to a node that only
+// reads (SQLSTATE 25006): they are dropped here, so that the next call finds the new primary.
+func (s *Store) noted(err error, format string, args ...any) error {
+	if err == nil {
+		return nil
+	}
+	if sqlState(err) == "25006" {
+		s.pool.Reset()
+	}
+	return fmt.Errorf(format+": %w", append(args, err)...)
+}
+
+// sqlState returns the SQLSTATE of err, "" where Postgres did not answer.
+func sqlState(err error) string {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return pg.Code
+	}
+	return ""
+}
+
+func milliseconds(d time.Duration) string { return fmt.Sprintf("%d", d.Milliseconds()) }
+
+func hasPoolParam(url string) bool {
+	cfg, err := pgx.ParseConfig(url)
+	if err != nil {
+		return false
+	}
+	_, ok := cfg.RuntimeParams["pool_max_conns"]
+	return ok
+}

@@ -1,0 +1,263 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+)
+
+// ErrOverloaded says that more deliveries wait to be committed than the writer holds.
+var ErrOverloaded = errors.New("too many deliveries wait to be committed")
+
+// ErrClosed says that the writer takes no more deliveries.
+var ErrClosed = errors.New("the writer is closed")
+
+// Dispatch is what a WebhookEvent is made of.
+type Dispatch struct {
+	ID         uuid.UUID
+	Source     string
+	EventType  string
+	EntityType string
+	EntityID   string
+	LocationID string
+	ContactID  string
+	ReceivedAt time.Time
+}
+
+// WriterOptions say how a Writer commits. Zero values take the defaults.
+type WriterOptions struct {
+	// Committers is how many batches are under way at a time; 2 by default, so that one fills while another is flushed
+	// to disk.
+	Committers int
+	// MaxBatch bounds the deliveries of a transaction; 256 by default.
+	MaxBatch int
+	// Queue bounds the deliveries that wait; beyond it Commit returns ErrOverloaded. 4,096 by default.
+	Queue int
+	// Timeout bounds a transaction; 3 s by default, which is how long a sender is kept waiting.
+	Timeout time.Duration
+	// Committed is told of every row that was added, after its commit. It must not block.
+	Committed func([]Dispatch)
+	// Observe is told of every committed batch: how many deliveries shared it. It must not block.
+	Observe func(size int)
+}
+
+// Writer commits deliveries in batches: those that arrive while a transaction is under way share the next one. A single
+// delivery does not wait.
+type Writer struct {
+	store *Store
+	opts  WriterOptions
+	queue chan *pendingWrite
+
+	mu     sync.RWMutex
+	closed bool
+	wg     sync.WaitGroup
+}
+
+type pendingWrite struct {
+	ctx      context.Context //nolint:containedctx // The request's: a delivery that nobody waits for any more is dropped.
+	id       uuid.UUID
+	delivery Delivery
+	result   chan writeResult
+}
+
+type writeResult struct {
+	receipt Receipt
+	err     error
+}
+
+// NewWriter starts a Writer. Close stops it.
+func NewWriter(store *Store, opts WriterOptions) *Writer {
+	setDefault(&opts.Committers, 2)
+	setDefault(&opts.MaxBatch, 256)
+	setDefault(&opts.Queue, 4096)
+	setDefault(&opts.Timeout, 3*time.Second)
+	if opts.Committed == nil {
+		opts.Committed = func([]Dispatch) {}
+	}
+	if opts.Observe == nil {
+		opts.Observe = func(int) {}
+	}
+	w := &Writer{store: store, opts: opts, queue: make(chan *pendingWrite, opts.Queue)}
+	for range opts.Committers {
+		w.wg.Go(w.run)
+	}
+	return w
+}
+
+func setDefault[T int | time.Duration](v *T, def T) {
+	if *v == 0 {
+		*v = def
+	}
+}
+
+// Commit stores d and returns once it is safe on disk, or says which earlier delivery it repeats. On an error it is not
+// known to be stored: the sender must be asked to send again, which is harmless if it was.
+func (w *Writer) Commit(ctx context.Context, d Delivery) (Receipt, error) {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return Receipt{}, fmt.Errorf("make an id: %w", err)
+	}
+	item := &pendingWrite{ctx: ctx, id: id, delivery: d, result: make(chan writeResult, 1)}
+	if err := w.enqueue(item); err != nil {
+		return Receipt{}, err
+	}
+	select {
+	case r := <-item.result:
+		return r.receipt, r.err
+	case <-ctx.Done():
+		return Receipt{}, fmt.Errorf("wait for the commit: %w", ctx.Err())
+	}
+}
+
+func (w *Writer) enqueue(item *pendingWrite) error {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	if w.closed {
+		return ErrClosed
+	}
+	select {
+	case w.queue <- item:
+		return nil
+	default:
+		return ErrOverloaded
+	}
+}
+
+// Queued returns how many deliveries wait for a transaction.
+func (w *Writer) Queued() int { return len(w.queue) }
+
+// Close commits what is queued and stops.
+func (w *Writer) Close() {
+	w.mu.Lock()
+	if !w.closed {
+		w.closed = true
+		close(w.queue)
+	}
+	w.mu.Unlock()
+	w.wg.Wait()
+}
+
+func (w *Writer) run() {
+	batch := make([]*pendingWrite, 0, w.opts.MaxBatch)
+	for item := range w.queue {
+		batch = w.collect(append(batch[:0], item))
+		if len(batch) > 0 {
+			w.commitBatch(batch)
+		}
+	}
+}
+
+// collect adds what is queued already, without waiting for more, and leaves out what nobody waits for any more.
+func (w *Writer) collect(batch []*pendingWrite) []*pendingWrite {
+	for more := true; more && len(batch) < w.opts.MaxBatch; {
+		select {
+		case item, ok := <-w.queue:
+			if more = ok; ok {
+				batch = append(batch, item)
+			}
+		default:
+			more = false
+		}
+	}
+	live := batch[:0]
+	for _, item := range batch {
+		if item.ctx.Err() == nil {
+			live = append(live, item)
+		}
+	}
+	return live
+}
+
+// commitBatch commits a batch, and each delivery for itself where one of them spoils it for the others.
+func (w *Writer) commitBatch(batch []*pendingWrite) {
+	ctx, cancel := context.WithTimeout(context.Background(), w.opts.Timeout)
+	defer cancel()
+	receipts, err := w.commit(ctx, batch)
+	if isRetryable(err) {
+		receipts, err = w.commit(ctx, batch)
+	}
+	switch {
+	case err == nil:
+		w.opts.Observe(len(batch))
+		w.answer(batch, receipts)
+	case isDataError(err) && len(batch) > 1:
+		for _, item := range batch {
+			w.commitBatch([]*pendingWrite{item})
+		}
+	case isDataError(err) && string(batch[0].delivery.Payload) != emptyObject:
+		// Postgres does not take the payload for JSON: it is stored as bytes, so that it is neither lost nor altered.
+		d := &batch[0].delivery
+		if d.Raw == nil {
+			d.Raw = d.Payload
+		}
+		d.Payload = []byte(emptyObject)
+		w.commitBatch(batch)
+	default:
+		for _, item := range batch {
+			item.result <- writeResult{err: err}
+		}
+	}
+}
+
+const emptyObject = "{}"
+
+func (w *Writer) answer(batch []*pendingWrite, receipts []Receipt) {
+	added := make([]Dispatch, 0, len(batch))
+	for i, item := range batch {
+		if r := receipts[i]; !r.Duplicate {
+			e := item.delivery.Event
+			added = append(added, Dispatch{
+				ID: r.ID, ReceivedAt: r.ReceivedAt, Source: e.Source, EventType: e.Type, EntityType: e.EntityType,
+				EntityID: e.EntityID, LocationID: e.LocationID, ContactID: e.ContactID,
+			})
+		}
+		item.result <- writeResult{receipt: receipts[i]}
+	}
+	if len(added) > 0 {
+		w.opts.Committed(added)
+	}
+}
+
+// commit stores the batch in one transaction: a single statement where every delivery has an id of its own.
+func (w *Writer) commit(ctx context.Context, batch []*pendingWrite) ([]Receipt, error) {
+	keyed := true
+	for _, item := range batch {
+		keyed = keyed && item.delivery.Event.DedupeKey != ""
+	}
+	if keyed {
+		receipts, err := insertBatch(ctx, w.store.q, batch, make([]*Receipt, len(batch)))
+		return receipts, w.store.noted(err, "commit %d deliveries", len(batch))
+	}
+	var receipts []Receipt
+	err := pgx.BeginFunc(ctx, w.store.pool, func(tx pgx.Tx) error {
+		q := w.store.q.WithTx(tx)
+		duplicates, err := findRepeats(ctx, q, batch)
+		if err != nil {
+			return err
+		}
+		receipts, err = insertBatch(ctx, q, batch, duplicates)
+		return err
+	})
+	return receipts, w.store.noted(err, "commit %d deliveries", len(batch))
+}
+
+// isRetryable reports whether the transaction was rolled back for reasons of timing alone.
+func isRetryable(err error) bool {
+	switch sqlState(err) {
+	case "40001", "40P01":
+		return true
+	}
+	return false
+}
+
+// isDataError reports whether the rows themselves are at fault (SQLSTATE classes 22 and 23, and JSON that is nested
+// deeper than the server's stack, 54001).
+func isDataError(err error) bool {
+	state := sqlState(err)
+	return len(state) == 5 && (state[:2] == "22" || state[:2] == "23" || state == "54001")
+}

@@ -1,0 +1,49 @@
+package system
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"github.com/dfmiddleware/verity-sync/internal/testenv/proc"
+	"github.com/dfmiddleware/verity-sync/internal/testenv/repo"
+)
+
+// Build builds verity-sync into the file path: with the race detector where the program that calls it has it, else as it is released, so
+// that the compiler has done most of it before.
+func Build(ctx context.Context, path string) error {
+	root, err := repo.Path()
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, "go", append(append([]string{"build"}, buildFlags...), "-o", path, "./cmd/verity-sync")...)
+	cmd.Dir = root
+	cmd.Env = append(os.Environ(), buildEnv...)
+	if output, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build verity-sync: %w: %s", err, proc.Tail(output))
+	}
+	return nil
+}
+
+func (s *System) build(ctx context.Context) error {
+	if s.Binary != "" {
+		var err error
+		s.Binary, err = filepath.Abs(s.Binary) // The processes run in another directory.
+		return err
+	}
+	s.say("building verity-sync")
+	s.Binary = filepath.Join(s.Dir, "verity-sync")
+	return Build(ctx, s.Binary)
+}
+
+func (s *System) migrate(ctx context.Context) error {
+	s.say("migrating the middleware database: verity-sync migrate")
+	cmd := exec.CommandContext(ctx, s.Binary, "migrate")
+	cmd.Env = environ(map[string]string{"DATABASE_URL": s.DatabaseURL})
+	if output, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("verity-sync migrate: %w: %s", err, proc.Tail(output))
+	}
+	return nil
+}

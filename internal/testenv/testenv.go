@@ -1,0 +1,44 @@
+// Package testenv gives tests the real parts that the project runs on: Postgres, and a Kubernetes API server with its etcd. What a test
+// asks for is started once a test binary, or once for all where the environment names one that runs already. Nothing is skipped where a
+// part is missing: the test fails and says what to install.
+//
+// A package that uses it has
+//
+//	func TestMain(m *testing.M) { testenv.Main(m) }
+package testenv
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"testing"
+)
+
+var exits struct {
+	sync.Mutex
+	functions []func() error
+}
+
+// atExit has Main call f after the tests.
+func atExit(f func() error) {
+	exits.Lock()
+	defer exits.Unlock()
+	exits.functions = append(exits.functions, f)
+}
+
+// Main runs the tests of a package, stops what they started and exits. What a package without it starts ends as well, but is
+// killed.
+func Main(m *testing.M) {
+	code := m.Run()
+	var failures []error
+	for _, f := range slices.Backward(exits.functions) {
+		failures = append(failures, f())
+	}
+	if err := errors.Join(failures...); err != nil {
+		fmt.Fprintln(os.Stderr, "testenv:", err)
+		code = max(code, 1)
+	}
+	os.Exit(code)
+}
