@@ -1,0 +1,215 @@
+// Package controllers drives WebhookEvents from Pending to Done or Error. The row in Postgres is the truth: every step
+// that has an effect is claimed and recorded there under the leader's term, and the status of a WebhookEvent is its
+// projection, which may be lost or late without harm.
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
+	"github.com/dfmiddleware/verity-sync/internal/metrics"
+	"github.com/dfmiddleware/verity-sync/internal/store"
+)
+
+// Rows is what the controller needs of the store.
+type Rows interface {
+	TakeTerm(ctx context.Context, holder string) (int64, error)
+	Load(ctx context.Context, id uuid.UUID) (store.State, error)
+	Claim(ctx context.Context, id uuid.UUID, term int64) (*store.Claimed, error)
+	FinishAttempt(ctx context.Context, c *store.Claimed, f store.Finish) (store.Finished, error)
+	SetSuspended(ctx context.Context, id uuid.UUID, suspended bool) (string, error)
+	Replay(ctx context.Context, id uuid.UUID, request string, fromStart bool, term int64) (bool, error)
+	Undispatch(ctx context.Context, ids ...uuid.UUID) (int64, error)
+	Park(ctx context.Context, ids []uuid.UUID) ([]uuid.UUID, error)
+	ListLive(ctx context.Context, grace time.Duration, after store.Live, limit int) ([]store.Live, error)
+	Statuses(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]store.Status, error)
+	AuditRequestedAt(ctx context.Context) (time.Time, error)
+}
+
+// TTL is how long finished WebhookEvents stay.
+type TTL struct {
+	Done  time.Duration
+	Error time.Duration
+}
+
+// WebhookEventReconciler reconciles WebhookEvents. All fields but Concurrency are required.
+type WebhookEventReconciler struct {
+	Client client.Client
+	// Live reads past the cache.
+	Live     client.Reader
+	Rows     Rows
+	Plan     Planner
+	Recorder events.EventRecorder
+	Backoff  Backoff
+	TTL      TTL
+	Metrics  *metrics.Controller
+	// Holder names this process in the leader's term, for instance its pod.
+	Holder string
+	// Concurrency is how many events are worked on at a time; the work waits on networks. 32 by default.
+	Concurrency int
+	// TermOver is called when another leader has taken over: the process must end.
+	TermOver func(error)
+
+	term termHolder
+	// busy counts the attempts under way.
+	busy  atomic.Int32
+	wakes chan event.TypedGenericEvent[types.NamespacedName]
+}
+
+// How often unfinished events are looked at that something else should wake: a safety net, not a mechanism.
+const (
+	waitingRecheck = 30 * time.Second
+	conflictPause  = 100 * time.Millisecond
+	// attemptTimeout bounds an attempt; each call in it has a shorter bound of its own.
+	attemptTimeout = 90 * time.Second
+)
+
+// SetupWithManager checks the fields and registers the controller.
+func (r *WebhookEventReconciler) SetupWithManager(mgr ctrl.Manager) error {
+	if r.Client == nil || r.Live == nil || r.Rows == nil || r.Plan == nil || r.Recorder == nil || r.Metrics == nil || r.Holder == "" ||
+		r.TermOver == nil {
+		return errors.New("controllers: Client, Live, Rows, Plan, Recorder, Metrics, Holder and TermOver are required")
+	}
+	if r.Concurrency == 0 {
+		r.Concurrency = 32
+	}
+	r.wakes = make(chan event.TypedGenericEvent[types.NamespacedName], 1024)
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("webhookevent").
+		For(&v1alpha1.WebhookEvent{}, builder.WithPredicates(changes())).
+		WatchesRawSource(source.Channel(r.wakes, handler.TypedFuncs[types.NamespacedName, ctrl.Request]{
+			GenericFunc: func(_ context.Context, e event.TypedGenericEvent[types.NamespacedName], q queue) {
+				q.Add(ctrl.Request{NamespacedName: e.Object})
+			},
+		})).
+		WithOptions(controller.Options{
+			MaxConcurrentReconciles: r.Concurrency,
+			ReconciliationTimeout:   attemptTimeout + 30*time.Second,
+			// First come, first served: with priorities, what was there at start would give way to new events for ever.
+			UsePriorityQueue: ptr.To(false),
+		}).
+		Complete(r)
+}
+
+// changes lets through what asks for work: new objects, a changed spec or annotation, one that was finished and is no more,
+// and the deletion of an unfinished one. Our own status writes must not wake an event out of its backoff.
+func changes() predicate.Predicate {
+	reopened := predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		before, ok := e.ObjectOld.(*v1alpha1.WebhookEvent)
+		after, too := e.ObjectNew.(*v1alpha1.WebhookEvent)
+		return ok && too && before.Status.Phase.Finished() && !after.Status.Phase.Finished()
+	}}
+	return predicate.And(
+		predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}, reopened),
+		predicate.Funcs{DeleteFunc: func(e event.DeleteEvent) bool {
+			we, ok := e.Object.(*v1alpha1.WebhookEvent)
+			return !ok || !we.Status.Phase.Finished()
+		}},
+	)
+}
+
+// scope is one event on its way through the steps.
+type scope struct {
+	id uuid.UUID
+	// object is the WebhookEvent as it was last read or written.
+	object *v1alpha1.WebhookEvent
+	// claimed is the attempt under way.
+	claimed *store.Claimed
+}
+
+// step does one thing for an event. It returns nil where the next step follows.
+type step struct {
+	name string
+	do   func(ctx context.Context, s *scope) (*ctrl.Result, error)
+}
+
+func (r *WebhookEventReconciler) steps() []step {
+	return []step{{"replay", r.replay}, {"expire", r.expire}, {"hold", r.hold}, {"claim", r.claim}, {"attempt", r.attempt}}
+}
+
+// Reconcile brings one event forward by as much as can be done now.
+func (r *WebhookEventReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	object := &v1alpha1.WebhookEvent{}
+	if err := r.Client.Get(ctx, req.NamespacedName, object); apierrors.IsNotFound(err) {
+		return ctrl.Result{}, r.bringBack(ctx, req.Name)
+	} else if err != nil {
+		return ctrl.Result{}, fmt.Errorf("read WebhookEvent %s: %w", req.Name, err)
+	}
+	id, err := uuid.Parse(object.Spec.EventID)
+	if err != nil {
+		return ctrl.Result{}, fmt.Errorf("read the event id of WebhookEvent %s: %w", req.Name, err)
+	}
+	s := &scope{id: id, object: object}
+	for _, step := range r.steps() {
+		start := time.Now()
+		result, err := step.do(ctx, s)
+		r.Metrics.Step(step.name, err != nil, time.Since(start))
+		switch {
+		case errors.Is(err, store.ErrTermOver):
+			r.TermOver(err)
+			return ctrl.Result{}, nil
+		case apierrors.IsConflict(err):
+			// The cache has yet to see our own last write, or somebody edited the object: look again shortly.
+			return ctrl.Result{RequeueAfter: conflictPause}, nil
+		case apierrors.IsNotFound(err):
+			return ctrl.Result{}, nil // Deleted meanwhile; its deletion is an event of its own.
+		case err != nil:
+			return ctrl.Result{}, fmt.Errorf("event %s: %w", s.id, err)
+		case result != nil:
+			return *result, nil
+		}
+	}
+	return ctrl.Result{}, nil
+}
+
+// bringBack asks for the WebhookEvent of an unfinished row again: its deletion loses nothing.
+func (r *WebhookEventReconciler) bringBack(ctx context.Context, name string) error {
+	id, ok := idOf(name)
+	if !ok {
+		return nil
+	}
+	n, err := r.Rows.Undispatch(ctx, id)
+	if n > 0 {
+		ctrl.LoggerFrom(ctx).Info("an unfinished WebhookEvent was deleted; it comes back", "event", id)
+	}
+	return err
+}
+
+// idOf returns the event's id that the name of a WebhookEvent ends in.
+func idOf(name string) (uuid.UUID, bool) {
+	const length = 36
+	if len(name) <= length {
+		return uuid.Nil, false
+	}
+	id, err := uuid.Parse(name[len(name)-length:])
+	return id, err == nil
+}
+
+// wake has the WebhookEvent called name reconciled now.
+func (r *WebhookEventReconciler) wake(ctx context.Context, namespace, name string) {
+	if name == "" {
+		return
+	}
+	select {
+	case r.wakes <- event.TypedGenericEvent[types.NamespacedName]{Object: types.NamespacedName{Namespace: namespace, Name: name}}:
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,173 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"k8s.io/client-go/util/workqueue"
+
+	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
+	"github.com/dfmiddleware/verity-sync/internal/store"
+)
+
+type queue = workqueue.TypedRateLimitingInterface[ctrl.Request]
+
+// termHolder has this process's term of leadership, which begins at its first claim.
+type termHolder struct {
+	mu   sync.Mutex
+	term int64
+}
+
+// get returns the term, beginning it the first time. Only the leader reconciles, so whoever asks is the leader.
+func (t *termHolder) get(ctx context.Context, rows Rows, holder string) (int64, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.term == 0 {
+		term, err := rows.TakeTerm(ctx, holder)
+		if err != nil {
+			return 0, err
+		}
+		t.term = term
+	}
+	return t.term, nil
+}
+
+// replay starts a new run of a finished event that is asked to run again. If the process dies right after, the request's
+// value is on the row: it is served once.
+func (r *WebhookEventReconciler) replay(ctx context.Context, s *scope) (*ctrl.Result, error) {
+	request := s.object.Annotations[v1alpha1.ReplayRequestedAtAnnotation]
+	if !s.object.Status.Phase.Finished() || request == "" || request == s.object.Status.LastHandledReplay {
+		return nil, nil
+	}
+	term, err := r.term.get(ctx, r.Rows, r.Holder)
+	if err != nil {
+		return nil, err
+	}
+	fromStart := s.object.Annotations[v1alpha1.ReplayFromAnnotation] == v1alpha1.ReplayFromStart
+	from := s.object.Status.Phase
+	if started, err := r.Rows.Replay(ctx, s.id, request, fromStart, term); err != nil {
+		return nil, err
+	} else if started {
+		r.Metrics.Transition(strings.ToLower(string(from)), string(store.StatusPending))
+	}
+	state, err := r.Rows.Load(ctx, s.id)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return nil, err
+	}
+	if errors.Is(err, store.ErrNotFound) {
+		state = missingRow()
+	}
+	if state.ReplayRequest == "" {
+		state.ReplayRequest = request // There is no row to replay; that is the answer to this request.
+	}
+	return nil, r.project(ctx, s, state)
+}
+
+// expire deletes a finished event at the end of its time. If the process dies right after, there is nothing left to do.
+func (r *WebhookEventReconciler) expire(ctx context.Context, s *scope) (*ctrl.Result, error) {
+	status := &s.object.Status
+	if !status.Phase.Finished() {
+		return nil, nil
+	}
+	ttl := r.TTL.Done
+	if status.Phase == v1alpha1.PhaseError {
+		ttl = r.TTL.Error
+	}
+	finished := s.object.CreationTimestamp.Time
+	if status.CompletionTime != nil {
+		finished = status.CompletionTime.Time
+	}
+	if rest := time.Until(finished.Add(ttl)); rest > 0 {
+		return &ctrl.Result{RequeueAfter: rest}, nil
+	}
+	return &ctrl.Result{}, deleteUnchanged(ctx, r.Client, s.object)
+}
+
+// deleteUnchanged deletes an object unless it changed since it was read; that it is gone already is no error.
+func deleteUnchanged(ctx context.Context, c client.Client, object *v1alpha1.WebhookEvent) error {
+	err := c.Delete(ctx, object, client.Preconditions{UID: &object.UID, ResourceVersion: &object.ResourceVersion})
+	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+		return nil
+	}
+	return err
+}
+
+// hold waits while the event is suspended, or until its next attempt is due. Nothing has been done.
+func (r *WebhookEventReconciler) hold(ctx context.Context, s *scope) (*ctrl.Result, error) {
+	if s.object.Spec.Suspend {
+		next, err := r.Rows.SetSuspended(ctx, s.id, true)
+		if err != nil {
+			return nil, err
+		}
+		r.wake(ctx, s.object.Namespace, next)
+		return r.projectRow(ctx, s)
+	}
+	if next := s.object.Status.NextAttemptTime; next != nil {
+		if rest := time.Until(next.Time); rest > 0 {
+			return &ctrl.Result{RequeueAfter: rest}, nil
+		}
+	}
+	return nil, nil
+}
+
+// claim begins an attempt. If the process dies right after, the next leader claims the event again, and attempts counts
+// it.
+func (r *WebhookEventReconciler) claim(ctx context.Context, s *scope) (*ctrl.Result, error) {
+	term, err := r.term.get(ctx, r.Rows, r.Holder)
+	if err != nil {
+		return nil, err
+	}
+	s.claimed, err = r.Rows.Claim(ctx, s.id, term)
+	if errors.Is(err, store.ErrNotClaimable) {
+		return r.projectRow(ctx, s)
+	}
+	if err == nil {
+		r.Metrics.Transition(string(store.StatusPending), string(store.StatusProcessing))
+	}
+	return nil, err
+}
+
+// projectRow shows where the row stands, where there is nothing to do for it now, and says when to look again.
+func (r *WebhookEventReconciler) projectRow(ctx context.Context, s *scope) (*ctrl.Result, error) {
+	state, err := r.Rows.Load(ctx, s.id)
+	if errors.Is(err, store.ErrNotFound) {
+		state, err = missingRow(), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	state.Suspended = state.Suspended || (s.object.Spec.Suspend && !state.Status.Finished())
+	if err := r.project(ctx, s, state); err != nil {
+		return nil, err
+	}
+	switch {
+	case state.Status.Finished():
+		ttl := r.TTL.Done
+		if state.Status == store.StatusError {
+			ttl = r.TTL.Error
+		}
+		return &ctrl.Result{RequeueAfter: ttl}, nil
+	case state.DueIn > 0:
+		return &ctrl.Result{RequeueAfter: state.DueIn}, nil
+	case state.Suspended || state.WaitsFor != "":
+		return &ctrl.Result{RequeueAfter: waitingRecheck}, nil
+	default:
+		return &ctrl.Result{RequeueAfter: conflictPause}, nil // It became claimable between the two looks.
+	}
+}
+
+// missingRow is the state of an event that the database knows nothing of.
+func missingRow() store.State {
+	now := time.Now()
+	return store.State{
+		Status: store.StatusError, Reason: v1alpha1.RowNotFoundReason, ProcessedAt: &now,
+		Message: "the database has no row for this event, so there is nothing to do; this object can be deleted",
+	}
+}
