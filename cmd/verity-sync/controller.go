@@ -1,0 +1,63 @@
+package main
+
+import (
+	"errors"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/dfmiddleware/verity-sync/internal/config"
+)
+
+// controllerFlags say how the controller runs.
+type controllerFlags struct {
+	log        logFlags
+	metrics    metricsFlags
+	kubernetes kubernetesFlags
+
+	healthProbeBindAddress  string
+	leaderElect             bool
+	maxConcurrentReconciles int
+	shutdownTimeout         time.Duration
+}
+
+func (f *controllerFlags) bind(fs *pflag.FlagSet) {
+	fs.StringVar(&f.healthProbeBindAddress, "health-probe-bind-address", ":8081", "address of the probes")
+	fs.BoolVar(&f.leaderElect, "leader-elect", false,
+		"elect one of several controllers that works while the others wait; needed where more than one can run")
+	fs.IntVar(&f.maxConcurrentReconciles, "max-concurrent-reconciles", 32,
+		"events that are worked on at a time; they mostly wait for networks")
+	fs.DurationVar(&f.shutdownTimeout, "shutdown-timeout", 20*time.Second,
+		"how long attempts under way have to finish after SIGTERM; the pod's grace period must be longer")
+	f.kubernetes.bind(fs)
+	f.metrics.bind(fs)
+	f.log.bind(fs)
+}
+
+func (f *controllerFlags) mistakes() error {
+	return errors.Join(
+		required("health-probe-bind-address", f.healthProbeBindAddress),
+		atLeast("max-concurrent-reconciles", f.maxConcurrentReconciles, 1),
+		atLeast("shutdown-timeout", f.shutdownTimeout, time.Second),
+	)
+}
+
+func newControllerCommand(environ []string) *cobra.Command {
+	var flags controllerFlags
+	cmd := &cobra.Command{
+		Use:   "controller",
+		Short: "Reconcile WebhookEvents: forward them, sync leads and contacts",
+		Long: "Reconcile WebhookEvents: forward each event to Verity, bring what it says about an appointment into\n" +
+			"Verity's leads and what it says about a contact to Aloware, and say in its status how that went.",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := load[config.Controller](environ, flags.mistakes())
+			if err != nil {
+				return err
+			}
+			return runController(cmd.Context(), cfg, flags, flags.log.logger().WithName("controller"))
+		},
+	}
+	flags.bind(cmd.Flags())
+	return setup[config.Controller](cmd)
+}

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"regexp"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dfmiddleware/verity-sync/internal/testenv"
+	"github.com/dfmiddleware/verity-sync/internal/testenv/predecessor"
+)
+
+// execute runs SQL in the database at url.
+func execute(t *testing.T, url, sql string) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), url)
+	require.NoError(t, err)
+	defer conn.Close(t.Context())
+	_, err = conn.Exec(t.Context(), sql)
+	require.NoError(t, err)
+}
+
+func TestADryRunSaysWhatWouldBecomeOfTheEarlierMiddlewaresDatabase(t *testing.T) {
+	t.Parallel()
+	url := testenv.Postgres(t)
+	execute(t, url, predecessor.Tables+predecessor.Rows)
+	environ := []string{"DATABASE_URL=" + url}
+
+	out, err := run(t, environ, "migrate", "--dry-run")
+	require.NoError(t, err)
+	out = regexp.MustCompile(`\d+ MiB`).ReplaceAllString(out, "<size>")
+	out = regexp.MustCompile(`changed in \S+`).ReplaceAllString(out, "changed in <database>")
+	assert.Equal(t, `would apply 1: tables
+would apply 2: normalise what was adopted
+
+The rows of webhook_events would stay, under their ids:
+
+  STATUS       BECOMES   ROWS
+  pending      pending   2
+  NULL         pending   1
+  cancelled    error     1
+  done         done      1
+  error        error     1
+  processing   pending   1
+
+4 are unfinished. They would be worked on, oldest first, but not forwarded to Verity again, unless with --forward-adopted.
+Payloads of GoHighLevel would be read again, where they are not done:
+
+  TYPE                  BECOMES               ROWS   OF THEM WITH ANOTHER ENTITY
+  unknown               appointment.created   2      2
+  appointment.created   appointment.created   1      1
+  contact.updated       contact.updated       1      0
+  contact.updated       unknown               1      1
+
+3 rows would get the dedupe key that GoHighLevel's next delivery of the same webhook has.
+
+Tables that are there would change:
+
+  webhook_events.payload_json becomes json, it is jsonb
+  webhook_events.received_at becomes NOT NULL
+  webhook_events.entity_id may be NULL
+  webhook_events.status becomes NOT NULL
+  sync_log.entity_id may be NULL
+  sync_log.source_id may be NULL
+  contact_mappings.created_at becomes NOT NULL
+  contact_mappings.updated_at becomes NOT NULL
+  webhook_events gets adopted, location_id, contact_id, appointment_status, payload_raw, truncated, headers, body_hash, `+
+		`ordering_key, run, ledger_run, replay_request, attempts, next_attempt_at, claimed_term, suspended, parked, forward, reason, `+
+		`result, verity_contact_id, occurred_at, dispatched_at, started_at
+  sync_log gets webhook_event_id, run, operation, attempt, details
+  contact_mappings gets location_id, synced_occurred_at, phone_observed_at, email_observed_at
+  contact_mappings.aloware_contact_id need not be unique any more: contact_mappings_aloware_contact_id_key is dropped
+  contact_mappings.aloware_contact_id need not be unique any more: contact_mappings_aloware_idx is dropped
+
+The new type of payload_json has all of webhook_events written anew, <size> with its indexes. Nothing can read
+or write the table meanwhile, and as much again must be free on the disk.
+
+Nothing was changed in <database>
+`, out)
+
+	out, err = run(t, environ, "migrate", "--dry-run", "--forward-adopted")
+	require.NoError(t, err)
+	assert.Contains(t, out, "They would be worked on, oldest first, and forwarded to Verity again.\n")
+	out, err = run(t, environ, "migrate", "status")
+	require.NoError(t, err)
+	assert.Regexp(t, `1 .+ pending\n2 .+ pending\n`, out)
+}
+
+func TestABinaryThatIsOlderThanTheSchemaRefusesToStart(t *testing.T) {
+	t.Parallel()
+	url := migrated(t)
+	execute(t, url, "INSERT INTO verity_sync_schema_version (version_id, is_applied) VALUES (999, true)")
+	for name, args := range map[string][]string{
+		"receiver": {"receiver"}, "controller": {"controller"}, "migrate": {"migrate"}, "dry run": {"migrate", "--dry-run"},
+		"status": {"migrate", "status"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := start(t, []string{"DATABASE_URL=" + url, "GHL_WEBHOOK_SECRETS=workflow-secret"}, args...)
+			assert.Equal(t, 1, p.exitCode(t))
+			assert.Contains(t, p.log(), "Error: the database schema is newer than this binary (version 999, this binary knows 2): "+
+				"a newer verity-sync has migrated it, run that version\n")
+		})
+	}
+}

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/dfmiddleware/verity-sync/internal/config"
+	"github.com/dfmiddleware/verity-sync/internal/store"
+)
+
+// replayFlags say which events run again, and how.
+type replayFlags struct {
+	status    string
+	since     string
+	eventType string
+	from      string
+	dryRun    bool
+}
+
+func (f *replayFlags) bind(fs *pflag.FlagSet) {
+	fs.StringVar(&f.status, "status", string(store.StatusError), "replay events with this status: error or done")
+	fs.StringVar(&f.since, "since", "", "replay events that were finished at most this long ago, for instance 24h or 7d (required)")
+	fs.StringVar(&f.eventType, "type", "", "replay events of this type only, for instance appointment.created (default: every type)")
+	fs.StringVar(&f.from, "from", "", "start: repeat what has succeeded too, under a new idempotency key (default: only what has not)")
+	fs.BoolVar(&f.dryRun, "dry-run", false, "say how many events would be replayed, and change nothing")
+}
+
+func (f *replayFlags) selection() (store.ReplaySelection, error) {
+	sel := store.ReplaySelection{Status: store.Status(f.status), Type: f.eventType}
+	var mistakes []error
+	if !sel.Status.Finished() {
+		mistakes = append(mistakes, fmt.Errorf("--status: expected error or done, got %q", f.status))
+	}
+	if !slices.Contains([]string{"", "start"}, f.from) {
+		mistakes = append(mistakes, fmt.Errorf("--from: expected start or nothing, got %q", f.from))
+	}
+	since, err := config.ParseDuration(f.since)
+	if err != nil || since <= 0 {
+		mistakes = append(mistakes, fmt.Errorf("--since: expected a duration such as 24h or 7d, got %q", f.since))
+	}
+	sel.Since = since
+	return sel, errors.Join(mistakes...)
+}
+
+func newReplayCommand(environ []string) *cobra.Command {
+	var flags replayFlags
+	cmd := &cobra.Command{
+		Use:   "replay",
+		Short: "Run finished events again, also those whose WebhookEvent is gone",
+		Long: "Run finished events again, those in error above all, once their cause is mended. It works on the rows:\n" +
+			"their WebhookEvents come back by themselves. What an earlier run has done is not done again, unless --from\n" +
+			"start says so. One event whose WebhookEvent is there is replayed with kubectl annotate as well.",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			selection, mistakes := flags.selection()
+			cfg, err := load[config.Migrate](environ, mistakes)
+			if err != nil {
+				return err
+			}
+			return runReplay(cmd.Context(), cfg, selection, flags, cmd.OutOrStdout())
+		},
+	}
+	flags.bind(cmd.Flags())
+	return setup[config.Migrate](cmd)
+}
+
+func runReplay(ctx context.Context, cfg config.Migrate, sel store.ReplaySelection, flags replayFlags, out io.Writer) error {
+	db, err := store.Open(ctx, cfg.DatabaseURL.Reveal(), store.Options{Name: "verity-sync replay", MaxConns: 2})
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	checkCtx, cancel := context.WithTimeout(ctx, schemaTimeout)
+	defer cancel()
+	if err := db.CheckSchema(checkCtx); err != nil {
+		return err
+	}
+	what := fmt.Sprintf("events with the status %s, finished in the last %s", sel.Status, flags.since)
+	if sel.Type != "" {
+		what += ", of the type " + sel.Type
+	}
+	if flags.dryRun {
+		n, err := db.CountReplayable(ctx, sel)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "would replay %d %s\n", n, what)
+		return nil
+	}
+	start := time.Now()
+	n, err := db.ReplayAll(ctx, sel, flags.from == "start")
+	if err != nil {
+		return fmt.Errorf("%d were replayed, then: %w", n, err)
+	}
+	fmt.Fprintf(out, "replays %d %s (%s)\n", n, what, time.Since(start).Round(time.Millisecond))
+	return nil
+}

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/go-logr/logr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"github.com/dfmiddleware/verity-sync/controllers"
+	"github.com/dfmiddleware/verity-sync/internal/config"
+	"github.com/dfmiddleware/verity-sync/internal/metrics"
+	"github.com/dfmiddleware/verity-sync/internal/store"
+)
+
+// leaderElectionID is the name of the lease.
+const leaderElectionID = "verity-sync-controller"
+
+// controllerConns is how many connections to the database a controller has. A claim or a record takes a few milliseconds
+// of an attempt that mostly waits for networks.
+const controllerConns = 16
+
+// runController reconciles until ctx ends and the attempts under way have finished.
+func runController(ctx context.Context, cfg config.Controller, flags controllerFlags, log logr.Logger) error {
+	db, err := store.Open(ctx, cfg.DatabaseURL.Reveal(), store.Options{Name: "verity-sync controller", MaxConns: controllerConns})
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	if err := checkSchema(ctx, db, log); err != nil {
+		return err
+	}
+	measures := metrics.NewController(ctrlmetrics.Registry)
+	if err := registerCommon(db); err != nil {
+		return err
+	}
+	destinations, err := openDestinations(ctx, cfg, db, measures, log)
+	if err != nil {
+		return err
+	}
+	defer destinations.Close()
+	namespace := flags.kubernetes.resolveNamespace(os.Getenv, serviceAccountNamespace)
+	mgr, err := newManager(flags, namespace, log)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	if err := addController(mgr, cfg, flags, namespace, db, destinations, measures, cancel); err != nil {
+		return err
+	}
+	log.Info("starting", "namespace", namespace, "database", cfg.DatabaseURL.String(), "verityDatabase", cfg.VerityDatabaseURL.String())
+	if err := mgr.Start(ctx); err != nil {
+		return fmt.Errorf("run the controller: %w", err)
+	}
+	if cause := context.Cause(ctx); errors.Is(cause, store.ErrTermOver) {
+		return cause
+	}
+	return nil
+}
+
+// addController registers the reconciler and the housekeeper.
+func addController(mgr ctrl.Manager, cfg config.Controller, flags controllerFlags, namespace string, db *store.Store,
+	plan controllers.Planner, measures *metrics.Controller, stop context.CancelCauseFunc,
+) error {
+	reconciler := &controllers.WebhookEventReconciler{
+		Client:   mgr.GetClient(),
+		Live:     mgr.GetAPIReader(),
+		Rows:     db,
+		Plan:     plan,
+		Recorder: mgr.GetEventRecorder("verity-sync"),
+		Backoff: controllers.Backoff{
+			Base: cfg.RetryBaseDelay, Max: cfg.RetryMaxDelay,
+			MaxAttempts: int32(cfg.RetryMaxAttempts), //nolint:gosec // Checked at start.
+		},
+		TTL:         controllers.TTL{Done: cfg.DoneTTL, Error: cfg.ErrorTTL},
+		Metrics:     measures,
+		Holder:      holder(),
+		Concurrency: flags.maxConcurrentReconciles,
+		TermOver:    func(err error) { stop(err) },
+	}
+	if err := reconciler.SetupWithManager(mgr); err != nil {
+		return fmt.Errorf("set up the controller: %w", err)
+	}
+	if err := mgr.Add(&controllers.Housekeeper{
+		Reconciler:    reconciler,
+		Namespace:     namespace,
+		FinishedLimit: cfg.FinishedHistoryLimit,
+		MaxWaiting:    cfg.MaxWaitingEvents,
+		Log:           mgr.GetLogger().WithName("housekeeping"),
+	}); err != nil {
+		return fmt.Errorf("set up housekeeping: %w", err)
+	}
+	if err := mgr.Add(&controllers.Retention{Rows: db, Keep: cfg.Retention, Log: mgr.GetLogger().WithName("retention")}); err != nil {
+		return fmt.Errorf("set up retention: %w", err)
+	}
+	return nil
+}
+
+// newManager returns a manager that watches one namespace.
+func newManager(flags controllerFlags, namespace string, log logr.Logger) (ctrl.Manager, error) {
+	cluster, err := clusterConfig()
+	if err != nil {
+		return nil, err
+	}
+	scheme, err := newScheme()
+	if err != nil {
+		return nil, err
+	}
+	mgr, err := ctrl.NewManager(cluster, ctrl.Options{
+		Scheme: scheme,
+		Logger: log,
+		Cache: cache.Options{
+			DefaultNamespaces: map[string]cache.Config{namespace: {}},
+			DefaultTransform:  cache.TransformStripManagedFields(),
+		},
+		Metrics:                 flags.metrics.serverOptions(),
+		HealthProbeBindAddress:  flags.healthProbeBindAddress,
+		LeaderElection:          flags.leaderElect,
+		LeaderElectionID:        leaderElectionID,
+		LeaderElectionNamespace: namespace,
+		// The process ends with its leadership, so that nobody has to wait until the lease runs out.
+		LeaderElectionReleaseOnCancel: true,
+		GracefulShutdownTimeout:       &flags.shutdownTimeout,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("set up the manager: %w", err)
+	}
+	if err := mgr.AddHealthzCheck("healthz", healthz.Ping); err != nil {
+		return nil, fmt.Errorf("set up liveness: %w", err)
+	}
+	if err := mgr.AddReadyzCheck("readyz", healthz.Ping); err != nil {
+		return nil, fmt.Errorf("set up readiness: %w", err)
+	}
+	return mgr, nil
+}

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/go-logr/logr"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
+	"github.com/dfmiddleware/verity-sync/controllers"
+	"github.com/dfmiddleware/verity-sync/internal/aloware"
+	"github.com/dfmiddleware/verity-sync/internal/config"
+	"github.com/dfmiddleware/verity-sync/internal/destination"
+	ghlapi "github.com/dfmiddleware/verity-sync/internal/ghl/api"
+	"github.com/dfmiddleware/verity-sync/internal/metrics"
+	"github.com/dfmiddleware/verity-sync/internal/operation"
+	"github.com/dfmiddleware/verity-sync/internal/store"
+	"github.com/dfmiddleware/verity-sync/internal/verity"
+	"github.com/dfmiddleware/verity-sync/internal/version"
+)
+
+// destinations is where events go, as the configuration says. It implements controllers.Planner.
+type destinations struct {
+	forward *operation.Forward
+	syncs   *operation.Syncs
+	leads   *verity.Leads
+}
+
+// openDestinations sets up what is configured. None of it need be up.
+func openDestinations(ctx context.Context, cfg config.Controller, db *store.Store, measures *metrics.Controller,
+	log logr.Logger,
+) (*destinations, error) {
+	client := destination.NewClient(version.Version)
+	breakers := destination.BreakerOptions{Changed: func(name string, up bool) {
+		log.Info("a destination changed", "destination", name, "up", up)
+		measures.Breaker(name, up)
+	}}
+	breaker := func(name string) *destination.Breaker {
+		measures.Breaker(name, true)
+		return destination.NewBreaker(name, breakers)
+	}
+	d := &destinations{}
+	deps := operation.Dependencies{
+		Known:   db,
+		Endings: store.Endings{Deletion: cfg.VerityOnDelete == config.Clear, Cancellation: cfg.VerityOnCancel == config.Clear},
+		Tags:    cfg.GHLAppointmentTags,
+		Region:  cfg.DefaultPhoneRegion,
+	}
+	if cfg.VerityBaseURL != nil {
+		forwarder, err := verity.NewForwarder(verity.ForwarderConfig{
+			BaseURL: cfg.VerityBaseURL.String(), Secret: cfg.VerityWebhookSecret.Reveal(), Client: client, Now: time.Now,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("set up forwarding: %w", err)
+		}
+		d.forward = &operation.Forward{Forwarder: forwarder, Breaker: breaker(verity.HTTPDestination)}
+	}
+	if url := cfg.VerityDatabaseURL.Reveal(); url != "" {
+		leads, err := verity.OpenLeads(ctx, verity.LeadsConfig{URL: url})
+		if err != nil {
+			return nil, fmt.Errorf("set up Verity's database: %w", err)
+		}
+		if err := metrics.RegisterPool(ctrlmetrics.Registry, "verity", leads.Stat); err != nil {
+			return nil, fmt.Errorf("set up metrics: %w", err)
+		}
+		d.leads, deps.Leads, deps.LeadsBreaker = leads, leads, breaker(verity.DatabaseDestination)
+	}
+	if token := cfg.AlowareAPIToken.Reveal(); token != "" {
+		client, err := aloware.New(aloware.Options{BaseURL: cfg.AlowareBaseURL.String(), Token: token, HTTP: client})
+		if err != nil {
+			return nil, fmt.Errorf("set up Aloware: %w", err)
+		}
+		deps.Aloware, deps.AlowareBreaker = client, breaker(aloware.Destination)
+	}
+	var err error
+	if deps.GHL, err = openGHL(cfg, client, breakers, measures, log); err != nil {
+		return nil, err
+	}
+	if d.syncs, err = operation.NewSyncs(deps); err != nil {
+		return nil, fmt.Errorf("set up syncs: %w", err)
+	}
+	return d, nil
+}
+
+// openGHL returns GoHighLevel's API, nil where there is no token for it.
+func openGHL(cfg config.Controller, client *http.Client, breakers destination.BreakerOptions, measures *metrics.Controller,
+	log logr.Logger,
+) (*operation.GHL, error) {
+	var tokens ghlapi.TokenSource
+	if token := cfg.GHLAPIToken.Reveal(); token != "" {
+		tokens = ghlapi.StaticToken(token)
+	}
+	if cfg.GHLTokensDir != "" {
+		dir, err := ghlapi.NewTokenDir(cfg.GHLTokensDir, tokens, log)
+		if err != nil {
+			return nil, fmt.Errorf("set up GoHighLevel's tokens: %w", err)
+		}
+		tokens = dir
+	}
+	if tokens == nil {
+		return nil, nil
+	}
+	api, err := ghlapi.New(ghlapi.Options{BaseURL: cfg.GHLAPIBaseURL.String(), Tokens: tokens, HTTP: client, Observer: measures})
+	if err != nil {
+		return nil, fmt.Errorf("set up GoHighLevel's API: %w", err)
+	}
+	return &operation.GHL{API: api, Breakers: operation.NewLocationBreakers(breakers)}, nil
+}
+
+// Close ends the connections.
+func (d *destinations) Close() {
+	if d.leads != nil {
+		d.leads.Close()
+	}
+}
+
+// Plan implements controllers.Planner.
+func (d *destinations) Plan(e *store.Claimed) controllers.Plan {
+	var plan controllers.Plan
+	switch {
+	case !e.Forward:
+		plan.NoForward = v1alpha1.ForwardedByPredecessorReason
+	case d.forward == nil:
+		plan.NoForward = v1alpha1.ForwardNotConfiguredReason
+	default:
+		plan.Forward = d.forward
+	}
+	plan.Syncs, plan.NoSync = d.syncs.For(e.Event.EntityType)
+	return plan
+}

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"text/tabwriter"
+
+	"github.com/dfmiddleware/verity-sync/internal/config"
+	"github.com/dfmiddleware/verity-sync/internal/store"
+)
+
+// runMigrateDryRun says what a migration would do.
+func runMigrateDryRun(ctx context.Context, cfg config.Migrate, flags migrateFlags, out io.Writer) error {
+	preview, err := store.PreviewMigration(ctx, cfg.DatabaseURL.Reveal(), store.MigrateOptions{Normalise: normalise})
+	if err != nil {
+		return err
+	}
+	if len(preview.Pending) == 0 {
+		fmt.Fprintf(out, "%s is up to date\n", cfg.DatabaseURL)
+		return nil
+	}
+	for _, m := range preview.Pending {
+		fmt.Fprintf(out, "would apply %d: %s\n", m.Version, m.Name)
+	}
+	if preview.Adoption != nil {
+		if err := printAdoption(out, preview.Adoption, flags.forwardAdopted); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(out, "\nNothing was changed in %s\n", cfg.DatabaseURL)
+	return nil
+}
+
+// printAdoption says what would become of a database of the earlier middleware.
+func printAdoption(out io.Writer, a *store.Adoption, forward bool) error {
+	fmt.Fprint(out, "\nThe rows of webhook_events would stay, under their ids:\n\n")
+	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(table, "  STATUS\tBECOMES\tROWS")
+	for _, s := range a.Statuses {
+		fmt.Fprintf(table, "  %s\t%s\t%d\n", s.Was, s.Becomes, s.Rows)
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+
+	forwarding := "but not forwarded to Verity again, unless with --forward-adopted"
+	if forward {
+		forwarding = "and forwarded to Verity again"
+	}
+	fmt.Fprintf(out, "\n%d are unfinished. They would be worked on, oldest first, %s.\n", a.Unfinished, forwarding)
+	if len(a.Types) > 0 {
+		fmt.Fprint(out, "Payloads of GoHighLevel would be read again, where they are not done:\n\n")
+		fmt.Fprintln(table, "  TYPE\tBECOMES\tROWS\tOF THEM WITH ANOTHER ENTITY")
+		for _, t := range a.Types {
+			fmt.Fprintf(table, "  %s\t%s\t%d\t%d\n", t.Was, t.Becomes, t.Rows, t.OtherEntity)
+		}
+		if err := table.Flush(); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(out, "\n%d rows would get the dedupe key that GoHighLevel's next delivery of the same webhook has.\n", a.Keys)
+
+	if len(a.Changes) > 0 {
+		fmt.Fprint(out, "\nTables that are there would change:\n\n")
+		for _, change := range a.Changes {
+			fmt.Fprintf(out, "  %s\n", change)
+		}
+	}
+	if a.RewrittenBytes > 0 {
+		fmt.Fprintf(out, "\nThe new type of payload_json has all of webhook_events written anew, %s with its indexes. Nothing can read\n"+
+			"or write the table meanwhile, and as much again must be free on the disk.\n", mebibytes(a.RewrittenBytes))
+	}
+	return nil
+}
+
+// mebibytes rounds up.
+func mebibytes(bytes int64) string { return fmt.Sprintf("%d MiB", (bytes+1<<20-1)>>20) }

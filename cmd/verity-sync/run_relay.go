@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
+	"github.com/dfmiddleware/verity-sync/internal/config"
+	"github.com/dfmiddleware/verity-sync/internal/metrics"
+	"github.com/dfmiddleware/verity-sync/internal/relay"
+	"github.com/dfmiddleware/verity-sync/internal/store"
+)
+
+// apiTimeout bounds a request to the API server.
+const apiTimeout = 10 * time.Second
+
+// newRelay returns the relay of a receiver. The API server need not be up.
+func newRelay(cfg config.Receiver, flags kubernetesFlags, db *store.Store, measures *metrics.Relay, log logr.Logger) (*relay.Relay, error) {
+	cluster, err := clusterConfig()
+	if err != nil {
+		return nil, err
+	}
+	cluster.Timeout = apiTimeout
+	scheme, err := newScheme()
+	if err != nil {
+		return nil, err
+	}
+	creator, err := client.New(cluster, client.Options{Scheme: scheme, Mapper: staticMapper()})
+	if err != nil {
+		return nil, fmt.Errorf("set up the Kubernetes client: %w", err)
+	}
+	return relay.New(relay.Options{
+		Rows:      db,
+		Creator:   creator,
+		Namespace: flags.resolveNamespace(os.Getenv, serviceAccountNamespace),
+		Holder:    holder(),
+		MaxLive:   cfg.MaxLiveEvents,
+		Observe:   measures.Relayed,
+		Log:       log.WithName("relay"),
+	})
+}
+
+// clusterConfig finds the cluster. The API server protects itself (API Priority and Fairness), so that the client does
+// not limit its own rate.
+func clusterConfig() (*rest.Config, error) {
+	cluster, err := ctrl.GetConfig()
+	if err != nil {
+		return nil, fmt.Errorf("find the cluster: %w", err)
+	}
+	cluster.QPS = -1
+	return cluster, nil
+}
+
+func newScheme() (*runtime.Scheme, error) {
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			return nil, fmt.Errorf("set up the scheme: %w", err)
+		}
+	}
+	return scheme, nil
+}
+
+// holder names this process among its replicas: the host, which is the pod's name in a cluster, and the process id.
+func holder() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return fmt.Sprintf("%s/%d", host, os.Getpid())
+}
+
+// receiverJobs is what the jobs endpoint wakes and counts.
+type receiverJobs struct {
+	*store.Store
+	relay *relay.Relay
+}
+
+// Wake has this replica's relay look for rows without a WebhookEvent, and the controller for WebhookEvents that are
+// missing.
+func (j receiverJobs) Wake(ctx context.Context) error {
+	j.relay.Wake()
+	return j.RequestAudit(ctx)
+}
+
+// staticMapper knows the one kind that is created, so that no discovery is needed: an API server that is down when the
+// receiver starts, or a CRD that comes later, is no reason not to take webhooks in.
+func staticMapper() meta.RESTMapper {
+	mapper := meta.NewDefaultRESTMapper([]schema.GroupVersion{v1alpha1.GroupVersion})
+	mapper.Add(v1alpha1.GroupVersion.WithKind("WebhookEvent"), meta.RESTScopeNamespace)
+	return mapper
+}
