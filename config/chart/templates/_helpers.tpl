@@ -1,0 +1,202 @@
+{{- define "verity-sync.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{/* At most 40 characters, so that the names made of it are valid. */}}
+{{- define "verity-sync.fullname" -}}
+{{- $name := default .Chart.Name .Values.nameOverride }}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" }}
+{{- else if contains $name .Release.Name }}
+{{- .Release.Name | trunc 40 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name $name | trunc 40 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+
+{{/* Names of what is cluster-wide, where the release of another namespace can have the same name. */}}
+{{- define "verity-sync.clusterName" -}}
+{{- $fullname := include "verity-sync.fullname" . }}
+{{- if eq .Release.Namespace $fullname }}{{ $fullname }}{{ else }}{{ .Release.Namespace }}-{{ $fullname }}{{ end }}
+{{- end }}
+
+{{/* What selectors hold on to; a component's where it is called with (list $ "receiver"). */}}
+{{- define "verity-sync.selectorLabels" -}}
+{{- $root := first . -}}
+app.kubernetes.io/name: {{ include "verity-sync.name" $root }}
+app.kubernetes.io/instance: {{ $root.Release.Name }}
+{{- with rest . }}
+app.kubernetes.io/component: {{ first . }}
+{{- end }}
+{{- end }}
+
+{{- define "verity-sync.labels" -}}
+{{- $root := first . -}}
+helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{ include "verity-sync.selectorLabels" . }}
+app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ $root.Release.Service }}
+{{- with $root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "verity-sync.image" -}}
+{{- with .Values.image -}}
+{{ .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ default $.Chart.AppVersion .tag }}{{ end }}
+{{- end }}
+{{- end }}
+
+{{- define "verity-sync.secretName" -}}
+{{- default (include "verity-sync.fullname" .) .Values.secret.name }}
+{{- end }}
+
+{{- define "verity-sync.serviceAccountName" -}}
+{{- $root := index . 0 }}{{ $component := index . 1 -}}
+{{- default (printf "%s-%s" (include "verity-sync.fullname" $root) $component) (index $root.Values $component).serviceAccount.name }}
+{{- end }}
+
+{{- define "verity-sync.podSecurityContext" -}}
+runAsNonRoot: true
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{- define "verity-sync.securityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end }}
+
+{{/* The variables of a process: (list $ (list SECRET…) (list VARIABLE…)). Helm reads numbers as floats, which 1000000 shows. */}}
+{{- define "verity-sync.env" -}}
+{{- $root := index . 0 }}
+{{- $secretName := include "verity-sync.secretName" $root -}}
+- name: POD_NAMESPACE
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.namespace
+{{- range index . 1 }}
+- name: {{ . }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ $secretName }}
+      key: {{ . }}
+      {{- if ne . "DATABASE_URL" }}
+      optional: true
+      {{- end }}
+{{- end }}
+{{- range $name := index . 2 }}
+{{- $value := index $root.Values.config $name }}
+{{- if kindIs "float64" $value }}{{ $value = int64 $value }}{{ end }}
+{{- with $value | toString }}
+- name: {{ $name }}
+  value: {{ . | quote }}
+{{- end }}
+{{- end }}
+{{- with $root.Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "verity-sync.metricsArgs" -}}
+{{- if .Values.metrics.enabled -}}
+- --metrics-bind-address=:{{ .Values.metrics.port }}
+{{- if not .Values.metrics.secure }}
+- --metrics-secure=false
+{{- else if .Values.metrics.tlsSecretName }}
+- --metrics-cert-path=/var/run/verity-sync/metrics-tls
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "verity-sync.metricsPort" -}}
+{{- if .Values.metrics.enabled -}}
+- name: metrics
+  containerPort: {{ .Values.metrics.port }}
+  protocol: TCP
+{{- end }}
+{{- end }}
+
+{{- define "verity-sync.metricsTLS" -}}
+{{- if and .Values.metrics.enabled .Values.metrics.secure }}{{ .Values.metrics.tlsSecretName }}{{ end }}
+{{- end }}
+
+{{/* Where and how pods run, the same for all components. */}}
+{{- define "verity-sync.placement" -}}
+{{- $fields := dict }}
+{{- range $field := list "nodeSelector" "tolerations" "affinity" "priorityClassName" }}
+{{- with index $ $field }}{{ $_ := set $fields $field . }}{{ end }}
+{{- end }}
+{{- with $fields }}{{ toYaml . }}{{ end }}
+{{- end }}
+
+{{- define "verity-sync.spread" -}}
+{{- $root := index . 0 }}{{ $component := index . 1 }}
+{{- with (index $root.Values $component).topologySpreadConstraints -}}
+topologySpreadConstraints:
+{{- range . }}
+- {{ toYaml . | nindent 2 | trim }}
+  labelSelector:
+    matchLabels:
+      {{- include "verity-sync.selectorLabels" (list $root $component) | nindent 6 }}
+  matchLabelKeys: [pod-template-hash]
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "verity-sync.volumeMounts" -}}
+{{- $root := index . 0 }}{{ $component := index . 1 }}
+{{- $mounts := list }}
+{{- if and (ne $component "migrate") (include "verity-sync.metricsTLS" $root) }}
+{{- $mounts = append $mounts (dict "name" "metrics-tls" "mountPath" "/var/run/verity-sync/metrics-tls" "readOnly" true) }}
+{{- end }}
+{{- if and (eq $component "controller") $root.Values.ghlTokensSecretName }}
+{{- $mounts = append $mounts (dict "name" "ghl-tokens" "mountPath" "/var/run/verity-sync/ghl-tokens" "readOnly" true) }}
+{{- end }}
+{{- with concat $mounts $root.Values.extraVolumeMounts -}}
+{{- dict "volumeMounts" . | toYaml }}
+{{- end }}
+{{- end }}
+
+{{- define "verity-sync.volumes" -}}
+{{- $root := index . 0 }}{{ $component := index . 1 }}
+{{- $volumes := list }}
+{{- $metricsTLS := include "verity-sync.metricsTLS" $root }}
+{{- if and (ne $component "migrate") $metricsTLS }}
+{{- $volumes = append $volumes (dict "name" "metrics-tls" "secret" (dict "secretName" $metricsTLS)) }}
+{{- end }}
+{{- if and (eq $component "controller") $root.Values.ghlTokensSecretName }}
+{{- $volumes = append $volumes (dict "name" "ghl-tokens" "secret" (dict "secretName" $root.Values.ghlTokensSecretName)) }}
+{{- end }}
+{{- with concat $volumes $root.Values.extraVolumes -}}
+{{- dict "volumes" . | toYaml }}
+{{- end }}
+{{- end }}
+
+{{/* What the migration needs is there before it, in order of the weights, and gone after it. */}}
+{{- define "verity-sync.hook" -}}
+helm.sh/hook: pre-install,pre-upgrade
+helm.sh/hook-weight: {{ . | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end }}
+
+{{/* A rule for what leaves a pod: (list PEERS PORTS). No peers are any. */}}
+{{- define "verity-sync.egress" -}}
+- ports:
+  {{- range index . 1 }}
+  - {protocol: TCP, port: {{ . }}}
+  {{- end }}
+  {{- with index . 0 }}
+  to:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
+
+{{- define "verity-sync.ingressBackend" -}}
+service:
+  name: {{ include "verity-sync.fullname" . }}-receiver
+  port:
+    name: http
+{{- end }}
