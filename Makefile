@@ -1,0 +1,149 @@
+# Everything that is built or downloaded lands in bin/.
+BIN := $(CURDIR)/bin
+TOOLS := controller-gen sqlc kustomize golangci-lint helm kube-score promtool
+
+# The image that `make deploy` runs and `make docker-build` builds.
+IMG ?= verity-sync:dev
+CONTAINER_TOOL ?= docker
+# kubectl of PATH, else the one that comes with the control plane.
+KUBECTL ?= $(or $(shell command -v kubectl),$(BIN)/k8s/kubectl)
+ignore-not-found ?= false
+# Set to 1, `make run` ends after the first round.
+ONCE ?=
+# Further flags of `go test`, such as TESTFLAGS=-v, and the packages to test.
+TESTFLAGS ?=
+PACKAGES ?= ./...
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null)
+DATE ?= $(shell git log -1 --format=%cI 2>/dev/null)
+version := github.com/dfmiddleware/verity-sync/internal/version
+LDFLAGS := -s -w -X $(version).Version=$(VERSION) -X $(version).Commit=$(COMMIT) -X $(version).Date=$(DATE)
+
+# What `make manifests generate` writes.
+GENERATED := api config/crd/bases config/chart config/prometheus internal/store/dbsqlc
+
+SHELL := /usr/bin/env bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+##@ General
+
+.PHONY: help
+help: ## Show this text.
+	@awk 'BEGIN { FS = ":.*##"; print "Usage: make <target>" } \
+		/^[a-zA-Z_-]+:.*##/ { printf "  %-18s%s\n", $$1, $$2 } \
+		/^##@/ { print "\n" substr($$0, 5) }' $(MAKEFILE_LIST)
+
+.PHONY: clean
+clean: ## Remove everything that was built, the control plane included.
+	rm -rf bin dist
+
+##@ Development
+
+.PHONY: run
+run: build controlplane ## Run all of it here with simulators of what it talks to, and show an event's way through. ONCE=1 ends after one round.
+	@hack/prerequisites.sh postgres
+	go build -o bin/dev ./hack/dev
+	@ONCE=$(ONCE) bin/dev -binary=bin/verity-sync
+
+.PHONY: test
+test: controlplane bin/helm bin/kustomize bin/kube-score bin/promtool ## Run every test, with the race detector, on a real API server and a real Postgres.
+	@hack/prerequisites.sh postgres compiler
+	go run ./hack/testenv go test -race -timeout=20m $(TESTFLAGS) $(PACKAGES)
+
+.PHONY: adoption
+adoption: controlplane ## Take over a database with 43,500 rows that the earlier middleware left behind, and say how long that takes.
+	@hack/prerequisites.sh postgres
+	ADOPTION_ROWS=43500 go test -count=1 -timeout=4h -v ./test/adoption
+
+.PHONY: lint
+lint: bin/golangci-lint ## Check the code.
+	bin/golangci-lint run
+
+.PHONY: lint-fix
+lint-fix: bin/golangci-lint ## Check the code, and mend what can be mended.
+	bin/golangci-lint run --fix
+
+.PHONY: fmt
+fmt: ## Format the code.
+	go fmt ./...
+
+.PHONY: vet
+vet: ## Run go vet.
+	go vet ./...
+
+.PHONY: manifests
+manifests: bin/controller-gen ## Generate the custom resource definition, and what the chart and kustomize have twice.
+	bin/controller-gen crd paths=./api/... output:crd:dir=config/crd/bases
+	go run ./hack/manifests
+
+.PHONY: generate
+generate: bin/controller-gen bin/sqlc ## Generate the deep copies of the API types and the Go code of the SQL queries.
+	bin/controller-gen object:headerFile=hack/boilerplate.go.txt paths=./api/...
+	bin/sqlc generate --file internal/store/sqlc.yaml
+
+.PHONY: verify-generated
+verify-generated: manifests generate ## Fail where a generated file is not current.
+	@hack/verify-generated.sh $(GENERATED)
+
+##@ Build
+
+.PHONY: build
+build: ## Build bin/verity-sync.
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/verity-sync ./cmd/verity-sync
+
+.PHONY: docker-build
+docker-build: ## Build the container image IMG.
+	$(CONTAINER_TOOL) build --build-arg VERSION=$(VERSION) --build-arg COMMIT=$(COMMIT) --build-arg DATE=$(DATE) --tag $(IMG) .
+
+##@ Deployment, to the cluster of the current kubeconfig
+
+.PHONY: install
+install: bin/kustomize ## Install the custom resource definition.
+	bin/kustomize build config/crd | $(KUBECTL) apply --filename=-
+
+.PHONY: uninstall
+uninstall: bin/kustomize ## Remove the custom resource definition, and with it every WebhookEvent.
+	bin/kustomize build config/crd | $(KUBECTL) delete --ignore-not-found=$(ignore-not-found) --filename=-
+
+.PHONY: deploy
+deploy: bin/kustomize ## Deploy the image IMG. The Secret verity-sync is yours to make: config/samples/secret.yaml.
+	@# A Job cannot be changed.
+	$(KUBECTL) --namespace verity-sync delete job verity-sync-migrate --ignore-not-found
+	$(deployment) | $(KUBECTL) apply --filename=-
+
+.PHONY: undeploy
+undeploy: bin/kustomize ## Remove what was deployed.
+	$(deployment) | $(KUBECTL) delete --ignore-not-found=$(ignore-not-found) --filename=-
+
+.PHONY: build-installer
+build-installer: bin/kustomize ## Write all that `deploy` deploys into dist/install.yaml.
+	mkdir -p dist
+	$(deployment) > dist/install.yaml
+
+# An overlay in bin/ names the image, so that deploying changes no file of the repository.
+define deployment
+mkdir -p bin/deploy; \
+echo 'resources: [../../config/default]' > bin/deploy/kustomization.yaml; \
+(cd bin/deploy && $(BIN)/kustomize edit set image verity-sync=$(IMG)); \
+bin/kustomize build bin/deploy
+endef
+
+##@ Dependencies
+
+.PHONY: controlplane
+controlplane: ## Put kube-apiserver, etcd and kubectl into bin/k8s: minutes, the first time.
+	@hack/controlplane/build.sh
+
+.PHONY: tools
+tools: $(TOOLS:%=bin/%) ## Build the tools.
+
+# promtool without clients of every cloud, which take most of the time to build.
+tags_promtool := -tags=remove_all_sd
+# Each tool is a module of its own: their dependencies must not meet.
+$(TOOLS:%=bin/%): bin/%: hack/tools/%/go.mod hack/tools/%/go.sum
+	@[[ $* != sqlc ]] || hack/prerequisites.sh compiler
+	@echo "building $* from source, once"
+	@cd hack/tools/$* && go build $(tags_$*) -o $(BIN)/$* tool

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Installs what `make` needs beyond Go, make and git where it can: as root on Debian or Ubuntu. Elsewhere it says what to install.
+# Usage: prerequisites.sh postgres|compiler...
+set -euo pipefail
+
+install() {
+  local what=$1
+  shift
+  if [[ $(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then
+    echo "$what is missing: install it with your package manager (Debian, Ubuntu: apt-get install $*)" >&2
+    exit 1
+  fi
+  echo "$what is missing: installing $*"
+  apt-get -qq update
+  DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends "$@" >/dev/null
+}
+
+for prerequisite in "$@"; do
+  case $prerequisite in
+  postgres)
+    # Debian keeps the server's programs out of PATH.
+    if [[ -z ${DATABASE_URL:-} ]] && ! command -v initdb >/dev/null && ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; then
+      install "a Postgres server" postgresql
+    fi
+    ;;
+  compiler)
+    command -v "${CC:-gcc}" >/dev/null || command -v cc >/dev/null || install "a C compiler (go test -race, sqlc)" gcc libc6-dev
+    ;;
+  *)
+    echo "usage: $0 postgres|compiler..." >&2
+    exit 2
+    ;;
+  esac
+done
