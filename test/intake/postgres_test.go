@@ -1,0 +1,118 @@
+package intake_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/dfmiddleware/verity-sync/internal/testenv/postgres"
+)
+
+// stop and those that follow have Postgres refuse what receivers want to write, each in its own way, and return what ends that. It drops
+// the connections of this process that broke meanwhile.
+func stop(t *testing.T) func() {
+	t.Helper()
+	require.NoError(t, middleware.Postgres.Stop(postgres.Fast))
+	return func() {
+		ctx, cancel := context.WithTimeout(context.Background(), eventually)
+		defer cancel()
+		assert.NoError(t, middleware.Postgres.Start(ctx))
+		middleware.Database.Reset()
+	}
+}
+
+// setReadOnly does what a failover does that leaves clients on the old primary.
+func setReadOnly(t *testing.T) func() {
+	t.Helper()
+	conn := connect(t)
+	set := func(statement string) {
+		for _, sql := range []string{statement, "SELECT pg_reload_conf()"} {
+			_, err := conn.Exec(context.Background(), sql)
+			assert.NoError(t, err)
+		}
+	}
+	set("ALTER SYSTEM SET default_transaction_read_only = on")
+	return func() { set("ALTER SYSTEM RESET default_transaction_read_only") }
+}
+
+// exhaustConnections takes every connection that Postgres has, those of verity-sync too.
+func exhaustConnections(t *testing.T) func() {
+	t.Helper()
+	admin := connect(t)
+	var taken connections
+	require.Eventually(t, func() bool {
+		if !assert.NoError(t, taken.takeAll(t.Context())) {
+			return true
+		}
+		var others int
+		const query = `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name LIKE 'verity-sync %'`
+		assert.NoError(t, admin.QueryRow(t.Context(), query).Scan(&others))
+		return others == 0
+	}, eventually, tick)
+	return func() {
+		taken.close()
+		middleware.Database.Reset()
+	}
+}
+
+// lockTable makes every statement on the table wait.
+func lockTable(t *testing.T) func() {
+	t.Helper()
+	conn := connect(t)
+	tx, err := conn.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = tx.Exec(t.Context(), "LOCK TABLE webhook_events IN ACCESS EXCLUSIVE MODE")
+	require.NoError(t, err)
+	return func() { assert.NoError(t, tx.Rollback(context.Background())) }
+}
+
+func connect(t *testing.T) *pgx.Conn {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), middleware.DatabaseURL)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	return conn
+}
+
+// connections are held for nothing but to hold them.
+type connections struct {
+	mu   sync.Mutex
+	held []*pgx.Conn
+}
+
+// takeAll connects until Postgres has no connections left.
+func (c *connections) takeAll(ctx context.Context) error {
+	const atATime = 8
+	var group errgroup.Group
+	for range atATime {
+		group.Go(func() error {
+			for {
+				conn, err := pgx.Connect(ctx, middleware.DatabaseURL)
+				const tooManyConnections = "53300"
+				if refused, ok := errors.AsType[*pgconn.PgError](err); ok && refused.Code == tooManyConnections {
+					return nil
+				}
+				if err != nil {
+					return err
+				}
+				c.mu.Lock()
+				c.held = append(c.held, conn)
+				c.mu.Unlock()
+			}
+		})
+	}
+	return group.Wait()
+}
+
+func (c *connections) close() {
+	for _, conn := range c.held {
+		_ = conn.Close(context.Background())
+	}
+}

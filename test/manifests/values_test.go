@@ -1,0 +1,188 @@
+package manifests_test
+
+import (
+	"encoding/json"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.yaml.in/yaml/v3"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/dfmiddleware/verity-sync/internal/config"
+)
+
+// tokensDir is given as a Secret, which the chart mounts.
+const tokensDir = "GHL_TOKENS_DIR"
+
+// processes are the variables of each, in the order in which values.yaml names processes.
+var processes = []struct {
+	name      string
+	variables []config.Variable
+}{
+	{"receiver", config.Variables[config.Receiver]()},
+	{"controller", config.Variables[config.Controller]()},
+	{"migrate", config.Variables[config.Migrate]()},
+}
+
+func TestEveryContainerGetsTheVariablesOfItsProcess(t *testing.T) {
+	t.Parallel()
+	containers := map[string]map[string]any{}
+	for _, object := range rendered["chart with all options"](t) {
+		if pod := podOf(object); pod != nil {
+			container := containersOf(pod)[0]
+			containers[container["name"].(string)] = container
+		}
+	}
+	for _, process := range processes {
+		want := []string{"HTTPS_PROXY"} // One of extraEnv.
+		if process.name != "migrate" {
+			want = append(want, "POD_NAMESPACE")
+		}
+		for _, variable := range process.variables {
+			want = append(want, variable.Name)
+		}
+		var got []string
+		for _, entry := range containers[process.name]["env"].([]any) {
+			got = append(got, entry.(map[string]any)["name"].(string))
+		}
+		assert.ElementsMatch(t, want, got, process.name)
+	}
+}
+
+func TestSecretsAreOnlyInTheSecret(t *testing.T) {
+	t.Parallel()
+	values := readYAML(t, "testdata/options.yaml")
+	secrets, _, err := unstructured.NestedStringMap(values, "secret", "data")
+	require.NoError(t, err)
+	require.NotEmpty(t, secrets)
+	for _, object := range rendered["chart with all options"](t) {
+		text, err := json.Marshal(object.Object)
+		require.NoError(t, err)
+		for name, secret := range secrets {
+			if object.GetKind() != "Secret" {
+				assert.NotContains(t, string(text), `"`+secret+`"`, "%s in %s %s", name, object.GetKind(), object.GetName())
+			}
+		}
+	}
+}
+
+func TestValuesHaveEveryVariableAsTheProcessesDescribeIt(t *testing.T) {
+	t.Parallel()
+	want := map[string]string{}
+	for _, process := range processes {
+		for _, v := range process.variables {
+			if v.Name != tokensDir {
+				want[v.Name] = described(v)
+			}
+		}
+	}
+	got := map[string]string{}
+	content, err := os.ReadFile(file(t, "config", "chart", "values.yaml"))
+	require.NoError(t, err)
+	var values struct {
+		Secret struct{ Data yaml.Node }
+		Config yaml.Node
+	}
+	require.NoError(t, yaml.Unmarshal(content, &values))
+	for _, node := range slices.Concat(values.Secret.Data.Content, values.Config.Content) {
+		if node.HeadComment != "" {
+			got[node.Value] = strings.ReplaceAll(strings.TrimPrefix(node.HeadComment, "# "), "\n# ", " ")
+		}
+	}
+	assert.Equal(t, want, got)
+}
+
+// described returns a variable's line as it must be in values.yaml: who reads it, what it means and what it is when it is not given.
+func described(v config.Variable) string {
+	var readers []string
+	for _, process := range processes {
+		if slices.ContainsFunc(process.variables, func(other config.Variable) bool { return other.Name == v.Name }) {
+			readers = append(readers, process.name)
+		}
+	}
+	who := strings.Join(readers, ", ")
+	if len(readers) == len(processes) {
+		who = "all processes"
+	}
+	text := strings.ToUpper(who[:1]) + who[1:] + ": " + v.Meaning
+	switch {
+	case v.Required:
+		return text + " (required)"
+	case v.Default != "":
+		return text + " (default " + v.Default + ")"
+	default:
+		return text + " (unset: " + v.Unset + ")"
+	}
+}
+
+func TestSchemaKnowsTheValuesAndNoOthers(t *testing.T) {
+	t.Parallel()
+	values := readYAML(t, file(t, "config", "chart", "values.yaml"))
+	values["global"] = map[string]any{} // Helm's own.
+	schema := readYAML(t, file(t, "config", "chart", "values.schema.json"))
+	compareWithSchema(t, "values", values, schema, schema["$defs"].(map[string]any))
+}
+
+// compareWithSchema also sees that the schema refuses what it does not name.
+func compareWithSchema(t *testing.T, path string, value any, schema, definitions map[string]any) {
+	t.Helper()
+	if ref, ok := schema["$ref"].(string); ok {
+		schema = definitions[strings.TrimPrefix(ref, "#/$defs/")].(map[string]any)
+	}
+	object, isObject := value.(map[string]any)
+	properties, hasProperties := schema["properties"].(map[string]any)
+	if !isObject || !hasProperties {
+		assert.False(t, hasProperties, "%s has properties in the schema only", path)
+		return
+	}
+	assert.Equal(t, false, schema["additionalProperties"], "%s takes anything", path)
+	if len(object) == 0 {
+		return // Something of Kubernetes' that is empty by default.
+	}
+	assert.ElementsMatch(t, slices.Collect(maps.Keys(properties)), slices.Collect(maps.Keys(object)), "the properties of %s", path)
+	for key, property := range properties {
+		compareWithSchema(t, path+"."+key, object[key], property.(map[string]any), definitions)
+	}
+}
+
+func TestMistakesInValuesAreRefused(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct{ set, names string }{
+		"a typing error at the top":                      {"receivers.replicas=3", "receivers"},
+		"a typing error further down":                    {"receiver.replica=3", "replica"},
+		"a variable that no process has":                 {"config.VERITY_URL=https://verity.example.com", "VERITY_URL"},
+		"a secret among the variables":                   {"config.DATABASE_URL=x", "DATABASE_URL"},
+		"a secret that no process has":                   {"secret.data.DATABASE=x", "DATABASE"},
+		"a text where a number belongs":                  {"receiver.replicas=two", "replicas"},
+		"a number where a text belongs":                  {"config.RETENTION=90", "RETENTION"},
+		"a duration that is none":                        {"config.RETRY_MAX_DELAY=soon", "RETRY_MAX_DELAY"},
+		"a URL without a scheme":                         {"config.VERITY_BASE_URL=verity.example.com", "VERITY_BASE_URL"},
+		"a policy that is none":                          {"config.VERITY_ON_CANCEL=delete", "VERITY_ON_CANCEL"},
+		"an Ingress without a host":                      {"ingress.enabled=true", "hosts"},
+		"an HTTPRoute without a Gateway":                 {"httpRoute.enabled=true", "parentRefs"},
+		"a trial without a database":                     {"secret.create=true", "DATABASE_URL"},
+		"a digest that is none":                          {"image.digest=latest", "digest"},
+		"a peer of a network policy with a typing error": {"networkPolicy.receiverFrom[0].namespaceSelectors.x=y", "namespaceSelectors"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := helm(t, "template", "verity-sync", file(t, "config", "chart"), "--set="+test.set)
+			assert.ErrorContains(t, err, test.names)
+		})
+	}
+}
+
+func readYAML(t *testing.T, path string) map[string]any {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	require.NoError(t, err)
+	var values map[string]any
+	require.NoError(t, yaml.Unmarshal(content, &values))
+	return values
+}
