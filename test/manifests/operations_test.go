@@ -1,0 +1,51 @@
+package manifests_test
+
+import (
+	"os"
+	"regexp"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dfmiddleware/verity-sync/internal/metrics"
+)
+
+func TestOperationsTellOfEveryMetricAndAlert(t *testing.T) {
+	t.Parallel()
+	content, err := os.ReadFile(file(t, "docs", "operations.md"))
+	require.NoError(t, err)
+	page := string(content)
+
+	described := describer{}
+	metrics.NewReceiver(described)
+	metrics.NewRelay(described)
+	metrics.NewController(described)
+	require.NoError(t, metrics.RegisterEvents(described, noFigures{}))
+	require.NoError(t, metrics.RegisterBuild(described))
+	require.NoError(t, metrics.RegisterPool(described, "middleware", nil))
+	rows := map[string]string{}
+	for _, row := range regexp.MustCompile("(?m)^\\| `(verity_sync_\\w+)` \\| ([^|]*) \\|").FindAllStringSubmatch(page, -1) {
+		rows[row[1]] = row[2]
+	}
+	for name, labels := range described {
+		require.Contains(t, rows, name)
+		for _, label := range regexp.MustCompile(`\w+`).FindAllString(labels, -1) {
+			assert.Contains(t, rows[name], "`"+label+"`", name)
+		}
+	}
+	assert.Len(t, rows, len(described), "no metric that is gone")
+
+	headings := map[string]bool{}
+	for _, heading := range regexp.MustCompile(`(?m)^### (VeritySync\w+)$`).FindAllStringSubmatch(page, -1) {
+		headings[heading[1]] = true
+	}
+	alerts := 0
+	for _, group := range readYAML(t, file(t, "config", "chart", "files", "alerts.yaml"))["groups"].([]any) {
+		for _, rule := range group.(map[string]any)["rules"].([]any) {
+			assert.Contains(t, headings, rule.(map[string]any)["alert"])
+			alerts++
+		}
+	}
+	assert.Len(t, headings, alerts, "no alert that is gone")
+}
