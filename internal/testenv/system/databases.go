@@ -18,7 +18,7 @@ import (
 
 const dropTimeout = 30 * time.Second
 
-// startDatabases makes the two databases, which share a server but nothing else.
+// startDatabases makes the two databases, which share nothing, but as a rule the server.
 func (s *System) startDatabases(ctx context.Context) error {
 	server, suffix := s.options.DatabaseURL, "_"+strings.ToLower(rand.Text())
 	if server == "" {
@@ -32,6 +32,12 @@ func (s *System) startDatabases(ctx context.Context) error {
 	var err error
 	if s.DatabaseURL, err = createDatabase(ctx, server, "verity_sync"+suffix); err != nil {
 		return err
+	}
+	if s.options.OwnVerityServer {
+		if s.VerityPostgres, err = postgres.Start(ctx, postgres.Options{NoSync: !s.options.Durable}); err != nil {
+			return err
+		}
+		server, suffix = s.VerityPostgres.URL(), ""
 	}
 	if s.VerityDatabaseURL, err = createDatabase(ctx, server, "verity"+suffix); err != nil {
 		return err
@@ -67,14 +73,17 @@ func (s *System) closeDatabases() error {
 	if s.VerityDatabase != nil {
 		s.VerityDatabase.Close()
 	}
+	var failures []error
+	if s.VerityPostgres != nil {
+		failures = append(failures, s.VerityPostgres.Close())
+	}
 	if s.Postgres != nil {
-		return s.Postgres.Close()
+		return errors.Join(append(failures, s.Postgres.Close())...)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), dropTimeout)
 	defer cancel()
-	var failures []error
 	for _, made := range []string{s.DatabaseURL, s.VerityDatabaseURL} {
-		if made == "" {
+		if made == "" || made == s.VerityDatabaseURL && s.VerityPostgres != nil {
 			continue
 		}
 		name := made[strings.LastIndex(made, "/")+1:]

@@ -40,6 +40,8 @@ type Options struct {
 	// custom resource definition. The system makes databases and a namespace of its own there, and drops the databases in the end. Where
 	// one is not given, it starts a server of its own.
 	DatabaseURL, Kubeconfig string
+	// OwnVerityServer has Verity's database on a second Postgres of the system's own, so that either can fail without the other.
+	OwnVerityServer bool
 	// Durable has what is committed survive a crash of the machine, as in production. Without it the servers that the system starts are
 	// faster.
 	Durable bool
@@ -79,9 +81,10 @@ type System struct {
 	// Dir is the temporary directory of the system. The logs are in it.
 	Dir string
 
-	// Postgres and ControlPlane are the system's own; nil where they were given.
-	Postgres     *postgres.Server
-	ControlPlane *controlplane.ControlPlane
+	// Postgres and ControlPlane are the system's own; nil where they were given. VerityPostgres is nil unless it was asked for.
+	Postgres       *postgres.Server
+	VerityPostgres *postgres.Server
+	ControlPlane   *controlplane.ControlPlane
 	// Binary is the verity-sync that runs.
 	Binary string
 
