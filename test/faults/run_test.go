@@ -1,0 +1,213 @@
+package faults
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// The environment of a run.
+const (
+	durationVariable = "FAULTS_DURATION"
+	seedVariable     = "FAULTS_SEED"
+	// reportVariable names the page into which the table is written.
+	reportVariable = "FAULTS_REPORT"
+
+	defaultDuration = 60 * time.Second
+	defaultSeed     = 1
+	// settleTimeout is how long everything may take to be done once nothing is broken any more. An audit takes place every minute.
+	settleTimeout = 3 * time.Minute
+)
+
+var limits = Limits{
+	Attempts: 12,
+	// The breaker trips at the fifth failure, when 31 more calls may be under way. The standard library sends a call again whose
+	// connection breaks, once.
+	Outage: 2 * (5 + 31), Probe: 10 * time.Second,
+	// Both caps, and by how much two replicas may exceed the first one.
+	Live: maxLive + maxWaiting + 2*100,
+	RSS:  512 << 20, LogRate: 64 << 10,
+}
+
+// TestNothingIsLostAndNothingHappensTwice breaks one thing after the other under load, and checks what came of it.
+func TestNothingIsLostAndNothingHappensTwice(t *testing.T) {
+	t.Parallel()
+	duration, seed := settings(t)
+	w := startWorld(t, seed)
+	l, err := newLoad(t.Context(), w)
+	require.NoError(t, err)
+
+	w.runFor(t, l, duration)
+	w.collect(t)
+
+	violations := Check(&w.history, limits)
+	for i, v := range violations {
+		t.Errorf("invariant %d: %s", v.Invariant, v.Message)
+		if i < mostTold {
+			t.Log(w.history.Tell(v.Event))
+		}
+	}
+	table := report(&w.history, violations)
+	t.Logf("%s\n%s", w.history.summary(), table)
+	if page := os.Getenv(reportVariable); page != "" && !t.Failed() {
+		require.NoError(t, write(page, w.history.summary()+"\n\n"+table))
+	}
+	if t.Failed() {
+		w.keepLogs(t)
+		t.Logf("to see it again: make faults DURATION=%s SEED=%d", duration, seed)
+	}
+}
+
+// mostTold is of how many violations the whole history is printed.
+const mostTold = 5
+
+func settings(t *testing.T) (duration time.Duration, seed uint64) {
+	t.Helper()
+	duration, seed = defaultDuration, defaultSeed
+	var err error
+	if text := os.Getenv(durationVariable); text != "" {
+		duration, err = time.ParseDuration(text)
+		require.NoError(t, err)
+	}
+	if text := os.Getenv(seedVariable); text != "" {
+		seed, err = strconv.ParseUint(text, 10, 64)
+		require.NoError(t, err)
+	}
+	return duration, seed
+}
+
+// runFor runs load and faults for a while, mends everything, and waits until all is done.
+func (w *world) runFor(t *testing.T, l *load, duration time.Duration) {
+	t.Helper()
+	watching, stop := context.WithCancel(t.Context())
+	var tasks sync.WaitGroup
+	tasks.Go(func() { w.watch.run(watching) })
+	tasks.Go(func() { w.sample(watching) })
+	for _, r := range w.replicas {
+		tasks.Go(func() { r.lookAfter(watching) })
+	}
+	defer tasks.Wait()
+	defer stop()
+
+	breaking, enough := context.WithTimeout(t.Context(), duration)
+	defer enough()
+	posting, giveUp := context.WithTimeout(t.Context(), duration+settleTimeout)
+	defer giveUp()
+	var loaded sync.WaitGroup
+	loaded.Go(func() { l.run(breaking, posting) })
+	err := l.schedule(breaking, posting)
+	loaded.Wait()
+	assert.NoError(t, err)
+	require.NoError(t, posting.Err(), "not everything was acknowledged")
+	assert.Eventually(t, func() bool {
+		var unfinished int
+		err := w.system.Database.QueryRow(t.Context(),
+			"SELECT count(*) FROM webhook_events WHERE status IN ('pending', 'processing')").Scan(&unfinished)
+		return err == nil && unfinished == 0 && w.watch.unfinished() == 0
+	}, settleTimeout, tick, "everything is done in the end, and shown as such")
+}
+
+// collect adds to the history what there is in the end.
+func (w *world) collect(t *testing.T) {
+	t.Helper()
+	h := &w.history
+	h.Rows = query[Row](t, w, `SELECT id::text, dedupe_key, status, coalesce(reason, '') AS reason,
+		encode(sha256(convert_to(payload_json::text, 'UTF8')), 'hex') AS sha256, attempts, received_at,
+		coalesce(processed_at, 'epoch') AS processed_at FROM webhook_events`)
+	h.Ledger = query[Entry](t, w, `SELECT webhook_event_id::text, operation, status, coalesce(details ->> 'class', '') AS class,
+		coalesce(error_message, '') AS message, attempt, coalesce(finished_at, started_at) FROM sync_log`)
+	for i := range h.Rows {
+		if h.Rows[i].ProcessedAt.Equal(time.Unix(0, 0)) {
+			h.Rows[i].ProcessedAt = time.Time{}
+		}
+	}
+	verity, err := pgx.Connect(t.Context(), w.system.VerityDatabaseURL)
+	require.NoError(t, err)
+	defer verity.Close(t.Context())
+	rows, err := verity.Query(t.Context(),
+		"SELECT c.phone_e164, coalesce(l.ghl_appointment_id, '') FROM leads l JOIN contacts c ON c.id = l.contact_id")
+	require.NoError(t, err)
+	h.Leads, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Lead])
+	require.NoError(t, err)
+	h.Aloware = map[string]string{}
+	for _, contact := range w.system.Aloware.Contacts() {
+		h.Aloware[contact.PhoneNumber] = contact.FirstName
+	}
+}
+
+func query[T any](t *testing.T, w *world, sql string) []T {
+	t.Helper()
+	rows, err := w.system.Database.Query(t.Context(), sql)
+	require.NoError(t, err)
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[T])
+	require.NoError(t, err)
+	return list
+}
+
+// schedule makes faults one after the other, each once the one before is over and recovered from, until ctx ends: the kinds in an order of
+// its own, all of them before any comes again.
+func (l *load) schedule(ctx, posting context.Context) error {
+	random := randomOf(l.history.Seed, 3)
+	for {
+		all := kinds()
+		for _, i := range random.Perm(len(all)) {
+			long := time.Second + time.Duration(random.IntN(3000))*time.Millisecond
+			if !pause(ctx, time.Second) {
+				return nil
+			}
+			if err := l.suffer(posting, all[i], long); err != nil {
+				return fmt.Errorf("%s: %w", all[i].name, err)
+			}
+		}
+	}
+}
+
+// suffer makes a fault, and waits until an event is done that was posted after it.
+func (l *load) suffer(ctx context.Context, k kind, long time.Duration) error {
+	f := k.marks
+	f.Kind, f.Begin = k.name, time.Now()
+	err := k.does(ctx, l.world, long)
+	f.End = time.Now()
+	if err == nil {
+		f.Recovered, err = l.prober.probe(ctx)
+	}
+	l.record(func(h *History) { h.Faults = append(h.Faults, f) })
+	return err
+}
+
+// recoveryTimeout is how long a system may take to be itself again.
+const recoveryTimeout = 90 * time.Second
+
+// write puts text between the two marks of a page.
+func write(page, text string) error {
+	const begin, end = "<!-- what the run wrote -->\n", "<!-- end -->"
+	content, err := os.ReadFile(page)
+	if err != nil {
+		return err
+	}
+	before, rest, found := strings.Cut(string(content), begin)
+	_, after, ended := strings.Cut(rest, end)
+	if !found || !ended {
+		return fmt.Errorf("%s has no marks between which to write", page)
+	}
+	return os.WriteFile(page, []byte(before+begin+"\n"+text+"\n"+end+after), 0o600)
+}
+
+// keepLogs prints the ends of what the processes have logged.
+func (w *world) keepLogs(t *testing.T) {
+	t.Helper()
+	const most = 20 << 10
+	for _, r := range w.replicas {
+		log, err := r.Log()
+		t.Logf("the end of the log of %s (%v):\n%s", r.Name, err, log[max(0, len(log)-most):])
+	}
+}

@@ -1,0 +1,73 @@
+package faults
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"io"
+	"net/http"
+	"sync/atomic"
+	"time"
+)
+
+// tap stands before a destination and notes what it is asked for and what it answers.
+type tap struct {
+	world       *world
+	destination string
+	next        atomic.Pointer[http.Handler]
+}
+
+func (t *tap) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	call := Call{
+		Destination: t.destination, Method: r.Method, Path: r.URL.Path, Start: time.Now(), Key: r.Header.Get("Idempotency-Key"),
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	sum := sha256.Sum256(body)
+	call.SHA256 = hex.EncodeToString(sum[:])
+	var form struct {
+		Phone     string `json:"phone_number"`
+		FirstName string `json:"first_name"`
+	}
+	if t.destination == DestinationAloware && json.Unmarshal(body, &form) == nil {
+		call.Phone, call.FirstName = form.Phone, form.FirstName
+	}
+	answer := &answer{ResponseWriter: w}
+	defer func() {
+		call.End, call.Status = time.Now(), answer.status
+		aborted := recover()
+		if aborted != nil || r.Context().Err() != nil {
+			call.Status = 0
+		}
+		t.world.record(func(h *History) { h.Calls = append(h.Calls, call) })
+		if aborted != nil {
+			panic(aborted)
+		}
+	}()
+	(*t.next.Load()).ServeHTTP(answer, r)
+}
+
+// answer remembers its status; 0 is a connection that was taken over, to be reset.
+type answer struct {
+	http.ResponseWriter
+	status int
+}
+
+func (a *answer) WriteHeader(status int) {
+	a.status = status
+	a.ResponseWriter.WriteHeader(status)
+}
+
+func (a *answer) Write(p []byte) (int, error) {
+	if a.status == 0 {
+		a.status = http.StatusOK
+	}
+	return a.ResponseWriter.Write(p)
+}
+
+// Unwrap is for http.ResponseController.
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
