@@ -6,6 +6,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"sync"
@@ -73,7 +74,9 @@ func startOnOwnPostgres(t *testing.T, options system.Options) *system.System {
 	t.Helper()
 	servers := sharedSystem(t)
 	options.Kubeconfig, options.Binary = servers.Kubeconfig, servers.Binary
-	options.Env = map[string]string{"RETRY_BASE_DELAY": "200ms", "RETRY_MAX_DELAY": "2s"}
+	env := map[string]string{"RETRY_BASE_DELAY": "200ms", "RETRY_MAX_DELAY": "2s"}
+	maps.Copy(env, options.Env)
+	options.Env = env
 	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
 	defer cancel()
 	s, err := system.Start(ctx, options)
