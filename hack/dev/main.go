@@ -69,6 +69,7 @@ func (d *dev) start(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	d.options.Receivers, d.options.Controllers = 2, 1
+	d.options.Env = map[string]string{"GHL_APPOINTMENT_TAGS": tag}
 	d.options.Say = func(what string) { d.say("%s", what) }
 	var err error
 	d.System, err = system.Start(ctx, d.options)
@@ -84,8 +85,12 @@ func (d *dev) round(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	echoes := d.echo(ctx)
 	posted, err := d.post(ctx, chapters)
 	if err != nil {
+		return err
+	}
+	if err := d.awaitTag(ctx, "bob", echoes, posted); err != nil {
 		return err
 	}
 	d.say("waiting for %d events to be finished", len(posted))

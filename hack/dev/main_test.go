@@ -54,6 +54,7 @@ func TestTheFirstRoundShowsEverythingAndEnds(t *testing.T) {
 	for _, line := range []string{
 		`==> migrating the middleware database`,
 		`NAME +TYPE +ENTITY +PHASE +ATTEMPTS +REASON +AGE\n`,
+		`contact\.tag_updated +bob +Done `,
 		`appointment\.created +ann-appointment +Done `,
 		`opportunity\.created +refused-opportunity +Error +1 +Rejected `,
 		`id +contact_id +ghl_appointment_id .*last_activity_at`,

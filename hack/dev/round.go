@@ -14,6 +14,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
+	"github.com/dfmiddleware/verity-sync/internal/sim/ghlapi"
+	"github.com/dfmiddleware/verity-sync/internal/sim/ghlsender"
 )
 
 const pollInterval = 100 * time.Millisecond
@@ -38,6 +40,50 @@ func (d *dev) post(ctx context.Context, chapters []chapter) (map[string]post, er
 		}
 	}
 	return posted, nil
+}
+
+// An echo is a webhook that came of a write of verity-sync itself, and its event.
+type echo struct {
+	contact, name string
+	post          post
+	err           error
+}
+
+// echo has GoHighLevel tell of the tags that verity-sync adds, as it does of every change.
+func (d *dev) echo(ctx context.Context) <-chan echo {
+	echoes := make(chan echo, 10)
+	d.GHL.OnTags = func(c ghlapi.Contact) {
+		p := post{
+			title:   "tagged",
+			webhook: d.Sender.Contact("TagUpdate", ghlsender.Contact{ID: c.ID, Tags: c.Tags}),
+			reason:  v1alpha1.DoneReason, result: v1alpha1.ResultContactSkipped,
+		}
+		answer, err := d.Post(ctx, d.Receivers[0], p.webhook)
+		select {
+		case echoes <- echo{c.ID, v1alpha1.NameOf("ghl", answer.ID), p, err}:
+		default: // Who plays on after the round books as well; nobody waits for those.
+		}
+	}
+	return echoes
+}
+
+// awaitTag waits until GoHighLevel has told of the tag that a contact gets, and adds what it has told to what was posted.
+func (d *dev) awaitTag(ctx context.Context, contact string, echoes <-chan echo, posted map[string]post) error {
+	d.say("waiting for GoHighLevel to tell of the tag %q that verity-sync adds to %s", tag, contact)
+	for {
+		select {
+		case e := <-echoes:
+			if e.err != nil {
+				return fmt.Errorf("post %q: %w", e.post.title, e.err)
+			}
+			posted[e.name] = e.post
+			if e.contact == contact {
+				return nil
+			}
+		case <-ctx.Done():
+			return fmt.Errorf("%s got no tag within %s", contact, roundTimeout)
+		}
+	}
 }
 
 // wait returns the WebhookEvents by their names once all that were posted are finished. Where ctx ends before, the error names the others.

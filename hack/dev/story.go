@@ -15,6 +15,9 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/testenv/system"
 )
 
+// tag is added to contacts who have booked.
+const tag = "booked"
+
 // A chapter is posted in order.
 type chapter struct {
 	title string
