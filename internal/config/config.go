@@ -21,12 +21,6 @@ type Database struct {
 	DatabaseURL DatabaseURL `env:"DATABASE_URL,notEmpty" file:"true" help:"middleware database, as a Postgres URL"`
 }
 
-// Waiting is the cap that the receiver's relay keeps and that the controller enforces by parking the surplus.
-type Waiting struct {
-	// MaxWaitingEvents caps the unfinished WebhookEvents that wait for a later attempt.
-	MaxWaitingEvents int `env:"MAX_WAITING_EVENTS" envDefault:"4000" help:"unfinished WebhookEvents at a time that wait for a later attempt; the rest waits in Postgres"`
-}
-
 // Receiver is the environment of `verity-sync receiver`.
 type Receiver struct {
 	Database
@@ -40,7 +34,6 @@ type Receiver struct {
 
 	// MaxLiveEvents caps the unfinished WebhookEvents that are due.
 	MaxLiveEvents int `env:"MAX_LIVE_EVENTS" envDefault:"1000" help:"unfinished WebhookEvents at a time that are due; the rest waits in Postgres"`
-	Waiting
 }
 
 // Auth says who may post.
@@ -83,7 +76,8 @@ type Controller struct {
 	FinishedHistoryLimit int           `env:"FINISHED_HISTORY_LIMIT" envDefault:"250" help:"most WebhookEvents that stay, of those that are done and of those in error"`
 	Retention            time.Duration `env:"RETENTION" envDefault:"90d" help:"how long finished rows stay in the database, at least 31d: GHL re-sends a webhook for 30 days"`
 
-	Waiting
+	// MaxWaitingEvents caps the unfinished WebhookEvents that wait for a later attempt: the surplus is parked.
+	MaxWaitingEvents int `env:"MAX_WAITING_EVENTS" envDefault:"4000" help:"unfinished WebhookEvents at a time that wait for a later attempt; the rest waits in Postgres"`
 }
 
 // Migrate is the environment of `verity-sync migrate`.

@@ -23,7 +23,6 @@ func TestTheReceiverStartsWithItsDefaults(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, config.Receiver{
 		Database:      config.Database{DatabaseURL: databaseURL},
-		Waiting:       config.Waiting{MaxWaitingEvents: 4000},
 		GHLAppIDs:     config.List{"app-1"},
 		MaxLiveEvents: 1000,
 	}, got)
@@ -35,7 +34,6 @@ func TestTheControllerStartsWithItsDefaults(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, config.Controller{
 		Database:             config.Database{DatabaseURL: databaseURL},
-		Waiting:              config.Waiting{MaxWaitingEvents: 4000},
 		VerityOnDelete:       config.Clear,
 		VerityOnCancel:       config.Keep,
 		GHLAPIBaseURL:        &url.URL{Scheme: "https", Host: "services.leadconnectorhq.com"},
@@ -48,6 +46,7 @@ func TestTheControllerStartsWithItsDefaults(t *testing.T) {
 		ErrorTTL:             72 * time.Hour,
 		FinishedHistoryLimit: 250,
 		Retention:            90 * 24 * time.Hour,
+		MaxWaitingEvents:     4000,
 	}, got)
 }
 
@@ -119,7 +118,6 @@ func TestReceiverMistakes(t *testing.T) {
 		},
 		"a cap is no number":           {[]string{"MAX_LIVE_EVENTS=many"}, `MAX_LIVE_EVENTS: expected a whole number, got "many"`},
 		"a cap is zero":                {[]string{"MAX_LIVE_EVENTS=0"}, "MAX_LIVE_EVENTS: expected more than 0, got 0"},
-		"the other cap is negative":    {[]string{"MAX_WAITING_EVENTS=-1"}, "MAX_WAITING_EVENTS: expected more than 0, got -1"},
 		"a cap has more than 32 bits":  {[]string{"MAX_LIVE_EVENTS=4294967296"}, "MAX_LIVE_EVENTS: expected a whole number"},
 		"a secret's file is not there": {[]string{"JOBS_SECRET_FILE=/nowhere/secret"}, "JOBS_SECRET: read JOBS_SECRET_FILE: open /nowhere/secret"},
 	})
@@ -128,26 +126,27 @@ func TestReceiverMistakes(t *testing.T) {
 func TestControllerMistakes(t *testing.T) {
 	t.Parallel()
 	testMistakes[config.Controller](t, map[string]mistakeCase{
-		"a base URL is relative":           {[]string{"VERITY_BASE_URL=verity.example.com"}, "VERITY_BASE_URL: expected an absolute http or https URL"},
-		"a base URL has another scheme":    {[]string{"GHL_API_BASE_URL=ftp://ghl.example.com"}, "GHL_API_BASE_URL: expected an absolute http or https URL"},
-		"a base URL holds a password":      {[]string{"ALOWARE_BASE_URL=https://me:hunter2@aloware.example.com"}, "ALOWARE_BASE_URL: expected a URL without user name"},
-		"a base URL has a query":           {[]string{"VERITY_BASE_URL=https://verity.example.com/?a=b"}, "VERITY_BASE_URL: expected a URL without user name"},
-		"Verity's database is no URL":      {[]string{"VERITY_DATABASE_URL=verity"}, "VERITY_DATABASE_URL: expected a Postgres URL"},
-		"a policy has a value of its own":  {[]string{"VERITY_ON_DELETE=drop"}, `VERITY_ON_DELETE: expected clear or keep, got "drop"`},
-		"the directory of tokens is none":  {[]string{"GHL_TOKENS_DIR=/nowhere"}, `GHL_TOKENS_DIR: expected a directory, got "/nowhere"`},
-		"tags have no token to be sent by": {[]string{"GHL_APPOINTMENT_TAGS=booked"}, "GHL_APPOINTMENT_TAGS: tags cannot be added without"},
-		"the phone region does not exist":  {[]string{"DEFAULT_PHONE_REGION=XX"}, `DEFAULT_PHONE_REGION: expected a region such as US or DE, got "XX"`},
-		"a duration has no unit":           {[]string{"DONE_TTL=3600"}, `DONE_TTL: expected a duration such as 5s, 15m, 72h or 90d, got "3600"`},
-		"a duration has days last":         {[]string{"DONE_TTL=1h1d"}, "DONE_TTL: expected a duration"},
-		"a duration has too many days":     {[]string{"RETENTION=1000000d"}, "RETENTION: expected a duration"},
-		"a duration overflows":             {[]string{"RETENTION=32000d2500000h"}, "RETENTION: expected a duration"},
-		"a duration is zero":               {[]string{"ERROR_TTL=0s"}, "ERROR_TTL: expected more than 0, got 0s"},
-		"a duration is negative":           {[]string{"RETRY_BASE_DELAY=-5s"}, "RETRY_BASE_DELAY: expected more than 0, got -5s"},
-		"the first delay is over the last": {[]string{"RETRY_BASE_DELAY=20m"}, "RETRY_BASE_DELAY, RETRY_MAX_DELAY: expected the first to be at most the second, got 20m0s and 15m0s"},
-		"attempts are none":                {[]string{"RETRY_MAX_ATTEMPTS=0"}, "RETRY_MAX_ATTEMPTS: expected more than 0"},
-		"the history is unlimited":         {[]string{"FINISHED_HISTORY_LIMIT=0"}, "FINISHED_HISTORY_LIMIT: expected more than 0"},
-		"rows go before GHL can re-send":   {[]string{"RETENTION=30d"}, "RETENTION: expected at least 31d (744h0m0s), got 720h0m0s"},
-		"a header cannot carry a secret":   {[]string{"VERITY_WEBHOOK_SECRET=hunter2\x00"}, "VERITY_WEBHOOK_SECRET: expected a single line"},
+		"a base URL is relative":                 {[]string{"VERITY_BASE_URL=verity.example.com"}, "VERITY_BASE_URL: expected an absolute http or https URL"},
+		"a base URL has another scheme":          {[]string{"GHL_API_BASE_URL=ftp://ghl.example.com"}, "GHL_API_BASE_URL: expected an absolute http or https URL"},
+		"a base URL holds a password":            {[]string{"ALOWARE_BASE_URL=https://me:hunter2@aloware.example.com"}, "ALOWARE_BASE_URL: expected a URL without user name"},
+		"a base URL has a query":                 {[]string{"VERITY_BASE_URL=https://verity.example.com/?a=b"}, "VERITY_BASE_URL: expected a URL without user name"},
+		"Verity's database is no URL":            {[]string{"VERITY_DATABASE_URL=verity"}, "VERITY_DATABASE_URL: expected a Postgres URL"},
+		"a policy has a value of its own":        {[]string{"VERITY_ON_DELETE=drop"}, `VERITY_ON_DELETE: expected clear or keep, got "drop"`},
+		"the directory of tokens is none":        {[]string{"GHL_TOKENS_DIR=/nowhere"}, `GHL_TOKENS_DIR: expected a directory, got "/nowhere"`},
+		"tags have no token to be sent by":       {[]string{"GHL_APPOINTMENT_TAGS=booked"}, "GHL_APPOINTMENT_TAGS: tags cannot be added without"},
+		"the phone region does not exist":        {[]string{"DEFAULT_PHONE_REGION=XX"}, `DEFAULT_PHONE_REGION: expected a region such as US or DE, got "XX"`},
+		"a duration has no unit":                 {[]string{"DONE_TTL=3600"}, `DONE_TTL: expected a duration such as 5s, 15m, 72h or 90d, got "3600"`},
+		"a duration has days last":               {[]string{"DONE_TTL=1h1d"}, "DONE_TTL: expected a duration"},
+		"a duration has too many days":           {[]string{"RETENTION=1000000d"}, "RETENTION: expected a duration"},
+		"a duration overflows":                   {[]string{"RETENTION=32000d2500000h"}, "RETENTION: expected a duration"},
+		"a duration is zero":                     {[]string{"ERROR_TTL=0s"}, "ERROR_TTL: expected more than 0, got 0s"},
+		"the cap of those that wait is negative": {[]string{"MAX_WAITING_EVENTS=-1"}, "MAX_WAITING_EVENTS: expected more than 0, got -1"},
+		"a duration is negative":                 {[]string{"RETRY_BASE_DELAY=-5s"}, "RETRY_BASE_DELAY: expected more than 0, got -5s"},
+		"the first delay is over the last":       {[]string{"RETRY_BASE_DELAY=20m"}, "RETRY_BASE_DELAY, RETRY_MAX_DELAY: expected the first to be at most the second, got 20m0s and 15m0s"},
+		"attempts are none":                      {[]string{"RETRY_MAX_ATTEMPTS=0"}, "RETRY_MAX_ATTEMPTS: expected more than 0"},
+		"the history is unlimited":               {[]string{"FINISHED_HISTORY_LIMIT=0"}, "FINISHED_HISTORY_LIMIT: expected more than 0"},
+		"rows go before GHL can re-send":         {[]string{"RETENTION=30d"}, "RETENTION: expected at least 31d (744h0m0s), got 720h0m0s"},
+		"a header cannot carry a secret":         {[]string{"VERITY_WEBHOOK_SECRET=hunter2\x00"}, "VERITY_WEBHOOK_SECRET: expected a single line"},
 	})
 }
 

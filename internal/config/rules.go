@@ -18,7 +18,6 @@ const minRetention = 31 * day
 func (r Receiver) mistakes() []Mistake {
 	var rules rules
 	positive(&rules, "MAX_LIVE_EVENTS", r.MaxLiveEvents)
-	positive(&rules, "MAX_WAITING_EVENTS", r.MaxWaitingEvents)
 
 	if _, err := ghl.NewVerifier(r.Auth()); err != nil {
 		rules.check(false, strings.ReplaceAll(err.Error(), "\n", "; "),
