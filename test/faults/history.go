@@ -165,16 +165,23 @@ func (h *History) Tell(id string) string {
 			add(e.Finished, "ledger: attempt %d of %s: %s %s %s", e.Attempt, e.Operation, e.Status, e.Class, e.Message)
 		}
 	}
-	for _, f := range h.Faults {
-		add(f.Begin, "fault begins: %s", f.Kind)
-		add(f.End, "fault ends: %s", f.Kind)
-	}
 	for _, r := range h.Rows {
 		if r.ID == id {
 			add(cmp.Or(r.ProcessedAt, r.ReceivedAt), "row, in the end: %+v", r)
 		}
 	}
-	slices.SortStableFunc(lines, func(a, b line) int { return a.at.Compare(b.at) })
+	inTime := func(a, b line) int { return a.at.Compare(b.at) }
+	slices.SortStableFunc(lines, inTime)
+	if len(lines) > 0 {
+		from, to := lines[0].at.Add(-time.Minute), lines[len(lines)-1].at.Add(time.Minute)
+		for _, f := range h.Faults {
+			if f.overlaps(from, to) {
+				add(f.Begin, "fault begins: %s", f.Kind)
+				add(f.End, "fault ends: %s", f.Kind)
+			}
+		}
+		slices.SortStableFunc(lines, inTime)
+	}
 	var text strings.Builder
 	fmt.Fprintf(&text, "event %s, webhook %s, seed %d\n", id, key, h.Seed)
 	for _, l := range lines {

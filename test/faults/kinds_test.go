@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
@@ -47,12 +48,20 @@ func kinds() []kind {
 		{"the API server is killed", endAPIServer, Fault{}},
 		{"etcd is killed", endEtcd, Fault{}},
 		{"all WebhookEvents are deleted", deleteAll, Fault{Deletes: true}},
+		{"the leader is killed in the middle of a call", midCall(endLeader(func(r *replica) error { return r.Kill() })), forgets},
+		{"the leader is told to stop in the middle of a call", midCall(endLeader(func(r *replica) error { return r.Stop() })), Fault{}},
+		{"the leader is paused in the middle of a call", midCall(pauseLeader), forgets},
+		{"Postgres is killed in the middle of a call", midCall(restartPostgres(own, (*postgres.Server).Kill)), forgets},
+		{"all WebhookEvents are deleted in the middle of a call", midCall(deleteAll), Fault{Deletes: true}},
+		{"the connections to Verity's database are ended", endVerityBackends, Fault{}},
+		{"Verity answers 401", failing(DestinationVerity, fault.Status(http.StatusUnauthorized)), toVerity},
 		{"Verity answers 500", failing(DestinationVerity, fault.Status(http.StatusInternalServerError)), toVerity},
 		{"Verity answers 429 with Retry-After", failing(DestinationVerity, tooMany()), toVerity},
 		{"Verity does not answer", failing(DestinationVerity, fault.Fault{Kind: fault.Hang}), toVerity},
-		{"Verity hangs after its headers", failing(DestinationVerity, fault.Fault{Kind: fault.HangAfterHeaders}), toVerity},
+		{"Verity hangs after its headers", failing(DestinationVerity, fault.Fault{Kind: fault.HangAfterHeaders}), Fault{}},
 		{"Verity's answers are lost", failing(DestinationVerity, fault.Fault{Kind: fault.ResetAfterHandling}), toVerity},
 		{"Aloware answers 500", failing(DestinationAloware, fault.Status(http.StatusInternalServerError)), toAloware},
+		{"Aloware answers 429 with Retry-After", failing(DestinationAloware, tooMany()), toAloware},
 		{"Aloware does not answer", failing(DestinationAloware, fault.Fault{Kind: fault.Hang}), toAloware},
 	}
 }
@@ -119,11 +128,45 @@ func restartPostgres(which func(*world) *postgres.Server, stop func(*postgres.Se
 	}
 }
 
+const terminate = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+	WHERE datname = current_database() AND application_name LIKE 'verity-sync%'`
+
 func endBackends(ctx context.Context, w *world, _ time.Duration) error {
-	_, err := w.system.Database.Exec(ctx, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-		WHERE datname = current_database() AND application_name LIKE 'verity-sync%'`)
+	_, err := w.system.Database.Exec(ctx, terminate)
 	return err
 }
+
+func endVerityBackends(ctx context.Context, w *world, _ time.Duration) error {
+	conn, err := pgx.Connect(ctx, w.system.VerityDatabaseURL)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	_, err = conn.Exec(ctx, terminate)
+	return err
+}
+
+// midCall makes another fault while destinations take their time, and as soon as one of them is called.
+func midCall(does func(context.Context, *world, time.Duration) error) func(context.Context, *world, time.Duration) error {
+	return func(ctx context.Context, w *world, long time.Duration) error {
+		verity, aloware := &w.system.Verity.Faults, &w.system.Aloware.Faults
+		slow := fault.Fault{Kind: fault.Delay, DelayMillis: slowness, Times: -1}
+		defer verity.Clear()
+		defer aloware.Clear()
+		if err := errors.Join(verity.Add(slow), aloware.Add(slow)); err != nil {
+			return fmt.Errorf("script a slow answer: %w", err)
+		}
+		calls := w.calls.Load()
+		for w.calls.Load() == calls && pause(ctx, tick/10) {
+			continue
+		}
+		pause(ctx, long%(slowness*time.Millisecond))
+		return does(ctx, w, long)
+	}
+}
+
+// slowness is how long a slow destination takes, in milliseconds.
+const slowness = 800
 
 func endAPIServer(ctx context.Context, w *world, long time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, mendTimeout)

@@ -49,7 +49,7 @@ func report(h *History, violations []Violation) string {
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }
 
-// sentAgain returns how many webhooks Verity was sent again during a fault though it had taken them.
+// sentAgain returns how many webhooks Verity was sent again during a fault though it had taken them, or may have: the answer was lost.
 func (h *History) sentAgain(f *Fault) int {
 	taken, again := map[string]bool{}, 0
 	for _, c := range h.Calls {
@@ -59,7 +59,7 @@ func (h *History) sentAgain(f *Fault) int {
 		if taken[c.Key] && f.overlaps(c.Start, c.Start) {
 			again++
 		}
-		taken[c.Key] = taken[c.Key] || c.Status >= 200 && c.Status < 300
+		taken[c.Key] = taken[c.Key] || c.Status == 0 || c.Status >= 200 && c.Status < 300
 	}
 	return again
 }

@@ -2,6 +2,7 @@ package faults
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -19,6 +20,7 @@ type tap struct {
 }
 
 func (t *tap) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	t.world.calls.Add(1)
 	call := Call{
 		Destination: t.destination, Method: r.Method, Path: r.URL.Path, Start: time.Now(), Key: r.Header.Get("Idempotency-Key"),
 	}
@@ -36,34 +38,30 @@ func (t *tap) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if t.destination == DestinationAloware && json.Unmarshal(body, &form) == nil {
 		call.Phone, call.FirstName = form.Phone, form.FirstName
 	}
-	answer := &answer{ResponseWriter: w}
-	defer func() {
+	answer := &answer{ResponseWriter: w, left: r.Context()}
+	defer func() { // Also where a fault breaks the connection by a panic.
 		call.End, call.Status = time.Now(), answer.status
-		aborted := recover()
-		if aborted != nil || r.Context().Err() != nil {
-			call.Status = 0
-		}
 		t.world.record(func(h *History) { h.Calls = append(h.Calls, call) })
-		if aborted != nil {
-			panic(aborted)
-		}
 	}()
 	(*t.next.Load()).ServeHTTP(answer, r)
 }
 
-// answer remembers its status; 0 is a connection that was taken over, to be reset.
+// answer remembers the status that the client got. A 2xx is an answer even where what follows it is lost.
 type answer struct {
 	http.ResponseWriter
+	left   context.Context
 	status int
 }
 
 func (a *answer) WriteHeader(status int) {
-	a.status = status
+	if a.left.Err() == nil {
+		a.status = status
+	}
 	a.ResponseWriter.WriteHeader(status)
 }
 
 func (a *answer) Write(p []byte) (int, error) {
-	if a.status == 0 {
+	if a.status == 0 && a.left.Err() == nil {
 		a.status = http.StatusOK
 	}
 	return a.ResponseWriter.Write(p)

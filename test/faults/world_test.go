@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,6 +36,8 @@ type world struct {
 	system   *system.System
 	replicas []*replica
 	watch    *watcher
+	// calls are how many have begun.
+	calls atomic.Int64
 
 	mu      sync.Mutex
 	history History
