@@ -140,10 +140,13 @@ type creator struct {
 	mu    sync.Mutex
 	names []string
 	fail  atomic.Bool
+	// failed counts the creates that were failed.
+	failed atomic.Int32
 }
 
 func (c *creator) Create(ctx context.Context, obj client.Object, opts ...client.CreateOption) error {
 	if c.fail.Load() {
+		c.failed.Add(1)
 		return errors.New("the API server is away")
 	}
 	err := c.Client.Create(ctx, obj, opts...)
@@ -184,6 +187,7 @@ func TestRowsLeftBehindAreRelayedOldestFirstAndNewOnesQueueBehindThem(t *testing
 	c := &creator{Client: b.client}
 	c.fail.Store(true)
 	w := b.relay(func(o *relay.Options) { o.Creator, o.Workers, o.Batch = c, 1, 7 })
+	b.eventually("the rows left behind are known of", func() bool { return c.failed.Load() > 0 })
 	for range 5 {
 		want = append(want, v1alpha1.NameOf("ghl", b.post(w, nil).String()))
 	}
