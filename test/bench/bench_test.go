@@ -1,0 +1,97 @@
+package main
+
+import (
+	"math"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestTheTimeOfAProcessIsThatOfItsChildrenAsWell(t *testing.T) {
+	t.Parallel()
+	const line = "4711 (a (strange) name) S 42 1 1 0 -1 4194560 100 200 0 0 7 11 13 17 20 0 1 0 500 1000 100"
+	parsed, err := parseStat([]byte(line))
+	require.NoError(t, err)
+	assert.Equal(t, stat{parent: 42, total: (7 + 11 + 13 + 17) * tick}, parsed)
+
+	_, err = parseStat([]byte("4711 (short) S 42"))
+	require.Error(t, err)
+}
+
+func TestWhatThisProcessUsesIsRead(t *testing.T) {
+	t.Parallel()
+	before, err := cpuOf(os.Getpid())
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		for range 1_000_000 {
+			_ = math.Sqrt(2)
+		}
+		after, err := cpuOf(os.Getpid())
+		return err == nil && after > before
+	}, time.Minute, time.Millisecond)
+
+	now, err := memory(os.Getpid(), "VmRSS")
+	require.NoError(t, err)
+	assert.Greater(t, now, 1e6)
+	most, err := memory(os.Getpid(), "VmHWM")
+	require.NoError(t, err)
+	assert.Greater(t, most, 1e6)
+}
+
+func TestMetricsAreReadWithTheirLabels(t *testing.T) {
+	t.Parallel()
+	const text = `# HELP requests_total Requests.
+# TYPE requests_total counter
+requests_total{resource="webhookevents",subresource="status",verb="PUT"} 3
+requests_total{resource="leases",subresource="",verb="PUT"} 1e+06
+up 1
+`
+	total := 0.0
+	require.NoError(t, parseMetrics(strings.NewReader(text), func(name string, labels map[string]string, value float64) {
+		if name == "requests_total" && labels["resource"] == "webhookevents" && labels["subresource"] == "status" {
+			total += value
+		}
+	}))
+	assert.InDelta(t, 3, total, 0)
+}
+
+func TestFiguresAreShownWithTheirSpread(t *testing.T) {
+	t.Parallel()
+	r := record{}
+	for _, value := range []float64{6240.4, 6100, 6400} {
+		r.add("rate", "a", value)
+	}
+	r.addDuration("latency", "a", 4210*time.Microsecond)
+	assert.Equal(t, "6,240 (6,100–6,400)", r.cell("rate", "a"))
+	assert.Equal(t, "4.21", r.cell("latency", "a"))
+	assert.Equal(t, "–", r.cell("rate", "b"))
+	assert.True(t, math.IsNaN(r.ratio("rate", "a", "b")))
+	assert.Equal(t, "1,234,567", figure(1234567))
+	assert.Equal(t, "12.3", figure(12.34))
+	assert.Equal(t, "0.10", figure(0.1))
+}
+
+func TestAnAimIsReachedMissedOrNotMeasured(t *testing.T) {
+	t.Parallel()
+	assert.Equal(t, "- 5 × River: reached, with 5.00 ×.", atLeast("5 × River", 5, 5, " ×").String())
+	assert.Equal(t, "- under 64 MiB: missed, with 65.0 MiB.", atMost("under 64 MiB", 65, 64, " MiB").String())
+	assert.Equal(t, "- 5 × River: not measured.", atLeast("5 × River", math.NaN(), 5, " ×").String())
+}
+
+func TestASectionOfADocumentIsReplacedAndNothingElse(t *testing.T) {
+	t.Parallel()
+	const content = "before\n<!-- bench a -->\nold\n<!-- /bench a -->\nbetween\n<!-- bench b -->\n<!-- /bench b -->\nafter\n"
+	replaced, err := replaceSection(content, "a", "new\n")
+	require.NoError(t, err)
+	assert.Equal(t, "before\n<!-- bench a -->\n\nnew\n\n<!-- /bench a -->\nbetween\n<!-- bench b -->\n<!-- /bench b -->\nafter\n", replaced)
+	again, err := replaceSection(replaced, "a", "new\n")
+	require.NoError(t, err)
+	assert.Equal(t, replaced, again)
+
+	_, err = replaceSection(content, "c", "new")
+	require.ErrorContains(t, err, "bench c")
+}

@@ -1,0 +1,37 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+)
+
+// writeSection replaces what stands between the marks of a section in a document.
+func writeSection(path, name, text string, repetitions int) error {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("read the document: %w", err)
+	}
+	if repetitions > 1 {
+		text = fmt.Sprintf("Medians of %d repetitions, with the least and the most.\n\n%s", repetitions, text)
+	}
+	replaced, err := replaceSection(string(content), name, text)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	if err := os.WriteFile(path, []byte(replaced), 0o644); err != nil { //nolint:gosec // Everybody may read it.
+		return fmt.Errorf("write the document: %w", err)
+	}
+	return nil
+}
+
+func replaceSection(content, name, text string) (string, error) {
+	begin, end := "<!-- bench "+name+" -->\n", "<!-- /bench "+name+" -->\n"
+	before, rest, found := strings.Cut(content, begin)
+	_, after, closed := strings.Cut(rest, end)
+	if !found || !closed {
+		return "", errors.New("it has no place for " + name + ", which is between " + strings.TrimSpace(begin) + " and " + strings.TrimSpace(end))
+	}
+	return before + begin + "\n" + strings.TrimSpace(text) + "\n\n" + end + after, nil
+}

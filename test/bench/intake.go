@@ -1,0 +1,174 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/dfmiddleware/verity-sync/internal/testenv/controlplane"
+	"github.com/dfmiddleware/verity-sync/internal/testenv/repo"
+	"github.com/dfmiddleware/verity-sync/test/bench/load"
+	"github.com/dfmiddleware/verity-sync/test/bench/proxy"
+	"github.com/dfmiddleware/verity-sync/test/bench/stats"
+)
+
+const (
+	connections = 32
+	// warmUp is how many webhooks are taken in before anything is measured: verity-sync's house is then full, so that its relay waits as it
+	// does in a burst.
+	warmUp = 1200
+	// openRate is one that every system bears: half of what the slowest takes.
+	openRate = 200
+	// databaseDelay is what a Postgres in another zone may take longer.
+	databaseDelay = 10 * time.Millisecond
+	// most is how many webhooks a second are at hand for whoever may take them.
+	most = 15_000
+)
+
+const (
+	measureRate    = "acknowledged a second"
+	measureP50     = "p50, ms"
+	measureP99     = "p99, ms"
+	measureOpenP50 = "p50 at 200 a second, ms"
+	measureOpenP99 = "p99 at 200 a second, ms"
+	measureHWM     = "memory at most, MiB"
+	measureDelayed = ", Postgres 10 ms away"
+	measureBusy    = ", events being worked on"
+)
+
+// intake measures how fast webhooks are acknowledged, in each of three conditions.
+func (w *world) intake(ctx context.Context, r record) error {
+	cluster, err := startControlPlane(ctx)
+	if err != nil {
+		return err
+	}
+	defer cluster.Close() //nolint:errcheck // It is killed; what is left goes with this process.
+	requests := w.supply(warmUp + int(w.options.duration.Seconds()*(most+2*openRate)))
+	peers := []string{veritySync, riverName, pgbossName}
+	for _, condition := range []struct {
+		suffix string
+		work   bool
+		delay  time.Duration
+	}{{"", false, 0}, {measureDelayed, false, databaseDelay}, {measureBusy, true, 0}} {
+		for _, name := range peers {
+			s := setup{work: condition.work, kubeconfig: cluster.Kubeconfig()}
+			if err := w.intakeOf(ctx, r, name, s, condition.suffix, condition.delay, requests); err != nil {
+				return fmt.Errorf("%s%s: %w", name, condition.suffix, err)
+			}
+		}
+		if !condition.work {
+			if err := w.pgbench(ctx, r, condition.suffix, condition.delay); err != nil {
+				return fmt.Errorf("pgbench%s: %w", condition.suffix, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (w *world) intakeOf(ctx context.Context, r record, name string, s setup, suffix string, delay time.Duration,
+	requests []load.Request,
+) (err error) {
+	if delay > 0 {
+		if s.database, err = proxy.Start(ctx, w.postgres.URL(), delay); err != nil {
+			return err
+		}
+		defer s.database.Close() //nolint:errcheck // Nobody is left behind it.
+	}
+	system, err := w.startSystem(ctx, name, s)
+	if err != nil {
+		return err
+	}
+	defer system.Close() //nolint:errcheck // What a system leaves goes with this process.
+	supply := load.NewSupply(requests)
+	if _, err := load.Count(ctx, system.address, supply, connections, warmUp); err != nil {
+		return err
+	}
+	if name == veritySync && !s.work {
+		if err := fullHouse(ctx, system); err != nil {
+			return err
+		}
+	}
+	if err := w.settle(ctx); err != nil {
+		return err
+	}
+	closed, err := load.Closed(ctx, system.address, supply, connections, w.options.duration)
+	if err != nil {
+		return err
+	}
+	w.options.say("  %-11s%s: %s/s, p50 %s, p99 %s, %d refused", name, suffix, figure(closed.Rate()), stats.Percentile(closed.Latencies, 50),
+		stats.Percentile(closed.Latencies, 99), closed.Refused)
+	r.add(measureRate+suffix, name, closed.Rate())
+	r.addDuration(measureP50+suffix, name, stats.Percentile(closed.Latencies, 50))
+	r.addDuration(measureP99+suffix, name, stats.Percentile(closed.Latencies, 99))
+	if suffix != "" {
+		return nil
+	}
+	hwm, err := memory(system.intake, "VmHWM")
+	if err != nil {
+		return err
+	}
+	r.add(measureHWM, name, hwm/(1<<20))
+	open, err := load.Open(ctx, system.address, supply, connections, openRate, w.options.duration)
+	if err != nil {
+		return err
+	}
+	r.addDuration(measureOpenP50, name, stats.Percentile(open.Latencies, 50))
+	r.addDuration(measureOpenP99, name, stats.Percentile(open.Latencies, 99))
+	return nil
+}
+
+// fullHouse waits until verity-sync has as many WebhookEvents as it may have.
+func fullHouse(ctx context.Context, system *running) error {
+	const house = 1000
+	return await(ctx, time.Minute, func() (bool, error) {
+		live, err := query[int](ctx, system.database, "SELECT count(*) FROM webhook_events WHERE dispatched_at IS NOT NULL")
+		return live >= house, err
+	})
+}
+
+// await asks until the answer is yes.
+func await(ctx context.Context, patience time.Duration, done func() (bool, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	ticker := time.NewTicker(20 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		if is, err := done(); is || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for a measurement to end: %w", ctx.Err())
+		case <-ticker.C:
+		}
+	}
+}
+
+// startControlPlane starts a durable one.
+func startControlPlane(ctx context.Context) (*controlplane.ControlPlane, error) {
+	crds, err := repo.Path("config", "crd", "bases")
+	if err != nil {
+		return nil, err
+	}
+	return controlplane.Start(ctx, controlplane.Options{CRDs: []string{crds}})
+}
+
+func renderIntake(r record) string {
+	systems := []string{veritySync, riverName, pgbossName, pgbench}
+	var out strings.Builder
+	out.WriteString(r.table(systems, measureRate, measureP50, measureP99, measureOpenP50, measureOpenP99,
+		measureRate+measureDelayed, measureP50+measureDelayed, measureP99+measureDelayed,
+		measureRate+measureBusy, measureP50+measureBusy, measureP99+measureBusy, measureHWM))
+	out.WriteByte('\n')
+	for _, aim := range []aim{
+		atLeast("12 × pg-boss", r.ratio(measureRate, veritySync, pgbossName), 12, " ×"),
+		atLeast("5 × River", r.ratio(measureRate, veritySync, riverName), 5, " ×"),
+		atLeast("0.8 × pgbench", r.ratio(measureRate, veritySync, pgbench), 0.8, " ×"),
+		atMost("p99 a fifth of River's", r.ratio(measureP99, veritySync, riverName), 0.2, " ×"),
+		atMost("receiver under 64 MiB at full rate", r.median(measureHWM, veritySync), 64, " MiB"),
+	} {
+		fmt.Fprintln(&out, aim)
+	}
+	return out.String()
+}

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// tick is the unit in which Linux counts the time of processes: sysconf(_SC_CLK_TCK), which is 100 on every platform that Go knows.
+const tick = 10 * time.Millisecond
+
+// cpu is the time that a process has used, user and system, with that of its children: those that have ended, which the kernel adds to
+// their parent, and those that still run. A Postgres is the postmaster and its backends.
+func cpu(pid int) (time.Duration, error) {
+	own, err := readStat(pid)
+	if err != nil {
+		return 0, err
+	}
+	children, err := childrenOf(pid)
+	if err != nil {
+		return 0, err
+	}
+	total := own.total
+	for _, child := range children {
+		used, err := cpu(child)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // It has ended since it was listed, and is its parent's now.
+		}
+		if err != nil {
+			return 0, err
+		}
+		total += used
+	}
+	return total, nil
+}
+
+// cpuOf adds up several.
+func cpuOf(pids ...int) (total time.Duration, err error) {
+	for _, pid := range pids {
+		used, err := cpu(pid)
+		if err != nil {
+			return 0, fmt.Errorf("read the time of process %d: %w", pid, err)
+		}
+		total += used
+	}
+	return total, nil
+}
+
+type stat struct {
+	parent int
+	total  time.Duration
+}
+
+// readStat reads /proc/<pid>/stat, see proc_pid_stat(5).
+func readStat(pid int) (stat, error) {
+	content, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	if err != nil {
+		return stat{}, err
+	}
+	return parseStat(content)
+}
+
+func parseStat(content []byte) (stat, error) {
+	// The name of the program is in parentheses and may hold any byte.
+	_, rest, found := cutLast(content, []byte(") "))
+	fields := strings.Fields(string(rest))
+	// Counted from the state, which is the third field: the parent is the 4th, utime to cstime the 14th to the 17th.
+	const parent, utime, cstime = 4 - 3, 14 - 3, 17 - 3
+	if !found || len(fields) <= cstime {
+		return stat{}, errors.New("/proc/<pid>/stat is not as it should be")
+	}
+	s := stat{}
+	var err error
+	if s.parent, err = strconv.Atoi(fields[parent]); err != nil {
+		return stat{}, err
+	}
+	for _, field := range fields[utime : cstime+1] {
+		ticks, err := strconv.ParseInt(field, 10, 64)
+		if err != nil {
+			return stat{}, err
+		}
+		s.total += time.Duration(ticks) * tick
+	}
+	return s, nil
+}
+
+func cutLast(s, separator []byte) (before, after []byte, found bool) {
+	if i := bytes.LastIndex(s, separator); i >= 0 {
+		return s[:i], s[i+len(separator):], true
+	}
+	return s, nil, false
+}
+
+func childrenOf(pid int) ([]int, error) {
+	lists, err := filepath.Glob(filepath.Join("/proc", strconv.Itoa(pid), "task", "*", "children"))
+	if err != nil {
+		return nil, err
+	}
+	var children []int
+	for _, list := range lists {
+		content, err := os.ReadFile(list)
+		if err != nil {
+			continue // A thread that has ended.
+		}
+		for field := range strings.FieldsSeq(string(content)) {
+			child, err := strconv.Atoi(field)
+			if err != nil {
+				return nil, err
+			}
+			children = append(children, child)
+		}
+	}
+	slices.Sort(children)
+	return children, nil
+}
+
+// memory reads a size in bytes from /proc/<pid>/status: VmRSS is what a process has in memory now, VmHWM the most it ever had.
+func memory(pid int, name string) (float64, error) {
+	content, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "status"))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(content)) {
+		if value, found := strings.CutPrefix(line, name+":"); found {
+			kib, err := strconv.ParseFloat(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(value), "kB")), 64)
+			return kib * 1024, err
+		}
+	}
+	return 0, fmt.Errorf("/proc/%d/status has no %s", pid, name)
+}

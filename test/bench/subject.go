@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/dfmiddleware/verity-sync/internal/testenv/predecessor"
+	"github.com/dfmiddleware/verity-sync/internal/testenv/proc"
+	"github.com/dfmiddleware/verity-sync/internal/testenv/system"
+	"github.com/dfmiddleware/verity-sync/test/bench/proxy"
+)
+
+// The systems that are measured.
+const (
+	veritySync = "verity-sync"
+	riverName  = "River"
+	pgbossName = "pg-boss"
+	pgbench    = "pgbench"
+)
+
+// setup says how a system is to run.
+type setup struct {
+	// work has it work on events, besides taking them in.
+	work bool
+	// kubeconfig is the control plane that verity-sync is to use.
+	kubeconfig string
+	// database, if set, stands between the system and Postgres.
+	database *proxy.Proxy
+	// env is added to the environment.
+	env map[string]string
+}
+
+// running is a system under measurement.
+type running struct {
+	name string
+	// address is where it takes webhooks in.
+	address string
+	// database reaches its database directly.
+	database *pgxpool.Pool
+	// pids are those of its own processes, intake that of the one that takes webhooks in.
+	pids   []int
+	intake int
+	// system is that of verity-sync; nil for the others.
+	system *system.System
+	// ready is how long it took from the start of the process to its first answer.
+	ready time.Duration
+
+	closers []func() error
+}
+
+func (r *running) Close() error {
+	var failures []error
+	for i := len(r.closers) - 1; i >= 0; i-- {
+		failures = append(failures, r.closers[i]())
+	}
+	return errors.Join(failures...)
+}
+
+// starter starts a system on a clean database and waits until it is ready.
+type starter func(ctx context.Context, s setup) (*running, error)
+
+func (w *world) starters() map[string]starter {
+	return map[string]starter{veritySync: w.startVeritySync, riverName: w.startRiver, pgbossName: w.startPgBoss}
+}
+
+// startSystem starts a system by its name.
+func (w *world) startSystem(ctx context.Context, name string, s setup) (*running, error) {
+	if err := w.forget(ctx); err != nil {
+		return nil, err
+	}
+	r, err := w.starters()[name](ctx, s)
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", name, err)
+	}
+	return r, nil
+}
+
+func (w *world) startVeritySync(ctx context.Context, s setup) (*running, error) {
+	controllers := 0
+	if s.work {
+		controllers = 1
+	}
+	server := w.postgres.URL()
+	if s.database != nil {
+		server = s.database.Through(server)
+	}
+	env := w.environment()
+	for name, value := range s.env {
+		env[name] = value
+	}
+	sys, err := system.Start(ctx, system.Options{
+		Receivers: 1, Controllers: controllers, Binary: filepath.Join(w.options.binaries, "verity-sync"),
+		DatabaseURL: server, Kubeconfig: s.kubeconfig, Env: env,
+	})
+	if err != nil {
+		return nil, err
+	}
+	r := &running{name: veritySync, system: sys, closers: []func() error{sys.Close}}
+	for _, p := range append(sys.Receivers, sys.Controllers...) {
+		r.pids = append(r.pids, p.PID())
+	}
+	r.intake = r.pids[0]
+	u, err := url.Parse(sys.Receivers[0].URL)
+	if err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	r.address = u.Host
+	direct := sys.DatabaseURL
+	if s.database != nil {
+		direct = s.database.Direct(direct)
+	}
+	return r, errors.Join(r.open(ctx, direct), introduce(ctx, direct))
+}
+
+// open connects to the database, past the proxy.
+func (r *running) open(ctx context.Context, databaseURL string) (err error) {
+	if r.database, err = pgxpool.New(ctx, databaseURL); err != nil {
+		return fmt.Errorf("connect to the database of %s: %w", r.name, err)
+	}
+	r.closers = append(r.closers, func() error { r.database.Close(); return nil })
+	return nil
+}
+
+func (w *world) startRiver(ctx context.Context, s setup) (*running, error) {
+	program := filepath.Join(w.options.binaries, "bench", "river")
+	return w.startBaseline(ctx, riverName, s, func() *exec.Cmd { return exec.Command(program) }) //nolint:noctx // until it is stopped
+}
+
+func (w *world) startPgBoss(ctx context.Context, s setup) (*running, error) {
+	program := filepath.Join(w.options.binaries, "bench", "pgboss", "server.js")
+	return w.startBaseline(ctx, pgbossName, s, func() *exec.Cmd { return exec.Command("node", program) }) //nolint:noctx // until it is stopped
+}
+
+// startBaseline starts one of the baselines on the tables of the predecessor.
+func (w *world) startBaseline(ctx context.Context, name string, s setup, command func() *exec.Cmd) (*running, error) {
+	databaseURL, err := w.newDatabase(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := execute(ctx, databaseURL, predecessor.Tables); err != nil {
+		return nil, fmt.Errorf("make the tables: %w", err)
+	}
+	if err := introduce(ctx, databaseURL); err != nil {
+		return nil, err
+	}
+	port, err := proc.FreePort(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r := &running{name: name, address: net.JoinHostPort("127.0.0.1", strconv.Itoa(port))}
+	env := w.environment()
+	env["DATABASE_URL"] = databaseURL
+	if s.database != nil {
+		env["DATABASE_URL"] = s.database.Through(databaseURL)
+	}
+	env["LISTEN_ADDRESS"] = r.address
+	env["WORK"] = strconv.FormatBool(s.work)
+	var cmd *exec.Cmd
+	service := &proc.Service{
+		Name: name, LogPath: filepath.Join(w.dir, filepath.Base(databaseURL)+name+".log"), OnDeath: syscall.SIGKILL,
+		Command: func() *exec.Cmd {
+			cmd = command()
+			for variable, value := range env {
+				cmd.Env = append(cmd.Env, variable+"="+value)
+			}
+			return cmd
+		},
+		Ready: func(ctx context.Context) error { return answers(ctx, "http://"+r.address+"/readyz") },
+	}
+	began := time.Now()
+	if err := service.Start(ctx); err != nil {
+		return nil, err
+	}
+	r.ready = time.Since(began)
+	r.closers = append(r.closers, service.Kill)
+	r.intake = cmd.Process.Pid
+	r.pids = []int{r.intake}
+	if err := r.open(ctx, databaseURL); err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	return r, nil
+}

@@ -1,0 +1,220 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/dfmiddleware/verity-sync/internal/sim/ghlsender"
+	"github.com/dfmiddleware/verity-sync/internal/sim/verity"
+	"github.com/dfmiddleware/verity-sync/internal/testenv/postgres"
+	"github.com/dfmiddleware/verity-sync/internal/testenv/proc"
+	"github.com/dfmiddleware/verity-sync/test/bench/load"
+)
+
+const (
+	webhookPath = "/api/webhooks/ghl"
+	// people is how many contacts there are, each with a phone number and a contact in Verity: the leads of a few are written again and
+	// again, as those of a busy location are.
+	people = 1000
+)
+
+// world is what all that is measured stands on: two durable Postgres servers, one for the middleware's database and one for Verity's, so
+// that what is counted of the first is the middleware's own; Verity's endpoint; and a GoHighLevel.
+type world struct {
+	options  options
+	postgres *postgres.Server
+	// verityServer has Verity's database, verityDatabase is the URL of that.
+	verityServer      *postgres.Server
+	verityDatabaseURL string
+	verityDatabase    *verity.Database
+	verityPool        *pgxpool.Pool
+	verity            *verity.Server
+	verityURL         string
+	sender            *ghlsender.Sender
+	dir               string
+	databases         int
+
+	closers []func() error
+}
+
+// options are those of the command.
+type options struct {
+	repetitions int
+	// duration is how long each rate is measured.
+	duration time.Duration
+	// events is how many the end-to-end row is about.
+	events int
+	// binaries has verity-sync, and below bench the baselines.
+	binaries string
+	say      func(format string, arguments ...any)
+}
+
+func newWorld(ctx context.Context, o options) (*world, error) {
+	w := &world{options: o, sender: ghlsender.New(nil), verity: verity.New()}
+	if err := w.start(ctx); err != nil {
+		return nil, errors.Join(err, w.Close())
+	}
+	return w, nil
+}
+
+func (w *world) start(ctx context.Context) (err error) {
+	dir, remove, err := proc.TempDir("verity-sync-bench-")
+	if err != nil {
+		return err
+	}
+	w.dir = dir
+	w.closers = append(w.closers, remove)
+	if w.postgres, err = w.startPostgres(ctx); err != nil {
+		return err
+	}
+	if w.verityServer, err = w.startPostgres(ctx); err != nil {
+		return err
+	}
+	w.verityDatabaseURL = w.verityServer.URL()
+	if w.verityDatabase, err = verity.OpenDatabase(ctx, w.verityDatabaseURL); err != nil {
+		return fmt.Errorf("make Verity's database: %w", err)
+	}
+	w.closers = append(w.closers, func() error { w.verityDatabase.Close(); return nil })
+	if w.verityPool, err = pgxpool.New(ctx, w.verityDatabaseURL); err != nil {
+		return fmt.Errorf("connect to Verity's database: %w", err)
+	}
+	w.closers = append(w.closers, func() error { w.verityPool.Close(); return nil })
+	const contacts = `INSERT INTO contacts (phone_e164) SELECT '+1212' || (5550000 + n) FROM generate_series(0, $1 - 1) n`
+	if _, err := w.verityPool.Exec(ctx, contacts, people); err != nil {
+		return fmt.Errorf("make Verity's contacts: %w", err)
+	}
+	w.verity.Secret = "the benchmark's"
+	return w.serveVerity(ctx)
+}
+
+// startPostgres starts a durable server: fsync and synchronous_commit are on, as they are by default.
+func (w *world) startPostgres(ctx context.Context) (*postgres.Server, error) {
+	server, err := postgres.Start(ctx, postgres.Options{})
+	if err != nil {
+		return nil, err
+	}
+	w.closers = append(w.closers, server.Close)
+	return server, nil
+}
+
+func (w *world) serveVerity(ctx context.Context) error {
+	var config net.ListenConfig
+	listener, err := config.Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return fmt.Errorf("listen for Verity: %w", err)
+	}
+	w.verityURL = "http://" + listener.Addr().String()
+	server := &http.Server{Handler: w.verity, ReadHeaderTimeout: 10 * time.Second}
+	w.closers = append(w.closers, server.Close)
+	go func() {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			panic(fmt.Errorf("the simulator of Verity ended: %w", err))
+		}
+	}()
+	return nil
+}
+
+// Close stops everything. It may be called on one that has not started to the end.
+func (w *world) Close() error {
+	var failures []error
+	for i := len(w.closers) - 1; i >= 0; i-- {
+		failures = append(failures, w.closers[i]())
+	}
+	return errors.Join(failures...)
+}
+
+// environment is what a system needs to know of the world. The names are verity-sync's.
+func (w *world) environment() map[string]string {
+	return map[string]string{
+		"PATH":                    os.Getenv("PATH"),
+		"GHL_WEBHOOK_PUBLIC_KEYS": w.sender.PublicKey(),
+		"VERITY_BASE_URL":         w.verityURL,
+		"VERITY_WEBHOOK_SECRET":   w.verity.Secret,
+		"VERITY_DATABASE_URL":     w.verityDatabaseURL,
+	}
+}
+
+// newDatabase makes an empty database and returns its URL.
+func (w *world) newDatabase(ctx context.Context) (string, error) {
+	w.databases++
+	name := fmt.Sprintf("bench_%d", w.databases)
+	if err := execute(ctx, w.postgres.URL(), "CREATE DATABASE "+name); err != nil {
+		return "", fmt.Errorf("create a database: %w", err)
+	}
+	u, err := url.Parse(w.postgres.URL())
+	if err != nil {
+		return "", err
+	}
+	u.Path = "/" + name
+	return u.String(), nil
+}
+
+// introduce makes the people known to a middleware database.
+func introduce(ctx context.Context, databaseURL string) error {
+	const mappings = `
+		INSERT INTO contact_mappings (ghl_contact_id, phone_number, sync_direction)
+		SELECT 'contact-' || n, '+1212' || (5550000 + n), 'ghl_to_verity' FROM generate_series(0, $1 - 1) n`
+	if err := execute(ctx, databaseURL, mappings, people); err != nil {
+		return fmt.Errorf("make the mappings of contacts: %w", err)
+	}
+	return nil
+}
+
+// forget has Verity as it was before the first webhook.
+func (w *world) forget(ctx context.Context) error {
+	w.verity.Forget()
+	w.verity.Requests.Clear()
+	if _, err := w.verityPool.Exec(ctx, "TRUNCATE leads"); err != nil {
+		return fmt.Errorf("empty Verity's leads: %w", err)
+	}
+	return nil
+}
+
+// settle flushes what earlier measurements have left to be written, so that none pays for another.
+func (w *world) settle(ctx context.Context) error {
+	if err := execute(ctx, w.postgres.URL(), "CHECKPOINT"); err != nil {
+		return fmt.Errorf("flush Postgres: %w", err)
+	}
+	return nil
+}
+
+// supply makes n signed webhooks: each books another appointment for one of the people.
+func (w *world) supply(n int) []load.Request {
+	requests := make([]load.Request, n)
+	now := time.Now()
+	for i := range requests {
+		requests[i] = load.Encode(w.sender, webhookPath, w.webhook(i, now))
+	}
+	return requests
+}
+
+func (w *world) webhook(i int, now time.Time) ghlsender.Webhook {
+	return w.sender.Appointment(ghlsender.Create, ghlsender.Appointment{
+		ID: ghlsender.NewID(), CalendarID: "calendar", ContactID: fmt.Sprintf("contact-%d", i%people), Status: "confirmed",
+		Start: now.Add(24 * time.Hour), UpdatedAt: now,
+	})
+}
+
+func execute(ctx context.Context, databaseURL, statement string, arguments ...any) error {
+	conn, err := pgx.Connect(ctx, databaseURL)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	_, err = conn.Exec(ctx, statement, arguments...)
+	return err
+}
+
+func query[T any](ctx context.Context, pool *pgxpool.Pool, statement string, arguments ...any) (value T, err error) {
+	err = pool.QueryRow(ctx, statement, arguments...).Scan(&value)
+	return value, err
+}
