@@ -95,3 +95,19 @@ func TestASectionOfADocumentIsReplacedAndNothingElse(t *testing.T) {
 	_, err = replaceSection(content, "c", "new")
 	require.ErrorContains(t, err, "bench c")
 }
+
+func TestTheTimeOfPgbenchIsThatOfItsTransactions(t *testing.T) {
+	t.Parallel()
+	const log = "0 0 1000 0 100 500000\n1 0 3000 0 102 499000\n"
+	result, err := parsePgbenchLog([]byte(log))
+	require.NoError(t, err)
+	assert.Equal(t, 2, result.Acknowledged)
+	assert.Equal(t, []time.Duration{time.Millisecond, 3 * time.Millisecond}, result.Latencies)
+	assert.Equal(t, 2*time.Second, result.Elapsed)
+	assert.InDelta(t, 1, result.Rate(), 1e-9)
+
+	_, err = parsePgbenchLog(nil)
+	require.Error(t, err)
+	_, err = parsePgbenchLog([]byte("progress: 1.0 s"))
+	require.Error(t, err)
+}

@@ -72,7 +72,7 @@ func (w *world) idleOf(ctx context.Context, r record, name string, cluster *cont
 	}
 	r.addDuration(measureIdleP50, name, stats.Percentile(latencies, 50))
 	r.addDuration(measureIdleP90, name, stats.Percentile(latencies, 90))
-	w.options.say("  %-11s: p50 %s, p90 %s", name, stats.Percentile(latencies, 50), stats.Percentile(latencies, 90))
+	w.options.say("  %-11s: p50 %s ms, p90 %s ms", name, figure(r.last(measureIdleP50, name)), figure(r.last(measureIdleP90, name)))
 	return nil
 }
 

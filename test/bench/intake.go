@@ -96,11 +96,7 @@ func (w *world) intakeOf(ctx context.Context, r record, name string, s setup, su
 	if err != nil {
 		return err
 	}
-	w.options.say("  %-11s%s: %s/s, p50 %s, p99 %s, %d refused", name, suffix, figure(closed.Rate()), stats.Percentile(closed.Latencies, 50),
-		stats.Percentile(closed.Latencies, 99), closed.Refused)
-	r.add(measureRate+suffix, name, closed.Rate())
-	r.addDuration(measureP50+suffix, name, stats.Percentile(closed.Latencies, 50))
-	r.addDuration(measureP99+suffix, name, stats.Percentile(closed.Latencies, 99))
+	w.enterLoad(r, name, suffix, closed)
 	if suffix != "" {
 		return nil
 	}
@@ -116,6 +112,15 @@ func (w *world) intakeOf(ctx context.Context, r record, name string, s setup, su
 	r.addDuration(measureOpenP50, name, stats.Percentile(open.Latencies, 50))
 	r.addDuration(measureOpenP99, name, stats.Percentile(open.Latencies, 99))
 	return nil
+}
+
+// enterLoad adds what came of posting as fast as it was taken.
+func (w *world) enterLoad(r record, name, suffix string, result load.Result) {
+	r.add(measureRate+suffix, name, result.Rate())
+	r.addDuration(measureP50+suffix, name, stats.Percentile(result.Latencies, 50))
+	r.addDuration(measureP99+suffix, name, stats.Percentile(result.Latencies, 99))
+	w.options.say("  %-11s%s: %s/s, p50 %s ms, p99 %s ms, %d refused", name, suffix, figure(result.Rate()),
+		figure(r.last(measureP50+suffix, name)), figure(r.last(measureP99+suffix, name)), result.Refused)
 }
 
 // fullHouse waits until verity-sync has as many WebhookEvents as it may have.

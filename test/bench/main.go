@@ -13,6 +13,9 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/go-logr/logr"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 )
 
 // row is a part of the benchmarks.
@@ -46,6 +49,7 @@ func main() {
 	flag.IntVar(&o.events, "events", 5000, "how many events are taken to their end")
 	flag.StringVar(&o.binaries, "binaries", "bin", "where verity-sync and the baselines are")
 	flag.Parse()
+	log.SetLogger(logr.Discard()) // The clients of Kubernetes have nothing to say that their errors do not.
 	began := time.Now()
 	o.say = func(format string, arguments ...any) {
 		fmt.Printf("%7.1f s  %s\n", time.Since(began).Seconds(), fmt.Sprintf(format, arguments...))

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -13,8 +12,8 @@ import (
 	"time"
 
 	"github.com/dfmiddleware/verity-sync/internal/testenv/proc"
+	"github.com/dfmiddleware/verity-sync/test/bench/load"
 	"github.com/dfmiddleware/verity-sync/test/bench/proxy"
-	"github.com/dfmiddleware/verity-sync/test/bench/stats"
 )
 
 // insert is verity-sync's own, of one row instead of a batch: the same columns of the same sizes into the same table with the same
@@ -51,78 +50,94 @@ func (w *world) pgbench(ctx context.Context, r record, suffix string, delay time
 	if err := w.settle(ctx); err != nil {
 		return err
 	}
-	rate, latencies, err := w.runPgbench(ctx, databaseURL)
+	result, err := w.runPgbench(ctx, databaseURL)
 	if err != nil {
 		return err
 	}
-	w.options.say("  %-11s%s: %s/s, p50 %s, p99 %s", pgbench, suffix, figure(rate), stats.Percentile(latencies, 50),
-		stats.Percentile(latencies, 99))
-	r.add(measureRate+suffix, pgbench, rate)
-	r.addDuration(measureP50+suffix, pgbench, stats.Percentile(latencies, 50))
-	r.addDuration(measureP99+suffix, pgbench, stats.Percentile(latencies, 99))
+	w.enterLoad(r, pgbench, suffix, result)
 	return nil
 }
 
-func (w *world) runPgbench(ctx context.Context, databaseURL string) (rate float64, latencies []time.Duration, err error) {
+func (w *world) runPgbench(ctx context.Context, databaseURL string) (load.Result, error) {
 	dir, err := os.MkdirTemp(w.dir, "pgbench")
 	if err != nil {
-		return 0, nil, err
+		return load.Result{}, err
 	}
 	script := filepath.Join(dir, "insert.sql")
 	// pgbench takes a colon and a name for one of its variables: the times of the payload are written without.
 	body := strings.NewReplacer("'", "''", ":", ": ").Replace(string(w.webhook(500, time.Now()).Body))
 	if err := os.WriteFile(script, fmt.Appendf(nil, insert, body, w.sender.LocationID), 0o600); err != nil {
-		return 0, nil, err
+		return load.Result{}, err
 	}
 	program, err := pgbenchPath()
 	if err != nil {
-		return 0, nil, err
+		return load.Result{}, err
 	}
 	cmd := exec.CommandContext(ctx, program, "--no-vacuum", "--protocol=prepared", "--client="+strconv.Itoa(connections), "--jobs=2",
 		"--time="+strconv.Itoa(int(w.options.duration.Seconds())), "--log", "--file="+script, databaseURL)
 	cmd.Dir = dir
-	began := time.Now()
-	if output, err := cmd.CombinedOutput(); err != nil {
-		return 0, nil, fmt.Errorf("pgbench: %w: %s", err, proc.Tail(output))
+	output, err := cmd.CombinedOutput()
+	if err != nil {
+		return load.Result{}, fmt.Errorf("pgbench: %w: %s", err, proc.Tail(output))
 	}
-	if latencies, err = readPgbenchLogs(dir); err != nil {
-		return 0, nil, err
+	result, err := readPgbenchLogs(dir)
+	if err != nil {
+		return load.Result{}, fmt.Errorf("read the log of pgbench: %w: %s", err, proc.Tail(output))
 	}
-	// It connects before it begins; what is left of the time over its own is that.
-	return float64(len(latencies)) / min(time.Since(began), w.options.duration).Seconds(), latencies, nil
+	return result, nil
 }
 
-// readPgbenchLogs reads the latencies, in microseconds, which are the third field of each transaction.
-func readPgbenchLogs(dir string) (latencies []time.Duration, err error) {
+// readPgbenchLogs reads what each thread has logged.
+func readPgbenchLogs(dir string) (load.Result, error) {
 	logs, err := filepath.Glob(filepath.Join(dir, "pgbench_log.*"))
 	if err != nil {
-		return nil, err
+		return load.Result{}, err
 	}
+	var text []byte
 	for _, path := range logs {
-		file, err := os.Open(path)
+		content, err := os.ReadFile(path)
 		if err != nil {
-			return nil, err
+			return load.Result{}, err
 		}
-		lines := bufio.NewScanner(file)
-		for lines.Scan() {
-			fields := strings.Fields(lines.Text())
-			if len(fields) < 3 {
-				continue
-			}
-			micros, err := strconv.ParseInt(fields[2], 10, 64)
-			if err != nil {
-				return nil, fmt.Errorf("read the log of pgbench: %w", errors.Join(err, file.Close()))
-			}
-			latencies = append(latencies, time.Duration(micros)*time.Microsecond)
-		}
-		if err := errors.Join(lines.Err(), file.Close()); err != nil {
-			return nil, fmt.Errorf("read the log of pgbench: %w", err)
-		}
+		text = append(text, content...)
 	}
-	if len(latencies) == 0 {
-		return nil, errors.New("pgbench has logged no transaction")
+	return parsePgbenchLog(text)
+}
+
+// parsePgbenchLog reads transactions, one a line: of its fields the third is how long it took, in microseconds, and the fifth and the sixth
+// are when it ended, in seconds and microseconds. The time that counts is from the first transaction to the last, without what pgbench
+// needs to connect.
+func parsePgbenchLog(text []byte) (load.Result, error) {
+	const latency, seconds, micros = 2, 4, 5
+	var result load.Result
+	var first, last time.Time
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Fields(line)
+		if len(fields) <= micros {
+			return load.Result{}, fmt.Errorf("no transaction: %q", line)
+		}
+		var numbers [micros + 1]int64
+		for _, i := range []int{latency, seconds, micros} {
+			var err error
+			if numbers[i], err = strconv.ParseInt(fields[i], 10, 64); err != nil {
+				return load.Result{}, err
+			}
+		}
+		took := time.Duration(numbers[latency]) * time.Microsecond
+		end := time.Unix(numbers[seconds], numbers[micros]*int64(time.Microsecond))
+		if begin := end.Add(-took); first.IsZero() || begin.Before(first) {
+			first = begin
+		}
+		if end.After(last) {
+			last = end
+		}
+		result.Latencies = append(result.Latencies, took)
 	}
-	return latencies, nil
+	if len(result.Latencies) == 0 {
+		return load.Result{}, errors.New("there is no transaction")
+	}
+	result.Acknowledged, result.Elapsed = len(result.Latencies), last.Sub(first)
+	return result, nil
 }
 
 // pgbenchPath finds pgbench in PATH or where Debian has the programs of a server.
