@@ -1,6 +1,6 @@
 # Everything that is built or downloaded lands in bin/.
 BIN := $(CURDIR)/bin
-TOOLS := controller-gen sqlc kustomize golangci-lint helm kube-score promtool
+TOOLS := controller-gen sqlc kustomize golangci-lint helm kube-score promtool benchstat
 
 # The image that `make deploy` runs and `make docker-build` builds.
 IMG ?= verity-sync:dev
@@ -10,6 +10,9 @@ KUBECTL ?= $(or $(shell command -v kubectl),$(BIN)/k8s/kubectl)
 ignore-not-found ?= false
 # Set to 1, `make run` ends after the first round.
 ONCE ?=
+# Set, `make bench` measures these rows only, and so often.
+ROWS ?=
+REPS ?=
 # Further flags of `go test`, such as TESTFLAGS=-v, and the packages to test.
 TESTFLAGS ?=
 PACKAGES ?= ./...
@@ -64,9 +67,24 @@ faults: controlplane ## Break one thing after the other under load, and check wh
 	FAULTS_DURATION=$(or $(DURATION),$(if $(LONG),1h,150s)) FAULTS_SEED=$(or $(SEED),$(shell date +%s)) \
 		FAULTS_REPORT=$(if $(WRITE),$(CURDIR)/docs/reliability.md) go test -count=1 -timeout=3h -v -run=TestNothingIsLost ./test/faults
 
+.PHONY: bench
+bench: build controlplane bench-programs bin/benchstat ## Measure it beside its peers and write docs/performance.md: 40 minutes alone on the machine. ROWS=intake,idle REPS=5.
+	@hack/prerequisites.sh postgres node
+	bin/bench/bench -rows='$(ROWS)' -repetitions=$(or $(REPS),5) -document=docs/performance.md
+
+# The driver, and the two baselines: what is replaced, on Node, and the same on River.
+.PHONY: bench-programs
+bench-programs:
+	go build -trimpath -o bin/bench/bench ./test/bench
+	cd test/bench/river && go build -trimpath -o $(BIN)/bench/river .
+	mkdir -p bin/bench/pgboss
+	cp test/bench/pgboss/{package.json,package-lock.json,.npmrc,server.js} bin/bench/pgboss
+	cd bin/bench/pgboss && npm ci --silent
+
 .PHONY: lint
 lint: bin/golangci-lint ## Check the code.
 	bin/golangci-lint run
+	cd test/bench/river && $(BIN)/golangci-lint run
 
 .PHONY: lint-fix
 lint-fix: bin/golangci-lint ## Check the code, and mend what can be mended.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what `make` needs beyond Go, make and git where it can: as root on Debian or Ubuntu. Elsewhere it says what to install.
-# Usage: prerequisites.sh postgres|compiler...
+# Usage: prerequisites.sh postgres|compiler|node...
 set -euo pipefail
 
 install() {
@@ -26,8 +26,11 @@ for prerequisite in "$@"; do
   compiler)
     command -v "${CC:-gcc}" >/dev/null || command -v cc >/dev/null || install "a C compiler (go test -race, sqlc)" gcc libc6-dev
     ;;
+  node)
+    command -v node >/dev/null && command -v npm >/dev/null || install "Node (a baseline of the benchmarks)" nodejs npm
+    ;;
   *)
-    echo "usage: $0 postgres|compiler..." >&2
+    echo "usage: $0 postgres|compiler|node..." >&2
     exit 2
     ;;
   esac

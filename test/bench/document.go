@@ -8,13 +8,10 @@ import (
 )
 
 // writeSection replaces what stands between the marks of a section in a document.
-func writeSection(path, name, text string, repetitions int) error {
+func writeSection(path, name, text string) error {
 	content, err := os.ReadFile(path)
 	if err != nil {
 		return fmt.Errorf("read the document: %w", err)
-	}
-	if repetitions > 1 {
-		text = fmt.Sprintf("Medians of %d repetitions, with the least and the most.\n\n%s", repetitions, text)
 	}
 	replaced, err := replaceSection(string(content), name, text)
 	if err != nil {

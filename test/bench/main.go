@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -24,16 +25,22 @@ type row struct {
 	// measure does one repetition.
 	measure func(w *world, ctx context.Context, r record) error
 	// render writes what came of all of them, in Markdown.
-	render func(record) string
+	render func(ctx context.Context, w *world, r record) (string, error)
 }
 
 var rows = []row{
-	{"intake", (*world).intake, renderIntake},
-	{"end-to-end", (*world).endToEnd, renderEndToEnd},
-	{"round-trips", (*world).trips, renderTrips},
-	{"idle", (*world).idle, renderIdle},
-	{"backlog", (*world).backlog, renderBacklog},
-	{"footprint", (*world).footprint, renderFootprint},
+	{"intake", (*world).intake, table(renderIntake)},
+	{"end-to-end", (*world).endToEnd, table(renderEndToEnd)},
+	{"round-trips", (*world).trips, table(renderTrips)},
+	{"idle", (*world).idle, table(renderIdle)},
+	{"backlog", (*world).backlog, table(renderBacklog)},
+	{"footprint", (*world).footprint, table(renderFootprint)},
+	{"micro", (*world).micro, renderMicro},
+}
+
+// table is how most rows are rendered: from their figures alone.
+func table(render func(record) string) func(context.Context, *world, record) (string, error) {
+	return func(_ context.Context, _ *world, r record) (string, error) { return render(r), nil }
 }
 
 func main() {
@@ -50,12 +57,18 @@ func main() {
 	flag.StringVar(&o.binaries, "binaries", "bin", "where verity-sync and the baselines are")
 	flag.Parse()
 	log.SetLogger(logr.Discard()) // The clients of Kubernetes have nothing to say that their errors do not.
+	// Programs are started in directories of their own.
+	var err error
+	if o.binaries, err = filepath.Abs(o.binaries); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
 	began := time.Now()
 	o.say = func(format string, arguments ...any) {
 		fmt.Printf("%7.1f s  %s\n", time.Since(began).Seconds(), fmt.Sprintf(format, arguments...))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, o, *only, *document)
+	err = run(ctx, o, *only, *document)
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -85,13 +98,21 @@ func run(ctx context.Context, o options, only, document string) (err error) {
 			}
 		}
 	}
+	if document != "" {
+		if err := writeSection(document, "machine", w.machine(ctx)); err != nil {
+			return err
+		}
+	}
 	for i, row := range chosen {
-		text := row.render(records[i])
+		text, err := row.render(ctx, w, records[i])
+		if err != nil {
+			return fmt.Errorf("%s: %w", row.name, err)
+		}
 		fmt.Printf("\n%s\n\n%s", row.name, text)
 		if document == "" {
 			continue
 		}
-		if err := writeSection(document, row.name, text, o.repetitions); err != nil {
+		if err := writeSection(document, row.name, stamp(ctx, o.repetitions)+text); err != nil {
 			return err
 		}
 	}

@@ -42,6 +42,8 @@ type world struct {
 	sender            *ghlsender.Sender
 	dir               string
 	databases         int
+	// microOutput is what the Go benchmarks have said so far.
+	microOutput []byte
 
 	closers []func() error
 }
