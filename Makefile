@@ -64,6 +64,11 @@ faults: controlplane ## Break one thing after the other under load, and check wh
 	FAULTS_DURATION=$(or $(DURATION),$(if $(LONG),1h,150s)) FAULTS_SEED=$(or $(SEED),$(shell date +%s)) \
 		FAULTS_REPORT=$(if $(WRITE),$(CURDIR)/docs/reliability.md) go test -count=1 -timeout=3h -v -run=TestNothingIsLost ./test/faults
 
+.PHONY: capacity
+capacity: controlplane ## Drain a backlog of 50,000, hold 10,000 contacts behind an Aloware that is down, and see what waits for what: half an hour.
+	@hack/prerequisites.sh postgres
+	CAPACITY=full go test -count=1 -timeout=3h -v ./test/capacity
+
 .PHONY: lint
 lint: bin/golangci-lint ## Check the code.
 	bin/golangci-lint run
