@@ -10,6 +10,7 @@ import (
 )
 
 const readFigures = `-- name: ReadFigures :one
+
 WITH undispatched AS (
     SELECT count(*) AS n, min(received_at) AS oldest
     FROM webhook_events WHERE status IN ('pending', 'processing') AND dispatched_at IS NULL AND NOT parked
@@ -38,6 +39,7 @@ type ReadFiguresRow struct {
 	OldestSeconds float64
 }
 
+// Figures: what people watch. Each part is found in a partial index that is as small as what it counts.
 // Put as one question for all that is unfinished, no index answers it, and a large table is read from end to end. What has no
 // WebhookEvent is pending: it has yet to be claimed, or is parked.
 func (q *Queries) ReadFigures(ctx context.Context) (ReadFiguresRow, error) {
