@@ -149,9 +149,10 @@ func (n *network) turn(down bool) time.Time {
 	return time.Now()
 }
 
-// Plan implements controllers.Planner.
+// forwardOnly implements controllers.Planner.
 type forwardOnly struct{ forward operation.Operation }
 
+// Plan implements controllers.Planner.
 func (p forwardOnly) Plan(*store.Claimed) controllers.Plan {
 	return controllers.Plan{Forward: p.forward}
 }
@@ -237,6 +238,7 @@ func outageReconciler(t *testing.T, rows *memoryRows, verityHTTP *network) (*con
 
 // reconcileUntilFinished does what the queue of the controller does for one event: a worker at a time, again when it is asked for.
 func reconcileUntilFinished(t *testing.T, r *controllers.WebhookEventReconciler, rows *memoryRows, workers chan struct{}, name client.ObjectKey) {
+	t.Helper()
 	id := uuid.MustParse(strings.TrimPrefix(name.Name, event.SourceGHL+"-"))
 	for {
 		workers <- struct{}{}

@@ -54,7 +54,7 @@ func TestABacklogIsDrainedOldestFirstWithinItsBounds(t *testing.T) {
 		last.at.Round(time.Second), float64(last.done)/last.at.Seconds(), mostDue, mostLive)
 	assert.LessOrEqual(t, most(filled, func(p sample) int { return p.live }), maxLive+receivers*batch)
 	assert.LessOrEqual(t, mostDue, maxLive+receivers*batch)
-	assert.LessOrEqual(t, mostLive, maxLive+receivers*batch+int(last.done/int(max(1, last.at.Seconds()))), "what is done is shown a moment later")
+	assert.LessOrEqual(t, mostLive, maxLive+receivers*batch+last.done/int(max(1, last.at.Seconds())), "what is done is shown a moment later")
 	assertMemoryIsFlat(t, samples)
 
 	const overtaken = `

@@ -75,14 +75,16 @@ func start(t *testing.T, env map[string]string) *system.System {
 	t.Helper()
 	machine.Lock()
 	t.Cleanup(machine.Unlock)
-	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
-	defer cancel()
 	shared.Do(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+		defer cancel()
 		shared.System, shared.err = system.Start(ctx, system.Options{
 			DatabaseURL: os.Getenv(testenv.DatabaseURLVariable), Kubeconfig: os.Getenv(testenv.KubeconfigVariable),
 		})
 	})
 	require.NoError(t, shared.err)
+	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
+	defer cancel()
 	s, err := system.Start(ctx, system.Options{
 		Receivers: receivers, Controllers: 1, Env: env,
 		Binary: shared.Binary, DatabaseURL: shared.DatabaseURL, Kubeconfig: shared.Kubeconfig,
