@@ -81,6 +81,11 @@ bench-programs:
 	cp test/bench/pgboss/{package.json,package-lock.json,.npmrc,server.js} bin/bench/pgboss
 	cd bin/bench/pgboss && npm ci --silent
 
+.PHONY: capacity
+capacity: controlplane ## Drain a backlog of 50,000, hold 10,000 contacts behind an Aloware that is down, and see what waits for what: half an hour.
+	@hack/prerequisites.sh postgres
+	CAPACITY=full go test -count=1 -timeout=3h -v ./test/capacity
+
 .PHONY: lint
 lint: bin/golangci-lint ## Check the code.
 	bin/golangci-lint run

@@ -225,11 +225,11 @@ func (h *Housekeeper) auditObjects(ctx context.Context) error {
 		for i := range page {
 			id, _ := idOf(page[i].Name)
 			status, found := statuses[id]
-			if found && status.Finished() == page[i].Status.Phase.Finished() {
+			if found && agree(status, page[i].Status.Phase) {
 				continue
 			}
-			if !found && page[i].Status.Phase == v1alpha1.PhaseError {
-				continue
+			if !found && page[i].Status.Phase.Finished() {
+				continue // The row has gone at the end of its time; what is shown was true.
 			}
 			if err := h.mend(ctx, id, &page[i]); err != nil {
 				return err
@@ -237,6 +237,18 @@ func (h *Housekeeper) auditObjects(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// agree reports whether a phase shows a status. What is on its way changes all the time, and its own reconciles show it.
+func agree(status store.Status, phase v1alpha1.WebhookEventPhase) bool {
+	switch status {
+	case store.StatusDone:
+		return phase == v1alpha1.PhaseDone
+	case store.StatusError:
+		return phase == v1alpha1.PhaseError
+	default:
+		return !phase.Finished()
+	}
 }
 
 // mend shows the row's state on an object that says otherwise. One that is not finished after all is then reconciled, as

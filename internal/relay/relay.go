@@ -25,8 +25,8 @@ import (
 type Rows interface {
 	TakeRelayLease(ctx context.Context, holder string, ttl time.Duration) (bool, error)
 	ReleaseRelayLease(ctx context.Context, holder string) error
-	HasLeftBehind(ctx context.Context, grace time.Duration) (bool, error)
-	ListUndispatched(ctx context.Context, grace time.Duration, limit int) ([]store.Dispatch, error)
+	LeftBehind(ctx context.Context, grace time.Duration) (store.LeftBehind, error)
+	ListUndispatched(ctx context.Context, want store.Undispatched) ([]store.Dispatch, error)
 	MarkDispatched(ctx context.Context, ids []uuid.UUID) error
 	MarkUnacceptable(ctx context.Context, id uuid.UUID, reason, message string) error
 	House(ctx context.Context) (store.House, error)
@@ -72,6 +72,12 @@ const (
 	markEvery = 250 * time.Millisecond
 	maxPause  = 10 * time.Second
 	ownQueue  = 4096
+	// returningShare is the part of MaxLive that parked events may fill when they return: as long as their destination is down, that
+	// is for nothing, and they return again and again.
+	returningShare = 4
+	// blockedFactor times MaxLive is how many may wait in the house for an older event of their entity. Beyond that their turn has to
+	// come before they are relayed, lest thousands of events of a single contact all become WebhookEvents, since one of them is due.
+	blockedFactor = 2
 )
 
 // Relay creates WebhookEvents from rows. Run must be running for anything to happen.
@@ -188,7 +194,10 @@ func (r *Relay) admit(ctx context.Context) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		r.room = room
+		if room.SkipBlocked {
+			return false, nil // The sweep tells which ones are blocked.
+		}
+		r.room = room.Limit
 	}
 	if r.room <= 0 {
 		return false, nil
@@ -199,15 +208,15 @@ func (r *Relay) admit(ctx context.Context) (bool, error) {
 }
 
 // admitAll takes all places that are left, at most a batch.
-func (r *Relay) admitAll(ctx context.Context) (int, error) {
+func (r *Relay) admitAll(ctx context.Context) (store.Undispatched, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.room = 0
 	room, err := r.countRoom(ctx)
-	if err != nil || room <= 0 {
-		return 0, err
+	if err != nil {
+		return store.Undispatched{}, err
 	}
-	r.take(room)
+	r.take(room.Limit)
 	return room, nil
 }
 
@@ -227,22 +236,28 @@ func (r *Relay) settle(n int, id uuid.UUID, created bool) {
 	}
 }
 
-// countRoom returns how many more WebhookEvents may be created now, at most a batch. What was created is marked before it
-// is counted, and what is being created is counted here, so that only the other replicas' current batches go unseen.
-func (r *Relay) countRoom(ctx context.Context) (int, error) {
+// countRoom returns which WebhookEvents there is room for now, at most a batch. What was created is marked before it is
+// counted, and what is being created is counted here, so that only the other replicas' current batches go unseen.
+func (r *Relay) countRoom(ctx context.Context) (store.Undispatched, error) {
 	r.outMu.Lock()
 	out := r.out // Before the marks: what is settled in between is then counted twice, not missed.
 	r.outMu.Unlock()
 	if err := r.markMade(ctx); err != nil {
-		return 0, err
+		return store.Undispatched{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.opts.CallTimeout)
 	defer cancel()
 	house, err := r.opts.Rows.House(ctx)
 	if err != nil {
-		return 0, err
+		return store.Undispatched{}, err
 	}
-	return min(r.opts.MaxLive-int(house.Due)-out, r.opts.Batch), nil
+	limit := max(0, min(r.opts.MaxLive-int(house.Due)-out, r.opts.Batch))
+	return store.Undispatched{
+		Limit: limit,
+		// Half a batch at most, so that what is new goes on meanwhile.
+		Returning:   max(0, min(r.opts.MaxLive/returningShare+1-int(house.Returning), (limit+1)/2)),
+		SkipBlocked: int(house.Blocked) >= blockedFactor*r.opts.MaxLive,
+	}, nil
 }
 
 // create creates the WebhookEvent of a row. One that exists already is a success; a row that the API server will never

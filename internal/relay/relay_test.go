@@ -116,9 +116,9 @@ func (b *bundle) count() int {
 	return len(list.Items)
 }
 
-func (b *bundle) exec(sql string) {
+func (b *bundle) exec(sql string, args ...any) {
 	b.t.Helper()
-	_, err := b.db.Pool().Exec(b.t.Context(), sql)
+	_, err := b.db.Pool().Exec(b.t.Context(), sql, args...)
 	require.NoError(b.t, err)
 }
 
@@ -289,7 +289,7 @@ func TestWaitingEventsDoNotFillTheHouse(t *testing.T) {
 	b.eventually("relayed", func() bool { return b.undispatched() == 0 })
 	house, err := b.db.House(t.Context())
 	require.NoError(t, err)
-	assert.Equal(t, store.House{Due: 1, Waiting: 15 + 11}, house)
+	assert.Equal(t, store.House{Due: 1, Waiting: 15 + 11, Blocked: 11}, house)
 }
 
 func TestWhileTheAPIServerIsDownRowsWaitAndCommitsGoOn(t *testing.T) {
@@ -311,4 +311,52 @@ func TestWhileTheAPIServerIsDownRowsWaitAndCommitsGoOn(t *testing.T) {
 	for i, id := range ids {
 		b.eventually(fmt.Sprintf("event %d is relayed", i), func() bool { return b.get(id) != nil })
 	}
+}
+
+func TestEventsOfOneEntityDoNotAllBecomeWebhookEventsSinceOneOfThemIsDue(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t)
+	const live, batch = 5, 5
+	var ids []uuid.UUID
+	for range 40 {
+		ids = append(ids, b.post(b.writer(nil), func(e *event.Event) { e.OrderingKey = "contact:same" }))
+	}
+	b.exec(`UPDATE webhook_events SET received_at = received_at - interval '1 minute'`)
+	w := b.relay(func(o *relay.Options) { o.MaxLive, o.Batch = live, batch })
+	b.eventually("as many are there as may wait for an older one", func() bool { return b.count() > 2*live })
+	other := b.post(w, nil)
+	b.eventually("one of another entity passes them", func() bool { return b.get(other) != nil })
+	assert.LessOrEqual(t, b.count(), 1+2*live+batch+1)
+	for i, id := range ids {
+		b.eventually(fmt.Sprintf("event %d has its turn", i), func() bool { return b.get(id) != nil })
+		b.exec(`UPDATE webhook_events SET status = 'done', processed_at = now() WHERE id = $1`, id)
+	}
+}
+
+func TestParkedEventsThatReturnLeaveRoomForNewOnes(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t)
+	const live, batch, returning = 40, 10, 40/4 + 1
+	for range 60 {
+		b.post(b.writer(nil), nil)
+	}
+	// As many as there are have been parked, and now their destination may be tried again.
+	b.exec(`UPDATE webhook_events SET received_at = received_at - interval '1 hour', parked = true, next_attempt_at = now() - interval '1 second'`)
+	w := b.relay(func(o *relay.Options) { o.MaxLive, o.Batch = live, batch })
+	b.eventually("a part of the house is full of those that return", func() bool { return b.count() >= returning })
+	for range 10 {
+		id := b.post(w, nil)
+		b.eventually("a new one does not queue behind them", func() bool { return b.get(id) != nil })
+	}
+	house, err := b.db.House(t.Context())
+	require.NoError(t, err)
+	assert.LessOrEqual(t, house.Returning, int64(returning+batch))
+	assert.LessOrEqual(t, b.count(), returning+batch+10)
+
+	// What is claimed makes room for the next ones, until all have returned.
+	b.eventually("all have returned", func() bool {
+		b.exec(`UPDATE webhook_events SET status = 'done', processed_at = now(), parked = false WHERE status = 'pending' AND dispatched_at IS NOT NULL`)
+		return b.undispatched() == 0
+	})
+	assert.Equal(t, 70, b.count())
 }

@@ -41,41 +41,50 @@ func (r *Relay) sweepUntilDone(ctx context.Context) {
 
 // sweep does one round and says how long to wait for the next.
 func (r *Relay) sweep(ctx context.Context, leaseUntil *time.Time) (time.Duration, error) {
-	found, err := r.hasLeftBehind(ctx)
-	if err != nil || (!found && !r.behind.Load()) {
+	found, err := r.leftBehind(ctx)
+	if err != nil || (!found.Unparked && !found.Returning && !r.behind.Load()) {
 		return r.opts.Poll, err
 	}
-	r.behind.Store(true)
+	// New rows need not queue behind those that return.
+	if found.Unparked {
+		r.behind.Store(true)
+	}
 	for ctx.Err() == nil {
 		held, err := r.lease(ctx, leaseUntil)
 		if err != nil {
 			return r.opts.Poll, err
 		}
 		if !held {
-			r.behind.Store(found)
+			r.behind.Store(found.Unparked)
 			return r.opts.Poll, nil
 		}
-		full, err := r.relayOldest(ctx)
-		if err != nil || full {
+		relayed, err := r.relayOldest(ctx)
+		if err != nil {
 			return r.opts.Poll / 2, err
 		}
-		if found, err = r.hasLeftBehind(ctx); err != nil {
+		if found, err = r.leftBehind(ctx); err != nil {
 			return r.opts.Poll, err
 		}
-		if !found {
+		if !found.Unparked {
 			// New rows are relayed at once again; those that came while they still queued are fetched once more.
 			r.behind.Store(false)
-			_, err := r.relayOldest(ctx)
-			return r.opts.Poll, err
+			more, err := r.relayOldest(ctx)
+			if err != nil || !found.Returning {
+				return r.opts.Poll, err
+			}
+			relayed += more
+		}
+		if relayed == 0 {
+			return r.opts.Poll / 2, nil // There is no room for what there is.
 		}
 	}
 	return r.opts.Poll, nil
 }
 
-func (r *Relay) hasLeftBehind(ctx context.Context) (bool, error) {
+func (r *Relay) leftBehind(ctx context.Context) (store.LeftBehind, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.opts.CallTimeout)
 	defer cancel()
-	return r.opts.Rows.HasLeftBehind(ctx, r.opts.Grace)
+	return r.opts.Rows.LeftBehind(ctx, r.opts.Grace)
 }
 
 // lease takes the lease, or renews it when half of it is over.
@@ -106,18 +115,18 @@ func (r *Relay) release(ctx context.Context, until time.Time) {
 	}
 }
 
-// relayOldest relays the oldest rows that there is room for, at most a batch. It reports whether there was no room.
-func (r *Relay) relayOldest(ctx context.Context) (full bool, err error) {
+// relayOldest relays the oldest rows that there is room for, at most a batch, and returns how many it relayed.
+func (r *Relay) relayOldest(ctx context.Context) (int, error) {
 	room, err := r.admitAll(ctx)
-	if err != nil || room == 0 {
-		return err == nil, err
+	if err != nil || room.Limit == 0 {
+		return 0, err
 	}
-	defer r.settle(room, uuid.Nil, false)
+	defer r.settle(room.Limit, uuid.Nil, false)
 	listCtx, cancel := context.WithTimeout(ctx, r.opts.CallTimeout)
 	defer cancel()
-	rows, err := r.opts.Rows.ListUndispatched(listCtx, 0, room)
+	rows, err := r.opts.Rows.ListUndispatched(listCtx, room)
 	if err != nil || len(rows) == 0 {
-		return false, err
+		return 0, err
 	}
 	made, failed := r.createAll(ctx, rows)
 	if len(made) > 0 {
@@ -125,7 +134,7 @@ func (r *Relay) relayOldest(ctx context.Context) (full bool, err error) {
 		defer cancel()
 		failed = errors.Join(failed, r.opts.Rows.MarkDispatched(markCtx, made))
 	}
-	return false, failed
+	return len(made), failed
 }
 
 // createAll creates the WebhookEvents of rows, in their order as far as several at a time have one. It begins no more

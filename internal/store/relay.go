@@ -21,16 +21,32 @@ func (s *Store) ReleaseRelayLease(ctx context.Context, holder string) error {
 	return s.noted(s.q.ReleaseRelayLease(ctx, holder), "release the relay lease")
 }
 
-// HasLeftBehind reports whether due rows have been without a WebhookEvent for longer than grace.
-func (s *Store) HasLeftBehind(ctx context.Context, grace time.Duration) (bool, error) {
-	found, err := s.q.HasLeftBehind(ctx, grace.Seconds())
-	return found, s.noted(err, "look for rows left behind")
+// LeftBehind says what waits for the relay.
+type LeftBehind struct {
+	// Unparked is true where rows that no replica is about to relay by itself have been without a WebhookEvent for too long.
+	Unparked bool
+	// Returning is true where parked rows are due.
+	Returning bool
 }
 
-// ListUndispatched returns up to limit due rows without a WebhookEvent that are older than grace, oldest first.
-func (s *Store) ListUndispatched(ctx context.Context, grace time.Duration, limit int) ([]Dispatch, error) {
+// LeftBehind looks for rows that have been without a WebhookEvent for longer than grace, and for parked rows that are due.
+func (s *Store) LeftBehind(ctx context.Context, grace time.Duration) (LeftBehind, error) {
+	row, err := s.q.LeftBehind(ctx, grace.Seconds())
+	return LeftBehind{Unparked: row.LeftBehind, Returning: row.ReturningDue}, s.noted(err, "look for rows left behind")
+}
+
+// Undispatched says which rows without a WebhookEvent are listed.
+type Undispatched struct {
+	// Limit is how many there are at most, and Returning how many of those that were parked.
+	Limit, Returning int
+	// SkipBlocked passes over those that wait for an older event of their entity.
+	SkipBlocked bool
+}
+
+// ListUndispatched returns due rows without a WebhookEvent, oldest first.
+func (s *Store) ListUndispatched(ctx context.Context, want Undispatched) ([]Dispatch, error) {
 	rows, err := s.q.ListUndispatched(ctx, dbsqlc.ListUndispatchedParams{
-		GraceSeconds: grace.Seconds(), MaxRows: int32(limit), //nolint:gosec // A batch.
+		MaxRows: int32(want.Limit), MaxReturning: int32(want.Returning), SkipBlocked: want.SkipBlocked, //nolint:gosec // A batch.
 	})
 	if err != nil {
 		return nil, s.noted(err, "list undispatched events")
@@ -56,16 +72,17 @@ func (s *Store) MarkUnacceptable(ctx context.Context, id uuid.UUID, reason, mess
 
 // House counts the live WebhookEvents, finished ones left out.
 type House struct {
-	// Due ones can be worked on now.
-	Due int64
-	// Waiting ones wait for a later attempt, for an older event of their entity, or are suspended.
-	Waiting int64
+	// Due ones can be worked on now. Returning are those of them that were parked and have not been claimed since.
+	Due, Returning int64
+	// Waiting ones wait for a later attempt, for an older event of their entity, or are suspended. Blocked are those of them for which
+	// an older one is in the house as well.
+	Waiting, Blocked int64
 }
 
 // House counts the live WebhookEvents as the database knows them.
 func (s *Store) House(ctx context.Context) (House, error) {
 	row, err := s.q.CountHouse(ctx)
-	return House(row), s.noted(err, "count live events")
+	return House{Due: row.Due, Returning: row.ReturningDue, Waiting: row.Waiting, Blocked: row.Blocked}, s.noted(err, "count live events")
 }
 
 // Backlog counts what is not finished.

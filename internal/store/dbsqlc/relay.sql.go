@@ -13,61 +13,93 @@ import (
 )
 
 const countHouse = `-- name: CountHouse :one
-SELECT count(*) FILTER (WHERE h.due)::bigint AS due, count(*) FILTER (WHERE NOT h.due)::bigint AS waiting
+SELECT count(*) FILTER (WHERE h.due AND h.head)::bigint               AS due,
+       count(*) FILTER (WHERE h.due AND h.head AND h.parked)::bigint  AS returning_due,
+       count(*) FILTER (WHERE NOT (h.due AND h.head))::bigint         AS waiting,
+       count(*) FILTER (WHERE NOT h.suspended AND NOT h.head)::bigint AS blocked
 FROM (
-    SELECT NOT e.suspended AND (e.next_attempt_at IS NULL OR e.next_attempt_at <= now())
-           AND (e.ordering_key IS NULL
-                OR row_number() OVER (PARTITION BY e.ordering_key ORDER BY e.suspended, e.received_at, e.id) = 1) AS due
+    SELECT e.suspended, e.parked, NOT e.suspended AND (e.next_attempt_at IS NULL OR e.next_attempt_at <= now()) AS due,
+           (e.ordering_key IS NULL
+            OR row_number() OVER (PARTITION BY e.ordering_key ORDER BY e.suspended, e.received_at, e.id) = 1) AS head
     FROM webhook_events e
     WHERE e.status IN ('pending', 'processing') AND e.dispatched_at IS NOT NULL
 ) h
 `
 
 type CountHouseRow struct {
-	Due     int64
-	Waiting int64
+	Due          int64
+	ReturningDue int64
+	Waiting      int64
+	Blocked      int64
 }
 
-// Live WebhookEvents that are due, and those that wait: for a later attempt, for an older event of their entity, or
-// because they are suspended.
+// Live WebhookEvents that are due, those of them that were parked, and those that wait: for a later attempt, for an older event of
+// their entity (these are blocked), or because they are suspended.
 func (q *Queries) CountHouse(ctx context.Context) (CountHouseRow, error) {
 	row := q.db.QueryRow(ctx, countHouse)
 	var i CountHouseRow
-	err := row.Scan(&i.Due, &i.Waiting)
+	err := row.Scan(
+		&i.Due,
+		&i.ReturningDue,
+		&i.Waiting,
+		&i.Blocked,
+	)
 	return i, err
 }
 
-const hasLeftBehind = `-- name: HasLeftBehind :one
+const leftBehind = `-- name: LeftBehind :one
 SELECT EXISTS (
     SELECT 1 FROM webhook_events
-    WHERE status IN ('pending', 'processing') AND dispatched_at IS NULL
-      AND (NOT parked OR next_attempt_at <= now())
+    WHERE status IN ('pending', 'processing') AND dispatched_at IS NULL AND NOT parked
       AND received_at <= now() - make_interval(secs => $1::float8)
-)::boolean
+)::boolean AS left_behind, EXISTS (
+    SELECT 1 FROM webhook_events
+    WHERE status IN ('pending', 'processing') AND dispatched_at IS NULL AND parked AND next_attempt_at <= now()
+)::boolean AS returning_due
 `
 
-// Whether rows wait for the relay that no replica is about to dispatch by itself.
-func (q *Queries) HasLeftBehind(ctx context.Context, graceSeconds float64) (bool, error) {
-	row := q.db.QueryRow(ctx, hasLeftBehind, graceSeconds)
-	var column_1 bool
-	err := row.Scan(&column_1)
-	return column_1, err
+type LeftBehindRow struct {
+	LeftBehind   bool
+	ReturningDue bool
+}
+
+// Whether rows wait for the relay that no replica is about to dispatch by itself, and whether parked ones are due. Each is found in
+// an index of its own, so that neither has to pass by the other.
+func (q *Queries) LeftBehind(ctx context.Context, graceSeconds float64) (LeftBehindRow, error) {
+	row := q.db.QueryRow(ctx, leftBehind, graceSeconds)
+	var i LeftBehindRow
+	err := row.Scan(&i.LeftBehind, &i.ReturningDue)
+	return i, err
 }
 
 const listUndispatched = `-- name: ListUndispatched :many
-SELECT id, source, event_type, entity_type, coalesce(entity_id, '')::text AS entity_id,
-       coalesce(location_id, '')::text AS location_id, coalesce(contact_id, '')::text AS contact_id, received_at
-FROM webhook_events
-WHERE status IN ('pending', 'processing') AND dispatched_at IS NULL
-  AND (NOT parked OR next_attempt_at <= now())
-  AND received_at <= now() - make_interval(secs => $1::float8)
-ORDER BY received_at, id
+SELECT u.id, u.source, u.event_type, u.entity_type, coalesce(u.entity_id, '')::text AS entity_id,
+       coalesce(u.location_id, '')::text AS location_id, coalesce(u.contact_id, '')::text AS contact_id, u.received_at
+FROM (
+    (SELECT e.id, e.source, e.event_type, e.entity_type, e.entity_id, e.location_id, e.contact_id, e.received_at
+     FROM webhook_events e
+     WHERE e.status IN ('pending', 'processing') AND e.dispatched_at IS NULL AND NOT e.parked
+       AND (NOT $1::boolean OR e.ordering_key IS NULL OR NOT EXISTS (
+           SELECT 1 FROM webhook_events o
+           WHERE o.ordering_key = e.ordering_key AND o.status IN ('pending', 'processing') AND NOT o.suspended
+             AND (o.received_at, o.id) < (e.received_at, e.id)))
+     ORDER BY e.received_at, e.id
+     LIMIT $2::int)
+    UNION ALL
+    (SELECT r.id, r.source, r.event_type, r.entity_type, r.entity_id, r.location_id, r.contact_id, r.received_at
+     FROM webhook_events r
+     WHERE r.status IN ('pending', 'processing') AND r.dispatched_at IS NULL AND r.parked AND r.next_attempt_at <= now()
+     ORDER BY r.next_attempt_at
+     LIMIT $3::int)
+) u
+ORDER BY u.received_at, u.id
 LIMIT $2::int
 `
 
 type ListUndispatchedParams struct {
-	GraceSeconds float64
+	SkipBlocked  bool
 	MaxRows      int32
+	MaxReturning int32
 }
 
 type ListUndispatchedRow struct {
@@ -81,8 +113,10 @@ type ListUndispatchedRow struct {
 	ReceivedAt time.Time
 }
 
+// What was left behind, oldest first, and at most so many of those that return. Rows that wait for an older event of their entity can be
+// passed over.
 func (q *Queries) ListUndispatched(ctx context.Context, arg ListUndispatchedParams) ([]ListUndispatchedRow, error) {
-	rows, err := q.db.Query(ctx, listUndispatched, arg.GraceSeconds, arg.MaxRows)
+	rows, err := q.db.Query(ctx, listUndispatched, arg.SkipBlocked, arg.MaxRows, arg.MaxReturning)
 	if err != nil {
 		return nil, err
 	}
@@ -111,9 +145,10 @@ func (q *Queries) ListUndispatched(ctx context.Context, arg ListUndispatchedPara
 }
 
 const markDispatched = `-- name: MarkDispatched :execrows
-UPDATE webhook_events SET dispatched_at = now(), parked = false WHERE id = ANY($1::uuid[]) AND dispatched_at IS NULL
+UPDATE webhook_events SET dispatched_at = now() WHERE id = ANY($1::uuid[]) AND dispatched_at IS NULL
 `
 
+// One that was parked is known by it until it is claimed: CountHouse counts those that return.
 func (q *Queries) MarkDispatched(ctx context.Context, ids []uuid.UUID) (int64, error) {
 	result, err := q.db.Exec(ctx, markDispatched, ids)
 	if err != nil {

@@ -9,27 +9,46 @@ WHERE holder = @holder OR expires_at < now();
 -- name: ReleaseRelayLease :exec
 UPDATE relay_lease SET expires_at = now() WHERE holder = @holder;
 
--- name: HasLeftBehind :one
--- Whether rows wait for the relay that no replica is about to dispatch by itself.
+-- name: LeftBehind :one
+-- Whether rows wait for the relay that no replica is about to dispatch by itself, and whether parked ones are due. Each is found in
+-- an index of its own, so that neither has to pass by the other.
 SELECT EXISTS (
     SELECT 1 FROM webhook_events
-    WHERE status IN ('pending', 'processing') AND dispatched_at IS NULL
-      AND (NOT parked OR next_attempt_at <= now())
+    WHERE status IN ('pending', 'processing') AND dispatched_at IS NULL AND NOT parked
       AND received_at <= now() - make_interval(secs => @grace_seconds::float8)
-)::boolean;
+)::boolean AS left_behind, EXISTS (
+    SELECT 1 FROM webhook_events
+    WHERE status IN ('pending', 'processing') AND dispatched_at IS NULL AND parked AND next_attempt_at <= now()
+)::boolean AS returning_due;
 
 -- name: ListUndispatched :many
-SELECT id, source, event_type, entity_type, coalesce(entity_id, '')::text AS entity_id,
-       coalesce(location_id, '')::text AS location_id, coalesce(contact_id, '')::text AS contact_id, received_at
-FROM webhook_events
-WHERE status IN ('pending', 'processing') AND dispatched_at IS NULL
-  AND (NOT parked OR next_attempt_at <= now())
-  AND received_at <= now() - make_interval(secs => @grace_seconds::float8)
-ORDER BY received_at, id
+-- What was left behind, oldest first, and at most so many of those that return. Rows that wait for an older event of their entity can be
+-- passed over.
+SELECT u.id, u.source, u.event_type, u.entity_type, coalesce(u.entity_id, '')::text AS entity_id,
+       coalesce(u.location_id, '')::text AS location_id, coalesce(u.contact_id, '')::text AS contact_id, u.received_at
+FROM (
+    (SELECT e.id, e.source, e.event_type, e.entity_type, e.entity_id, e.location_id, e.contact_id, e.received_at
+     FROM webhook_events e
+     WHERE e.status IN ('pending', 'processing') AND e.dispatched_at IS NULL AND NOT e.parked
+       AND (NOT @skip_blocked::boolean OR e.ordering_key IS NULL OR NOT EXISTS (
+           SELECT 1 FROM webhook_events o
+           WHERE o.ordering_key = e.ordering_key AND o.status IN ('pending', 'processing') AND NOT o.suspended
+             AND (o.received_at, o.id) < (e.received_at, e.id)))
+     ORDER BY e.received_at, e.id
+     LIMIT @max_rows::int)
+    UNION ALL
+    (SELECT r.id, r.source, r.event_type, r.entity_type, r.entity_id, r.location_id, r.contact_id, r.received_at
+     FROM webhook_events r
+     WHERE r.status IN ('pending', 'processing') AND r.dispatched_at IS NULL AND r.parked AND r.next_attempt_at <= now()
+     ORDER BY r.next_attempt_at
+     LIMIT @max_returning::int)
+) u
+ORDER BY u.received_at, u.id
 LIMIT @max_rows::int;
 
 -- name: MarkDispatched :execrows
-UPDATE webhook_events SET dispatched_at = now(), parked = false WHERE id = ANY(@ids::uuid[]) AND dispatched_at IS NULL;
+-- One that was parked is known by it until it is claimed: CountHouse counts those that return.
+UPDATE webhook_events SET dispatched_at = now() WHERE id = ANY(@ids::uuid[]) AND dispatched_at IS NULL;
 
 -- name: MarkUnacceptable :execrows
 -- A row that the API server will never take ends here, visibly, and holds up nobody.
@@ -38,13 +57,16 @@ SET status = 'error', processed_at = now(), dispatched_at = now(), reason = @rea
 WHERE id = @id AND status IN ('pending', 'processing');
 
 -- name: CountHouse :one
--- Live WebhookEvents that are due, and those that wait: for a later attempt, for an older event of their entity, or
--- because they are suspended.
-SELECT count(*) FILTER (WHERE h.due)::bigint AS due, count(*) FILTER (WHERE NOT h.due)::bigint AS waiting
+-- Live WebhookEvents that are due, those of them that were parked, and those that wait: for a later attempt, for an older event of
+-- their entity (these are blocked), or because they are suspended.
+SELECT count(*) FILTER (WHERE h.due AND h.head)::bigint               AS due,
+       count(*) FILTER (WHERE h.due AND h.head AND h.parked)::bigint  AS returning_due,
+       count(*) FILTER (WHERE NOT (h.due AND h.head))::bigint         AS waiting,
+       count(*) FILTER (WHERE NOT h.suspended AND NOT h.head)::bigint AS blocked
 FROM (
-    SELECT NOT e.suspended AND (e.next_attempt_at IS NULL OR e.next_attempt_at <= now())
-           AND (e.ordering_key IS NULL
-                OR row_number() OVER (PARTITION BY e.ordering_key ORDER BY e.suspended, e.received_at, e.id) = 1) AS due
+    SELECT e.suspended, e.parked, NOT e.suspended AND (e.next_attempt_at IS NULL OR e.next_attempt_at <= now()) AS due,
+           (e.ordering_key IS NULL
+            OR row_number() OVER (PARTITION BY e.ordering_key ORDER BY e.suspended, e.received_at, e.id) = 1) AS head
     FROM webhook_events e
     WHERE e.status IN ('pending', 'processing') AND e.dispatched_at IS NOT NULL
 ) h;

@@ -1,0 +1,257 @@
+package controllers_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
+	"github.com/dfmiddleware/verity-sync/controllers"
+	"github.com/dfmiddleware/verity-sync/internal/destination"
+	"github.com/dfmiddleware/verity-sync/internal/event"
+	"github.com/dfmiddleware/verity-sync/internal/metrics"
+	"github.com/dfmiddleware/verity-sync/internal/operation"
+	"github.com/dfmiddleware/verity-sync/internal/store"
+	"github.com/dfmiddleware/verity-sync/internal/verity"
+)
+
+// memoryRows are rows without a database: the clock of Postgres cannot be turned. What the test does not need panics.
+type memoryRows struct {
+	controllers.Rows
+
+	mu   sync.Mutex
+	rows map[uuid.UUID]*memoryRow
+	// claims counts the attempts.
+	claims int
+}
+
+type memoryRow struct {
+	status   store.Status
+	attempts int32
+	next     *time.Time
+	finished *time.Time
+}
+
+func (*memoryRows) TakeTerm(context.Context, string) (int64, error) { return 1, nil }
+
+func (m *memoryRows) Load(_ context.Context, id uuid.UUID) (store.State, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	row := m.rows[id]
+	state := store.State{
+		ID: id, Source: event.SourceGHL, Status: row.status, Attempts: row.attempts, Forward: true, NextAttemptAt: row.next, ProcessedAt: row.finished,
+	}
+	if row.next != nil {
+		state.DueIn = time.Until(*row.next)
+	}
+	return state, nil
+}
+
+func (m *memoryRows) Claim(_ context.Context, id uuid.UUID, term int64) (*store.Claimed, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	row := m.rows[id]
+	if row.status.Finished() || row.next != nil && time.Until(*row.next) > 0 {
+		return nil, store.ErrNotClaimable
+	}
+	m.claims++
+	row.status, row.next = store.StatusProcessing, nil
+	row.attempts++
+	return &store.Claimed{
+		ID: id, Event: event.Event{Source: event.SourceGHL, Type: "note.created", EntityType: "note"}, Payload: []byte(`{}`),
+		Headers: map[string]string{"Content-Type": "application/json"}, ReceivedAt: time.Now(), StartedAt: time.Now(),
+		Attempts: row.attempts, Forward: true, Term: term,
+	}, nil
+}
+
+func (m *memoryRows) FinishAttempt(_ context.Context, c *store.Claimed, f store.Finish) (store.Finished, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	row := m.rows[c.ID]
+	now := time.Now()
+	row.status, row.attempts, row.next, row.finished = f.Status, f.Attempts, nil, nil
+	if f.Status.Finished() {
+		row.finished = &now
+	} else {
+		next := now.Add(f.Delay)
+		row.next = &next
+	}
+	return store.Finished{Status: row.status, Attempts: row.attempts, NextAttemptAt: row.next, ProcessedAt: row.finished}, nil
+}
+
+// network is what calls of Verity go through. It keeps when they were made.
+type network struct {
+	latency time.Duration
+
+	mu             sync.Mutex
+	down           bool
+	calls          []time.Time
+	inFlight, most int
+}
+
+func (n *network) RoundTrip(*http.Request) (*http.Response, error) {
+	n.mu.Lock()
+	n.calls = append(n.calls, time.Now())
+	n.inFlight++
+	n.most = max(n.most, n.inFlight)
+	down := n.down
+	n.mu.Unlock()
+	time.Sleep(n.latency)
+	n.mu.Lock()
+	n.inFlight--
+	n.mu.Unlock()
+	if down {
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
+	}
+	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(`{}`))}, nil
+}
+
+// since returns how many calls were made since, and the most in any second of that time.
+func (n *network) since(start time.Time) (total, inASecond int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	perSecond := map[int]int{}
+	for _, at := range n.calls {
+		if !at.Before(start) {
+			total++
+			second := int(at.Sub(start) / time.Second)
+			perSecond[second]++
+			inASecond = max(inASecond, perSecond[second])
+		}
+	}
+	return total, inASecond
+}
+
+// turn turns the destination off or on. The calls that are counted with since begin at the time that is returned.
+func (n *network) turn(down bool) time.Time {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.down = down
+	return time.Now()
+}
+
+// forwardOnly implements controllers.Planner.
+type forwardOnly struct{ forward operation.Operation }
+
+// Plan implements controllers.Planner.
+func (p forwardOnly) Plan(*store.Claimed) controllers.Plan {
+	return controllers.Plan{Forward: p.forward}
+}
+
+const (
+	outageEvents  = 100
+	outageWorkers = 32
+	outageLasts   = 6 * time.Hour
+	// breakerTrips and breakerTries are what the breaker does by default: calls that fail before it opens, and how often one may try.
+	breakerTrips = 5
+	breakerTries = 10 * time.Second
+	// longestWait is what the breaker tells events to wait at most, and half as much again, which spreads them.
+	longestWait = 5 * time.Minute * 3 / 2
+)
+
+// The reconciler, its decisions, the breaker and the client that forwards are the real ones; the API server, the rows and the network are
+// in memory, so that the clock can be fast.
+func TestAnOutageOfHoursCostsFewCallsAndEndsWithoutAStampede(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		verityHTTP := &network{latency: 20 * time.Millisecond}
+		began := verityHTTP.turn(true)
+		rows := &memoryRows{rows: map[uuid.UUID]*memoryRow{}}
+		r, names := outageReconciler(t, rows, verityHTTP)
+
+		var work sync.WaitGroup
+		workers := make(chan struct{}, outageWorkers)
+		for _, name := range names {
+			work.Go(func() { reconcileUntilFinished(t, r, rows, workers, name) })
+		}
+		time.Sleep(outageLasts)
+		calls, _ := verityHTTP.since(began)
+		t.Logf("an outage of %s: %d calls, %d attempts of %d events", outageLasts, calls, rows.claims, outageEvents)
+		assert.LessOrEqual(t, calls, breakerTrips+outageWorkers+int(outageLasts/breakerTries))
+		assert.LessOrEqual(t, rows.claims, outageEvents*int(outageLasts/(longestWait/3*2)+20), "what waits costs little meanwhile")
+
+		ended := verityHTTP.turn(false)
+		verityHTTP.most = 0
+		work.Wait()
+		took := time.Since(ended)
+		calls, inASecond := verityHTTP.since(ended)
+		t.Logf("after it: %d calls within %s, at most %d in a second and %d at a time", calls, took.Round(time.Second), inASecond, verityHTTP.most)
+		assert.LessOrEqual(t, took, longestWait+2*breakerTries)
+		assert.Equal(t, outageEvents, calls, "each is forwarded once")
+		assert.LessOrEqual(t, verityHTTP.most, outageWorkers)
+		spent := 0
+		for id, row := range rows.rows {
+			assert.Equal(t, store.StatusDone, row.status, id)
+			spent += int(row.attempts) - 1
+		}
+		assert.LessOrEqual(t, spent, breakerTrips, "the outage has used up no more attempts than it took to open the breaker")
+	})
+}
+
+// outageReconciler returns a reconciler and the names of as many events as wait.
+func outageReconciler(t *testing.T, rows *memoryRows, verityHTTP *network) (*controllers.WebhookEventReconciler, []client.ObjectKey) {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	require.NoError(t, v1alpha1.AddToScheme(scheme))
+	cluster := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1alpha1.WebhookEvent{}).Build()
+	var names []client.ObjectKey
+	for range outageEvents {
+		id := uuid.New()
+		e := &v1alpha1.WebhookEvent{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "outage", Name: v1alpha1.NameOf(event.SourceGHL, id.String())},
+			Spec:       v1alpha1.WebhookEventSpec{EventID: id.String(), Source: event.SourceGHL},
+			Status:     v1alpha1.WebhookEventStatus{Phase: v1alpha1.PhasePending},
+		}
+		require.NoError(t, cluster.Create(t.Context(), e))
+		rows.rows[id] = &memoryRow{status: store.StatusPending}
+		names = append(names, client.ObjectKeyFromObject(e))
+	}
+	forwarder, err := verity.NewForwarder(verity.ForwarderConfig{BaseURL: "http://verity.example.com", Client: &http.Client{Transport: verityHTTP}})
+	require.NoError(t, err)
+	return &controllers.WebhookEventReconciler{
+		Client: cluster, Live: cluster, Rows: rows, Recorder: &events.FakeRecorder{}, Metrics: metrics.NewController(prometheus.NewRegistry()),
+		Plan:    forwardOnly{&operation.Forward{Forwarder: forwarder, Breaker: destination.NewBreaker(verity.HTTPDestination, destination.BreakerOptions{})}},
+		Backoff: controllers.Backoff{Base: 5 * time.Second, Max: 15 * time.Minute, MaxAttempts: 12},
+		TTL:     controllers.TTL{Done: time.Hour, Error: time.Hour}, Holder: "test", Concurrency: outageWorkers,
+		TermOver: func(err error) { t.Error(err) },
+	}, names
+}
+
+// reconcileUntilFinished does what the queue of the controller does for one event: a worker at a time, again when it is asked for.
+func reconcileUntilFinished(t *testing.T, r *controllers.WebhookEventReconciler, rows *memoryRows, workers chan struct{}, name client.ObjectKey) {
+	t.Helper()
+	id := uuid.MustParse(strings.TrimPrefix(name.Name, event.SourceGHL+"-"))
+	for {
+		workers <- struct{}{}
+		result, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: name})
+		<-workers
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		state, err := rows.Load(t.Context(), id)
+		if err = errors.Join(err, t.Context().Err()); err != nil || state.Status.Finished() {
+			return
+		}
+		time.Sleep(result.RequeueAfter)
+	}
+}
