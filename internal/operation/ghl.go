@@ -15,6 +15,7 @@ type GHLAPI interface {
 	GetAppointment(ctx context.Context, locationID, id string) (ghlapi.Appointment, error)
 	GetContact(ctx context.Context, locationID, id string) (ghlapi.Contact, error)
 	FindDuplicate(ctx context.Context, locationID, phoneE164, email string) (ghlapi.Contact, error)
+	SearchContacts(ctx context.Context, locationID string, filters []ghlapi.Filter) ([]ghlapi.Contact, error)
 	AddTags(ctx context.Context, locationID, contactID string, tags []string) error
 }
 

@@ -143,10 +143,36 @@ func TestWhoseAnAppointmentIs(t *testing.T) {
 					[]string{"GET /calendars/events/appointments/" + a, "GET /contacts/search/duplicate"}
 			},
 		},
+		"GoHighLevel tells contacts apart by something else, and finds the payload's phone number in a search": {
+			given: func(_ *testing.T, g *ghlServer, x contact, a string) (body, map[string]any, []string) {
+				g.PutLocation(ghlsim.Location{ID: location, Token: "token1", UniqueBy: "email"})
+				g.PutContact(ghlsim.Contact{ID: x.ghl, LocationID: location, Phone: x.phone})
+				return anonymous(a).with(body{"phone": x.phone}), found("ghl-search", "payload", "phone"),
+					[]string{"GET /calendars/events/appointments/" + a, "GET /contacts/search/duplicate", "POST /contacts/search"}
+			},
+			kept: func(x contact) store.Mapping { return store.Mapping{LocationID: location, Phone: x.phone} },
+		},
+		"GoHighLevel tells contacts apart by something else, and finds the payload's e-mail address in a search": {
+			given: func(_ *testing.T, g *ghlServer, x contact, a string) (body, map[string]any, []string) {
+				g.PutLocation(ghlsim.Location{ID: location, Token: "token1", UniqueBy: "phone"})
+				g.PutContact(ghlsim.Contact{ID: x.ghl, LocationID: location, Email: x.email})
+				return anonymous(a).with(body{"email": x.email}), found("ghl-search", "payload", "email"),
+					[]string{"GET /calendars/events/appointments/" + a, "GET /contacts/search/duplicate", "POST /contacts/search"}
+			},
+		},
+		"two contacts of GoHighLevel have the payload's phone number: it may be either, and Verity is asked for the number": {
+			given: func(_ *testing.T, g *ghlServer, x contact, a string) (body, map[string]any, []string) {
+				g.PutLocation(ghlsim.Location{ID: location, Token: "token1", UniqueBy: "email"})
+				g.PutContact(ghlsim.Contact{ID: x.ghl, LocationID: location, Phone: x.phone})
+				g.PutContact(ghlsim.Contact{ID: x.ghl + "b", LocationID: location, Phone: x.phone})
+				return anonymous(a).with(body{"phone": x.phone}), found("", "payload", "phone"),
+					[]string{"GET /calendars/events/appointments/" + a, "GET /contacts/search/duplicate", "POST /contacts/search"}
+			},
+		},
 		"nobody knows whose it is, but Verity has the payload's phone number": {
 			given: func(_ *testing.T, _ *ghlServer, x contact, a string) (body, map[string]any, []string) {
 				return anonymous(a).with(body{"phone": x.phone}), found("", "payload", "phone"),
-					[]string{"GET /calendars/events/appointments/" + a, "GET /contacts/search/duplicate"}
+					[]string{"GET /calendars/events/appointments/" + a, "GET /contacts/search/duplicate", "POST /contacts/search"}
 			},
 		},
 		"it is not known in which location to ask, but Verity has the payload's phone number": {
