@@ -36,7 +36,10 @@ const undefinedTable = "42P01"
 const adoptVersion = 2
 
 // latestVersion is the newest version that this binary knows.
-const latestVersion = adoptVersion
+const latestVersion = 3
+
+// migrationNames say what each migration is about.
+var migrationNames = map[int64]string{1: "tables", adoptVersion: "normalise what was adopted", 3: "what waits for a destination"}
 
 // ErrSchemaOutdated says that the database lacks migrations of this binary.
 var ErrSchemaOutdated = errors.New("the database schema is older than this binary")
@@ -142,12 +145,7 @@ func MigrationsOf(ctx context.Context, url string) ([]MigrationStatus, error) {
 	return out, nil
 }
 
-func migrationName(s *goose.Source) string {
-	if s.Version == adoptVersion {
-		return "normalise what was adopted"
-	}
-	return "tables"
-}
+func migrationName(s *goose.Source) string { return migrationNames[s.Version] }
 
 // openProvider connects to the database at url and returns the version it is at, refusing one that is too new.
 func openProvider(ctx context.Context, url string, opts MigrateOptions) (*sql.DB, *goose.Provider, int64, error) {
