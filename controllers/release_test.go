@@ -118,15 +118,16 @@ func TestWhatWaitsForAnotherDestinationWaitsOn(t *testing.T) {
 	verity.up.Store(false)
 	for _, id := range []uuid.UUID{s.post("other1"), s.post("other2")} {
 		require.True(t, eventually(func() bool {
-			return value[bool](s, `SELECT held_by @> '{verity-http}' FROM webhook_events WHERE id = $1`, id)
+			return value[bool](s, `SELECT coalesce(held_by @> '{verity-http}', false) FROM webhook_events WHERE id = $1`, id)
 		}))
 	}
-	before := s.sync.calls(uuid.Nil)
+	inVain := func() int64 { return int64(s.sync.calls(uuid.Nil)) - aloware.calls.Load() }
+	before := inVain()
 	verity.up.Store(true)
 	require.True(t, eventually(func() bool {
 		return value[int64](s, `SELECT count(*) FROM webhook_events WHERE held_by @> '{verity-http}'`) == 0
 	}))
-	assert.Less(t, s.sync.calls(uuid.Nil)-before, len(waiting), "nobody is let go in vain")
+	assert.Less(t, inVain()-before, int64(len(waiting)/2), "nobody is let go in vain; who tries it, and the two that wait for both, may turn back")
 
 	aloware.up.Store(true)
 	for _, id := range waiting {
