@@ -82,7 +82,7 @@ WHERE e.id IN (
               AND d.name = ANY (h.held_by)
             ORDER BY h.next_attempt_at
             LIMIT 1)
-    FROM unnest($1::text[]) AS d (name)
+    FROM (SELECT unnest($1::text[]) AS name) d
     WHERE NOT EXISTS (
         SELECT 1 FROM webhook_events t
         WHERE t.status = 'pending' AND t.held_by IS NOT NULL AND NOT t.suspended
