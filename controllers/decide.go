@@ -55,12 +55,17 @@ func (r *WebhookEventReconciler) decide(c *store.Claimed, plan Plan, results []d
 func (r *WebhookEventReconciler) scheduleRetry(f *store.Finish, c *store.Claimed, refused, retry []done, forwardPending bool) {
 	counted := false
 	var delay, retryAfter time.Duration
+	var heldBy []string
 	for _, d := range retry {
 		retryAfter = max(retryAfter, destination.RetryAfterOf(d.Err))
 		switch {
 		case d.Wait > 0:
 			// The whole wait and a little more, never less: the destination is known not to answer before.
 			delay = max(delay, d.Wait+time.Duration(rand.Float64()*float64(d.Wait)/2)) //nolint:gosec // Spreads load.
+			// A pause ends when it was said to end.
+			if destination.ClassOf(d.Err) != destination.Limited {
+				heldBy = append(heldBy, destination.NameOf(d.Err))
+			}
 		case d.NotYet && forwardPending:
 			// It waits for the forward, whose own failure says whether the attempt counts.
 		default:
@@ -82,7 +87,7 @@ func (r *WebhookEventReconciler) scheduleRetry(f *store.Finish, c *store.Claimed
 		return
 	}
 	f.Reason = v1alpha1.DestinationUnavailableReason
-	f.Delay = delay
+	f.Delay, f.HeldBy = delay, heldBy
 	f.Attempts = c.Attempts - 1
 	f.Message += "; the event waits, which uses up none of its attempts"
 }

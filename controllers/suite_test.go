@@ -62,7 +62,9 @@ type settings struct {
 	finishedLimit int
 	maxWaiting    int
 	prune, audit  time.Duration
-	paused        bool
+	// outages says what is down; without it nothing is let go before its time.
+	outages controllers.Outages
+	paused  bool
 }
 
 func newSuite(t *testing.T, change ...func(*settings)) *suite {
@@ -146,6 +148,11 @@ func (s *suite) start() {
 		Reconciler: r, Namespace: s.namespace, FinishedLimit: s.settings.finishedLimit, MaxWaiting: s.settings.maxWaiting,
 		PruneEvery: s.settings.prune, AuditEvery: s.settings.audit, Grace: time.Millisecond, Log: testr.New(s.t),
 	}))
+	if s.settings.outages != nil {
+		require.NoError(s.t, mgr.Add(&controllers.Releaser{
+			Reconciler: r, Namespace: s.namespace, Outages: s.settings.outages, Every: 20 * time.Millisecond, Batch: 5, Log: testr.New(s.t),
+		}))
+	}
 	s.stop = s.background(mgr.Start)
 }
 

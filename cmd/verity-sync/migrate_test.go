@@ -34,6 +34,7 @@ func TestADryRunSaysWhatWouldBecomeOfTheEarlierMiddlewaresDatabase(t *testing.T)
 	out = regexp.MustCompile(`changed in \S+`).ReplaceAllString(out, "changed in <database>")
 	assert.Equal(t, `would apply 1: tables
 would apply 2: normalise what was adopted
+would apply 3: what waits for a destination
 would apply 4: what is parked
 
 The rows of webhook_events would stay, under their ids:

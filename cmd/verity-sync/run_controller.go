@@ -64,15 +64,15 @@ func runController(ctx context.Context, cfg config.Controller, flags controllerF
 	return nil
 }
 
-// addController registers the reconciler and the housekeeper.
+// addController registers the reconciler and what goes with it.
 func addController(mgr ctrl.Manager, cfg config.Controller, flags controllerFlags, namespace string, db *store.Store,
-	plan controllers.Planner, measures *metrics.Controller, stop context.CancelCauseFunc,
+	destinations *destinations, measures *metrics.Controller, stop context.CancelCauseFunc,
 ) error {
 	reconciler := &controllers.WebhookEventReconciler{
 		Client:   mgr.GetClient(),
 		Live:     mgr.GetAPIReader(),
 		Rows:     db,
-		Plan:     plan,
+		Plan:     destinations,
 		Recorder: mgr.GetEventRecorder("verity-sync"),
 		Backoff: controllers.Backoff{
 			Base: cfg.RetryBaseDelay, Max: cfg.RetryMaxDelay,
@@ -95,6 +95,11 @@ func addController(mgr ctrl.Manager, cfg config.Controller, flags controllerFlag
 		Log:           mgr.GetLogger().WithName("housekeeping"),
 	}); err != nil {
 		return fmt.Errorf("set up housekeeping: %w", err)
+	}
+	if err := mgr.Add(&controllers.Releaser{
+		Reconciler: reconciler, Namespace: namespace, Outages: destinations.Outages, Log: mgr.GetLogger().WithName("releaser"),
+	}); err != nil {
+		return fmt.Errorf("set up the release of what waits: %w", err)
 	}
 	if err := mgr.Add(&controllers.Retention{Rows: db, Keep: cfg.Retention, Log: mgr.GetLogger().WithName("retention")}); err != nil {
 		return fmt.Errorf("set up retention: %w", err)

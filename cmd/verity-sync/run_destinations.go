@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -27,6 +28,10 @@ type destinations struct {
 	forward *operation.Forward
 	syncs   *operation.Syncs
 	leads   *verity.Leads
+
+	// breakers are those but GoHighLevel's, of which there is one for each location; ghl is nil where it is not asked.
+	breakers []*destination.Breaker
+	ghl      *operation.GHL
 }
 
 // openDestinations sets up what is configured. None of it need be up.
@@ -38,11 +43,13 @@ func openDestinations(ctx context.Context, cfg config.Controller, db *store.Stor
 		log.Info("a destination changed", "destination", name, "up", up)
 		measures.Breaker(name, up)
 	}}
+	d := &destinations{}
 	breaker := func(name string) *destination.Breaker {
 		measures.Breaker(name, true)
-		return destination.NewBreaker(name, breakers)
+		b := destination.NewBreaker(name, breakers)
+		d.breakers = append(d.breakers, b)
+		return b
 	}
-	d := &destinations{}
 	deps := operation.Dependencies{
 		Known:   db,
 		Endings: store.Endings{Deletion: cfg.VerityOnDelete == config.Clear, Cancellation: cfg.VerityOnCancel == config.Clear},
@@ -79,6 +86,7 @@ func openDestinations(ctx context.Context, cfg config.Controller, db *store.Stor
 	if deps.GHL, err = openGHL(cfg, client, breakers, measures, log); err != nil {
 		return nil, err
 	}
+	d.ghl = deps.GHL
 	if d.syncs, err = operation.NewSyncs(deps); err != nil {
 		return nil, fmt.Errorf("set up syncs: %w", err)
 	}
@@ -115,6 +123,15 @@ func (d *destinations) Close() {
 	if d.leads != nil {
 		d.leads.Close()
 	}
+}
+
+// Outages says what holds events back: it is a controllers.Outages.
+func (d *destinations) Outages() (down, mayTry []string) {
+	breakers := d.breakers
+	if d.ghl != nil {
+		breakers = append(slices.Clone(breakers), d.ghl.Breakers.All()...)
+	}
+	return destination.Outages(breakers...)
 }
 
 // Plan implements controllers.Planner.

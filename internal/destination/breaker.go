@@ -105,6 +105,31 @@ func (b *Breaker) Wait() time.Duration {
 // Up reports whether the breaker is closed.
 func (b *Breaker) Up() bool { return b.cb.State() == gobreaker.StateClosed }
 
+// MayTry reports whether the breaker is open and would let the next call through, to see whether the destination answers
+// again. It is false while such a call is under way.
+func (b *Breaker) MayTry() bool {
+	if b.cb.State() != gobreaker.StateHalfOpen || b.paused() > 0 {
+		return false
+	}
+	counts := b.cb.Counts()
+	return counts.Requests == counts.TotalExclusions
+}
+
+// Outages returns the names of the destinations that hold events back, because they are down or asked for a pause, and of
+// those among them that may be tried again.
+func Outages(breakers ...*Breaker) (down, mayTry []string) {
+	for _, b := range breakers {
+		if b.Wait() == 0 {
+			continue
+		}
+		down = append(down, b.name)
+		if b.MayTry() {
+			mayTry = append(mayTry, b.name)
+		}
+	}
+	return down, mayTry
+}
+
 func (b *Breaker) changed(to gobreaker.State) {
 	b.mu.Lock()
 	now := time.Now()

@@ -56,6 +56,39 @@ func TestBreaker(t *testing.T) {
 			assert.Zero(t, b.Wait())
 			assert.Equal(t, []bool{false, true}, *changes, "a failed try is no change")
 		},
+		"may be tried again once it was open for a while, by one call at a time": func(t *testing.T, b *destination.Breaker, _ *[]bool) {
+			outages := func() [2][]string {
+				down, mayTry := destination.Outages(b, destination.NewBreaker("another", destination.BreakerOptions{}))
+				return [2][]string{down, mayTry}
+			}
+			assert.Equal(t, [2][]string{}, outages())
+			for range 5 {
+				require.Error(t, b.Do(t.Context(), unavailable))
+			}
+			assert.Equal(t, [2][]string{{"d"}}, outages())
+			time.Sleep(11 * time.Second)
+			assert.Equal(t, [2][]string{{"d"}, {"d"}}, outages())
+			require.NoError(t, b.Do(t.Context(), func(context.Context) error {
+				assert.Equal(t, [2][]string{{"d"}}, outages(), "somebody tries")
+				return nil
+			}))
+			assert.Equal(t, [2][]string{}, outages())
+		},
+		"may be tried again where who tried was asked for a pause, or gave up": func(t *testing.T, b *destination.Breaker, _ *[]bool) {
+			for range 5 {
+				require.Error(t, b.Do(t.Context(), unavailable))
+			}
+			time.Sleep(11 * time.Second)
+			require.Error(t, b.Do(t.Context(), func(context.Context) error { return context.Canceled }))
+			assert.True(t, b.MayTry())
+			require.Error(t, b.Do(t.Context(), fail(destination.Limited, 30*time.Second)))
+			assert.False(t, b.MayTry(), "not before the pause is over")
+			time.Sleep(31 * time.Second)
+			assert.True(t, b.MayTry())
+			require.NoError(t, b.Do(t.Context(), succeed))
+			assert.True(t, b.Up())
+			assert.False(t, b.MayTry())
+		},
 		"makes events wait longer the longer it lasts, up to a bound": func(t *testing.T, b *destination.Breaker, _ *[]bool) {
 			for range 5 {
 				require.Error(t, b.Do(t.Context(), unavailable))

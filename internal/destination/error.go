@@ -75,3 +75,11 @@ func RetryAfterOf(err error) time.Duration {
 	}
 	return 0
 }
+
+// NameOf returns the name of the destination that err is of, "" where err is no *Error.
+func NameOf(err error) string {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Destination
+	}
+	return ""
+}

@@ -3,6 +3,8 @@ package operation
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 
@@ -15,6 +17,7 @@ type GHLAPI interface {
 	GetAppointment(ctx context.Context, locationID, id string) (ghlapi.Appointment, error)
 	GetContact(ctx context.Context, locationID, id string) (ghlapi.Contact, error)
 	FindDuplicate(ctx context.Context, locationID, phoneE164, email string) (ghlapi.Contact, error)
+	SearchContacts(ctx context.Context, locationID string, filters []ghlapi.Filter) ([]ghlapi.Contact, error)
 	AddTags(ctx context.Context, locationID, contactID string, tags []string) error
 }
 
@@ -93,6 +96,13 @@ func (l *LocationBreakers) Of(location string) *destination.Breaker {
 	fresh := destination.NewBreaker(name, l.opts)
 	l.byLocation[name] = fresh
 	return fresh
+}
+
+// All returns the breakers that there are.
+func (l *LocationBreakers) All() []*destination.Breaker {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Collect(maps.Values(l.byLocation))
 }
 
 // forget drops the breakers that hold nothing back; a new one would do the same. Where all do, any one has to go.

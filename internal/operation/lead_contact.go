@@ -156,22 +156,47 @@ func (s *leadSync) askWhose(ctx context.Context) (id, from string, err error) {
 	if location == "" {
 		return "", "", nil // A search is always one of a location.
 	}
-	for _, search := range []particulars{{phone: said.phone}, {email: said.email}} {
-		if search.empty() {
-			continue
+	found, err := s.search(ctx, location, said)
+	if err != nil || found == nil {
+		return "", "", err
+	}
+	s.atGHL = found
+	return found.ID, "ghl-search", nil
+}
+
+// search asks GoHighLevel who has a phone number, else who has an e-mail address; nil is nobody. It asks for the contact
+// that a new one would be a duplicate of, first: that answer is up to date. A location that allows no duplicates looks for
+// them by one thing alone (its settings say by which), so that the search of contacts is asked as well. Where that finds
+// several, it may be any of them, and is as good as unknown.
+func (s *leadSync) search(ctx context.Context, location string, said particulars) (*ghlapi.Contact, error) {
+	duplicate := func(ctx context.Context, api GHLAPI, p particulars) ([]ghlapi.Contact, error) {
+		found, err := api.FindDuplicate(ctx, location, p.phone, p.email)
+		return []ghlapi.Contact{found}, err
+	}
+	contacts := func(ctx context.Context, api GHLAPI, p particulars) ([]ghlapi.Contact, error) {
+		filter := ghlapi.Filter{Field: "phone", Operator: "eq", Value: p.phone}
+		if p.phone == "" {
+			filter.Field, filter.Value = "email", p.email
 		}
-		found, ok, err := ask(ctx, s.GHL, location, func(ctx context.Context, api GHLAPI) (ghlapi.Contact, error) {
-			return api.FindDuplicate(ctx, location, search.phone, search.email)
-		})
-		if err != nil && !locationUnknown(err) {
-			return "", "", err
-		}
-		if ok {
-			s.atGHL = &found
-			return found.ID, "ghl-search", nil
+		return api.SearchContacts(ctx, location, []ghlapi.Filter{filter})
+	}
+	for _, search := range []func(context.Context, GHLAPI, particulars) ([]ghlapi.Contact, error){duplicate, contacts} {
+		for _, p := range []particulars{{phone: said.phone}, {email: said.email}} {
+			if p.empty() {
+				continue
+			}
+			found, ok, err := ask(ctx, s.GHL, location, func(ctx context.Context, api GHLAPI) ([]ghlapi.Contact, error) {
+				return search(ctx, api, p)
+			})
+			if err != nil && !locationUnknown(err) {
+				return nil, err
+			}
+			if ok && len(found) == 1 {
+				return &found[0], nil
+			}
 		}
 	}
-	return "", "", nil
+	return nil, nil
 }
 
 // askContact returns what GoHighLevel says of the contact, and keeps it.

@@ -8,7 +8,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dfmiddleware/verity-sync/internal/destination"
-	ghlapi "github.com/dfmiddleware/verity-sync/internal/ghl/api"
 	"github.com/dfmiddleware/verity-sync/internal/sim/fault"
 	ghlsim "github.com/dfmiddleware/verity-sync/internal/sim/ghlapi"
 	"github.com/dfmiddleware/verity-sync/internal/store"
@@ -143,10 +142,36 @@ func TestWhoseAnAppointmentIs(t *testing.T) {
 					[]string{"GET /calendars/events/appointments/" + a, "GET /contacts/search/duplicate"}
 			},
 		},
+		"GoHighLevel tells contacts apart by something else, and finds the payload's phone number in a search": {
+			given: func(_ *testing.T, g *ghlServer, x contact, a string) (body, map[string]any, []string) {
+				g.PutLocation(ghlsim.Location{ID: location, Token: "token1", UniqueBy: "email"})
+				g.PutContact(ghlsim.Contact{ID: x.ghl, LocationID: location, Phone: x.phone})
+				return anonymous(a).with(body{"phone": x.phone}), found("ghl-search", "payload", "phone"),
+					[]string{"GET /calendars/events/appointments/" + a, "GET /contacts/search/duplicate", "POST /contacts/search"}
+			},
+			kept: func(x contact) store.Mapping { return store.Mapping{LocationID: location, Phone: x.phone} },
+		},
+		"GoHighLevel tells contacts apart by something else, and finds the payload's e-mail address in a search": {
+			given: func(_ *testing.T, g *ghlServer, x contact, a string) (body, map[string]any, []string) {
+				g.PutLocation(ghlsim.Location{ID: location, Token: "token1", UniqueBy: "phone"})
+				g.PutContact(ghlsim.Contact{ID: x.ghl, LocationID: location, Email: x.email})
+				return anonymous(a).with(body{"email": x.email}), found("ghl-search", "payload", "email"),
+					[]string{"GET /calendars/events/appointments/" + a, "GET /contacts/search/duplicate", "POST /contacts/search"}
+			},
+		},
+		"two contacts of GoHighLevel have the payload's phone number: it may be either, and Verity is asked for the number": {
+			given: func(_ *testing.T, g *ghlServer, x contact, a string) (body, map[string]any, []string) {
+				g.PutLocation(ghlsim.Location{ID: location, Token: "token1", UniqueBy: "email"})
+				g.PutContact(ghlsim.Contact{ID: x.ghl, LocationID: location, Phone: x.phone})
+				g.PutContact(ghlsim.Contact{ID: x.ghl + "b", LocationID: location, Phone: x.phone})
+				return anonymous(a).with(body{"phone": x.phone}), found("", "payload", "phone"),
+					[]string{"GET /calendars/events/appointments/" + a, "GET /contacts/search/duplicate", "POST /contacts/search"}
+			},
+		},
 		"nobody knows whose it is, but Verity has the payload's phone number": {
 			given: func(_ *testing.T, _ *ghlServer, x contact, a string) (body, map[string]any, []string) {
 				return anonymous(a).with(body{"phone": x.phone}), found("", "payload", "phone"),
-					[]string{"GET /calendars/events/appointments/" + a, "GET /contacts/search/duplicate"}
+					[]string{"GET /calendars/events/appointments/" + a, "GET /contacts/search/duplicate", "POST /contacts/search"}
 			},
 		},
 		"it is not known in which location to ask, but Verity has the payload's phone number": {
@@ -336,64 +361,4 @@ func TestWhoseAnAppointmentIsStaysUnknown(t *testing.T) {
 			}
 		})
 	}
-}
-
-func TestAContactThatVerityMakesLater(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	g, x, a := newGHL(t), w.stranger(), w.appointment()
-	g.PutContact(ghlsim.Contact{ID: x.ghl, LocationID: location, Phone: x.phone})
-	lead := w.lead()
-	lead.GHL = g.api
-	e := claimed(t, booked(a, x.ghl, 1).with(body{"email": x.email}))
-	assert.Equal(t, "ContactNotFound", lead.Run(t.Context(), e).Reason)
-
-	made := w.inVerity(x.phone, "")
-	out := lead.Run(t.Context(), e)
-	require.NoError(t, out.Err)
-	assert.Equal(t, made, out.VerityContactID, "the address led to nobody, so GoHighLevel was asked for more")
-	assert.Equal(t, []string{a + " active"}, w.leadsOf(made))
-}
-
-func TestADeletedAppointmentIsNotAskedFor(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	g := newGHL(t)
-	lead := w.lead()
-	lead.GHL = g.api
-	out := lead.Run(t.Context(), claimed(t, deleted(w.appointment(), "", 1).with(body{"payloadTooLarge": true})))
-	require.NoError(t, out.Err)
-	assert.NotEmpty(t, out.Skipped)
-	assert.Empty(t, g.asked())
-}
-
-func TestWhatAnOlderEventSaysOfItsContactIsNotTheNewOnes(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	x, y, a := w.stranger(), w.stranger(), w.appointment()
-	x.verity = w.inVerity(x.phone, "")
-	assert.Equal(t, "ContactNotFound", w.lead().Run(t.Context(), claimed(t, updated(a, y.ghl, 5, "confirmed"))).Reason)
-	for name, older := range map[string]body{
-		"of the contact that had it": booked(a, x.ghl, 1).with(body{"phone": x.phone}),
-		"of nobody in particular":    booked(a, "", 2).with(body{"phone": x.phone}),
-	} {
-		out := w.lead().Run(t.Context(), claimed(t, older))
-		assert.Equal(t, "ContactNotFound", out.Reason, name)
-	}
-	assert.Empty(t, w.leadsOf(x.verity))
-}
-
-func TestTheSingleTokenServesEventsWithoutALocation(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	g := newGHLWith(t, ghlapi.StaticToken("token1"))
-	x, a := w.stranger(), w.appointment()
-	x.verity = w.inVerity(x.phone, "")
-	g.PutAppointment(ghlsim.Appointment{ID: a, LocationID: location, ContactID: x.ghl})
-	g.PutContact(ghlsim.Contact{ID: x.ghl, LocationID: location, Phone: x.phone})
-	lead := w.lead()
-	lead.GHL = g.api
-	out := lead.Run(t.Context(), claimed(t, workflow(a, body{})))
-	require.NoError(t, out.Err)
-	assert.Equal(t, []string{a + " active"}, w.leadsOf(x.verity))
 }

@@ -39,7 +39,9 @@ const adoptVersion = 2
 const latestVersion = 4
 
 // migrationNames say what each migration is about.
-var migrationNames = map[int64]string{1: "tables", adoptVersion: "normalise what was adopted", 4: "what is parked"}
+var migrationNames = map[int64]string{
+	1: "tables", adoptVersion: "normalise what was adopted", 3: "what waits for a destination", 4: "what is parked",
+}
 
 // ErrSchemaOutdated says that the database lacks migrations of this binary.
 var ErrSchemaOutdated = errors.New("the database schema is older than this binary")

@@ -13,13 +13,13 @@ type column struct {
 	nullable bool
 }
 
-// adoptedColumn is what the first migration makes of a column that the earlier middleware has.
+// adoptedColumn is what the migrations make of a column that the earlier middleware has.
 type adoptedColumn struct {
 	table, name string
 	column
 }
 
-// adoptedColumns are those that it changes.
+// adoptedColumns are those that they change.
 var adoptedColumns = []adoptedColumn{
 	{"webhook_events", "payload_json", column{"json", false}},
 	{"webhook_events", "received_at", column{"timestamp with time zone", false}},
@@ -31,7 +31,7 @@ var adoptedColumns = []adoptedColumn{
 	{"contact_mappings", "updated_at", column{"timestamp with time zone", false}},
 }
 
-// addedColumns are those that it adds, by table.
+// addedColumns are those that they add, by table.
 var addedColumns = []struct {
 	table   string
 	columns []string
@@ -39,7 +39,7 @@ var addedColumns = []struct {
 	{"webhook_events", []string{
 		"adopted", "location_id", "contact_id", "appointment_status", "payload_raw", "truncated", "headers", "body_hash", "ordering_key",
 		"run", "ledger_run", "replay_request", "attempts", "next_attempt_at", "claimed_term", "suspended", "parked", "forward", "reason",
-		"result", "verity_contact_id", "occurred_at", "dispatched_at", "started_at",
+		"result", "verity_contact_id", "occurred_at", "dispatched_at", "started_at", "held_by",
 	}},
 	{"sync_log", []string{"webhook_event_id", "run", "operation", "attempt", "details"}},
 	{"contact_mappings", []string{"location_id", "synced_occurred_at", "phone_observed_at", "email_observed_at"}},

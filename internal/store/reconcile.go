@@ -235,6 +235,8 @@ type Finish struct {
 	// Status is StatusPending where another attempt follows, after Delay.
 	Status Status
 	Delay  time.Duration
+	// HeldBy names the destinations that do not answer, where the event waits for nothing else: see ReleaseHeld.
+	HeldBy []string
 	// Attempts is the count to keep: one less than claimed where the attempt is given back.
 	Attempts        int32
 	Reason          string
@@ -261,7 +263,7 @@ func (s *Store) FinishAttempt(ctx context.Context, c *Claimed, f Finish) (Finish
 	p := dbsqlc.FinishAttemptParams{
 		ID: c.ID, Term: c.Term, Run: c.Run, Attempt: c.Attempts, Status: string(f.Status), Attempts: f.Attempts,
 		DelaySeconds: f.Delay.Seconds(), Reason: f.Reason, ErrorMessage: f.Message, Result: f.Result,
-		VerityContactID: f.VerityContactID,
+		VerityContactID: f.VerityContactID, HeldBy: f.HeldBy,
 	}
 	for _, l := range f.Ledger {
 		details := []byte(emptyObject)

@@ -45,6 +45,27 @@ func TestReplayAllStartsANewRunOfWhatIsSelected(t *testing.T) {
 	assert.True(t, value[bool](b, `SELECT run = 1 AND ledger_run = 1 FROM webhook_events WHERE entity_id = 'apt2'`))
 }
 
+func TestReplayAllLeavesOutWhatTheEarlierMiddlewareHadDone(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t)
+	b.exec(`INSERT INTO webhook_events (source, event_type, entity_type, entity_id, payload_json, dedupe_key, status, processed_at, started_at, adopted, forward)
+		VALUES ('ghl', 'x', 'x', 'done before', '{}', 'a', 'done', now(), NULL, true, false),
+		       ('ghl', 'x', 'x', 'done since', '{}', 'b', 'done', now(), now(), true, false),
+		       ('ghl', 'x', 'x', 'in error', '{}', 'c', 'error', now(), NULL, true, false)`)
+	replayed := func(status store.Status, fromStart bool) []string {
+		t.Helper()
+		sel := store.ReplaySelection{Status: status, Since: time.Hour}
+		counted, err := b.CountReplayable(t.Context(), sel)
+		require.NoError(t, err)
+		n, err := b.ReplayAll(t.Context(), sel, fromStart)
+		require.NoError(t, err)
+		assert.Equal(t, counted, n)
+		return values(b, `SELECT entity_id || CASE WHEN forward THEN ', forwarded' ELSE '' END FROM webhook_events WHERE status = 'pending' ORDER BY 1`)
+	}
+	assert.Equal(t, []string{"in error"}, replayed(store.StatusError, false))
+	assert.Equal(t, []string{"done since, forwarded", "in error"}, replayed(store.StatusDone, true))
+}
+
 func TestDeleteFinishedRemovesOldFinishedRowsInBatchesAndNothingElse(t *testing.T) {
 	t.Parallel()
 	b := newBundle(t)

@@ -21,6 +21,9 @@ type Location struct {
 	TokenExpires time.Time `json:"tokenExpires,omitzero"`
 	// DailySpent is how many of the day's 200,000 requests are gone.
 	DailySpent int `json:"dailySpent,omitempty"`
+	// UniqueBy is what tells contacts apart, and what alone the duplicate search goes by then: "email" or "phone". It is empty
+	// where the location's settings allow duplicates.
+	UniqueBy string `json:"uniqueBy,omitempty"`
 }
 
 // location is a Location and the requests of its last ten seconds.

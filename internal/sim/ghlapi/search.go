@@ -16,7 +16,8 @@ const maxFilterValue = 75
 // e164 is the only form in which a number is found. A plus sign that was not escaped arrives as a space.
 var e164 = regexp.MustCompile(`^\+[1-9][0-9]{6,14}$`)
 
-// findDuplicate answers the contact with an e-mail, else the one with a number, else null.
+// findDuplicate answers the contact with an e-mail, else the one with a number, else null. A location that allows no
+// duplicates is searched by what tells its contacts apart, whatever else is given.
 func (s *Server) findDuplicate(r *http.Request, locationID string) reply {
 	query := r.URL.Query()
 	var wrong []string
@@ -40,9 +41,10 @@ func (s *Server) findDuplicate(r *http.Request, locationID string) reply {
 	if query.Get("locationId") != locationID {
 		return wrongLocation
 	}
+	uniqueBy := s.locations[locationID].UniqueBy
 	for _, fits := range []func(*contact) bool{
-		func(c *contact) bool { return email != "" && strings.ToLower(c.Email) == email },
-		func(c *contact) bool { return number != "" && c.Phone == number },
+		func(c *contact) bool { return uniqueBy != "phone" && email != "" && strings.ToLower(c.Email) == email },
+		func(c *contact) bool { return uniqueBy != "email" && number != "" && c.Phone == number },
 	} {
 		for _, id := range slices.Sorted(maps.Keys(s.contacts)) {
 			if c := s.contacts[id]; c.LocationID == locationID && fits(c) {

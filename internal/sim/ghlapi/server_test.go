@@ -72,6 +72,24 @@ func (b *bench) send(t *testing.T, r request) (int, http.Header, string) {
 	return resp.StatusCode, resp.Header, string(body)
 }
 
+func TestADuplicateIsSearchedByWhatTellsContactsApart(t *testing.T) {
+	t.Parallel()
+	b := start(t)
+	l, _ := b.Location("loc1")
+	l.UniqueBy = "email"
+	b.PutLocation(l)
+	search := func(query string) string {
+		_, _, answer := b.send(t, request{method: "GET", path: "/contacts/search/duplicate?locationId=loc1&" + query})
+		return answer
+	}
+	assert.Contains(t, search("number=%2B15550100001"), `{"contact":null}`)
+	assert.Contains(t, search("number=%2B15550100001&email=ann%40example.com"), `"id":"con1"`)
+	l.UniqueBy = "phone"
+	b.PutLocation(l)
+	assert.Contains(t, search("number=%2B15550100001"), `"id":"con1"`)
+	assert.Contains(t, search("email=ann%40example.com"), `{"contact":null}`)
+}
+
 func TestAnswers(t *testing.T) {
 	t.Parallel()
 	search := func(body string) request { return request{method: "POST", path: "/contacts/search", body: body} }

@@ -116,4 +116,5 @@ type WebhookEvent struct {
 	OccurredAt        *time.Time
 	DispatchedAt      *time.Time
 	StartedAt         *time.Time
+	HeldBy            []string
 }

@@ -125,28 +125,29 @@ WITH finished AS (
     SET status = $1::text,
         attempts = $2::int,
         next_attempt_at = CASE WHEN $1::text = 'pending' THEN now() + make_interval(secs => $3::float8) END,
+        held_by = $4::text[],
         processed_at = CASE WHEN $1::text <> 'pending' THEN now() END,
-        reason = $4::text,
-        error_message = nullif($5::text, ''),
-        result = nullif($6::text, ''),
-        verity_contact_id = coalesce(nullif($7::text, ''), e.verity_contact_id)
-    WHERE e.id = $8 AND e.status = 'processing' AND e.claimed_term = $9::bigint AND e.run = $10::int
-      AND (SELECT t.term FROM controller_term t) = $9::bigint
-    RETURNING e.id, e.received_at, e.source, e.event_type, e.entity_type, e.entity_id, e.payload_json, e.dedupe_key, e.status, e.error_message, e.processed_at, e.adopted, e.forward, e.location_id, e.contact_id, e.appointment_status, e.payload_raw, e.truncated, e.headers, e.body_hash, e.ordering_key, e.run, e.ledger_run, e.replay_request, e.attempts, e.next_attempt_at, e.claimed_term, e.suspended, e.parked, e.reason, e.result, e.verity_contact_id, e.occurred_at, e.dispatched_at, e.started_at
+        reason = $5::text,
+        error_message = nullif($6::text, ''),
+        result = nullif($7::text, ''),
+        verity_contact_id = coalesce(nullif($8::text, ''), e.verity_contact_id)
+    WHERE e.id = $9 AND e.status = 'processing' AND e.claimed_term = $10::bigint AND e.run = $11::int
+      AND (SELECT t.term FROM controller_term t) = $10::bigint
+    RETURNING e.id, e.received_at, e.source, e.event_type, e.entity_type, e.entity_id, e.payload_json, e.dedupe_key, e.status, e.error_message, e.processed_at, e.adopted, e.forward, e.location_id, e.contact_id, e.appointment_status, e.payload_raw, e.truncated, e.headers, e.body_hash, e.ordering_key, e.run, e.ledger_run, e.replay_request, e.attempts, e.next_attempt_at, e.claimed_term, e.suspended, e.parked, e.reason, e.result, e.verity_contact_id, e.occurred_at, e.dispatched_at, e.started_at, e.held_by
 ), logged AS (
     INSERT INTO sync_log (webhook_event_id, run, direction, operation, entity_type, entity_id, source_id, target_id, status,
                           attempt, error_message, details, started_at, finished_at, correlation_id)
     SELECT f.id, f.run, s.direction, s.operation, f.entity_type, f.entity_id, f.entity_id, nullif(s.target_id, ''), s.status,
-           $11::int, nullif(s.error_message, ''), s.details::jsonb, s.started_at, s.finished_at, f.id::text
+           $12::int, nullif(s.error_message, ''), s.details::jsonb, s.started_at, s.finished_at, f.id::text
     FROM finished f, (
-        SELECT unnest($12::text[])           AS operation,
-               unnest($13::text[])           AS direction,
-               unnest($14::text[])           AS target_id,
-               unnest($15::text[])             AS status,
-               unnest($16::text[])       AS error_message,
-               unnest($17::text[])              AS details,
-               unnest($18::timestamptz[])   AS started_at,
-               unnest($19::timestamptz[])  AS finished_at
+        SELECT unnest($13::text[])           AS operation,
+               unnest($14::text[])           AS direction,
+               unnest($15::text[])           AS target_id,
+               unnest($16::text[])             AS status,
+               unnest($17::text[])       AS error_message,
+               unnest($18::text[])              AS details,
+               unnest($19::timestamptz[])   AS started_at,
+               unnest($20::timestamptz[])  AS finished_at
     ) s
     ON CONFLICT (webhook_event_id, run, operation) WHERE status = 'success' DO NOTHING
 )
@@ -162,6 +163,7 @@ type FinishAttemptParams struct {
 	Status          string
 	Attempts        int32
 	DelaySeconds    float64
+	HeldBy          []string
 	Reason          string
 	ErrorMessage    string
 	Result          string
@@ -195,6 +197,7 @@ func (q *Queries) FinishAttempt(ctx context.Context, arg FinishAttemptParams) (F
 		arg.Status,
 		arg.Attempts,
 		arg.DelaySeconds,
+		arg.HeldBy,
 		arg.Reason,
 		arg.ErrorMessage,
 		arg.Result,

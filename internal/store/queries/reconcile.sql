@@ -59,6 +59,7 @@ WITH finished AS (
     SET status = @status::text,
         attempts = @attempts::int,
         next_attempt_at = CASE WHEN @status::text = 'pending' THEN now() + make_interval(secs => @delay_seconds::float8) END,
+        held_by = @held_by::text[],
         processed_at = CASE WHEN @status::text <> 'pending' THEN now() END,
         reason = @reason::text,
         error_message = nullif(@error_message::text, ''),

@@ -1,0 +1,92 @@
+package controllers
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/go-logr/logr"
+
+	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
+	"github.com/dfmiddleware/verity-sync/internal/store"
+)
+
+// Outages says which destinations hold events back, and which of those may be tried again.
+type Outages func() (down, mayTry []string)
+
+// Releaser lets events go on that wait for a destination, long before their own time: one at a time as long as it is open
+// whether the destination answers again, and once it does all of them, oldest first, at the pace at which they are done.
+// So an outage of hours is over about as soon as what has piled up is done. Reconciler, Namespace and Outages are required.
+type Releaser struct {
+	Reconciler *WebhookEventReconciler
+	Namespace  string
+	Outages    Outages
+	// Every is how often it looks whether something has changed; 500 ms by default. That alone costs the database nothing.
+	Every time.Duration
+	// Batch is how many events may be due and not yet claimed for having been let go; 256 by default. It keeps most of the
+	// house free for new events, and few have to turn back should the destination fail again.
+	Batch int
+	// Recheck is how often it asks the database though nothing has changed; 30 s by default. An attempt that was under way
+	// when its destination came back is recorded after the fact.
+	Recheck time.Duration
+	Log     logr.Logger
+
+	// lastDown is what was down when the database was last asked, at asked. more is true where it may have more to let go.
+	lastDown []string
+	asked    time.Time
+	more     bool
+}
+
+// NeedLeaderElection makes the manager run it on the leader only.
+func (*Releaser) NeedLeaderElection() bool { return true }
+
+// Start releases until ctx ends. A leader begins with all breakers closed: what waited for the one before it goes on.
+func (r *Releaser) Start(ctx context.Context) error {
+	r.Every = cmp.Or(r.Every, 500*time.Millisecond)
+	r.Batch = cmp.Or(r.Batch, 256)
+	r.Recheck = cmp.Or(r.Recheck, 30*time.Second)
+	ticker := time.NewTicker(r.Every)
+	defer ticker.Stop()
+	for {
+		if err := r.release(ctx); err != nil && ctx.Err() == nil {
+			r.Log.Info("what waits for a destination could not be let go and waits for its own time meanwhile", "error", err.Error())
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+func (r *Releaser) release(ctx context.Context) error {
+	down, mayTry := r.Outages()
+	slices.Sort(down)
+	if !slices.Equal(down, r.lastDown) || r.more || time.Since(r.asked) >= r.Recheck {
+		released, more, err := r.Reconciler.Rows.ReleaseHeld(ctx, down, r.Batch)
+		if err != nil {
+			return err
+		}
+		r.lastDown, r.asked, r.more = down, time.Now(), more
+		r.wake(ctx, released)
+	}
+	if len(mayTry) == 0 {
+		return nil
+	}
+	released, err := r.Reconciler.Rows.ReleaseToTry(ctx, mayTry)
+	if err != nil {
+		return err
+	}
+	r.wake(ctx, released)
+	return nil
+}
+
+// wake has the events that were let go reconciled. If the process dies before, the next leader reconciles all there are.
+func (r *Releaser) wake(ctx context.Context, released []store.Released) {
+	for _, e := range released {
+		if e.Live {
+			r.Reconciler.wake(ctx, r.Namespace, v1alpha1.NameOf(e.Source, e.ID.String()))
+		}
+	}
+}
