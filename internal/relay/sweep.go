@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"github.com/dfmiddleware/verity-sync/internal/failpoint"
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
@@ -55,6 +56,7 @@ func (r *Relay) sweep(ctx context.Context, leaseUntil *time.Time) (time.Duration
 			r.behind.Store(found)
 			return r.opts.Poll, nil
 		}
+		failpoint.Hit(failpoint.RelayLeased)
 		full, err := r.relayOldest(ctx)
 		if err != nil || full {
 			return r.opts.Poll / 2, err
@@ -120,6 +122,7 @@ func (r *Relay) relayOldest(ctx context.Context) (full bool, err error) {
 		return false, err
 	}
 	made, failed := r.createAll(ctx, rows)
+	failpoint.Hit(failpoint.RelaySwept)
 	if len(made) > 0 {
 		markCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.opts.CallTimeout)
 		defer cancel()
