@@ -10,6 +10,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/dfmiddleware/verity-sync/internal/destination"
+	"github.com/dfmiddleware/verity-sync/internal/failpoint"
 	"github.com/dfmiddleware/verity-sync/internal/operation"
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
@@ -71,6 +72,7 @@ func (r *WebhookEventReconciler) attempt(ctx context.Context, s *scope) (*ctrl.R
 	c := s.claimed
 	shown := r.showWhileWorking(ctx, s)
 	defer shown()
+	failpoint.Hit(failpoint.Shown)
 	// A process that is asked to stop finishes what it has begun; the calls have bounds of their own.
 	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), attemptTimeout)
 	defer cancel()
@@ -86,11 +88,13 @@ func (r *WebhookEventReconciler) attempt(ctx context.Context, s *scope) (*ctrl.R
 			break
 		}
 	}
+	failpoint.Hit(failpoint.Attempted)
 	finish := r.decide(c, plan, results)
 	finished, err := r.Rows.FinishAttempt(work, c, finish)
 	if err != nil {
 		return nil, err
 	}
+	failpoint.Hit(failpoint.Recorded)
 	shown()
 	r.tell(ctx, s, finish, results)
 	r.wake(ctx, s.object.Namespace, finished.Next)

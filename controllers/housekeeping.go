@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
+	"github.com/dfmiddleware/verity-sync/internal/failpoint"
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
@@ -144,6 +145,7 @@ func (h *Housekeeper) park(ctx context.Context, events []*v1alpha1.WebhookEvent)
 		out = append(out, byID[id])
 	}
 	if len(out) > 0 {
+		failpoint.Hit(failpoint.Parked)
 		h.Log.Info("events that wait for a later attempt were parked in the database until then", "count", len(out))
 	}
 	return out, err

@@ -25,6 +25,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
+	"github.com/dfmiddleware/verity-sync/internal/failpoint"
 	"github.com/dfmiddleware/verity-sync/internal/metrics"
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
@@ -190,6 +191,7 @@ func (r *WebhookEventReconciler) bringBack(ctx context.Context, name string) err
 	}
 	n, err := r.Rows.Undispatch(ctx, id)
 	if n > 0 {
+		failpoint.Hit(failpoint.Undispatched)
 		ctrl.LoggerFrom(ctx).Info("an unfinished WebhookEvent was deleted; it comes back", "event", id)
 	}
 	return err

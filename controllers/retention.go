@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+
+	"github.com/dfmiddleware/verity-sync/internal/failpoint"
 )
 
 // Remover removes old finished rows batch by batch.
@@ -45,6 +47,7 @@ func (r *Retention) Start(ctx context.Context) error {
 		}
 		total += deleted
 		if more {
+			failpoint.Hit(failpoint.RetentionRemoved)
 			timer.Reset(r.Pause)
 			continue
 		}

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
+	"github.com/dfmiddleware/verity-sync/internal/failpoint"
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
@@ -56,6 +57,7 @@ func (r *WebhookEventReconciler) showOutcome(ctx context.Context, s *scope, plan
 	if err != nil {
 		return nil, err
 	}
+	failpoint.Hit(failpoint.OutcomeShown)
 	if !row.Status.Finished() {
 		return &ctrl.Result{RequeueAfter: max(f.Delay, time.Millisecond)}, nil
 	}

@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/util/workqueue"
 
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
+	"github.com/dfmiddleware/verity-sync/internal/failpoint"
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
@@ -34,6 +35,7 @@ func (t *termHolder) get(ctx context.Context, rows Rows, holder string) (int64, 
 		if err != nil {
 			return 0, err
 		}
+		failpoint.Hit(failpoint.TermTaken)
 		t.term = term
 	}
 	return t.term, nil
@@ -55,6 +57,7 @@ func (r *WebhookEventReconciler) replay(ctx context.Context, s *scope) (*ctrl.Re
 	if started, err := r.Rows.Replay(ctx, s.id, request, fromStart, term); err != nil {
 		return nil, err
 	} else if started {
+		failpoint.Hit(failpoint.ReplayRaised)
 		r.Metrics.Transition(strings.ToLower(string(from)), string(store.StatusPending))
 	}
 	state, err := r.Rows.Load(ctx, s.id)
@@ -87,7 +90,9 @@ func (r *WebhookEventReconciler) expire(ctx context.Context, s *scope) (*ctrl.Re
 	if rest := time.Until(finished.Add(ttl)); rest > 0 {
 		return &ctrl.Result{RequeueAfter: rest}, nil
 	}
-	return &ctrl.Result{}, deleteUnchanged(ctx, r.Client, s.object)
+	err := deleteUnchanged(ctx, r.Client, s.object)
+	failpoint.Hit(failpoint.Expired)
+	return &ctrl.Result{}, err
 }
 
 // deleteUnchanged deletes an object unless it changed since it was read; that it is gone already is no error.
@@ -136,6 +141,7 @@ func (r *WebhookEventReconciler) claim(ctx context.Context, s *scope) (*ctrl.Res
 		return r.projectRow(ctx, s)
 	}
 	if err == nil {
+		failpoint.Hit(failpoint.Claimed)
 		r.Metrics.Transition(string(store.StatusPending), string(store.StatusProcessing))
 	}
 	return nil, err

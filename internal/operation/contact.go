@@ -8,6 +8,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/aloware"
 	"github.com/dfmiddleware/verity-sync/internal/destination"
 	"github.com/dfmiddleware/verity-sync/internal/event"
+	"github.com/dfmiddleware/verity-sync/internal/failpoint"
 	"github.com/dfmiddleware/verity-sync/internal/ghl"
 	ghlapi "github.com/dfmiddleware/verity-sync/internal/ghl/api"
 	"github.com/dfmiddleware/verity-sync/internal/store"
@@ -102,6 +103,7 @@ func (s *contactSync) run(ctx context.Context) (Outcome, error) {
 	if err != nil {
 		return Outcome{}, err
 	}
+	failpoint.Hit(failpoint.ContactSent)
 	if err := s.Known.ContactSynced(ctx, id, alowareID, at); err != nil {
 		return Outcome{}, ours(err)
 	}

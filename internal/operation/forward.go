@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"github.com/dfmiddleware/verity-sync/internal/destination"
+	"github.com/dfmiddleware/verity-sync/internal/failpoint"
 	"github.com/dfmiddleware/verity-sync/internal/ghl"
 	"github.com/dfmiddleware/verity-sync/internal/store"
 	"github.com/dfmiddleware/verity-sync/internal/verity"
@@ -41,6 +42,7 @@ func (f *Forward) Run(ctx context.Context, e *store.Claimed) Outcome {
 		})
 		return err
 	})
+	failpoint.Hit(failpoint.Forwarded)
 	outcome := Outcome{Err: err, Details: map[string]any{"idempotencyKey": key}}
 	if err != nil {
 		outcome.Wait = f.Breaker.Wait()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/dfmiddleware/verity-sync/internal/destination"
 	"github.com/dfmiddleware/verity-sync/internal/event"
+	"github.com/dfmiddleware/verity-sync/internal/failpoint"
 	"github.com/dfmiddleware/verity-sync/internal/ghl"
 	ghlapi "github.com/dfmiddleware/verity-sync/internal/ghl/api"
 	"github.com/dfmiddleware/verity-sync/internal/store"
@@ -91,6 +92,7 @@ func (s *leadSync) run(ctx context.Context) (Outcome, error) {
 	if err := s.merge(ctx); err != nil {
 		return Outcome{}, err
 	}
+	failpoint.Hit(failpoint.LeadMerged)
 	if !s.newest && !s.known.Unsynced {
 		return Done(resultSuperseded), nil
 	}
@@ -115,6 +117,7 @@ func (s *leadSync) run(ctx context.Context) (Outcome, error) {
 	if err := s.attach(ctx, contact, left); err != nil {
 		return Outcome{}, err
 	}
+	failpoint.Hit(failpoint.LeadAttached)
 	return s.write(ctx, contact)
 }
 
@@ -205,6 +208,7 @@ func (s *leadSync) write(ctx context.Context, contactID string) (Outcome, error)
 	if err != nil {
 		return Outcome{}, err
 	}
+	failpoint.Hit(failpoint.LeadCommitted)
 	if err := s.Known.AppointmentSynced(ctx, s.said.AppointmentID, s.known.Revision); err != nil {
 		return Outcome{}, ours(err)
 	}

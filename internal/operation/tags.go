@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/dfmiddleware/verity-sync/internal/failpoint"
 	ghlapi "github.com/dfmiddleware/verity-sync/internal/ghl/api"
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
@@ -62,6 +63,7 @@ func (t *Tags) Run(ctx context.Context, e *store.Claimed) Outcome {
 	if err != nil {
 		return outcomeOf(err)
 	}
+	failpoint.Hit(failpoint.TagsAdded)
 	return Outcome{TargetID: known.GHLContactID, Details: map[string]any{"added": missing}}
 }
 

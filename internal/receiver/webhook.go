@@ -15,6 +15,7 @@ import (
 
 	"github.com/dfmiddleware/verity-sync/internal/destination"
 	"github.com/dfmiddleware/verity-sync/internal/event"
+	"github.com/dfmiddleware/verity-sync/internal/failpoint"
 	"github.com/dfmiddleware/verity-sync/internal/ghl"
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
@@ -49,6 +50,7 @@ func (s *Server) intake(r *http.Request, seen *sighting) (a answer) {
 	if r.Method != http.MethodPost {
 		return notAllowed(http.MethodPost)
 	}
+	failpoint.Hit(failpoint.ReceiverAccepted)
 	raw, release, err := s.readBody(r)
 	defer release()
 	seen.bytes = len(raw)
@@ -61,6 +63,7 @@ func (s *Server) intake(r *http.Request, seen *sighting) (a answer) {
 		// It may have been cut by a proxy or by a network that is ours: a whole one is welcome.
 		return later("incomplete", fmt.Errorf("read the body: %w", err))
 	}
+	failpoint.Hit(failpoint.ReceiverRead)
 	// Slow senders have not taken a slot up to here.
 	if !s.slots.TryAcquire(1) {
 		a = later("overloaded", errBusy)
@@ -107,6 +110,7 @@ func (s *Server) accept(r *http.Request, raw []byte, seen *sighting) answer {
 func (s *Server) commit(ctx context.Context, d store.Delivery, seen *sighting) answer {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
 	defer cancel()
+	failpoint.Hit(failpoint.ReceiverVerified)
 	receipt, err := s.cfg.Committer.Commit(ctx, d)
 	if err != nil {
 		if destination.ClassOf(err) == destination.Permanent {
@@ -114,6 +118,7 @@ func (s *Server) commit(ctx context.Context, d store.Delivery, seen *sighting) a
 		}
 		return later("not stored", err)
 	}
+	failpoint.Hit(failpoint.ReceiverCommitted)
 	seen.id = receipt.ID
 	outcome := "accepted"
 	if receipt.Duplicate {

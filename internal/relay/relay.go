@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
+	"github.com/dfmiddleware/verity-sync/internal/failpoint"
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
@@ -172,7 +173,9 @@ func (r *Relay) relayOwn(ctx context.Context) {
 				r.behind.Store(true)
 				continue
 			}
+			failpoint.Hit(failpoint.RelayTaken)
 			err := r.create(ctx, row)
+			failpoint.Hit(failpoint.RelayCreated)
 			r.settle(1, row.ID, err == nil)
 			if err != nil {
 				r.behind.Store(true)
@@ -313,5 +316,8 @@ func (r *Relay) markMade(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.opts.CallTimeout)
 	defer cancel()
-	return r.opts.Rows.MarkDispatched(ctx, ids)
+	failpoint.Hit(failpoint.RelayMarking)
+	err := r.opts.Rows.MarkDispatched(ctx, ids)
+	failpoint.Hit(failpoint.RelayMarked)
+	return err
 }

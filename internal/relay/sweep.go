@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"github.com/dfmiddleware/verity-sync/internal/failpoint"
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
@@ -58,6 +59,7 @@ func (r *Relay) sweep(ctx context.Context, leaseUntil *time.Time) (time.Duration
 			r.behind.Store(found.Unparked)
 			return r.opts.Poll, nil
 		}
+		failpoint.Hit(failpoint.RelayLeased)
 		relayed, err := r.relayOldest(ctx)
 		if err != nil {
 			return r.opts.Poll / 2, err
@@ -129,6 +131,7 @@ func (r *Relay) relayOldest(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	made, failed := r.createAll(ctx, rows)
+	failpoint.Hit(failpoint.RelaySwept)
 	if len(made) > 0 {
 		markCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.opts.CallTimeout)
 		defer cancel()

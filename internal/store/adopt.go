@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/dfmiddleware/verity-sync/internal/event"
+	"github.com/dfmiddleware/verity-sync/internal/failpoint"
 )
 
 // adoptPage is how many adopted rows are normalised at a time.
@@ -18,6 +19,7 @@ const adoptPage = 1000
 // earlier middleware stored contact ids as appointment ids and knew few types. Rows of another source than GoHighLevel
 // keep what they say.
 func normaliseAdopted(ctx context.Context, tx *sql.Tx, normalise func([]byte, time.Time) event.Event) error {
+	failpoint.Hit(failpoint.MigrationBegun)
 	if _, err := tx.ExecContext(ctx, `
 		UPDATE webhook_events SET ordering_key = entity_type || ':' || entity_id
 		WHERE adopted AND status IN ('pending', 'error') AND source <> 'ghl' AND entity_id <> ''`); err != nil {
@@ -37,7 +39,11 @@ func normaliseAdopted(ctx context.Context, tx *sql.Tx, normalise func([]byte, ti
 		}
 		last = rows[len(rows)-1].id
 	}
-	return keyAdopted(ctx, tx)
+	if err := keyAdopted(ctx, tx); err != nil {
+		return err
+	}
+	failpoint.Hit(failpoint.MigrationDone)
+	return nil
 }
 
 type adoptedRow struct {

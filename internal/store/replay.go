@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/dfmiddleware/verity-sync/internal/failpoint"
 	"github.com/dfmiddleware/verity-sync/internal/store/dbsqlc"
 )
 
@@ -48,6 +49,7 @@ func (s *Store) ReplayAll(ctx context.Context, sel ReplaySelection, fromStart bo
 		if err != nil {
 			return total, s.noted(err, "replay events")
 		}
+		failpoint.Hit(failpoint.ReplayBatch)
 		if n < replayBatch {
 			return total, s.RequestAudit(ctx)
 		}

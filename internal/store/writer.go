@@ -9,6 +9,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+
+	"github.com/dfmiddleware/verity-sync/internal/failpoint"
 )
 
 // ErrOverloaded says that more deliveries wait to be committed than the writer holds.
@@ -183,6 +185,7 @@ func (w *Writer) commitBatch(batch []*pendingWrite) {
 	}
 	switch {
 	case err == nil:
+		failpoint.Hit(failpoint.WriterCommitted)
 		w.opts.Observe(len(batch))
 		w.answer(batch, receipts)
 	case isDataError(err) && len(batch) > 1:
@@ -218,6 +221,7 @@ func (w *Writer) answer(batch []*pendingWrite, receipts []Receipt) {
 		}
 		item.result <- writeResult{receipt: receipts[i]}
 	}
+	failpoint.Hit(failpoint.WriterAnswered)
 	if len(added) > 0 {
 		w.opts.Committed(added)
 	}
@@ -241,6 +245,7 @@ func (w *Writer) commit(ctx context.Context, batch []*pendingWrite) ([]Receipt, 
 			return err
 		}
 		receipts, err = insertBatch(ctx, q, batch, duplicates)
+		failpoint.Hit(failpoint.WriterInserted)
 		return err
 	})
 	return receipts, w.store.noted(err, "commit %d deliveries", len(batch))

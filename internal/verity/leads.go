@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/dfmiddleware/verity-sync/internal/destination"
+	"github.com/dfmiddleware/verity-sync/internal/failpoint"
 )
 
 // DatabaseDestination is the name of Verity's database in errors, metrics and breakers.
@@ -227,6 +228,7 @@ func (l *Leads) SyncLead(ctx context.Context, contactID string, desired func(con
 		} else {
 			result, err = release(ctx, tx, contactID, want)
 		}
+		failpoint.Hit(failpoint.LeadWritten)
 		return err
 	})
 	switch {

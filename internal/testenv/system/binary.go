@@ -6,19 +6,20 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 
 	"github.com/dfmiddleware/verity-sync/internal/testenv/proc"
 	"github.com/dfmiddleware/verity-sync/internal/testenv/repo"
 )
 
 // Build builds verity-sync into the file path: with the race detector where the program that calls it has it, else as it is released, so
-// that the compiler has done most of it before.
-func Build(ctx context.Context, path string) error {
+// that the compiler has done most of it before. flags are further ones of go build.
+func Build(ctx context.Context, path string, flags ...string) error {
 	root, err := repo.Path()
 	if err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, "go", append(append([]string{"build"}, buildFlags...), "-o", path, "./cmd/verity-sync")...)
+	cmd := exec.CommandContext(ctx, "go", slices.Concat([]string{"build"}, buildFlags, flags, []string{"-o", path, "./cmd/verity-sync"})...)
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), buildEnv...)
 	if output, err := cmd.CombinedOutput(); err != nil {

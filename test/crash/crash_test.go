@@ -1,0 +1,277 @@
+package crash
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
+	"github.com/dfmiddleware/verity-sync/internal/failpoint"
+)
+
+// crash is the death of a process at a point, and what must come of it.
+type crash struct {
+	point failpoint.Point
+	// gap names the steps that it lies between.
+	gap string
+	// webhook is what is on its way.
+	webhook func(*testing.T, *world) *subject
+	// answer is when GoHighLevel has its answer.
+	answer answered
+	// forwards is how often Verity is sent the webhook, under the same key.
+	forwards int
+	// again says what is done once more, in words.
+	again string
+	// provoke has the process die where the webhook alone does not.
+	provoke provocation
+}
+
+type provocation func(*testing.T, *world, *subject)
+
+// answered says when a webhook is acknowledged.
+type answered string
+
+const (
+	// never: the process dies before it answers; what is sent again is new.
+	never answered = "not answered, sent again, accepted"
+	// stored: the process dies before it answers; what is sent again is known already.
+	stored answered = "not answered, sent again, known as a duplicate"
+	// before: the receiver dies once it has answered, and not before.
+	before answered = "answered 200, then the receiver dies"
+	// anyhow: it is not the receiver that dies.
+	anyhow answered = "answered 200"
+)
+
+// crashes are in the order of a webhook's way. A forward may be sent again only where Verity's answer to the first one is not in the ledger.
+var crashes = []crash{
+	{
+		point: failpoint.ReceiverAccepted, gap: "accept → read",
+		webhook: booking, answer: never, forwards: 1,
+	},
+	{
+		point: failpoint.ReceiverRead, gap: "read → verify",
+		webhook: booking, answer: never, forwards: 1,
+	},
+	{
+		point: failpoint.ReceiverVerified, gap: "verify → commit",
+		webhook: contact, answer: never, forwards: 1,
+	},
+	{
+		point: failpoint.WriterInserted, gap: "within the commit",
+		webhook: workflow, answer: never, forwards: 1,
+	},
+	{
+		point: failpoint.WriterCommitted, gap: "commit → answer, in the writer",
+		webhook: booking, answer: stored, forwards: 1,
+	},
+	{
+		point: failpoint.ReceiverCommitted, gap: "commit → answer, in the handler",
+		webhook: workflow, answer: stored, forwards: 1,
+	},
+	{
+		point: failpoint.WriterAnswered, gap: "answer → relay",
+		webhook: booking, answer: before, forwards: 1,
+	},
+	{
+		point: failpoint.RelayTaken, gap: "relay → create",
+		webhook: booking, answer: before, forwards: 1,
+	},
+	{
+		point: failpoint.RelayCreated, gap: "create → mark dispatched",
+		webhook: contact, answer: before, forwards: 1,
+		again: "the create, unless it is claimed by then: it exists",
+	},
+	{
+		point: failpoint.RelayMarking, gap: "create → mark dispatched, of a batch",
+		webhook: booking, answer: before, forwards: 1,
+		again: "the create, unless it is claimed by then: it exists",
+	},
+	{
+		point: failpoint.RelayMarked, gap: "mark dispatched → claim",
+		webhook: booking, answer: before, forwards: 1,
+	},
+	{
+		point: failpoint.RelayLeased, gap: "lease → create, of rows left behind",
+		webhook: booking, answer: anyhow, forwards: 1, provoke: deleteUnfinished(failpoint.RelayLeased),
+	},
+	{
+		point: failpoint.RelaySwept, gap: "create → mark dispatched, of rows left behind",
+		webhook: booking, answer: anyhow, forwards: 1, provoke: deleteUnfinished(failpoint.RelaySwept),
+		again: "the create: it exists",
+	},
+
+	{
+		point: failpoint.TermTaken, gap: "lead → claim, of a new leader",
+		webhook: booking, answer: anyhow, forwards: 1, provoke: changeLeader,
+		again: "the term",
+	},
+	{
+		point: failpoint.Claimed, gap: "claim → status",
+		webhook: booking, answer: anyhow, forwards: 1,
+	},
+	{
+		point: failpoint.Shown, gap: "status → forward",
+		webhook: booking, answer: anyhow, forwards: 1,
+	},
+	{
+		point: failpoint.Forwarded, gap: "forward → ledger",
+		webhook: booking, answer: anyhow, forwards: 2,
+		again: "the forward under its key",
+	},
+	{
+		point: failpoint.LeadMerged, gap: "forward → lead",
+		webhook: booking, answer: anyhow, forwards: 2,
+		again: "the forward under its key",
+	},
+	{
+		point: failpoint.LeadAttached, gap: "contact found → lead",
+		webhook: booking, answer: anyhow, forwards: 2,
+		again: "the forward under its key",
+	},
+	{
+		point: failpoint.LeadWritten, gap: "within the lead's transaction",
+		webhook: booking, answer: anyhow, forwards: 2,
+		again: "the forward under its key",
+	},
+	{
+		point: failpoint.LeadCommitted, gap: "lead in Verity → known here",
+		webhook: booking, answer: anyhow, forwards: 2,
+		again: "the forward under its key, and the lead to the same state",
+	},
+	{
+		point: failpoint.TagsAdded, gap: "tags at GoHighLevel → ledger",
+		webhook: booking, answer: anyhow, forwards: 2,
+		again: "the forward under its key, and the lead to the same state; the tags are there",
+	},
+	{
+		point: failpoint.ContactSent, gap: "contact in Aloware → known here",
+		webhook: contact, answer: anyhow, forwards: 2,
+		again: "the forward under its key, and the contact with the same data",
+	},
+	{
+		point: failpoint.Attempted, gap: "lead → complete",
+		webhook: booking, answer: anyhow, forwards: 2,
+		again: "the forward under its key, and the lead to the same state",
+	},
+	{
+		point: failpoint.Recorded, gap: "complete → status",
+		webhook: booking, answer: anyhow, forwards: 1,
+	},
+	{
+		point: failpoint.OutcomeShown, gap: "status → expire",
+		webhook: booking, answer: anyhow, forwards: 1,
+	},
+	{
+		point: failpoint.Expired, gap: "expire → the end",
+		webhook: contact, answer: anyhow, forwards: 1,
+	},
+	{
+		point: failpoint.ReplayRaised, gap: "replay: new run → status",
+		webhook: booking, answer: anyhow, forwards: 1, provoke: replay,
+	},
+	{
+		point: failpoint.Undispatched, gap: "deleted by a user → made again",
+		webhook: booking, answer: anyhow, forwards: 1, provoke: deleteUnfinished(failpoint.Undispatched),
+	},
+	{
+		point: failpoint.Parked, gap: "park: row → WebhookEvent",
+		webhook: booking, answer: anyhow, forwards: 1, provoke: parkOne,
+	},
+	{
+		point: failpoint.RetentionRemoved, gap: "retention: between two batches",
+		webhook: booking, answer: anyhow, forwards: 1, provoke: removeOld,
+	},
+	{
+		point: failpoint.ReplayBatch, gap: "replay of many: rows → audit",
+		webhook: booking, answer: anyhow, forwards: 1, provoke: replayMany,
+	},
+}
+
+func TestEveryPointIsCrashedAt(t *testing.T) {
+	t.Parallel()
+	var tested []failpoint.Point
+	for _, c := range crashes {
+		tested = append(tested, c.point)
+	}
+	assert.ElementsMatch(t, failpoint.All(), append(tested, migrations...))
+}
+
+// TestAnEventIsDoneOnceWhereverAProcessDies goes through the points one by one, on one system: starting it is most of the work.
+func TestAnEventIsDoneOnceWhereverAProcessDies(t *testing.T) {
+	t.Parallel()
+	w := startWorld(t)
+	var report report
+	for _, c := range crashes {
+		if !t.Run(string(c.point), func(t *testing.T) { report.add(c, w.crashAt(t, c)) }) {
+			return // What follows would only say that something is wrong still.
+		}
+	}
+	t.Run("nothing is left", func(t *testing.T) {
+		require.EventuallyWithT(t, func(c *assert.CollectT) {
+			var left v1alpha1.WebhookEventList
+			require.NoError(c, w.Kubernetes.List(t.Context(), &left, client.InNamespace(w.Namespace)))
+			require.Empty(c, left.Items, "every WebhookEvent is done and has expired")
+		}, eventually, tick)
+		var unfinished int
+		require.NoError(t, w.Database.QueryRow(t.Context(), "SELECT count(*) FROM webhook_events WHERE status <> 'done'").Scan(&unfinished))
+		assert.Zero(t, unfinished)
+	})
+	if !t.Failed() {
+		report.write(t)
+	}
+}
+
+// crashAt has a process die at the point, and checks what comes of the webhook. It returns how long after that the event was done.
+func (w *world) crashAt(t *testing.T, c crash) time.Duration {
+	t.Helper()
+	w.waitRestarted(t)
+	s := c.webhook(t, w)
+	switch {
+	case c.provoke != nil:
+		c.provoke(t, w, s)
+	case c.answer == before:
+		require.NoError(t, w.points.Hold(c.point))
+		w.arm(t, c.point)
+		answer, err := w.post(t.Context(), s)
+		require.NoError(t, err)
+		assert.Equal(t, accepted, answer.Outcome)
+		w.waitHit(t, c.point)
+		require.NoError(t, w.points.LetGo(c.point))
+	default:
+		w.arm(t, c.point)
+		answer, lost := w.deliver(t, s)
+		w.waitHit(t, c.point)
+		assert.Equal(t, map[answered]string{never: accepted, stored: duplicate, anyhow: accepted}[c.answer], answer.Outcome)
+		assert.Equal(t, c.answer == never || c.answer == stored, lost > 0, "%d posts had no answer", lost)
+	}
+	died := time.Now()
+	w.isDoneOnce(t, s, c.forwards)
+	return time.Since(died)
+}
+
+// The outcomes of a post.
+const (
+	accepted  = "accepted"
+	duplicate = "duplicate"
+)
+
+// arm has a process die at the point.
+func (w *world) arm(t *testing.T, p failpoint.Point) {
+	t.Helper()
+	require.NoError(t, w.points.Arm(p))
+	w.expected++
+}
+
+func (w *world) waitHit(t *testing.T, p failpoint.Point) {
+	t.Helper()
+	require.Eventually(t, func() bool { return w.points.Hit(p) }, eventually, tick, "the point %s is reached", p)
+}
+
+// waitRestarted waits until all that died is there again.
+func (w *world) waitRestarted(t *testing.T) {
+	t.Helper()
+	require.Eventually(t, func() bool { return w.deaths() >= w.expected }, startTimeout, tick)
+}

@@ -1,0 +1,205 @@
+package crash
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
+	"github.com/dfmiddleware/verity-sync/internal/sim/aloware"
+	"github.com/dfmiddleware/verity-sync/internal/sim/ghlapi"
+	"github.com/dfmiddleware/verity-sync/internal/sim/ghlsender"
+	"github.com/dfmiddleware/verity-sync/internal/sim/verity"
+	"github.com/dfmiddleware/verity-sync/internal/testenv/system"
+)
+
+// subject is a webhook on its way, about a contact of its own.
+type subject struct {
+	webhook ghlsender.Webhook
+	// contact is GoHighLevel's, known at Verity by the phone number as verityContact.
+	contact       ghlsender.Contact
+	verityContact string
+	// appointment is "" where the webhook is about the contact.
+	appointment string
+	// id is that of the event, once it is acknowledged.
+	id string
+}
+
+// newSubject makes a contact that GoHighLevel and Verity know.
+func (w *world) newSubject(t *testing.T) *subject {
+	t.Helper()
+	s := &subject{contact: ghlsender.Contact{
+		ID: ghlsender.NewID(), FirstName: "Ann", Phone: fmt.Sprintf("+1212555%04d", 1000+w.begun.Add(1)),
+	}}
+	w.GHL.PutContact(ghlapi.Contact{ID: s.contact.ID, LocationID: w.Sender.LocationID, Phone: s.contact.Phone})
+	var err error
+	s.verityContact, err = w.VerityDatabase.AddContact(t.Context(), s.contact.Phone, "")
+	require.NoError(t, err)
+	return s
+}
+
+// book gives the subject an appointment.
+func (s *subject) book() ghlsender.Appointment {
+	s.appointment = ghlsender.NewID()
+	at := time.Now().Add(-time.Minute)
+	return ghlsender.Appointment{
+		ID: s.appointment, ContactID: s.contact.ID, Status: "confirmed", Start: at.Add(24 * time.Hour), UpdatedAt: at,
+	}
+}
+
+// booking is a marketplace app's webhook of an appointment: it is signed and has an id.
+func booking(t *testing.T, w *world) *subject {
+	t.Helper()
+	s := w.newSubject(t)
+	s.webhook = w.Sender.Appointment(ghlsender.Create, s.book())
+	return s
+}
+
+// workflow is a workflow's webhook of an appointment, which has no id.
+func workflow(t *testing.T, w *world) *subject {
+	t.Helper()
+	s := w.newSubject(t)
+	s.webhook = w.Sender.WorkflowAppointment(s.book(), s.contact)
+	return s
+}
+
+// contact is a webhook of a new contact.
+func contact(t *testing.T, w *world) *subject {
+	t.Helper()
+	s := w.newSubject(t)
+	s.webhook = w.Sender.Contact(ghlsender.Create, s.contact)
+	return s
+}
+
+// post posts the webhook once.
+func (w *world) post(ctx context.Context, s *subject) (system.Answer, error) {
+	answer, err := w.Post(ctx, w.Receivers[0], s.webhook)
+	if err == nil && answer.Status != http.StatusOK {
+		err = fmt.Errorf("answered %d: %s", answer.Status, answer.Error)
+	}
+	if err == nil {
+		s.id = answer.ID
+	}
+	return answer, err
+}
+
+// deliver posts the webhook until it is acknowledged, as GoHighLevel does, and returns the answer and how many posts had none.
+func (w *world) deliver(t *testing.T, s *subject) (answer system.Answer, lost int) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		var err error
+		if answer, err = w.post(t.Context(), s); err != nil {
+			lost++
+		}
+		return err == nil
+	}, eventually, tick)
+	return answer, lost
+}
+
+// nameOf is that of the WebhookEvent.
+func (w *world) nameOf(s *subject) types.NamespacedName {
+	return types.NamespacedName{Namespace: w.Namespace, Name: v1alpha1.NameOf("ghl", s.id)}
+}
+
+// waitFor waits until the event is in a phase.
+func (w *world) waitFor(t *testing.T, s *subject, phase v1alpha1.WebhookEventPhase) *v1alpha1.WebhookEvent {
+	t.Helper()
+	e := &v1alpha1.WebhookEvent{}
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		require.NoError(c, w.Kubernetes.Get(t.Context(), w.nameOf(s), e))
+		require.Equal(c, phase, e.Status.Phase, "%+v", e.Status)
+	}, eventually, tick)
+	return e
+}
+
+// isDoneOnce waits until the subject's event is done, and checks that all of its effects are there once. Verity was sent it so many
+// times, under one key.
+func (w *world) isDoneOnce(t *testing.T, s *subject, forwards int) {
+	t.Helper()
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		var status, trouble string
+		require.NoError(c, w.Database.QueryRow(t.Context(),
+			"SELECT status, coalesce(error_message, '') FROM webhook_events WHERE id = $1", s.id).Scan(&status, &trouble))
+		require.Equal(c, "done", status, trouble)
+		require.True(c, w.shownDone(s.id), "the WebhookEvent was shown as Done")
+	}, eventually, tick)
+
+	hash := sha256.Sum256(s.webhook.Body)
+	var rows int
+	require.NoError(t, w.Database.QueryRow(t.Context(), "SELECT count(*) FROM webhook_events WHERE body_hash = $1", hash[:]).Scan(&rows))
+	assert.Equal(t, 1, rows, "stored once")
+	expected := []string{"aloware.contact", "verity.forward"}
+	if s.appointment != "" {
+		expected = []string{"ghl.tags", "verity.forward", "verity.lead"}
+	}
+	assert.Equal(t, expected, w.successes(t, s), "the ledger has each operation once")
+	w.isForwarded(t, s, hex.EncodeToString(hash[:]), forwards)
+	if s.appointment == "" {
+		w.isInAloware(t, s)
+		return
+	}
+	w.hasLead(t, s)
+	atGHL, _ := w.GHL.Contact(s.contact.ID)
+	assert.Equal(t, []string{tag}, atGHL.Tags)
+}
+
+// successes returns what the ledger has as done.
+func (w *world) successes(t *testing.T, s *subject) []string {
+	t.Helper()
+	rows, err := w.Database.Query(t.Context(),
+		"SELECT operation FROM sync_log WHERE webhook_event_id = $1 AND status = 'success' ORDER BY operation", s.id)
+	require.NoError(t, err)
+	operations, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(t, err)
+	return operations
+}
+
+func (w *world) isForwarded(t *testing.T, s *subject, hash string, times int) {
+	t.Helper()
+	var of []verity.Delivery
+	for _, d := range w.Verity.Deliveries() {
+		if d.Key == s.id || d.SHA256 == hash {
+			of = append(of, d)
+		}
+	}
+	if assert.Len(t, of, 1, "forwarded under one key") {
+		assert.Equal(t, s.id, of[0].Key)
+		assert.Equal(t, hash, of[0].SHA256, "the bytes that were sent")
+		assert.Len(t, of[0].Times, times, "as often as the point allows for")
+	}
+}
+
+func (w *world) hasLead(t *testing.T, s *subject) {
+	t.Helper()
+	leads, err := w.VerityDatabase.Leads(t.Context())
+	require.NoError(t, err)
+	var of []string
+	for _, l := range leads {
+		if l.ContactID == s.verityContact {
+			of = append(of, l.AppointmentID)
+		}
+	}
+	assert.Equal(t, []string{s.appointment}, of, "one lead, which points at the appointment")
+}
+
+func (w *world) isInAloware(t *testing.T, s *subject) {
+	t.Helper()
+	var of []aloware.Contact
+	for _, c := range w.Aloware.Contacts() {
+		if c.PhoneNumber == s.contact.Phone {
+			of = append(of, c)
+		}
+	}
+	if assert.Len(t, of, 1, "one contact") {
+		assert.Equal(t, s.contact.FirstName, of[0].FirstName)
+	}
+}
