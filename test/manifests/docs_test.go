@@ -177,7 +177,7 @@ func TestCommandsOfTheProgramInTheDocsAreUnderstood(t *testing.T) {
 	require.NoError(t, system.Build(t.Context(), binary))
 	understood := 0
 	for _, p := range pages(t) {
-		for _, arguments := range regexp.MustCompile(`(?m)-- /verity-sync ([^\n#|]+)$`).FindAllStringSubmatch(p.text, -1) {
+		for _, arguments := range regexp.MustCompile("(?m)-- /verity-sync ([^\n#|`]+)$").FindAllStringSubmatch(p.text, -1) {
 			// Flags are read before help is given.
 			output, err := exec.CommandContext(t.Context(), binary, append(strings.Fields(arguments[1]), "--help")...).CombinedOutput()
 			assert.NoError(t, err, "%s: %s\n%s", p.path, arguments[1], output)
