@@ -115,6 +115,7 @@ func openGHL(cfg config.Controller, client *http.Client, breakers destination.Br
 	if err != nil {
 		return nil, fmt.Errorf("set up GoHighLevel's API: %w", err)
 	}
+	measures.Endpoints(ghlapi.Endpoints())
 	return &operation.GHL{API: api, Breakers: operation.NewLocationBreakers(breakers)}, nil
 }
 

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"net/http"
 	"strconv"
 	"time"
 
@@ -116,6 +117,13 @@ func (m *Controller) Breaker(destination string, up bool) {
 // Request counts a request to GoHighLevel's API.
 func (m *Controller) Request(endpoint string, code int) {
 	m.ghlRequests.WithLabelValues(endpoint, strconv.Itoa(code)).Inc()
+}
+
+// Endpoints has the endpoints of GoHighLevel's API start at 0, for answers that are well.
+func (m *Controller) Endpoints(endpoints []string) {
+	for _, endpoint := range endpoints {
+		m.ghlRequests.WithLabelValues(endpoint, strconv.Itoa(http.StatusOK))
+	}
 }
 
 // Budget says what a location has left today.

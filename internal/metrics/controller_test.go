@@ -14,7 +14,7 @@ import (
 func TestControllerMetricsStartAtZero(t *testing.T) {
 	t.Parallel()
 	reg := prometheus.NewPedanticRegistry()
-	metrics.NewController(reg)
+	metrics.NewController(reg).Endpoints([]string{"contacts.get"})
 	start := gather(t, reg)
 
 	for _, series := range []string{
@@ -32,6 +32,7 @@ func TestControllerMetricsStartAtZero(t *testing.T) {
 		`verity_sync_step_duration_seconds{result="error",step="attempt"}`,
 		`verity_sync_step_duration_seconds{result="success",step="claim"}`,
 		`verity_sync_event_duration_seconds`,
+		`verity_sync_ghl_api_requests_total{code="200",endpoint="contacts.get"}`,
 	} {
 		assert.Contains(t, start, series)
 	}

@@ -3,6 +3,8 @@ package manifests_test
 import (
 	"cmp"
 	"maps"
+	"os"
+	"os/exec"
 	"slices"
 	"testing"
 
@@ -31,6 +33,17 @@ func TestChartAndKustomizationInstallTheSame(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestTheInstallerInstallsTheSame(t *testing.T) {
+	t.Parallel()
+	cmd := exec.CommandContext(t.Context(), "make", "build-installer", "IMG=verity-sync:"+appVersion(t))
+	cmd.Dir = file(t)
+	said, err := cmd.CombinedOutput()
+	require.NoError(t, err, string(said))
+	installer, err := os.ReadFile(file(t, "dist", "install.yaml"))
+	require.NoError(t, err)
+	assert.Equal(t, byName(t, rendered["kustomization by default"](t)), byName(t, objects(t, installer)))
 }
 
 // byName returns objects as YAML by kind and name, without what says how they were made. The variables of ConfigMaps are those of the containers

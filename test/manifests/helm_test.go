@@ -29,7 +29,8 @@ func TestHelmMigratesBeforeItTouchesWhatRuns(t *testing.T) {
 	require.NoError(t, err)
 	r := &release{server.Kubeconfig(), client}
 	const trial = "--set=secret.create=true,secret.data.DATABASE_URL=postgres://example.com/one"
-	first, second := []string{"verity-sync:0.1.0", "verity-sync:0.1.0"}, []string{"verity-sync:v2", "verity-sync:v2"}
+	released := "verity-sync:" + appVersion(t)
+	first, second := []string{released, released}, []string{"verity-sync:v2", "verity-sync:v2"}
 
 	notes, err := r.helm(t, batchv1.JobComplete, func() {
 		assert.Empty(t, r.images(t), "nothing runs before the migration")
@@ -66,6 +67,12 @@ func TestHelmMigratesBeforeItTouchesWhatRuns(t *testing.T) {
 	_, err = r.helm(t, batchv1.JobComplete, func() {}, "install", trial)
 	require.NoError(t, err, "a definition that was kept is no obstacle")
 	assert.Equal(t, first, r.images(t))
+}
+
+// appVersion is the version that the chart installs.
+func appVersion(t *testing.T) string {
+	t.Helper()
+	return readYAML(t, file(t, "config", "chart", "Chart.yaml"))["appVersion"].(string)
 }
 
 // helm runs a command that migrates, and ends the migration's Job as it is told, after a look at the cluster as it is then.

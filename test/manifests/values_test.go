@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -167,6 +168,10 @@ func TestMistakesInValuesAreRefused(t *testing.T) {
 		"an HTTPRoute without a Gateway":                 {"httpRoute.enabled=true", "parentRefs"},
 		"a trial without a database":                     {"secret.create=true", "DATABASE_URL"},
 		"a digest that is none":                          {"image.digest=latest", "digest"},
+		"a resource that is none":                        {"receiver.resources.requests.cpus=1", "cpus"},
+		"a quantity that is none":                        {"receiver.resources.requests.memory=much", "memory"},
+		"a toleration that tolerates nothing known":      {"controller.tolerations[0].effect=Never", "effect"},
+		"a selector that the chart makes itself":         {"receiver.topologySpreadConstraints[0].labelSelector.x=y", "labelSelector"},
 		"a peer of a network policy with a typing error": {"networkPolicy.receiverFrom[0].namespaceSelectors.x=y", "namespaceSelectors"},
 	}
 	for name, test := range tests {
@@ -175,6 +180,62 @@ func TestMistakesInValuesAreRefused(t *testing.T) {
 			_, err := helm(t, "template", "verity-sync", file(t, "config", "chart"), "--set="+test.set)
 			assert.ErrorContains(t, err, test.names)
 		})
+	}
+}
+
+// One file has a typing error in every object that the chart or Kubernetes gives a shape to, and all of them must be found.
+func TestATypingErrorIsRefusedWhereverItIs(t *testing.T) {
+	t.Parallel()
+	schema := readYAML(t, file(t, "config", "chart", "values.schema.json"))
+	values := merged(readYAML(t, file(t, "config", "chart", "values.yaml")), readYAML(t, "testdata/options.yaml"))
+	var paths []string
+	misspell("", values, schema, schema["$defs"].(map[string]any), &paths)
+	require.Greater(t, len(paths), 40)
+	content, err := yaml.Marshal(values)
+	require.NoError(t, err)
+	misspelt := filepath.Join(t.TempDir(), "values.yaml")
+	require.NoError(t, os.WriteFile(misspelt, content, 0o600))
+
+	_, err = helm(t, "template", "verity-sync", file(t, "config", "chart"), "--values="+misspelt)
+	require.Error(t, err)
+	for _, path := range paths {
+		assert.Contains(t, err.Error(), "at '"+path+"': ", "a typing error in %s", path)
+	}
+}
+
+// merged returns values as Helm merges them.
+func merged(values, over map[string]any) map[string]any {
+	for key, value := range over {
+		below, isObject := value.(map[string]any)
+		if before, wasObject := values[key].(map[string]any); isObject && wasObject {
+			value = merged(before, below)
+		}
+		values[key] = value
+	}
+	return values
+}
+
+// misspell adds a property that nobody knows to every object that may not have it, and appends where these are to paths.
+func misspell(path string, value any, schema, definitions map[string]any, paths *[]string) {
+	if ref, ok := schema["$ref"].(string); ok {
+		schema = definitions[strings.TrimPrefix(ref, "#/$defs/")].(map[string]any)
+	}
+	switch value := value.(type) {
+	case []any:
+		if items, ok := schema["items"].(map[string]any); ok && len(value) > 0 {
+			misspell(path+"/0", value[0], items, definitions, paths)
+		}
+	case map[string]any:
+		properties, _ := schema["properties"].(map[string]any)
+		for key, property := range properties {
+			if below, found := value[key]; found {
+				misspell(path+"/"+key, below, property.(map[string]any), definitions, paths)
+			}
+		}
+		if schema["additionalProperties"] == false {
+			value["misspelt"] = true
+			*paths = append(*paths, path)
+		}
 	}
 }
 

@@ -1,0 +1,136 @@
+package metrics
+
+import (
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dfmiddleware/verity-sync/internal/testenv"
+)
+
+func TestMain(m *testing.M) { testenv.Main(m) }
+
+// The parts follow upon each other on one system: what was counted in one is there in the next.
+func TestMetrics(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	t.Run("are for those whom the API server lets read them", func(t *testing.T) { onlyReadersRead(t, w) })
+	t.Run("come with the certificate of the day, without a restart", func(t *testing.T) { certificatesRotate(t, w) })
+
+	seen := map[string]bool{}
+	for _, s := range slices.Concat(intake(w), work(w), outages(w), builds()) {
+		t.Run("tell of "+s.of, func(t *testing.T) { tell(t, w, s, seen) })
+	}
+	t.Run("have all been seen to tell of something", func(t *testing.T) {
+		now, err := w.scrape(t.Context())
+		require.NoError(t, err)
+		var unseen []string
+		for _, name := range slices.Sorted(maps.Keys(now.kinds)) {
+			if strings.HasPrefix(name, "verity_sync_") && !seen[name] {
+				unseen = append(unseen, name)
+			}
+		}
+		assert.Empty(t, unseen, "no story moves them: add one")
+	})
+}
+
+func onlyReadersRead(t *testing.T, w *world) {
+	for _, p := range w.processes() {
+		tests := map[string]struct {
+			url, token string
+			code       int
+		}{
+			"who may":              {p.MetricsURL, w.token, http.StatusOK},
+			"who may not":          {p.MetricsURL, w.stranger, http.StatusForbidden},
+			"without a token":      {p.MetricsURL, "", http.StatusUnauthorized},
+			"with a made-up token": {p.MetricsURL, "guess", http.StatusUnauthorized},
+			"without TLS":          {strings.Replace(p.MetricsURL, "https://", "http://", 1), w.token, http.StatusBadRequest},
+		}
+		for name, test := range tests {
+			t.Run(p.Name+" asked by somebody "+name, func(t *testing.T) {
+				code, body, _, err := w.get(t.Context(), test.url, test.token)
+				require.NoError(t, err)
+				assert.Equal(t, test.code, code, body)
+				assert.Equal(t, test.code == http.StatusOK, strings.Contains(body, "verity_sync_build_info"), "figures are shown to readers only")
+			})
+		}
+	}
+}
+
+func certificatesRotate(t *testing.T, w *world) {
+	for _, p := range w.processes() {
+		pid := p.PID()
+		_, _, first, err := w.get(t.Context(), p.MetricsURL, w.token)
+		require.NoError(t, err)
+		renewed := w.authority.issue(t, w.certificates[p.Name])
+		require.NotEqual(t, first, renewed)
+		require.EventuallyWithT(t, func(c *assert.CollectT) {
+			code, _, serial, err := w.get(t.Context(), p.MetricsURL, w.token)
+			require.NoError(c, err)
+			require.Equal(c, http.StatusOK, code)
+			require.Equal(c, renewed, serial, p.Name)
+		}, eventually, tick)
+		assert.True(t, p.Running())
+		assert.Equal(t, pid, p.PID(), "nobody was restarted")
+	}
+}
+
+// A story is something that happens to the system, and the series in which it is seen. A series that ends in "{" is any of that metric.
+type story struct {
+	of      string
+	happens func(t *testing.T, w *world)
+	// grows are series that have grown by so much at least; they may not have been there before.
+	grows map[string]float64
+	// shows are series that have a value within these bounds, while it lasts.
+	shows map[string]bounds
+	// over ends what happened, where it does not end by itself.
+	over func(t *testing.T, w *world)
+}
+
+type bounds struct{ least, most float64 }
+
+func exactly(value float64) bounds { return bounds{value, value} }
+
+func atLeast(value float64) bounds { return bounds{value, 1e12} }
+
+func tell(t *testing.T, w *world, s story, seen map[string]bool) {
+	before, err := w.scrape(t.Context())
+	require.NoError(t, err)
+	if s.happens != nil {
+		s.happens(t, w)
+	}
+	if s.over != nil {
+		defer s.over(t, w)
+	}
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		now, err := w.scrape(t.Context())
+		require.NoError(c, err)
+		for series, least := range s.grows {
+			was, _ := before.value(series)
+			is, _ := now.value(series)
+			assert.GreaterOrEqual(c, is-was, least, series)
+		}
+		for series, want := range s.shows {
+			value, found := now.value(series)
+			assert.True(c, found, series)
+			assert.True(c, want.least <= value && value <= want.most, "%s is %v, want %v", series, value, want)
+		}
+	}, eventually, tick)
+	for series := range s.grows {
+		seen[nameOf(series)] = true
+	}
+	for series := range s.shows {
+		seen[nameOf(series)] = true
+	}
+}
+
+// nameOf returns the metric that a series is of.
+func nameOf(series string) string {
+	name, _, _ := strings.Cut(series, "{")
+	return strings.TrimSuffix(name, "_count")
+}

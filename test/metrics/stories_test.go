@@ -1,0 +1,315 @@
+package metrics
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
+	"github.com/dfmiddleware/verity-sync/internal/ghl"
+	"github.com/dfmiddleware/verity-sync/internal/metrics"
+	"github.com/dfmiddleware/verity-sync/internal/receiver"
+	"github.com/dfmiddleware/verity-sync/internal/sim/fault"
+	"github.com/dfmiddleware/verity-sync/internal/sim/ghlapi"
+	"github.com/dfmiddleware/verity-sync/internal/sim/ghlsender"
+	"github.com/dfmiddleware/verity-sync/internal/store"
+	"github.com/dfmiddleware/verity-sync/internal/testenv/postgres"
+)
+
+// answered is the series of posts that were answered with a code.
+func answered(code string) string {
+	return `verity_sync_webhook_requests_total{code="` + code + `",source="ghl"}`
+}
+
+func attempted(operation, result string) string {
+	return `verity_sync_attempts_total{operation="` + operation + `",result="` + result + `"}`
+}
+
+func changed(from, to string) string {
+	return `verity_sync_event_transitions_total{from="` + from + `",to="` + to + `"}`
+}
+
+func stepped(step, result string) string {
+	return `verity_sync_step_duration_seconds_count{result="` + result + `",step="` + step + `"}`
+}
+
+// intake is what posts are answered.
+func intake(w *world) []story {
+	posts := func(code int, hooks ...ghlsender.Webhook) func(*testing.T, *world) {
+		return func(t *testing.T, w *world) {
+			t.Helper()
+			for _, hook := range hooks {
+				assert.Equal(t, code, send(t, w, hook))
+			}
+		}
+	}
+	once, foreign, stranger := note(w), *w.Sender, *w.Sender
+	foreign.LocationID, stranger.AppID = ghlsender.NewID(), ghlsender.NewID()
+	forged := note(w)
+	forged.Header = http.Header{ghl.HeaderSignature: {w.Sender.Sign([]byte("{}"))}}
+	text, large := note(w), note(w)
+	text.Body, large.Body = []byte("no object"), []byte(`{"a":"`+strings.Repeat("x", 2<<20)+`"}`)
+	return []story{
+		{of: "a post that is new", happens: posts(200, once), grows: map[string]float64{
+			answered("200"): 1, "verity_sync_webhook_request_duration_seconds_count": 1,
+			"verity_sync_commit_batch_size_count": 1, "verity_sync_relay_lag_seconds_count": 1,
+		}},
+		{of: "one that was stored before", happens: posts(200, once), grows: map[string]float64{"verity_sync_webhook_duplicates_total": 1}},
+		{of: "one of another location", happens: posts(200, foreign.Marketplace("NoteCreate", nil)), grows: map[string]float64{
+			"verity_sync_webhook_ignored_total": 1,
+		}},
+		{of: "one that is no object", happens: posts(400, text), grows: map[string]float64{answered("400"): 1}},
+		{of: "one with a wrong signature", happens: posts(401, forged), grows: map[string]float64{answered("401"): 1}},
+		{of: "one of another app", happens: posts(403, stranger.Marketplace("NoteCreate", nil)), grows: map[string]float64{answered("403"): 1}},
+		{of: "one that is too large", happens: posts(413, large), grows: map[string]float64{answered("413"): 1}},
+		{of: "a GET", happens: func(t *testing.T, w *world) {
+			t.Helper()
+			code, _, _, err := w.get(t.Context(), w.Receivers[0].WebhookURL(), "")
+			require.NoError(t, err)
+			assert.Equal(t, http.StatusMethodNotAllowed, code)
+		}, grows: map[string]float64{answered("405"): 1}},
+		{of: "a panic", happens: panics, grows: map[string]float64{"verity_sync_webhook_panics_total": 1}},
+	}
+}
+
+// panics serves a receiver whose store panics, which no real one can be brought to, and its metrics.
+func panics(t *testing.T, w *world) {
+	t.Helper()
+	verifier, err := ghl.NewVerifier(ghl.AuthConfig{Secrets: []string{w.Sender.Secret}})
+	require.NoError(t, err)
+	registry := prometheus.NewRegistry()
+	server, err := receiver.New(receiver.Config{
+		Verifier: verifier, Committer: panicking{}, MaxInFlight: 1, ShutdownTimeout: time.Second,
+		Metrics: metrics.NewReceiver(registry), Log: logr.Discard(),
+	})
+	require.NoError(t, err)
+	shown := httptest.NewServer(promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	t.Cleanup(func() { w.also = nil; shown.Close() })
+	w.also = []string{shown.URL}
+	taken := httptest.NewServer(server)
+	defer taken.Close()
+	hook := booking(w)
+	answer, err := w.Sender.Send(t.Context(), taken.URL+"/api/webhooks/ghl", hook)
+	require.NoError(t, err)
+	assert.Equal(t, http.StatusTooManyRequests, answer.Status)
+}
+
+type panicking struct{}
+
+func (panicking) Commit(context.Context, store.Delivery) (store.Receipt, error) {
+	panic("as the test wants it")
+}
+
+// work is how events come to their ends.
+func work(w *world) []story {
+	known := ghlapi.Contact{ID: ghlsender.NewID(), LocationID: w.Sender.LocationID, Email: "known@example.com"}
+	return []story{
+		{of: "an appointment that goes through", happens: func(t *testing.T, w *world) {
+			t.Helper()
+			post(t, w, booking(w), v1alpha1.PhaseDone)
+		}, grows: map[string]float64{
+			changed("pending", "processing"): 1, changed("processing", "done"): 1, "verity_sync_event_duration_seconds_count": 1,
+			attempted("verity.forward", "success"): 1, attempted("verity.lead", "success"): 1,
+			`verity_sync_leads_synced_total{result="LeadInserted"}`: 1,
+			stepped("claim", "success"):                             1, stepped("attempt", "success"): 1, stepped("hold", "success"): 1,
+		}},
+		{of: "an appointment whose contact GoHighLevel is asked for", happens: func(t *testing.T, w *world) {
+			t.Helper()
+			w.GHL.PutContact(known)
+			_, err := w.VerityDatabase.AddContact(t.Context(), "", known.Email)
+			require.NoError(t, err)
+			at := time.Now()
+			post(t, w, w.Sender.Appointment(ghlsender.Create, ghlsender.Appointment{
+				ID: ghlsender.NewID(), ContactID: known.ID, Status: "confirmed", Start: at.Add(time.Hour), UpdatedAt: at,
+			}), v1alpha1.PhaseDone)
+		}, grows: map[string]float64{
+			`verity_sync_ghl_api_requests_total{code="200",endpoint="contacts.get"}`: 1,
+		}, shows: map[string]bounds{
+			`verity_sync_ghl_daily_budget_remaining{location="` + w.Sender.LocationID + `"}`: {1, ghlapi.DailyLimit - 1},
+		}},
+		{of: "a contact", happens: func(t *testing.T, w *world) {
+			t.Helper()
+			post(t, w, w.Sender.Contact(ghlsender.Create, ghlsender.Contact{ID: ghlsender.NewID(), Phone: "+15555550123"}), v1alpha1.PhaseDone)
+		}, grows: map[string]float64{attempted("aloware.contact", "success"): 1}},
+		{of: "a contact that has no phone", happens: func(t *testing.T, w *world) {
+			t.Helper()
+			post(t, w, w.Sender.Contact(ghlsender.Create, ghlsender.Contact{ID: ghlsender.NewID()}), v1alpha1.PhaseDone)
+		}, grows: map[string]float64{attempted("aloware.contact", "skipped"): 1}},
+		{of: "a failure that passes", happens: func(t *testing.T, w *world) {
+			t.Helper()
+			require.NoError(t, w.Verity.Faults.Add(fault.Status(http.StatusServiceUnavailable)))
+			post(t, w, note(w), v1alpha1.PhaseDone)
+		}, grows: map[string]float64{attempted("verity.forward", "transient"): 1, changed("processing", "pending"): 1}},
+		{of: "a pause that is asked for", happens: func(t *testing.T, w *world) {
+			t.Helper()
+			limit := fault.Status(http.StatusTooManyRequests)
+			limit.Header.Set("Retry-After", "1")
+			require.NoError(t, w.Verity.Faults.Add(limit))
+			post(t, w, note(w), v1alpha1.PhaseDone)
+		}, grows: map[string]float64{attempted("verity.forward", "limited"): 1}},
+		{of: "an event in error, and its replays", happens: func(t *testing.T, w *world) {
+			t.Helper()
+			require.NoError(t, w.Verity.Faults.Add(fault.Status(http.StatusUnprocessableEntity)))
+			event := post(t, w, note(w), v1alpha1.PhaseError)
+			for _, request := range []string{"once", "twice"} {
+				replay(t, w, event, request)
+			}
+		}, grows: map[string]float64{
+			attempted("verity.forward", "permanent"): 1, changed("processing", "error"): 1,
+			changed("error", "pending"): 1, changed("done", "pending"): 1, stepped("replay", "success"): 2,
+		}},
+		{of: "an event that stays in error", happens: func(t *testing.T, w *world) {
+			t.Helper()
+			require.NoError(t, w.Verity.Faults.Add(fault.Status(http.StatusUnprocessableEntity)))
+			post(t, w, note(w), v1alpha1.PhaseError)
+		}, shows: map[string]bounds{`verity_sync_events{status="error"}`: exactly(1)}},
+		{of: "an event that is being worked on", happens: func(t *testing.T, w *world) {
+			t.Helper()
+			require.NoError(t, w.Verity.Faults.Add(fault.Fault{Kind: fault.Hang, Times: -1}))
+			assert.Equal(t, http.StatusOK, send(t, w, note(w)))
+		}, shows: map[string]bounds{`verity_sync_events{status="processing"}`: exactly(1)},
+			over: func(_ *testing.T, w *world) { w.Verity.Faults.Clear() }},
+		{of: "those that are done, once Postgres has looked", happens: func(t *testing.T, w *world) {
+			t.Helper()
+			_, err := w.Database.Exec(t.Context(), "ANALYZE webhook_events")
+			require.NoError(t, err)
+		}, shows: map[string]bounds{`verity_sync_events{status="done"}`: atLeast(5)}},
+	}
+}
+
+// outages are what does not work, and how it works again.
+func outages(*world) []story {
+	return []story{
+		{of: "a destination that is down", happens: func(t *testing.T, w *world) {
+			t.Helper()
+			refused := fault.Status(http.StatusUnauthorized)
+			refused.Times = -1
+			require.NoError(t, w.Verity.Faults.Add(refused))
+			for range 6 {
+				assert.Equal(t, http.StatusOK, send(t, w, note(w)))
+			}
+		}, grows: map[string]float64{attempted("verity.forward", "unavailable"): 5},
+			shows: map[string]bounds{`verity_sync_breaker_state{destination="verity-http"}`: exactly(1)}},
+		{of: "its return", happens: func(_ *testing.T, w *world) { w.Verity.Faults.Clear() },
+			grows: map[string]float64{changed("processing", "done"): 6},
+			shows: map[string]bounds{`verity_sync_breaker_state{destination="verity-http"}`: exactly(0)}},
+		{of: "controllers that are gone", happens: func(t *testing.T, w *world) {
+			t.Helper()
+			require.NoError(t, w.Controllers[0].Stop())
+			for range 8 {
+				assert.Equal(t, http.StatusOK, send(t, w, note(w)))
+			}
+		}, shows: map[string]bounds{
+			"verity_sync_undispatched_events": atLeast(1), "verity_sync_oldest_unfinished_event_age_seconds": atLeast(1),
+			`verity_sync_events{status="pending"}`: exactly(8),
+		}, over: func(t *testing.T, w *world) {
+			t.Helper()
+			require.NoError(t, w.Controllers[0].Start(t.Context()))
+		}},
+		{of: "their return", shows: map[string]bounds{
+			`leader_election_master_status{name="verity-sync-controller"}`: exactly(1),
+			"verity_sync_undispatched_events":                              exactly(0), "verity_sync_oldest_unfinished_event_age_seconds": exactly(0),
+			`verity_sync_events{status="pending"}`: exactly(0),
+		}},
+		{of: "posts that wait for Postgres", happens: func(t *testing.T, w *world) {
+			t.Helper()
+			lock, err := w.Database.Begin(t.Context())
+			require.NoError(t, err)
+			_, err = lock.Exec(t.Context(), "LOCK TABLE webhook_events IN EXCLUSIVE MODE")
+			require.NoError(t, err)
+			t.Cleanup(func() { assert.NoError(t, lock.Rollback(context.WithoutCancel(t.Context()))) })
+			assert.Equal(t, http.StatusTooManyRequests, send(t, w, note(w)))
+		}, grows: map[string]float64{answered("429"): 1},
+			shows: map[string]bounds{`verity_sync_database_pool_connections_in_use{database="middleware"}`: atLeast(1)}},
+		{of: "a Postgres that is gone", happens: func(t *testing.T, w *world) {
+			t.Helper()
+			require.NoError(t, w.Postgres.Stop(postgres.Immediate))
+			assert.Equal(t, http.StatusTooManyRequests, send(t, w, note(w)))
+		}, grows: map[string]float64{answered("429"): 1}, shows: map[string]bounds{"verity_sync_database_up": exactly(0)},
+			over: func(t *testing.T, w *world) {
+				t.Helper()
+				require.NoError(t, w.Postgres.Start(t.Context()))
+			}},
+		{of: "its return", shows: map[string]bounds{
+			"verity_sync_database_up":                                      exactly(1),
+			`verity_sync_database_pool_connections{database="middleware"}`: atLeast(1),
+			// A new connection is waited for.
+		}, grows: map[string]float64{
+			`verity_sync_database_pool_waits_total{database="middleware"}`:        1,
+			`verity_sync_database_pool_wait_seconds_total{database="middleware"}`: 1e-9,
+		}},
+	}
+}
+
+// builds are what never changes.
+func builds() []story {
+	return []story{{of: "what was built, and for how many connections", shows: map[string]bounds{
+		"verity_sync_build_info{": exactly(1),
+		`verity_sync_database_pool_connections_max{database="middleware"}`: exactly(16),
+	}}}
+}
+
+// note is a webhook that is forwarded and nothing else.
+func note(w *world) ghlsender.Webhook {
+	return w.Sender.Marketplace("NoteCreate", map[string]any{"id": ghlsender.NewID()})
+}
+
+// booking is an appointment of a contact of its own, whom Verity comes to know by the webhook.
+func booking(w *world) ghlsender.Webhook {
+	at := time.Now().Add(-time.Minute)
+	return w.Sender.WorkflowAppointment(ghlsender.Appointment{
+		ID: ghlsender.NewID(), ContactID: ghlsender.NewID(), Status: "confirmed", Start: at.Add(24 * time.Hour), UpdatedAt: at,
+	}, ghlsender.Contact{FirstName: "Ann", Email: ghlsender.NewID() + "@example.com"})
+}
+
+// send posts a webhook and returns the code that it was answered with.
+func send(t *testing.T, w *world, hook ghlsender.Webhook) int {
+	t.Helper()
+	answer, err := w.Sender.Send(t.Context(), w.Receivers[0].WebhookURL(), hook)
+	require.NoError(t, err)
+	return answer.Status
+}
+
+// post posts a webhook and waits until its event is in a phase.
+func post(t *testing.T, w *world, hook ghlsender.Webhook, phase v1alpha1.WebhookEventPhase) types.NamespacedName {
+	t.Helper()
+	answer, err := w.Post(t.Context(), w.Receivers[0], hook)
+	require.NoError(t, err)
+	require.Equal(t, "accepted", answer.Outcome, answer.Error)
+	name := types.NamespacedName{Namespace: w.Namespace, Name: v1alpha1.NameOf("ghl", answer.ID)}
+	waitFor(t, w, name, func(e *v1alpha1.WebhookEvent) bool { return e.Status.Phase == phase })
+	return name
+}
+
+// replay asks for an event to run again and waits until it has, to a good end.
+func replay(t *testing.T, w *world, name types.NamespacedName, request string) {
+	t.Helper()
+	event := &v1alpha1.WebhookEvent{}
+	require.NoError(t, w.Kubernetes.Get(t.Context(), name, event))
+	before := event.DeepCopy()
+	event.Annotations = map[string]string{v1alpha1.ReplayRequestedAtAnnotation: request}
+	require.NoError(t, w.Kubernetes.Patch(t.Context(), event, client.MergeFrom(before)))
+	waitFor(t, w, name, func(e *v1alpha1.WebhookEvent) bool {
+		return e.Status.LastHandledReplay == request && e.Status.Phase == v1alpha1.PhaseDone
+	})
+}
+
+func waitFor(t *testing.T, w *world, name types.NamespacedName, holds func(*v1alpha1.WebhookEvent) bool) {
+	t.Helper()
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		event := &v1alpha1.WebhookEvent{}
+		require.NoError(c, w.Kubernetes.Get(t.Context(), name, event))
+		require.True(c, holds(event), "%+v", event.Status)
+	}, eventually, tick)
+}

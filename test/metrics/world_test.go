@@ -1,0 +1,228 @@
+// Package metrics reads the metrics of real processes as Prometheus does, over HTTPS and with a token, while one thing after the other
+// happens to them: who may read, with which certificate, and that each metric moves with what it tells of.
+package metrics
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/dfmiddleware/verity-sync/internal/testenv"
+	"github.com/dfmiddleware/verity-sync/internal/testenv/repo"
+	"github.com/dfmiddleware/verity-sync/internal/testenv/system"
+)
+
+const (
+	// startTimeout leaves time to build verity-sync.
+	startTimeout = 10 * time.Minute
+	eventually   = 90 * time.Second
+	tick         = 50 * time.Millisecond
+)
+
+// world is a system whose processes serve metrics as they do in a cluster, and somebody who may read them.
+type world struct {
+	*system.System
+	authority *authority
+	// certificates are the directories that the processes read theirs from, by the process's name.
+	certificates map[string]string
+	// token is that of whoever may read metrics, stranger of somebody who may not.
+	token, stranger string
+	// also are further endpoints that are scraped, without a token.
+	also []string
+}
+
+func start(t *testing.T) *world {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
+	defer cancel()
+	s, err := system.Start(ctx, system.Options{
+		Receivers: 1, Controllers: 1, Kubeconfig: os.Getenv(testenv.KubeconfigVariable),
+		// Few live events, so that some can be had that find no room.
+		Env: map[string]string{"RETRY_BASE_DELAY": "200ms", "RETRY_MAX_DELAY": "2s", "MAX_LIVE_EVENTS": "3"},
+	})
+	require.NoError(t, err)
+	w := &world{System: s, authority: newAuthority(t), certificates: map[string]string{}}
+	t.Cleanup(func() {
+		if t.Failed() {
+			for _, p := range w.processes() {
+				log, err := p.Log()
+				t.Logf("%s: %v\n%s", p.Name, err, log)
+			}
+		}
+		assert.NoError(t, s.Close())
+	})
+	w.token, w.stranger = w.reader(t), w.account(t, "stranger")
+	for _, p := range w.processes() {
+		w.secure(ctx, t, p)
+	}
+	return w
+}
+
+func (w *world) processes() []*system.Process { return append(w.Receivers[:1:1], w.Controllers...) }
+
+// secure starts a process again with the flags of the manifests for metrics with a certificate.
+func (w *world) secure(ctx context.Context, t *testing.T, p *system.Process) {
+	t.Helper()
+	directory := t.TempDir()
+	w.certificates[p.Name] = directory
+	w.authority.issue(t, directory)
+	p.Flags = append(p.Flags, "--metrics-secure=true", "--metrics-cert-path="+directory)
+	p.MetricsURL = strings.Replace(p.MetricsURL, "http://", "https://", 1)
+	if p == w.Controllers[0] {
+		p.Flags = append(p.Flags, "--leader-elect")
+	}
+	p.Env = maps.Clone(p.Env)
+	p.Env["GHL_APP_IDS"], p.Env["GHL_LOCATION_IDS"] = w.Sender.AppID, w.Sender.LocationID
+	require.NoError(t, p.Stop())
+	require.NoError(t, p.Start(ctx))
+}
+
+// reader returns the token of an account that is bound to the ClusterRole for whoever scrapes, once the API server lets it read.
+func (w *world) reader(t *testing.T) string {
+	t.Helper()
+	path, err := repo.Path("config", "metrics", "reader_role.yaml")
+	require.NoError(t, err)
+	content, err := os.ReadFile(path)
+	require.NoError(t, err)
+	role := &rbacv1.ClusterRole{}
+	require.NoError(t, yaml.UnmarshalStrict(content, role))
+	// Other tests of the same API server have one too.
+	role.Name, role.GenerateName = "", role.Name+"-"
+	require.NoError(t, w.Kubernetes.Create(t.Context(), role))
+	token := w.account(t, "prometheus")
+	require.NoError(t, w.Kubernetes.Create(t.Context(), &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: role.Name},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name},
+		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Name: "prometheus", Namespace: w.Namespace}},
+	}))
+	// A process remembers for half a minute whom the API server did not let in.
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+			User:                  "system:serviceaccount:" + w.Namespace + ":prometheus",
+			NonResourceAttributes: &authorizationv1.NonResourceAttributes{Path: "/metrics", Verb: "get"},
+		}}
+		require.NoError(c, w.Kubernetes.Create(t.Context(), review))
+		require.True(c, review.Status.Allowed)
+	}, eventually, tick)
+	return token
+}
+
+// account makes a ServiceAccount and returns a token of it.
+func (w *world) account(t *testing.T, name string) string {
+	t.Helper()
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: w.Namespace}}
+	require.NoError(t, w.Kubernetes.Create(t.Context(), account))
+	request := &authenticationv1.TokenRequest{}
+	require.NoError(t, w.Kubernetes.SubResource("token").Create(t.Context(), account, request))
+	return request.Status.Token
+}
+
+// get reads an endpoint over a connection of its own, and returns what it answered and the serial number of its certificate.
+func (w *world) get(ctx context.Context, url, token string) (code int, body, serial string, err error) {
+	roots := x509.NewCertPool()
+	roots.AddCert(w.authority.certificate)
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, DisableKeepAlives: true}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return 0, "", "", err
+	}
+	if token != "" {
+		request.Header.Set("Authorization", "Bearer "+token)
+	}
+	response, err := (&http.Client{Transport: transport}).Do(request)
+	if err != nil {
+		return 0, "", "", err
+	}
+	defer response.Body.Close()
+	if response.TLS != nil {
+		serial = response.TLS.PeerCertificates[0].SerialNumber.String()
+	}
+	content, err := io.ReadAll(response.Body)
+	return response.StatusCode, string(content), serial, err
+}
+
+// A scrape is what all processes that run show: values by series, the highest where several show one, and the kinds of metrics by name.
+type scrape struct {
+	series map[string]float64
+	kinds  map[string]string
+}
+
+func (w *world) scrape(ctx context.Context) (scrape, error) {
+	all := scrape{map[string]float64{}, map[string]string{}}
+	urls := w.also
+	for _, p := range w.processes() {
+		if p.Running() {
+			urls = append(urls[:len(urls):len(urls)], p.MetricsURL)
+		}
+	}
+	for _, url := range urls {
+		code, body, _, err := w.get(ctx, url, w.token)
+		if err == nil && code != http.StatusOK {
+			err = fmt.Errorf("answered %d", code)
+		}
+		if err == nil {
+			err = all.read(body)
+		}
+		if err != nil {
+			return scrape{}, fmt.Errorf("scrape %s: %w", url, err)
+		}
+	}
+	return all, nil
+}
+
+// read reads Prometheus' text format, in which a series is everything before the last space of its line.
+func (s scrape) read(text string) error {
+	for line := range strings.Lines(text) {
+		line = strings.TrimSuffix(line, "\n")
+		if named, found := strings.CutPrefix(line, "# TYPE "); found {
+			name, kind, _ := strings.Cut(named, " ")
+			s.kinds[name] = kind
+			continue
+		}
+		if strings.HasPrefix(line, "#") {
+			continue
+		}
+		end := strings.LastIndexByte(line, ' ')
+		if end < 0 {
+			return errors.New("a line without a value: " + line)
+		}
+		value, err := strconv.ParseFloat(line[end+1:], 64)
+		if err != nil {
+			return fmt.Errorf("the value of %s: %w", line[:end], err)
+		}
+		s.series[line[:end]] = max(value, s.series[line[:end]])
+	}
+	return nil
+}
+
+// value returns the value of a series, or of one of a metric.
+func (s scrape) value(series string) (float64, bool) {
+	if strings.HasSuffix(series, "{") {
+		for other, value := range s.series {
+			if strings.HasPrefix(other, series) {
+				return value, true
+			}
+		}
+	}
+	value, found := s.series[series]
+	return value, found
+}
