@@ -34,7 +34,7 @@ func adopted(t *testing.T, insert string, opts store.MigrateOptions) *bundle {
 	opts.Normalise = normalise
 	applied, err := store.Migrate(t.Context(), b.url, opts)
 	require.NoError(t, err)
-	require.Len(t, applied, int(latestVersion))
+	require.Len(t, applied, 4)
 	return b
 }
 
