@@ -29,7 +29,7 @@ func TestHelmMigratesBeforeItTouchesWhatRuns(t *testing.T) {
 	require.NoError(t, err)
 	r := &release{server.Kubeconfig(), client}
 	const trial = "--set=secret.create=true,secret.data.DATABASE_URL=postgres://example.com/one"
-	first, second := []string{"verity-sync:0.1.0", "verity-sync:0.1.0"}, []string{"verity-sync:v2", "verity-sync:v2"}
+	first, second := []string{"verity-sync:0.2.0", "verity-sync:0.2.0"}, []string{"verity-sync:v2", "verity-sync:v2"}
 
 	notes, err := r.helm(t, batchv1.JobComplete, func() {
 		assert.Empty(t, r.images(t), "nothing runs before the migration")
