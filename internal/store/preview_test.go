@@ -126,7 +126,7 @@ func TestAPreviewOfANewDatabaseNamesTheMigrations(t *testing.T) {
 	t.Parallel()
 	b := &bundle{t: t, url: testenv.Postgres(t)}
 	p := b.preview()
-	assert.Len(t, p.Pending, 2)
+	assert.Len(t, p.Pending, 3)
 	assert.Nil(t, p.Adoption)
 }
 
