@@ -52,11 +52,12 @@ func (i image) unpack(t testing.TB) string {
 	return root
 }
 
-// images are built once. They lie in a directory that goes with the test binary.
+// images are built once. They lie in a directory that goes with this process.
 var images struct {
 	sync.Mutex
-	dir   string
-	built map[string]image
+	dir    string
+	remove func() error // Kept, because the directory goes with it.
+	built  map[string]image
 }
 
 // imageOf builds the image of a tree of the project.
@@ -69,7 +70,7 @@ func imageOf(t testing.TB, tree string) image {
 	}
 	if images.dir == "" {
 		var err error
-		images.dir, _, err = proc.TempDir("verity-sync-install-") // It goes with this process.
+		images.dir, images.remove, err = proc.TempDir("verity-sync-install-")
 		require.NoError(t, err)
 		images.built = map[string]image{}
 	}

@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	startTimeout = 2 * time.Minute
-	eventually   = time.Minute
+	startTimeout = 5 * time.Minute
+	eventually   = 2 * time.Minute
 	tick         = 20 * time.Millisecond
 )
 
