@@ -35,7 +35,7 @@ func containerCommand(root string, args, environ []string) (*exec.Cmd, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(self, args...) //nolint:noctx // It runs until it is stopped.
+	cmd := exec.Command(self, args...)
 	cmd.Env = append([]string{runtimeVariable + "=" + root}, environ...)
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID}
