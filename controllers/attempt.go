@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 
+	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
 	"github.com/dfmiddleware/verity-sync/internal/destination"
 	"github.com/dfmiddleware/verity-sync/internal/failpoint"
 	"github.com/dfmiddleware/verity-sync/internal/operation"
@@ -179,11 +180,19 @@ func (r *WebhookEventReconciler) tell(ctx context.Context, s *scope, f store.Fin
 		log.V(1).Info("event is done", fields...)
 	case f.Status == store.StatusError:
 		log.Info("event ends in error", fields...)
-		r.Recorder.Eventf(s.object, nil, corev1.EventTypeWarning, f.Reason, "Attempt", "%s", f.Message)
+		r.warn(s.object, f.Reason, f.Message)
 	default:
 		log.Info("attempt did not succeed", fields...)
 		if c.Attempts == 1 {
-			r.Recorder.Eventf(s.object, nil, corev1.EventTypeWarning, f.Reason, "Attempt", "%s", f.Message)
+			r.warn(s.object, f.Reason, f.Message)
 		}
 	}
+}
+
+// warn publishes what went wrong as a Kubernetes Event about the object, not about one version of it: what goes wrong in the
+// same way again, as during an outage, then adds to the Event that is there.
+func (r *WebhookEventReconciler) warn(object *v1alpha1.WebhookEvent, reason, message string) {
+	object = object.DeepCopy()
+	object.ResourceVersion = ""
+	r.Recorder.Eventf(object, nil, corev1.EventTypeWarning, reason, "Attempt", "%s", message)
 }

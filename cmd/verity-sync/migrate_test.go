@@ -36,6 +36,7 @@ func TestADryRunSaysWhatWouldBecomeOfTheEarlierMiddlewaresDatabase(t *testing.T)
 would apply 2: normalise what was adopted
 would apply 3: what waits for a destination
 would apply 4: what is parked
+would apply 5: compatibility
 
 The rows of webhook_events would stay, under their ids:
 

@@ -256,6 +256,36 @@ func TestTheReceiverRefusesADatabaseThatIsNotMigrated(t *testing.T) {
 	assert.Contains(t, p.log(), "verity-sync migrate")
 }
 
+// An older process starts during a rollout, and after a rollback.
+func TestTheReceiverServesOnANewerSchemaUnlessThatSaysOtherwise(t *testing.T) {
+	t.Parallel()
+	database := migrated(t)
+	conn, err := pgx.Connect(t.Context(), database)
+	require.NoError(t, err)
+	defer conn.Close(t.Context())
+	for _, later := range []string{
+		"ALTER TABLE webhook_events ADD COLUMN of_a_later_version text NOT NULL DEFAULT ''",
+		"INSERT INTO verity_sync_schema_version (version_id, is_applied) VALUES (999, true)",
+	} {
+		_, err = conn.Exec(t.Context(), later)
+		require.NoError(t, err)
+	}
+	arguments := []string{"receiver", "--listen-address=127.0.0.1:0", "--drain-delay=0s", withoutCluster(t)}
+	environ := []string{"DATABASE_URL=" + database, "GHL_WEBHOOK_SECRETS=workflow-secret"}
+	p := start(t, environ, arguments...)
+	code, body := post(t, p.address(t), "{}")
+	assert.Equal(t, 200, code, body)
+	p.signal(t, syscall.SIGTERM)
+	assert.Zero(t, p.exitCode(t))
+
+	_, err = conn.Exec(t.Context(), "UPDATE verity_sync_schema_compatibility SET oldest_version = 999")
+	require.NoError(t, err)
+	p = start(t, environ, arguments...)
+	assert.Equal(t, 1, p.exitCode(t))
+	assert.Contains(t, p.log(), "too new for this binary")
+	assert.Contains(t, p.log(), "run the verity-sync that has migrated it")
+}
+
 func TestASecondSignalEndsTheProcessAtOnce(t *testing.T) {
 	t.Parallel()
 	p := start(t, []string{"DATABASE_URL=" + migrated(t), "GHL_WEBHOOK_SECRETS=workflow-secret"},

@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"github.com/go-logr/logr"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
@@ -18,8 +19,8 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-// leaderElectionID is the name of the lease.
-const leaderElectionID = "verity-sync-controller"
+// eventSource is who Kubernetes Events say they come from.
+const eventSource = "verity-sync"
 
 // controllerConns is how many connections to the database a controller has. A claim or a record takes a few milliseconds
 // of an attempt that mostly waits for networks.
@@ -73,7 +74,7 @@ func addController(mgr ctrl.Manager, cfg config.Controller, flags controllerFlag
 		Live:     mgr.GetAPIReader(),
 		Rows:     db,
 		Plan:     destinations,
-		Recorder: mgr.GetEventRecorder("verity-sync"),
+		Recorder: mgr.GetEventRecorder(eventSource),
 		Backoff: controllers.Backoff{
 			Base: cfg.RetryBaseDelay, Max: cfg.RetryMaxDelay,
 			MaxAttempts: int32(cfg.RetryMaxAttempts), //nolint:gosec // Checked at start.
@@ -117,6 +118,10 @@ func newManager(flags controllerFlags, namespace string, log logr.Logger) (ctrl.
 	if err != nil {
 		return nil, err
 	}
+	lock, election, err := newElectionLock(cluster, namespace)
+	if err != nil {
+		return nil, err
+	}
 	mgr, err := ctrl.NewManager(cluster, ctrl.Options{
 		Scheme: scheme,
 		Logger: log,
@@ -124,11 +129,12 @@ func newManager(flags controllerFlags, namespace string, log logr.Logger) (ctrl.
 			DefaultNamespaces: map[string]cache.Config{namespace: {}},
 			DefaultTransform:  cache.TransformStripManagedFields(),
 		},
-		Metrics:                 flags.metrics.serverOptions(),
-		HealthProbeBindAddress:  flags.healthProbeBindAddress,
-		LeaderElection:          flags.leaderElect,
-		LeaderElectionID:        leaderElectionID,
-		LeaderElectionNamespace: namespace,
+		Metrics:                             flags.metrics.serverOptions(),
+		HealthProbeBindAddress:              flags.healthProbeBindAddress,
+		LeaderElection:                      flags.leaderElect,
+		LeaderElectionID:                    leaderElectionID, // In the metrics of the election.
+		LeaderElectionResourceLockInterface: lock,
+		RenewDeadline:                       ptr.To(renewDeadline),
 		// The process ends with its leadership, so that nobody has to wait until the lease runs out.
 		LeaderElectionReleaseOnCancel: true,
 		GracefulShutdownTimeout:       &flags.shutdownTimeout,
@@ -136,6 +142,7 @@ func newManager(flags controllerFlags, namespace string, log logr.Logger) (ctrl.
 	if err != nil {
 		return nil, fmt.Errorf("set up the manager: %w", err)
 	}
+	election.recorder = mgr.GetEventRecorder(eventSource)
 	if err := mgr.AddHealthzCheck("healthz", healthz.Ping); err != nil {
 		return nil, fmt.Errorf("set up liveness: %w", err)
 	}

@@ -38,7 +38,7 @@ type destinations struct {
 func openDestinations(ctx context.Context, cfg config.Controller, db *store.Store, measures *metrics.Controller,
 	log logr.Logger,
 ) (*destinations, error) {
-	client := destination.NewClient(version.Version)
+	client := destination.NewClient(version.Product())
 	breakers := destination.BreakerOptions{Changed: func(name string, up bool) {
 		log.Info("a destination changed", "destination", name, "up", up)
 		measures.Breaker(name, up)

@@ -25,7 +25,7 @@ const (
 
 // NewClient returns an HTTP client for one destination: connections are reused, redirects are handed to the caller,
 // HTTP_PROXY, HTTPS_PROXY and NO_PROXY are honoured, a call takes at most CallTimeout, and the User-Agent is
-// "verity-sync/<version>".
+// "verity-sync/" and version.
 //
 // A request that carries an Idempotency-Key, or whose method is idempotent, is sent again by net/http within the same
 // call where a kept connection turns out to have been closed by the other side.

@@ -9,7 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -29,6 +31,9 @@ const versionTable = "verity_sync_schema_version"
 // versionQuery reads the version without making the table, as goose would.
 const versionQuery = `SELECT coalesce(max(version_id), 0) FROM ` + versionTable + ` WHERE is_applied`
 
+// oldestQuery reads the oldest version whose binaries may use the schema. The table is there from version 3 on.
+const oldestQuery = `SELECT oldest_version FROM verity_sync_schema_compatibility`
+
 // undefinedTable is the SQLSTATE of a table that is not there.
 const undefinedTable = "42P01"
 
@@ -36,20 +41,16 @@ const undefinedTable = "42P01"
 const adoptVersion = 2
 
 // latestVersion is the newest version that this binary knows.
-const latestVersion = 4
-
-// migrationNames say what each migration is about.
-var migrationNames = map[int64]string{
-	1: "tables", adoptVersion: "normalise what was adopted", 3: "what waits for a destination", 4: "what is parked",
-}
+const latestVersion = 5
 
 // ErrSchemaOutdated says that the database lacks migrations of this binary.
 var ErrSchemaOutdated = errors.New("the database schema is older than this binary")
 
-// ErrSchemaTooNew says that the database has migrations that this binary does not know.
-var ErrSchemaTooNew = errors.New("the database schema is newer than this binary")
+// ErrSchemaTooNew says that the database has a migration that binaries as old as this one cannot do with.
+var ErrSchemaTooNew = errors.New("the database schema is too new for this binary")
 
-// CheckSchema compares the schema of the database with what this binary was built for. The error says what to do.
+// CheckSchema compares the schema of the database with what this binary was built for. A newer one is accepted unless it
+// says otherwise, so that an older process can start during a rollout and after a rollback. The error says what to do.
 func (s *Store) CheckSchema(ctx context.Context) error {
 	version, err := s.SchemaVersion(ctx)
 	if err != nil {
@@ -59,14 +60,21 @@ func (s *Store) CheckSchema(ctx context.Context) error {
 		return fmt.Errorf("%w (version %d, this binary needs %d): run `verity-sync migrate` first",
 			ErrSchemaOutdated, version, latestVersion)
 	}
-	return checkNotNewer(version)
+	if version == latestVersion {
+		return nil
+	}
+	var oldest int64
+	if err := s.pool.QueryRow(ctx, oldestQuery).Scan(&oldest); err != nil {
+		return s.noted(err, "read which versions the schema is for")
+	}
+	return checkNotTooNew(version, oldest)
 }
 
-// checkNotNewer refuses a database that a newer binary has migrated.
-func checkNotNewer(version int64) error {
-	if version > latestVersion {
-		return fmt.Errorf("%w (version %d, this binary knows %d): a newer verity-sync has migrated it, run that version", ErrSchemaTooNew,
-			version, latestVersion)
+// checkNotTooNew refuses a database that a newer binary has migrated in a way that this one cannot do with.
+func checkNotTooNew(version, oldest int64) error {
+	if latestVersion < oldest {
+		return fmt.Errorf("%w (version %d, for binaries that know at least %d; this one knows %d): run the verity-sync that has migrated it,"+
+			" or a newer one; to go back, restore the database as it was before", ErrSchemaTooNew, version, oldest, latestVersion)
 	}
 	return nil
 }
@@ -106,6 +114,7 @@ func Migrate(ctx context.Context, url string, opts MigrateOptions) ([]MigrationS
 		return nil, err
 	}
 	defer db.Close()
+	// There is nothing to do for a database that is newer, which is what a rollback finds.
 	results, err := provider.Up(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("migrate: %w", err)
@@ -147,9 +156,19 @@ func MigrationsOf(ctx context.Context, url string) ([]MigrationStatus, error) {
 	return out, nil
 }
 
-func migrationName(s *goose.Source) string { return migrationNames[s.Version] }
+func migrationName(s *goose.Source) string {
+	switch s.Version {
+	case 1:
+		return "tables"
+	case adoptVersion:
+		return "normalise what was adopted"
+	default:
+		_, name, _ := strings.Cut(strings.TrimSuffix(filepath.Base(s.Path), ".sql"), "_")
+		return strings.ReplaceAll(name, "_", " ")
+	}
+}
 
-// openProvider connects to the database at url and returns the version it is at, refusing one that is too new.
+// openProvider connects to the database at url and returns the version it is at, refusing one that is too new for this binary.
 func openProvider(ctx context.Context, url string, opts MigrateOptions) (*sql.DB, *goose.Provider, int64, error) {
 	cfg, err := pgx.ParseConfig(url)
 	if err != nil {
@@ -165,8 +184,15 @@ func openProvider(ctx context.Context, url string, opts MigrateOptions) (*sql.DB
 	if err := db.QueryRowContext(ctx, versionQuery).Scan(&version); err != nil && sqlState(err) != undefinedTable {
 		return nil, nil, 0, errors.Join(fmt.Errorf("read the schema version: %w", err), db.Close())
 	}
-	if err := checkNotNewer(version); err != nil {
-		return nil, nil, 0, errors.Join(err, db.Close())
+	if version > latestVersion {
+		var oldest int64
+		err := db.QueryRowContext(ctx, oldestQuery).Scan(&oldest)
+		if err == nil {
+			err = checkNotTooNew(version, oldest)
+		}
+		if err != nil {
+			return nil, nil, 0, errors.Join(fmt.Errorf("see whether this binary is new enough: %w", err), db.Close())
+		}
 	}
 	return db, provider, version, nil
 }

@@ -34,7 +34,7 @@ func adopted(t *testing.T, insert string, opts store.MigrateOptions) *bundle {
 	opts.Normalise = normalise
 	applied, err := store.Migrate(t.Context(), b.url, opts)
 	require.NoError(t, err)
-	require.Len(t, applied, 4)
+	require.Len(t, applied, 5)
 	return b
 }
 
@@ -137,7 +137,7 @@ func TestMigrationsAtTheSameTimeWaitForEachOther(t *testing.T) {
 	for n := range counts {
 		total += n
 	}
-	assert.Equal(t, 3, total, "each migration was applied once")
+	assert.Equal(t, 5, total, "each migration was applied once")
 }
 
 func TestTheSchemaIsChecked(t *testing.T) {
@@ -148,7 +148,8 @@ func TestTheSchemaIsChecked(t *testing.T) {
 
 	status, err := store.MigrationsOf(t.Context(), b.url)
 	require.NoError(t, err)
-	require.Len(t, status, 3)
+	require.Len(t, status, 5)
+	assert.Equal(t, "compatibility", status[4].Name)
 	assert.True(t, status[0].AppliedAt.IsZero())
 	assert.Zero(t, value[int64](b, `SELECT count(*) FROM pg_tables WHERE schemaname = current_schema()`), "looking changes nothing")
 
@@ -158,11 +159,32 @@ func TestTheSchemaIsChecked(t *testing.T) {
 	status, err = store.MigrationsOf(t.Context(), b.url)
 	require.NoError(t, err)
 	assert.False(t, status[1].AppliedAt.IsZero())
+}
 
+func TestASchemaThatIsNewerIsAcceptedUnlessItSaysOtherwise(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t)
+	b.exec(`ALTER TABLE webhook_events ADD COLUMN of_a_later_version text NOT NULL DEFAULT ''`)
 	b.exec(`INSERT INTO verity_sync_schema_version (version_id, is_applied) VALUES (999, true)`)
-	require.ErrorIs(t, b.CheckSchema(t.Context()), store.ErrSchemaTooNew)
-	_, err = store.Migrate(t.Context(), b.url, store.MigrateOptions{Normalise: normalise})
-	require.ErrorIs(t, err, store.ErrSchemaTooNew)
+	require.NoError(t, b.CheckSchema(t.Context()))
+	assert.Empty(t, migrate(t, b.url), "there is nothing to do")
+	status, err := store.MigrationsOf(t.Context(), b.url)
+	require.NoError(t, err)
+	assert.Len(t, status, 3, "those that it knows")
+	b.commit(b.writer(store.WriterOptions{}), delivery("w1", "apt1", `{}`))
+
+	for oldest, want := range map[int]error{3: nil, 4: store.ErrSchemaTooNew, 999: store.ErrSchemaTooNew} {
+		_, err := b.Pool().Exec(t.Context(), `UPDATE verity_sync_schema_compatibility SET oldest_version = $1`, oldest)
+		require.NoError(t, err)
+		require.ErrorIs(t, b.CheckSchema(t.Context()), want, "for versions from %d on", oldest)
+		_, err = store.Migrate(t.Context(), b.url, store.MigrateOptions{Normalise: normalise})
+		require.ErrorIs(t, err, want)
+		_, err = store.MigrationsOf(t.Context(), b.url)
+		require.ErrorIs(t, err, want)
+	}
+	b.exec(`UPDATE verity_sync_schema_compatibility SET oldest_version = 4`)
+	require.ErrorContains(t, b.CheckSchema(t.Context()),
+		"(version 999, for binaries that know at least 4; this one knows 3): run the verity-sync that has migrated it")
 }
 
 func TestTheLookUpsThatUsersKnowWork(t *testing.T) {

@@ -35,12 +35,17 @@ func init() {
 
 // String returns all of it in one line: "v1.2.3 (commit 0123abc, 2026-11-23T12:00:00Z, go1.26.8)".
 func String() string {
-	commit, date := Commit, Date
-	if commit == "" {
-		commit = "unknown"
+	return fmt.Sprintf("%s (commit %s, %s, %s)", Version, orUnknown(Commit), orUnknown(Date), runtime.Version())
+}
+
+// Product returns what follows the name in the User-Agent of requests: "v1.2.3 (commit 0123abc; 2026-11-23T12:00:00Z)".
+func Product() string {
+	return fmt.Sprintf("%s (commit %s; %s)", Version, orUnknown(Commit), orUnknown(Date))
+}
+
+func orUnknown(s string) string {
+	if s == "" {
+		return "unknown"
 	}
-	if date == "" {
-		date = "unknown"
-	}
-	return fmt.Sprintf("%s (commit %s, %s, %s)", Version, commit, date, runtime.Version())
+	return s
 }

@@ -23,7 +23,7 @@ import (
 var rights = map[string]struct{ inItsNamespace, clusterWide []string }{
 	"verity-sync-receiver": {
 		inItsNamespace: []string{
-			"webhooks.dfmiddleware.io/webhookevents create", "webhooks.dfmiddleware.io/webhookevents get",
+			"webhooks.dfmiddleware.io/webhookevents create",
 		},
 		clusterWide: reviews,
 	},
@@ -31,8 +31,7 @@ var rights = map[string]struct{ inItsNamespace, clusterWide []string }{
 		inItsNamespace: []string{
 			"webhooks.dfmiddleware.io/webhookevents get", "webhooks.dfmiddleware.io/webhookevents list",
 			"webhooks.dfmiddleware.io/webhookevents watch", "webhooks.dfmiddleware.io/webhookevents delete",
-			"webhooks.dfmiddleware.io/webhookevents/status get", "webhooks.dfmiddleware.io/webhookevents/status update",
-			"webhooks.dfmiddleware.io/webhookevents/status patch",
+			"webhooks.dfmiddleware.io/webhookevents/status update",
 			"coordination.k8s.io/leases get", "coordination.k8s.io/leases create", "coordination.k8s.io/leases update",
 			"events.k8s.io/events create", "events.k8s.io/events patch",
 		},

@@ -80,6 +80,11 @@ type SyncLog struct {
 	Details        []byte
 }
 
+type VeritySyncSchemaCompatibility struct {
+	One           bool
+	OldestVersion int64
+}
+
 type WebhookEvent struct {
 	ID                uuid.UUID
 	ReceivedAt        time.Time

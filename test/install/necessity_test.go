@@ -1,0 +1,323 @@
+package install
+
+import (
+	"maps"
+	"net/http"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
+	"github.com/dfmiddleware/verity-sync/internal/sim/fault"
+	"github.com/dfmiddleware/verity-sync/internal/sim/verity"
+)
+
+const (
+	receiverAccount   = "verity-sync-receiver"
+	controllerAccount = "verity-sync-controller"
+	ourGroup          = "webhooks.dfmiddleware.io"
+)
+
+// A need says what a user misses where an account lacks a right.
+type need struct {
+	// fails is that, in a sentence.
+	fails string
+	// values are the chart's, besides the default ones.
+	values map[string]any
+	// show shows that it fails, has the right given back, and shows that it works then. Processes run; none is started again.
+	show func(*testing.T, *deprived)
+}
+
+// deprived is an installation in which an account lacks a right, with a receiver and a controller.
+type deprived struct {
+	*installation
+	receiver, controller *pod
+	// giveBack gives the right back.
+	giveBack func()
+}
+
+// needs has every right that there is.
+var needs = map[right]need{
+	{receiverAccount, ourGroup, "webhookevents", "create"}: {
+		fails: "what was accepted is not worked on",
+		show:  func(t *testing.T, d *deprived) { d.staysUntil(t, d.receiver, `cannot create resource "webhookevents"`) },
+	},
+	{receiverAccount, "authentication.k8s.io", "tokenreviews", "create"}: {
+		fails: "nobody can read a receiver's metrics",
+		show:  func(t *testing.T, d *deprived) { d.metricsFail(t, d.receiver) },
+	},
+	{receiverAccount, "authorization.k8s.io", "subjectaccessreviews", "create"}: {
+		fails: "nobody can read a receiver's metrics",
+		show:  func(t *testing.T, d *deprived) { d.metricsFail(t, d.receiver) },
+	},
+	{controllerAccount, ourGroup, "webhookevents", "get"}: {
+		fails: "an event that somebody edits during its attempt does not say what became of the attempt",
+		show:  outcomeOfAnEditedEventIsLost,
+	},
+	{controllerAccount, ourGroup, "webhookevents", "list"}: {
+		fails: "nothing is worked on where the API server cannot stream lists",
+		// Newer API servers can, and a client that asks for that needs no other right to list.
+		values: map[string]any{"extraEnv": []map[string]any{{"name": "KUBE_FEATURE_WatchListClient", "value": "false"}}},
+		show:   func(t *testing.T, d *deprived) { d.staysUntil(t, d.controller, `cannot list resource "webhookevents"`) },
+	},
+	{controllerAccount, ourGroup, "webhookevents", "watch"}: {
+		fails: "a new event is not noticed for seconds, and for half a minute in the end",
+		show:  newEventsAreNotNoticed,
+	},
+	{controllerAccount, ourGroup, "webhookevents", "delete"}: {
+		fails:  "finished WebhookEvents stay for ever, and fill etcd",
+		values: map[string]any{"config": map[string]string{"DONE_TTL": "1s"}},
+		show:   finishedEventsStay,
+	},
+	{controllerAccount, ourGroup, "webhookevents/status", "update"}: {
+		fails: "no WebhookEvent says where its event stands",
+		show: func(t *testing.T, d *deprived) {
+			d.staysUntil(t, d.controller, `cannot update resource "webhookevents/status"`)
+		},
+	},
+	{controllerAccount, "coordination.k8s.io", "leases", "get"}: {
+		fails: "no controller leads, and nothing is worked on",
+		show:  func(t *testing.T, d *deprived) { d.staysUntil(t, d.controller, `cannot get resource "leases"`) },
+	},
+	{controllerAccount, "coordination.k8s.io", "leases", "create"}: {
+		fails: "no controller leads after the installation, and nothing is worked on",
+		show:  func(t *testing.T, d *deprived) { d.staysUntil(t, d.controller, `cannot create resource "leases"`) },
+	},
+	{controllerAccount, "coordination.k8s.io", "leases", "update"}: {
+		fails: "no controller takes over from the one that led, and nothing is worked on",
+		show:  func(t *testing.T, d *deprived) { d.staysUntil(t, d.controller, `cannot update resource "leases"`) },
+	},
+	{controllerAccount, "events.k8s.io", "events", "create"}: {
+		fails: "`kubectl describe` does not tell of an event that went wrong",
+		show:  nothingIsTold,
+	},
+	{controllerAccount, "events.k8s.io", "events", "patch"}: {
+		fails: "what goes wrong again leaves no trace in `kubectl get events`",
+		show:  repetitionsAreNotTold,
+	},
+	{controllerAccount, "authentication.k8s.io", "tokenreviews", "create"}: {
+		fails: "nobody can read a controller's metrics",
+		show:  func(t *testing.T, d *deprived) { d.metricsFail(t, d.controller) },
+	},
+	{controllerAccount, "authorization.k8s.io", "subjectaccessreviews", "create"}: {
+		fails: "nobody can read a controller's metrics",
+		show:  func(t *testing.T, d *deprived) { d.metricsFail(t, d.controller) },
+	},
+}
+
+func TestEveryRightIsNeeded(t *testing.T) {
+	t.Parallel()
+	for _, need := range needs {
+		require.NotNil(t, need.show, need.fails)
+	}
+	for name, render := range map[string]way{"chart": chart(nil), "kustomization": kustomization} {
+		assert.ElementsMatch(t, slices.Collect(maps.Keys(needs)), rightsOf(t, render(t, file(t), "verity-sync", variables{})),
+			"the rights that the %s gives, and those that are known to be needed", name)
+	}
+	for right, need := range needs {
+		t.Run(right.String()+", else "+need.fails, func(t *testing.T) {
+			t.Parallel()
+			need.show(t, deprive(t, right, need.values))
+		})
+	}
+}
+
+// deprive installs the chart without a right and starts a receiver and a controller.
+func deprive(t *testing.T, taken right, values map[string]any) *deprived {
+	t.Helper()
+	d := &deprived{installation: newInstallation(t, sharedServer(t), newNamespace())}
+	if config, found := values["config"].(map[string]string); found {
+		maps.Copy(d.variables.controller, config)
+		values = nil
+	}
+	objects := chart(values)(t, file(t), d.namespace, d.variables)
+	rest := without(t, objects, taken)
+	for n, object := range objects {
+		if object.GetKind() == rest[0].GetKind() && object.GetName() == rest[0].GetName() {
+			d.giveBack = func() {
+				d.apply(t, object)
+				d.awaitRight(t, taken, true)
+			}
+			objects = slices.Concat(objects[:n], rest, objects[n+1:])
+		}
+	}
+	d.apply(t, objects...)
+	d.awaitRight(t, taken, false)
+	d.leadersHaveGone(t)
+	d.migrate(t, here(t))
+	d.receiver, d.controller = d.pods(t, "receiver", here(t))[0], d.pods(t, "controller", here(t))[0]
+	start(t, d.receiver, d.controller)
+	return d
+}
+
+// leadersHaveGone leaves the lease that a controller leaves when it ends, where it is not the creation that a controller may not do.
+func (i *installation) leadersHaveGone(t *testing.T) {
+	t.Helper()
+	may := right{controllerAccount, "coordination.k8s.io", "leases", "create"}
+	if !i.hasRight(t, may) {
+		return
+	}
+	lease := &coordinationv1.Lease{
+		ObjectMeta: metav1.ObjectMeta{Namespace: i.namespace, Name: "verity-sync-controller"},
+		Spec: coordinationv1.LeaseSpec{
+			HolderIdentity: ptr.To(""), LeaseDurationSeconds: ptr.To[int32](1), LeaseTransitions: ptr.To[int32](1),
+			AcquireTime: &metav1.MicroTime{Time: time.Now()}, RenewTime: &metav1.MicroTime{Time: time.Now()},
+		},
+	}
+	require.NoError(t, i.api.Create(t.Context(), lease))
+}
+
+// staysUntil shows that an event is not seen to be done before a process has the right back that it asked for in vain.
+func (d *deprived) staysUntil(t *testing.T, p *pod, what string) {
+	t.Helper()
+	id := d.post(t, d.receiver, d.note())
+	denied(t, p, what)
+	if event := d.event(t, t.Context(), id); event != nil {
+		assert.Equal(t, v1alpha1.PhasePending, event.Status.Phase)
+	}
+	d.giveBack()
+	d.await(t, id, v1alpha1.PhaseDone)
+}
+
+func (d *deprived) metricsFail(t *testing.T, p *pod) {
+	t.Helper()
+	reader := d.metricsReader(t, chart(nil)(t, file(t), d.namespace, d.variables))
+	status, _ := scrape(t, t.Context(), p, reader)
+	assert.Equal(t, http.StatusInternalServerError, status)
+	d.giveBack()
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		status, _ := scrape(c, t.Context(), p, reader)
+		require.Equal(c, http.StatusOK, status)
+	}, eventually, tick)
+}
+
+func outcomeOfAnEditedEventIsLost(t *testing.T, d *deprived) {
+	assert.Empty(t, conditionReason(d.editDuringAttempt(t), v1alpha1.SyncedCondition))
+	denied(t, d.controller, `cannot get resource "webhookevents"`)
+	d.giveBack()
+	assert.Equal(t, v1alpha1.SyncSkippedReason, conditionReason(d.editDuringAttempt(t), v1alpha1.SyncedCondition))
+}
+
+// editDuringAttempt has somebody label an event while it is being forwarded, and returns it as it is when it is done.
+func (d *deprived) editDuringAttempt(t *testing.T) *v1alpha1.WebhookEvent {
+	t.Helper()
+	before := len(d.verity.Requests.Requests(http.MethodPost, verity.WebhookPath))
+	require.NoError(t, d.verity.Faults.Add(fault.Fault{Kind: fault.Hang}))
+	id := d.post(t, d.receiver, d.note())
+	d.await(t, id, v1alpha1.PhaseProcessing)
+	require.Eventually(t, func() bool {
+		return len(d.verity.Requests.Requests(http.MethodPost, verity.WebhookPath)) > before
+	}, eventually, tick, "it is being forwarded")
+	event := d.event(t, t.Context(), id)
+	edited := event.DeepCopy()
+	edited.Labels["edited"] = "true"
+	require.NoError(t, d.api.Patch(t.Context(), edited, client.MergeFrom(event)))
+	d.verity.Faults.Clear()
+	return d.await(t, id, v1alpha1.PhaseDone)
+}
+
+func conditionReason(event *v1alpha1.WebhookEvent, kind string) string {
+	for _, condition := range event.Status.Conditions {
+		if condition.Type == kind {
+			return condition.Reason
+		}
+	}
+	return ""
+}
+
+// newEventsAreNotNoticed knows that a client that may not watch lists again, each time after twice as long a pause.
+func newEventsAreNotNoticed(t *testing.T, d *deprived) {
+	const pause = time.Second // The third one is three times as long, at the least.
+	deniedTimes(t, d.controller, `cannot watch resource "webhookevents"`, 3)
+	id := d.post(t, d.receiver, d.note())
+	posted := time.Now()
+	d.await(t, id, v1alpha1.PhaseDone)
+	assert.Greater(t, time.Since(posted), pause)
+	d.giveBack()
+	given := time.Now()
+	for noticed := time.Hour; noticed > pause; {
+		require.Less(t, time.Since(given), eventually)
+		id, posted = d.post(t, d.receiver, d.note()), time.Now()
+		d.await(t, id, v1alpha1.PhaseDone)
+		noticed = time.Since(posted)
+	}
+}
+
+func finishedEventsStay(t *testing.T, d *deprived) {
+	id := d.post(t, d.receiver, d.note())
+	d.await(t, id, v1alpha1.PhaseDone)
+	denied(t, d.controller, `cannot delete resource "webhookevents"`)
+	assert.NotNil(t, d.event(t, t.Context(), id))
+	d.giveBack()
+	require.EventuallyWithT(t, func(c *assert.CollectT) { require.Nil(c, d.event(c, t.Context(), id)) }, eventually, tick)
+}
+
+// refuse has Verity refuse the webhooks of all events from now on.
+func (d *deprived) refuse(t *testing.T) {
+	t.Helper()
+	refusal := fault.Status(http.StatusUnprocessableEntity)
+	refusal.Times = -1
+	require.NoError(t, d.verity.Faults.Add(refusal))
+}
+
+func nothingIsTold(t *testing.T, d *deprived) {
+	d.refuse(t)
+	event := d.await(t, d.post(t, d.receiver, d.note()), v1alpha1.PhaseError)
+	denied(t, d.controller, `cannot create resource "events" in API group "events.k8s.io"`)
+	assert.Empty(t, d.events(t, t.Context(), "WebhookEvent", event.Name))
+	d.giveBack()
+	event = d.await(t, d.post(t, d.receiver, d.note()), v1alpha1.PhaseError)
+	d.awaitTold(t, event.Name, 1)
+}
+
+func repetitionsAreNotTold(t *testing.T, d *deprived) {
+	d.refuse(t)
+	told := d.failTwice(t)
+	denied(t, d.controller, `cannot patch resource "events" in API group "events.k8s.io"`)
+	d.awaitTold(t, told, 1)
+	d.giveBack()
+	d.awaitTold(t, d.failTwice(t), 2)
+}
+
+// failTwice has an event fail, and fail again when it is replayed, and returns the name of its WebhookEvent.
+func (d *deprived) failTwice(t *testing.T) string {
+	t.Helper()
+	id := d.post(t, d.receiver, d.note())
+	event := d.await(t, id, v1alpha1.PhaseError)
+	d.awaitTold(t, event.Name, 1)
+	replayed := event.DeepCopy()
+	replayed.Annotations = map[string]string{v1alpha1.ReplayRequestedAtAnnotation: "again"}
+	require.NoError(t, d.api.Patch(t.Context(), replayed, client.MergeFrom(event)))
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		event := d.event(c, t.Context(), id)
+		require.NotNil(c, event)
+		require.Equal(c, "again", event.Status.LastHandledReplay)
+		require.Equal(c, v1alpha1.PhaseError, event.Status.Phase)
+	}, eventually, tick)
+	return event.Name
+}
+
+// awaitTold waits until one Kubernetes Event tells that a WebhookEvent went wrong so often.
+func (d *deprived) awaitTold(t *testing.T, name string, times int32) {
+	t.Helper()
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		told := d.events(c, t.Context(), "WebhookEvent", name)
+		require.Len(c, told, 1)
+		require.Equal(c, times, timesOf(told[0]))
+	}, eventually, tick)
+}
+
+func timesOf(event corev1.Event) int32 {
+	if event.Series == nil {
+		return 1
+	}
+	return event.Series.Count
+}
