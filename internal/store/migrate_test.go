@@ -170,10 +170,10 @@ func TestASchemaThatIsNewerIsAcceptedUnlessItSaysOtherwise(t *testing.T) {
 	assert.Empty(t, migrate(t, b.url), "there is nothing to do")
 	status, err := store.MigrationsOf(t.Context(), b.url)
 	require.NoError(t, err)
-	assert.Len(t, status, 3, "those that it knows")
+	assert.Len(t, status, 5, "those that it knows")
 	b.commit(b.writer(store.WriterOptions{}), delivery("w1", "apt1", `{}`))
 
-	for oldest, want := range map[int]error{3: nil, 4: store.ErrSchemaTooNew, 999: store.ErrSchemaTooNew} {
+	for oldest, want := range map[int]error{5: nil, 6: store.ErrSchemaTooNew, 999: store.ErrSchemaTooNew} {
 		_, err := b.Pool().Exec(t.Context(), `UPDATE verity_sync_schema_compatibility SET oldest_version = $1`, oldest)
 		require.NoError(t, err)
 		require.ErrorIs(t, b.CheckSchema(t.Context()), want, "for versions from %d on", oldest)
@@ -182,9 +182,9 @@ func TestASchemaThatIsNewerIsAcceptedUnlessItSaysOtherwise(t *testing.T) {
 		_, err = store.MigrationsOf(t.Context(), b.url)
 		require.ErrorIs(t, err, want)
 	}
-	b.exec(`UPDATE verity_sync_schema_compatibility SET oldest_version = 4`)
+	b.exec(`UPDATE verity_sync_schema_compatibility SET oldest_version = 6`)
 	require.ErrorContains(t, b.CheckSchema(t.Context()),
-		"(version 999, for binaries that know at least 4; this one knows 3): run the verity-sync that has migrated it")
+		"(version 999, for binaries that know at least 6; this one knows 5): run the verity-sync that has migrated it")
 }
 
 func TestTheLookUpsThatUsersKnowWork(t *testing.T) {
