@@ -36,7 +36,7 @@ func BenchmarkReconcile(b *testing.B) {
 		Status: v1alpha1.WebhookEventStatus{Phase: v1alpha1.PhasePending},
 	}
 	r := &controllers.WebhookEventReconciler{
-		Client: memoryClient{object: object}, Rows: memoryRows{id: id, payload: []byte(`{"notes":"` + strings.Repeat("x", 700) + `"}`)},
+		Client: memoryClient{object: object}, Rows: oneRow{id: id, payload: []byte(`{"notes":"` + strings.Repeat("x", 700) + `"}`)},
 		Plan: everything{}, Recorder: events.NewFakeRecorder(1), TTL: controllers.TTL{Done: time.Hour, Error: time.Hour},
 		Metrics: metrics.NewController(prometheus.NewRegistry()), Holder: "bench", Concurrency: 1,
 		TermOver: func(err error) { b.Error(err) },
@@ -71,22 +71,22 @@ func (memoryStatus) Update(context.Context, client.Object, ...client.SubResource
 	return nil
 }
 
-// memoryRows has one row, which is always to be done.
-type memoryRows struct {
+// oneRow has one row, which is always to be done.
+type oneRow struct {
 	controllers.Rows
 
 	id      uuid.UUID
 	payload []byte
 }
 
-func (memoryRows) TakeTerm(context.Context, string) (int64, error) { return 1, nil }
+func (oneRow) TakeTerm(context.Context, string) (int64, error) { return 1, nil }
 
-func (m memoryRows) Claim(_ context.Context, id uuid.UUID, term int64) (*store.Claimed, error) {
+func (m oneRow) Claim(_ context.Context, id uuid.UUID, term int64) (*store.Claimed, error) {
 	now := time.Now()
 	return &store.Claimed{ID: id, Payload: m.payload, ReceivedAt: now, StartedAt: now, Attempts: 1, Forward: true, Term: term}, nil
 }
 
-func (memoryRows) FinishAttempt(_ context.Context, _ *store.Claimed, f store.Finish) (store.Finished, error) {
+func (oneRow) FinishAttempt(_ context.Context, _ *store.Claimed, f store.Finish) (store.Finished, error) {
 	now := time.Now()
 	return store.Finished{Status: f.Status, Attempts: 1, ProcessedAt: &now}, nil
 }
