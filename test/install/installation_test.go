@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/uuid"
@@ -43,6 +44,8 @@ type installation struct {
 	database *pgxpool.Pool
 	sender   *ghlsender.Sender
 	verity   *verity.Server
+	// answering is locked while Verity is not to answer to webhooks with a contact.
+	answering sync.Mutex
 }
 
 // newInstallation prepares what a user has before: a database, a namespace with the Secret, and the other side.
@@ -50,6 +53,11 @@ func newInstallation(t *testing.T, server *controlplane.ControlPlane, namespace 
 	t.Helper()
 	i := &installation{server: server, namespace: namespace, sender: ghlsender.New(nil), verity: verity.New()}
 	i.verity.Secret = uuid.NewString()
+	i.verity.OnContact = func(context.Context, string, string) error {
+		i.answering.Lock()
+		defer i.answering.Unlock()
+		return nil
+	}
 	simulator := httptest.NewServer(i.verity)
 	t.Cleanup(func() {
 		i.verity.Faults.Clear()

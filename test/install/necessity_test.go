@@ -4,6 +4,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,7 +18,7 @@ import (
 
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
 	"github.com/dfmiddleware/verity-sync/internal/sim/fault"
-	"github.com/dfmiddleware/verity-sync/internal/sim/verity"
+	"github.com/dfmiddleware/verity-sync/internal/sim/ghlsender"
 )
 
 const (
@@ -209,18 +210,18 @@ func outcomeOfAnEditedEventIsLost(t *testing.T, d *deprived) {
 // editDuringAttempt has somebody label an event while it is being forwarded, and returns it as it is when it is done.
 func (d *deprived) editDuringAttempt(t *testing.T) *v1alpha1.WebhookEvent {
 	t.Helper()
-	before := len(d.verity.Requests.Requests(http.MethodPost, verity.WebhookPath))
-	require.NoError(t, d.verity.Faults.Add(fault.Fault{Kind: fault.Hang}))
-	id := d.post(t, d.receiver, d.note())
+	before := d.verity.Requests.Total()
+	d.answering.Lock()
+	answer := sync.OnceFunc(d.answering.Unlock)
+	defer answer()
+	id := d.post(t, d.receiver, d.sender.Contact(ghlsender.Update, ghlsender.Contact{ID: ghlsender.NewID(), Phone: "+15555550100"}))
 	d.await(t, id, v1alpha1.PhaseProcessing)
-	require.Eventually(t, func() bool {
-		return len(d.verity.Requests.Requests(http.MethodPost, verity.WebhookPath)) > before
-	}, eventually, tick, "it is being forwarded")
+	require.Eventually(t, func() bool { return d.verity.Requests.Total() > before }, eventually, tick, "it is being forwarded")
 	event := d.event(t, t.Context(), id)
 	edited := event.DeepCopy()
 	edited.Labels["edited"] = "true"
 	require.NoError(t, d.api.Patch(t.Context(), edited, client.MergeFrom(event)))
-	d.verity.Faults.Clear()
+	answer()
 	return d.await(t, id, v1alpha1.PhaseDone)
 }
 

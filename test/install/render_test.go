@@ -38,9 +38,7 @@ func chart(more map[string]any) way {
 		}
 		content, err := json.Marshal(values)
 		require.NoError(t, err)
-		path := filepath.Join(t.TempDir(), "values.json")
-		require.NoError(t, os.WriteFile(path, content, 0o600))
-		return render(t, "helm", "template", "verity-sync", filepath.Join(tree, "config", "chart"), "--namespace="+namespace, "--values="+path)
+		return render(t, content, "helm", "template", "verity-sync", filepath.Join(tree, "config", "chart"), "--namespace="+namespace, "--values=-")
 	}
 }
 
@@ -63,16 +61,17 @@ func kustomization(t testing.TB, tree, _ string, variables variables) []*unstruc
 	overlay, err := json.Marshal(map[string]any{"resources": []string{base}, "configMapGenerator": generators})
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "kustomization.yaml"), overlay, 0o600))
-	return render(t, "kustomize", "build", dir)
+	return render(t, nil, "kustomize", "build", dir)
 }
 
 // render runs a tool of bin/.
-func render(t testing.TB, tool string, arguments ...string) []*unstructured.Unstructured {
+func render(t testing.TB, input []byte, tool string, arguments ...string) []*unstructured.Unstructured {
 	t.Helper()
 	path := file(t, "bin", tool)
 	require.FileExists(t, path, "run `make bin/%s`", tool)
 	cmd := exec.CommandContext(t.Context(), path, arguments...)
 	cmd.Env = append(os.Environ(), "HELM_CACHE_HOME="+t.TempDir(), "KUBECONFIG="+os.DevNull)
+	cmd.Stdin = bytes.NewReader(input)
 	output, err := cmd.Output()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		err = fmt.Errorf("%s: %w: %s", tool, err, exit.Stderr)
