@@ -34,10 +34,11 @@ func openDestinations(ctx context.Context, cfg config.Controller, db *store.Stor
 	log logr.Logger,
 ) (*destinations, error) {
 	client := destination.NewClient(version.Version)
-	breakers := destination.BreakerOptions{Changed: func(name string, up bool) {
+	breakers := boundedBy(cfg.RetryMaxDelay)
+	breakers.Changed = func(name string, up bool) {
 		log.Info("a destination changed", "destination", name, "up", up)
 		measures.Breaker(name, up)
-	}}
+	}
 	breaker := func(name string) *destination.Breaker {
 		measures.Breaker(name, true)
 		return destination.NewBreaker(name, breakers)
@@ -83,6 +84,19 @@ func openDestinations(ctx context.Context, cfg config.Controller, db *store.Stor
 		return nil, fmt.Errorf("set up syncs: %w", err)
 	}
 	return d, nil
+}
+
+// How long a destination that is down is left alone before it is tried, and events at most before they are, unless RETRY_MAX_DELAY is less.
+const (
+	breakerOpen    = 10 * time.Second
+	breakerMaxWait = 5 * time.Minute
+)
+
+// boundedBy returns options of breakers that make nothing wait for longer than the longest delay between attempts, whatever is asked for.
+func boundedBy(maxDelay time.Duration) destination.BreakerOptions {
+	return destination.BreakerOptions{
+		Open: min(breakerOpen, maxDelay), MaxWait: min(breakerMaxWait, maxDelay), MaxPause: maxDelay,
+	}
 }
 
 // openGHL returns GoHighLevel's API, nil where there is no token for it.

@@ -18,6 +18,8 @@ type BreakerOptions struct {
 	Open time.Duration
 	// MaxWait bounds how long events are told to wait during a long outage; 5 min by default.
 	MaxWait time.Duration
+	// MaxPause bounds a pause: what a destination says is not trusted with more; 15 min by default, the longest delay between attempts.
+	MaxPause time.Duration
 	// Changed is told of every change between closed (up) and open (down). It must not block.
 	Changed func(name string, up bool)
 }
@@ -45,6 +47,9 @@ func NewBreaker(name string, opts BreakerOptions) *Breaker {
 	}
 	if opts.MaxWait == 0 {
 		opts.MaxWait = 5 * time.Minute
+	}
+	if opts.MaxPause == 0 {
+		opts.MaxPause = 15 * time.Minute
 	}
 	b := &Breaker{name: name, opts: opts}
 	b.cb = gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{
@@ -135,14 +140,11 @@ func (b *Breaker) paused() time.Duration {
 // defaultPause is how long a destination that asks for a pause without saying how long is left alone.
 const defaultPause = 10 * time.Second
 
-// maxPause bounds a pause: what a destination says is not trusted with more than the longest delay between attempts.
-const maxPause = 15 * time.Minute
-
 func (b *Breaker) pause(d time.Duration) {
 	if d <= 0 {
 		d = defaultPause
 	}
-	until := time.Now().Add(min(d, maxPause))
+	until := time.Now().Add(min(d, b.opts.MaxPause))
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if until.After(b.pausedUntil) {

@@ -1,0 +1,88 @@
+package faults
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
+)
+
+// userKinds are what people do to WebhookEvents.
+func userKinds() []kind {
+	deletes := Fault{Deletes: true}
+	return []kind{
+		{name: "all WebhookEvents are deleted", does: deleteAll, marks: deletes, first: true},
+		{name: "all WebhookEvents are deleted in the middle of a call", does: midCall(deleteAll), marks: deletes},
+		{name: "a user deletes WebhookEvents one by one", does: editing(deleteOne), marks: deletes},
+		{name: "a user says Done of what is not", does: editing(say(v1alpha1.PhaseDone)), marks: Fault{Edits: true}},
+		{name: "a user says Error of what is not", does: editing(say(v1alpha1.PhaseError)), marks: Fault{Edits: true}},
+		{name: "a user says Pending of what is done", does: editing(say(v1alpha1.PhasePending)), marks: Fault{Edits: true}},
+		{name: "a user puts the next attempt off for a year", does: editing(putOff), marks: Fault{Edits: true}},
+		{name: "a user changes labels all the time", does: editing(relabel), first: true},
+	}
+}
+
+func deleteAll(ctx context.Context, b *breaking) error {
+	return b.system.Kubernetes.DeleteAllOf(ctx, &v1alpha1.WebhookEvent{}, client.InNamespace(b.system.Namespace))
+}
+
+// editing does something to some WebhookEvents, over and over for a while. That somebody else was faster is nothing to a user.
+func editing(edit func(context.Context, *breaking, *v1alpha1.WebhookEvent) error) func(context.Context, *breaking) error {
+	return func(ctx context.Context, b *breaking) error {
+		const most = 30
+		for end := time.Now().Add(b.long); ; {
+			var all v1alpha1.WebhookEventList
+			if err := b.system.Kubernetes.List(ctx, &all, client.InNamespace(b.system.Namespace)); err != nil {
+				return fmt.Errorf("list WebhookEvents: %w", err)
+			}
+			// The newest last: they are those on which something is being done.
+			rand.Shuffle(len(all.Items), func(i, j int) { all.Items[i], all.Items[j] = all.Items[j], all.Items[i] })
+			for i := range all.Items[:min(most, len(all.Items))] {
+				err := edit(ctx, b, &all.Items[i])
+				if err != nil && !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) {
+					return err
+				}
+			}
+			if time.Now().After(end) || !pause(ctx, tick) {
+				return nil
+			}
+		}
+	}
+}
+
+func deleteOne(ctx context.Context, b *breaking, e *v1alpha1.WebhookEvent) error {
+	return b.system.Kubernetes.Delete(ctx, e)
+}
+
+func say(phase v1alpha1.WebhookEventPhase) func(context.Context, *breaking, *v1alpha1.WebhookEvent) error {
+	return func(ctx context.Context, b *breaking, e *v1alpha1.WebhookEvent) error {
+		if e.Status.Phase.Finished() == phase.Finished() {
+			return nil
+		}
+		e.Status.Phase = phase
+		return b.system.Kubernetes.Status().Update(ctx, e)
+	}
+}
+
+func putOff(ctx context.Context, b *breaking, e *v1alpha1.WebhookEvent) error {
+	if e.Status.Phase.Finished() {
+		return nil
+	}
+	later := metav1.NewTime(time.Now().AddDate(1, 0, 0))
+	e.Status.NextAttemptTime = &later
+	return b.system.Kubernetes.Status().Update(ctx, e)
+}
+
+// relabel changes what nobody but users reads, which is enough to make the next write of the status a conflict.
+func relabel(ctx context.Context, b *breaking, e *v1alpha1.WebhookEvent) error {
+	before := e.DeepCopy()
+	delete(e.Labels, v1alpha1.EntityTypeLabel)
+	e.Labels["seen"] = time.Now().Format("150405.000000")
+	return b.system.Kubernetes.Patch(ctx, e, client.MergeFrom(before))
+}
