@@ -11,7 +11,9 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
 
+	"github.com/dfmiddleware/verity-sync/internal/event"
 	"github.com/dfmiddleware/verity-sync/internal/testenv/pgproxy"
 	"github.com/dfmiddleware/verity-sync/internal/testenv/postgres"
 )
@@ -67,6 +69,7 @@ func postgresKinds() (all []kind) {
 			name: "somebody holds the locks of all contacts", does: holdContacts, marks: Fault{Destination: DestinationLeads},
 			lane: DestinationLeads,
 		},
+		kind{name: "somebody holds the lock of a contact's webhooks", does: holdIntake},
 		kind{name: "Postgres is killed in the middle of a call", does: midCall(databases()[0].restart((*postgres.Server).Kill)), marks: forgets},
 	)
 }
@@ -138,17 +141,22 @@ func (d database) exhaust(ctx context.Context, b *breaking) error {
 // holding runs a statement in a transaction that is left open for a while.
 func (d database) holding(sql string, args ...any) func(context.Context, *breaking) error {
 	return func(ctx context.Context, b *breaking) error {
-		conn, err := pgx.Connect(ctx, d.url(b.world))
-		if err != nil {
-			return err
-		}
-		defer conn.Close(ctx)
-		return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-			_, err := tx.Exec(ctx, sql, args...)
-			pause(ctx, b.long)
-			return err
-		})
+		return d.hold(ctx, b.world, func() { pause(ctx, b.long) }, sql, args...)
 	}
+}
+
+// hold does something while a transaction is open.
+func (d database) hold(ctx context.Context, w *world, do func(), sql string, args ...any) error {
+	conn, err := pgx.Connect(ctx, d.url(w))
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, sql, args...)
+		do()
+		return err
+	})
 }
 
 // holdContacts takes the locks under which leads are written, whoever's they are.
@@ -172,6 +180,19 @@ func holdContacts(ctx context.Context, b *breaking) error {
 		keys[i] = int64(binary.BigEndian.Uint64(sum[:])) //nolint:gosec // any 64 bits are a key
 	}
 	return databases()[1].holding("SELECT pg_advisory_xact_lock(unnest($1::bigint[]))", keys)(ctx, b)
+}
+
+// holdIntake takes the lock under which it is decided whether a webhook without an id repeats another one, and posts such a webhook.
+func holdIntake(ctx context.Context, b *breaking) error {
+	p := b.load.newcomer()
+	sum := sha256.Sum256([]byte("verity-sync intake " + event.OrderingKeyOf(event.EntityContact, p.id)))
+	key := int64(binary.BigEndian.Uint64(sum[:8])) //nolint:gosec // any 64 bits are a key
+	var posts errgroup.Group
+	err := databases()[0].hold(ctx, b.world, func() {
+		posts.Go(func() error { return b.load.postUnkeyed(ctx, p) })
+		pause(ctx, b.long)
+	}, "SELECT pg_advisory_xact_lock($1)", key)
+	return errors.Join(err, posts.Wait())
 }
 
 // fill leaves the tables no room on their disk.

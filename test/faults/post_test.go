@@ -2,12 +2,15 @@ package faults
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"sync"
 	"time"
 
+	"github.com/dfmiddleware/verity-sync/internal/sim/ghlsender"
 	"github.com/dfmiddleware/verity-sync/internal/testenv/system"
 )
 
@@ -78,6 +81,27 @@ func pause(ctx context.Context, d time.Duration) bool {
 func (l *load) postNow(ctx context.Context, s sending) (id string) {
 	l.record(func(h *History) { h.Webhooks = append(h.Webhooks, s.Webhook) })
 	return l.deliver(ctx, s, randomOf(l.random.Uint64(), 0))
+}
+
+// postUnkeyed posts what a workflow says of a contact, which has no id of its own: what it is called follows from the event that it becomes.
+func (l *load) postUnkeyed(ctx context.Context, p *person) error {
+	w := Webhook{Type: "workflow", Phone: p.phone, FirstName: "v1", At: time.Now()}
+	s := sending{w, l.sender.WorkflowContact(ghlsender.Contact{ID: p.id, Phone: p.phone, FirstName: w.FirstName}, nil)}
+	sum := sha256.Sum256(s.bytes.Body)
+	aside := load{world: &world{system: l.system}, sender: l.sender}
+	id := aside.deliver(ctx, s, randomOf(l.random.Uint64(), 0))
+	if id == "" {
+		return fmt.Errorf("post what a workflow says: %w", ctx.Err())
+	}
+	w.SHA256, w.Key = hex.EncodeToString(sum[:]), "event:"+id
+	l.record(func(h *History) {
+		h.Webhooks = append(h.Webhooks, w)
+		for _, post := range aside.history.Posts {
+			post.Webhook = w.Key
+			h.Posts = append(h.Posts, post)
+		}
+	})
+	return nil
 }
 
 // postThrough posts through the balancer until ctx ends, whatever the answer.
