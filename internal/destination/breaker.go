@@ -18,8 +18,11 @@ type BreakerOptions struct {
 	Open time.Duration
 	// MaxWait bounds how long events are told to wait during a long outage; 5 min by default.
 	MaxWait time.Duration
-	// MaxPause bounds a pause: what a destination says is not trusted with more; 15 min by default, the longest delay between attempts.
+	// MaxPause bounds a pause: what a destination says is not trusted with more; 15 min by default, which is the longest
+	// delay between attempts.
 	MaxPause time.Duration
+	// Calls bounds how many calls are under way at a time; nil is no bound.
+	Calls *Bulkhead
 	// Changed is told of every change between closed (up) and open (down). It must not block.
 	Changed func(name string, up bool)
 }
@@ -69,8 +72,8 @@ func NewBreaker(name string, opts BreakerOptions) *Breaker {
 // Name returns the name of the destination.
 func (b *Breaker) Name() string { return b.name }
 
-// Do calls f, or returns an Unavailable or Limited error without calling it while the breaker is open or the destination
-// asked for a pause.
+// Do calls f, or returns an Unavailable or Limited error without calling it while the breaker is open, the destination
+// asked for a pause, or as many calls as may be are under way.
 func (b *Breaker) Do(ctx context.Context, f func(context.Context) error) error {
 	if pause := b.paused(); pause > 0 {
 		return &Error{
@@ -78,6 +81,11 @@ func (b *Breaker) Do(ctx context.Context, f func(context.Context) error) error {
 			Message: fmt.Sprintf("asked for a pause, %s of it left", pause.Round(time.Second)),
 		}
 	}
+	leave, ok := b.opts.Calls.enter(ctx)
+	if !ok {
+		return &Error{Destination: b.name, Class: Limited, RetryAfter: fullPause, Message: ErrFull.Error(), Err: ErrFull}
+	}
+	defer leave()
 	_, err := b.cb.Execute(func() (struct{}, error) { return struct{}{}, f(ctx) })
 	if errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests) {
 		return &Error{Destination: b.name, Class: Unavailable, Message: "does not answer; calls are held back until it does", Err: err}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
@@ -20,7 +21,6 @@ type disk struct {
 }
 
 const (
-	diskSize   = "size=96m"
 	diskFull   = "53100"
 	filler     = "filler"
 	tablespace = "small"
@@ -31,8 +31,11 @@ func newDisk(ctx context.Context, d database, w *world) (*disk, error) {
 	if err := os.Mkdir(s.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the directory of a small disk: %w", err)
 	}
-	// A file system that is unmounted lazily is gone for all who look for it.
-	if err := mount(s.dir, diskSize); err != nil {
+	size, err := s.size(ctx)
+	if err != nil {
+		return nil, errors.Join(err, os.Remove(s.dir))
+	}
+	if err := mount(s.dir, fmt.Sprintf("size=%d", size)); err != nil {
 		return s, errors.Join(os.Remove(s.dir), s.trigger(ctx))
 	}
 	if err := s.give(d.at(w).Dir()); err != nil {
@@ -42,6 +45,19 @@ func newDisk(ctx context.Context, d database, w *world) (*disk, error) {
 		return nil, errors.Join(err, unmount(s.dir))
 	}
 	return s, s.move(ctx, tablespace)
+}
+
+// size is what the tables take, and room to go on for a little.
+func (s *disk) size(ctx context.Context) (bytes int64, err error) {
+	conn, err := pgx.Connect(ctx, s.url(s.world))
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close(ctx)
+	const query = "SELECT coalesce(sum(pg_table_size(name::regclass)), 0)::bigint FROM unnest($1::text[]) AS name"
+	const room = 32 << 20
+	err = conn.QueryRow(ctx, query, s.tables).Scan(&bytes)
+	return bytes + room, err
 }
 
 // give makes the disk that of the user whom Postgres runs as.

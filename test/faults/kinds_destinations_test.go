@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"time"
@@ -221,7 +223,9 @@ func (b *breaking) readdress(ctx context.Context, address func(destination strin
 
 // untrusted has the destinations show a certificate that nobody has signed.
 func untrusted(ctx context.Context, b *breaking) error {
-	impostor := httptest.NewTLSServer(http.NotFoundHandler())
+	impostor := httptest.NewUnstartedServer(http.NotFoundHandler())
+	impostor.Config.ErrorLog = log.New(io.Discard, "", 0)
+	impostor.StartTLS()
 	defer impostor.Close()
 	return elsewhere(func(string) string { return impostor.URL })(ctx, b)
 }

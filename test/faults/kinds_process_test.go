@@ -35,7 +35,9 @@ func processKinds() []kind {
 func endReceiver(how func(*replica) error) func(context.Context, *breaking) error {
 	return func(_ context.Context, b *breaking) error {
 		r := b.receivers()[int(b.long)%2]
-		b.fault.Drains = r.Name
+		if b.fault.Drain > 0 {
+			b.fault.Drains = r.Name
+		}
 		return r.end(func() error { return how(r) }, false)
 	}
 }

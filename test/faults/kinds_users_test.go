@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -19,12 +20,12 @@ func userKinds() []kind {
 	return []kind{
 		{name: "all WebhookEvents are deleted", does: deleteAll, marks: deletes, first: true},
 		{name: "all WebhookEvents are deleted in the middle of a call", does: midCall(deleteAll), marks: deletes},
-		{name: "a user deletes WebhookEvents one by one", does: editing(deleteOne), marks: deletes},
-		{name: "a user says Done of what is not", does: editing(say(v1alpha1.PhaseDone)), marks: Fault{Edits: true}},
-		{name: "a user says Error of what is not", does: editing(say(v1alpha1.PhaseError)), marks: Fault{Edits: true}},
-		{name: "a user says Pending of what is done", does: editing(say(v1alpha1.PhasePending)), marks: Fault{Edits: true}},
-		{name: "a user puts the next attempt off for a year", does: editing(putOff), marks: Fault{Edits: true}},
-		{name: "a user changes labels all the time", does: editing(relabel), first: true},
+		{name: "a user deletes WebhookEvents one by one", does: editing(whatever, deleteOne), marks: deletes},
+		{name: "a user says Done of what is not", does: midCall(editing(unfinished, say(v1alpha1.PhaseDone))), marks: Fault{Edits: true}},
+		{name: "a user says Error of what is not", does: midCall(editing(unfinished, say(v1alpha1.PhaseError))), marks: Fault{Edits: true}},
+		{name: "a user says Pending of what is done", does: editing(finished, say(v1alpha1.PhasePending)), marks: Fault{Edits: true}},
+		{name: "a user puts the next attempt off for a year", does: midCall(editing(unfinished, putOff)), marks: Fault{Edits: true}},
+		{name: "a user changes labels all the time", does: editing(whatever, relabel), first: true},
 	}
 }
 
@@ -32,8 +33,14 @@ func deleteAll(ctx context.Context, b *breaking) error {
 	return b.system.Kubernetes.DeleteAllOf(ctx, &v1alpha1.WebhookEvent{}, client.InNamespace(b.system.Namespace))
 }
 
+// Which WebhookEvents are edited.
+func whatever(*v1alpha1.WebhookEvent) bool     { return true }
+func finished(e *v1alpha1.WebhookEvent) bool   { return e.Status.Phase.Finished() }
+func unfinished(e *v1alpha1.WebhookEvent) bool { return !finished(e) }
+
 // editing does something to some WebhookEvents, over and over for a while. That somebody else was faster is nothing to a user.
-func editing(edit func(context.Context, *breaking, *v1alpha1.WebhookEvent) error) func(context.Context, *breaking) error {
+func editing(which func(*v1alpha1.WebhookEvent) bool, edit func(context.Context, *breaking, *v1alpha1.WebhookEvent) error,
+) func(context.Context, *breaking) error {
 	return func(ctx context.Context, b *breaking) error {
 		const most = 30
 		for end := time.Now().Add(b.long); ; {
@@ -41,10 +48,10 @@ func editing(edit func(context.Context, *breaking, *v1alpha1.WebhookEvent) error
 			if err := b.system.Kubernetes.List(ctx, &all, client.InNamespace(b.system.Namespace)); err != nil {
 				return fmt.Errorf("list WebhookEvents: %w", err)
 			}
-			// The newest last: they are those on which something is being done.
-			rand.Shuffle(len(all.Items), func(i, j int) { all.Items[i], all.Items[j] = all.Items[j], all.Items[i] })
-			for i := range all.Items[:min(most, len(all.Items))] {
-				err := edit(ctx, b, &all.Items[i])
+			some := slices.DeleteFunc(all.Items, func(e v1alpha1.WebhookEvent) bool { return !which(&e) })
+			rand.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
+			for i := range some[:min(most, len(some))] {
+				err := edit(ctx, b, &some[i])
 				if err != nil && !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) {
 					return err
 				}
@@ -62,18 +69,12 @@ func deleteOne(ctx context.Context, b *breaking, e *v1alpha1.WebhookEvent) error
 
 func say(phase v1alpha1.WebhookEventPhase) func(context.Context, *breaking, *v1alpha1.WebhookEvent) error {
 	return func(ctx context.Context, b *breaking, e *v1alpha1.WebhookEvent) error {
-		if e.Status.Phase.Finished() == phase.Finished() {
-			return nil
-		}
 		e.Status.Phase = phase
 		return b.system.Kubernetes.Status().Update(ctx, e)
 	}
 }
 
 func putOff(ctx context.Context, b *breaking, e *v1alpha1.WebhookEvent) error {
-	if e.Status.Phase.Finished() {
-		return nil
-	}
 	later := metav1.NewTime(time.Now().AddDate(1, 0, 0))
 	e.Status.NextAttemptTime = &later
 	return b.system.Kubernetes.Status().Update(ctx, e)

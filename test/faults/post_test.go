@@ -106,7 +106,7 @@ func (l *load) postUnkeyed(ctx context.Context, p *person) error {
 
 // postThrough posts through the balancer until ctx ends, whatever the answer.
 func (l *load) postThrough(ctx context.Context, b *balancer) *sync.WaitGroup {
-	const period = 25 * time.Millisecond
+	const period = 50 * time.Millisecond
 	sender := l.sender
 	sender.Client = &http.Client{Timeout: postTimeout, Transport: b}
 	poster := system.System{Sender: &sender}

@@ -117,6 +117,7 @@ func (w *world) runFor(t *testing.T, l *load, duration time.Duration, short bool
 	var loaded sync.WaitGroup
 	loaded.Go(func() { l.run(breaking, posting) })
 	err := l.schedule(breaking, posting, short)
+	enough()
 	loaded.Wait()
 	assert.NoError(t, err)
 	require.NoError(t, posting.Err(), "not everything was acknowledged")

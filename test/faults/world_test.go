@@ -32,7 +32,7 @@ const (
 	// retryMaxDelay is the longest that an event or a destination is left alone.
 	retryMaxDelay = 2 * time.Second
 	// drainDelay is how long a receiver goes on after it was told to stop.
-	drainDelay = 1500 * time.Millisecond
+	drainDelay = 3 * time.Second
 )
 
 // world is a system, its history so far, and what looks after it.
