@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,7 +27,7 @@ const (
 	seedVariable     = "FAULTS_SEED"
 	// longVariable has faults of all kinds come one by one, and take their time.
 	longVariable = "FAULTS_LONG"
-	// onlyVariable has a part of the names of the kinds that are wanted.
+	// onlyVariable is a regular expression that the names of the kinds match that are wanted.
 	onlyVariable = "FAULTS_ONLY"
 	// reportVariable names the page into which the table is written.
 	reportVariable = "FAULTS_REPORT"
@@ -219,8 +220,8 @@ func (l *load) schedule(ctx, posting context.Context, short bool) error {
 
 // wanted are the kinds that are asked for, all of them as a rule.
 func wanted() []kind {
-	only := os.Getenv(onlyVariable)
-	return slices.DeleteFunc(kinds(), func(k kind) bool { return !strings.Contains(k.name, only) })
+	only := regexp.MustCompile(os.Getenv(onlyVariable))
+	return slices.DeleteFunc(kinds(), func(k kind) bool { return !only.MatchString(k.name) })
 }
 
 // suffer makes the faults of a round, and waits until events are done that were posted after them.
