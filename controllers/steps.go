@@ -99,7 +99,8 @@ func deleteUnchanged(ctx context.Context, c client.Client, object *v1alpha1.Webh
 	return err
 }
 
-// hold waits while the event is suspended, or until its next attempt is due. Nothing has been done.
+// hold waits while the event is suspended, or until its next attempt is due. The row knows best when that is: it may have
+// been let go since its time was shown. Nothing has been done.
 func (r *WebhookEventReconciler) hold(ctx context.Context, s *scope) (*ctrl.Result, error) {
 	if s.object.Spec.Suspend {
 		next, err := r.Rows.SetSuspended(ctx, s.id, true)
@@ -111,7 +112,13 @@ func (r *WebhookEventReconciler) hold(ctx context.Context, s *scope) (*ctrl.Resu
 	}
 	if next := s.object.Status.NextAttemptTime; next != nil {
 		if rest := time.Until(next.Time); rest > 0 {
-			return &ctrl.Result{RequeueAfter: rest}, nil
+			state, err := r.Rows.Load(ctx, s.id)
+			if err != nil && !errors.Is(err, store.ErrNotFound) {
+				return nil, err
+			}
+			if err == nil && state.DueIn > 0 {
+				return &ctrl.Result{RequeueAfter: state.DueIn}, nil
+			}
 		}
 	}
 	return nil, nil

@@ -22,6 +22,9 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/testenv/system"
 )
 
+// laneKubernetes is that of what is done to the API server and to WebhookEvents.
+const laneKubernetes = "kubernetes"
+
 const (
 	waitsForAPIServer = "the API server stays down for so long"
 	waitsForRetry     = "a controller that has lost its kind looks for it every ten seconds"
@@ -31,18 +34,18 @@ func apiServerKinds() []kind {
 	apiServer := func(w *world) *controlplane.Component { return w.system.ControlPlane.APIServer }
 	etcd := func(w *world) *controlplane.Component { return w.system.ControlPlane.Etcd }
 	return []kind{
-		{name: "the API server is killed", does: endComponent(apiServer, 0), marks: Fault{}},
+		{name: "the API server is killed", lane: laneKubernetes, does: endComponent(apiServer, 0)},
 		{name: "the API server is down for 10 seconds", does: endComponent(apiServer, 10*time.Second), slow: waitsForAPIServer},
 		{name: "the API server is down for 75 seconds", does: endComponent(apiServer, 75*time.Second), slow: waitsForAPIServer},
 		{name: "everything starts while the API server is down", does: startWithout(apiServer), marks: Fault{Refuses: true, Forgets: true}, slow: waitsForLease},
-		{name: "etcd is killed", does: endComponent(etcd, 0)},
-		{name: "the API server answers 429", does: answering(tooManyRequests())},
-		{name: "the API server answers 500", does: answering(fault.Status(http.StatusInternalServerError))},
-		{name: "the API server is slow", does: answering(fault.Fault{Kind: fault.Delay, DelayMillis: slowness, Match: notAWatch})},
-		{name: "the API server's answers are lost", does: answering(fault.Fault{Kind: fault.ResetAfterHandling, Match: notAWatch})},
-		{name: "every write of a status meets a conflict", does: answering(conflict())},
-		{name: "the watches are closed, again and again", does: closeWatches},
-		{name: "the rights are taken away and given back", does: revoke(0)},
+		{name: "etcd is killed", lane: laneKubernetes, does: endComponent(etcd, 0)},
+		{name: "the API server answers 429", lane: laneKubernetes, does: answering(tooManyRequests())},
+		{name: "the API server answers 500", lane: laneKubernetes, does: answering(fault.Status(http.StatusInternalServerError))},
+		{name: "the API server is slow", lane: laneKubernetes, does: answering(fault.Fault{Kind: fault.Delay, DelayMillis: slowness, Match: notAWatch})},
+		{name: "the API server's answers are lost", lane: laneKubernetes, does: answering(fault.Fault{Kind: fault.ResetAfterHandling, Match: notAWatch})},
+		{name: "every write of a status meets a conflict", lane: laneKubernetes, does: answering(conflict())},
+		{name: "the watches are closed, again and again", lane: laneKubernetes, does: closeWatches},
+		{name: "the rights are taken away and given back", lane: laneKubernetes, does: revoke(0)},
 		{name: "the rights are taken away for longer than a lease", does: revoke(leaseDuration), marks: forgets, slow: waitsForLease},
 		{
 			name: "everything starts before its custom resource definition is there", does: startWithoutCRD,

@@ -31,7 +31,7 @@ func stuckKinds() []kind {
 			marks: Fault{Destination: DestinationAloware, Stuck: DestinationAloware},
 		},
 		{
-			name: "GoHighLevel does not answer for a crowd of strangers", does: crowded(DestinationGHL, (*load).stranger), first: true,
+			name: "GoHighLevel does not answer for a crowd of strangers", does: crowded(DestinationGHL, (*load).stranger),
 			marks: Fault{Destination: DestinationGHL, Stuck: DestinationGHL, Breakers: locations},
 		},
 	}

@@ -32,7 +32,7 @@ const (
 	// reportVariable names the page into which the table is written.
 	reportVariable = "FAULTS_REPORT"
 
-	defaultDuration = 60 * time.Second
+	defaultDuration = 70 * time.Second
 	defaultSeed     = 1
 	// settleTimeout is how long everything may take to be done once nothing is broken any more. An audit takes place every minute.
 	settleTimeout = 3 * time.Minute
@@ -208,7 +208,7 @@ func (l *load) schedule(ctx, posting context.Context, short bool) error {
 			if short {
 				long /= 4
 			}
-			if !pause(ctx, long/2) {
+			if !pause(ctx, 4*tick) {
 				return nil
 			}
 			if err := l.suffer(posting, round, long); err != nil {

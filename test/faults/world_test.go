@@ -30,7 +30,7 @@ const (
 
 	maxLive, maxWaiting = 100, 200
 	// retryMaxDelay is the longest that an event or a destination is left alone.
-	retryMaxDelay = 2 * time.Second
+	retryMaxDelay = 1500 * time.Millisecond
 	// drainDelay is how long a receiver goes on after it was told to stop.
 	drainDelay = 3 * time.Second
 )
