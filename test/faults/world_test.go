@@ -68,6 +68,8 @@ func startWorld(t *testing.T, seed uint64) *world {
 	var err error
 	w.system, err = system.Start(ctx, system.Options{
 		Receivers: 2, Controllers: 2, OwnVerityServer: true, Wire: w.wire,
+		// As many as are needed, so that it does not take long to take all.
+		PostgresSettings: map[string]string{"max_connections": "80"},
 		Env: map[string]string{
 			"RETRY_BASE_DELAY": "200ms", "RETRY_MAX_DELAY": retryMaxDelay.String(),
 			"VERITY_ON_CANCEL": "clear",

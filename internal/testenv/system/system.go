@@ -45,6 +45,8 @@ type Options struct {
 	// Durable has what is committed survive a crash of the machine, as in production. Without it the servers that the system starts are
 	// faster.
 	Durable bool
+	// PostgresSettings are configuration parameters of the servers that the system starts.
+	PostgresSettings map[string]string
 	// Env is added to the environment of all processes, in which nothing else is but the system's own variables.
 	Env map[string]string
 	// Wire is called before the processes start, when all that they talk to is there, with the environment that they will have: it can put
