@@ -62,10 +62,10 @@ adoption: controlplane ## Take over a database with 43,500 rows that the earlier
 	ADOPTION_ROWS=43500 go test -count=1 -timeout=4h -v ./test/adoption
 
 .PHONY: faults
-faults: controlplane ## Break one thing after the other under load, and check what came of it: 3 minutes, with LONG=1 an hour. SEED=, DURATION=, WRITE=1.
+faults: controlplane ## Break one thing after the other under load, and check what came of it: 4 minutes, with LONG=1 an hour. SEED=, DURATION=, ONLY=, WRITE=1.
 	@hack/prerequisites.sh postgres
-	FAULTS_DURATION=$(or $(DURATION),$(if $(LONG),1h,150s)) FAULTS_SEED=$(or $(SEED),$(shell date +%s)) \
-		FAULTS_REPORT=$(if $(WRITE),$(CURDIR)/docs/reliability.md) go test -count=1 -timeout=3h -v -run=TestNothingIsLost ./test/faults
+	FAULTS_DURATION=$(or $(DURATION),$(if $(LONG),1h,3m)) FAULTS_SEED=$(or $(SEED),$(shell date +%s)) FAULTS_LONG=$(LONG) \
+		FAULTS_ONLY=$(if $(ONLY),'$(ONLY)') FAULTS_REPORT=$(if $(WRITE),$(CURDIR)/docs/reliability.md) go test -count=1 -timeout=3h -v -run=TestNothingIsLost ./test/faults
 
 .PHONY: bench
 bench: build controlplane bench-programs bin/benchstat ## Measure it beside its peers and write docs/performance.md: 40 minutes alone on the machine. ROWS=intake,idle REPS=5.

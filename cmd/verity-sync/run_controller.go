@@ -40,7 +40,7 @@ func runController(ctx context.Context, cfg config.Controller, flags controllerF
 	if err := registerCommon(db); err != nil {
 		return err
 	}
-	destinations, err := openDestinations(ctx, cfg, db, measures, log)
+	destinations, err := openDestinations(ctx, cfg, flags.maxConcurrentReconciles, db, measures, log)
 	if err != nil {
 		return err
 	}

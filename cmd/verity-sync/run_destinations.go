@@ -34,19 +34,23 @@ type destinations struct {
 	ghl      *operation.GHL
 }
 
-// openDestinations sets up what is configured. None of it need be up.
-func openDestinations(ctx context.Context, cfg config.Controller, db *store.Store, measures *metrics.Controller,
+// openDestinations sets up what is configured, for so many events that are worked on at a time. None of it need be up.
+func openDestinations(ctx context.Context, cfg config.Controller, workers int, db *store.Store, measures *metrics.Controller,
 	log logr.Logger,
 ) (*destinations, error) {
 	client := destination.NewClient(version.Product())
-	breakers := destination.BreakerOptions{Changed: func(name string, up bool) {
+	breakers := boundedBy(cfg.RetryMaxDelay)
+	breakers.Changed = func(name string, up bool) {
 		log.Info("a destination changed", "destination", name, "up", up)
 		measures.Breaker(name, up)
-	}}
+	}
 	d := &destinations{}
-	breaker := func(name string) *destination.Breaker {
+	// What every event needs has no bound: where that hangs, there is nothing else to do.
+	breaker := func(name string, calls *destination.Bulkhead) *destination.Breaker {
 		measures.Breaker(name, true)
-		b := destination.NewBreaker(name, breakers)
+		opts := breakers
+		opts.Calls = calls
+		b := destination.NewBreaker(name, opts)
 		d.breakers = append(d.breakers, b)
 		return b
 	}
@@ -63,7 +67,7 @@ func openDestinations(ctx context.Context, cfg config.Controller, db *store.Stor
 		if err != nil {
 			return nil, fmt.Errorf("set up forwarding: %w", err)
 		}
-		d.forward = &operation.Forward{Forwarder: forwarder, Breaker: breaker(verity.HTTPDestination)}
+		d.forward = &operation.Forward{Forwarder: forwarder, Breaker: breaker(verity.HTTPDestination, nil)}
 	}
 	if url := cfg.VerityDatabaseURL.Reveal(); url != "" {
 		leads, err := verity.OpenLeads(ctx, verity.LeadsConfig{URL: url})
@@ -73,16 +77,17 @@ func openDestinations(ctx context.Context, cfg config.Controller, db *store.Stor
 		if err := metrics.RegisterPool(ctrlmetrics.Registry, "verity", leads.Stat); err != nil {
 			return nil, fmt.Errorf("set up metrics: %w", err)
 		}
-		d.leads, deps.Leads, deps.LeadsBreaker = leads, leads, breaker(verity.DatabaseDestination)
+		d.leads, deps.Leads, deps.LeadsBreaker = leads, leads, breaker(verity.DatabaseDestination, share(workers))
 	}
 	if token := cfg.AlowareAPIToken.Reveal(); token != "" {
 		client, err := aloware.New(aloware.Options{BaseURL: cfg.AlowareBaseURL.String(), Token: token, HTTP: client})
 		if err != nil {
 			return nil, fmt.Errorf("set up Aloware: %w", err)
 		}
-		deps.Aloware, deps.AlowareBreaker = client, breaker(aloware.Destination)
+		deps.Aloware, deps.AlowareBreaker = client, breaker(aloware.Destination, share(workers))
 	}
 	var err error
+	breakers.Calls = share(workers) // All locations together: it is one API.
 	if deps.GHL, err = openGHL(cfg, client, breakers, measures, log); err != nil {
 		return nil, err
 	}
@@ -92,6 +97,25 @@ func openDestinations(ctx context.Context, cfg config.Controller, db *store.Stor
 	}
 	return d, nil
 }
+
+// How long a destination that is down is left alone before it is tried, and events at most before they are, unless
+// RETRY_MAX_DELAY is less.
+const (
+	breakerOpen    = 10 * time.Second
+	breakerMaxWait = 5 * time.Minute
+)
+
+// boundedBy returns options of breakers that make nothing wait for longer than the longest delay between attempts, whatever
+// is asked for.
+func boundedBy(maxDelay time.Duration) destination.BreakerOptions {
+	return destination.BreakerOptions{
+		Open: min(breakerOpen, maxDelay), MaxWait: min(breakerMaxWait, maxDelay), MaxPause: maxDelay,
+	}
+}
+
+// share is how many of the workers a destination may keep busy that not every event needs: two of them can hang, and there
+// is somebody left for the others.
+func share(workers int) *destination.Bulkhead { return destination.NewBulkhead(workers / 3) }
 
 // openGHL returns GoHighLevel's API, nil where there is no token for it.
 func openGHL(cfg config.Controller, client *http.Client, breakers destination.BreakerOptions, measures *metrics.Controller,

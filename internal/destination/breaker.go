@@ -18,6 +18,11 @@ type BreakerOptions struct {
 	Open time.Duration
 	// MaxWait bounds how long events are told to wait during a long outage; 5 min by default.
 	MaxWait time.Duration
+	// MaxPause bounds a pause: what a destination says is not trusted with more; 15 min by default, which is the longest
+	// delay between attempts.
+	MaxPause time.Duration
+	// Calls bounds how many calls are under way at a time; nil is no bound.
+	Calls *Bulkhead
 	// Changed is told of every change between closed (up) and open (down). It must not block.
 	Changed func(name string, up bool)
 }
@@ -46,6 +51,9 @@ func NewBreaker(name string, opts BreakerOptions) *Breaker {
 	if opts.MaxWait == 0 {
 		opts.MaxWait = 5 * time.Minute
 	}
+	if opts.MaxPause == 0 {
+		opts.MaxPause = 15 * time.Minute
+	}
 	b := &Breaker{name: name, opts: opts}
 	b.cb = gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{
 		Name:          name,
@@ -64,8 +72,8 @@ func NewBreaker(name string, opts BreakerOptions) *Breaker {
 // Name returns the name of the destination.
 func (b *Breaker) Name() string { return b.name }
 
-// Do calls f, or returns an Unavailable or Limited error without calling it while the breaker is open or the destination
-// asked for a pause.
+// Do calls f, or returns an Unavailable or Limited error without calling it while the breaker is open, the destination
+// asked for a pause, or as many calls as may be are under way.
 func (b *Breaker) Do(ctx context.Context, f func(context.Context) error) error {
 	if pause := b.paused(); pause > 0 {
 		return &Error{
@@ -73,6 +81,11 @@ func (b *Breaker) Do(ctx context.Context, f func(context.Context) error) error {
 			Message: fmt.Sprintf("asked for a pause, %s of it left", pause.Round(time.Second)),
 		}
 	}
+	leave, ok := b.opts.Calls.enter(ctx)
+	if !ok {
+		return &Error{Destination: b.name, Class: Limited, RetryAfter: fullPause, Message: ErrFull.Error(), Err: ErrFull}
+	}
+	defer leave()
 	_, err := b.cb.Execute(func() (struct{}, error) { return struct{}{}, f(ctx) })
 	if errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests) {
 		return &Error{Destination: b.name, Class: Unavailable, Message: "does not answer; calls are held back until it does", Err: err}
@@ -160,14 +173,11 @@ func (b *Breaker) paused() time.Duration {
 // defaultPause is how long a destination that asks for a pause without saying how long is left alone.
 const defaultPause = 10 * time.Second
 
-// maxPause bounds a pause: what a destination says is not trusted with more than the longest delay between attempts.
-const maxPause = 15 * time.Minute
-
 func (b *Breaker) pause(d time.Duration) {
 	if d <= 0 {
 		d = defaultPause
 	}
-	until := time.Now().Add(min(d, maxPause))
+	until := time.Now().Add(min(d, b.opts.MaxPause))
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if until.After(b.pausedUntil) {

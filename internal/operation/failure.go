@@ -42,8 +42,14 @@ func outcomeOf(err error) Outcome {
 	return Failed(err)
 }
 
-// heldUp is the failure of a call that was made through a breaker.
-func heldUp(b *destination.Breaker, err error) error { return &failure{err: err, wait: b.Wait()} }
+// heldUp is the failure of a call that was made through a breaker, or not made.
+func heldUp(b *destination.Breaker, err error) error {
+	wait := b.Wait()
+	if errors.Is(err, destination.ErrFull) {
+		wait = max(wait, destination.RetryAfterOf(err)) // It is up, for all that is known.
+	}
+	return &failure{err: err, wait: wait}
+}
 
 // ownDatabase is the name of verity-sync's own database in errors.
 const ownDatabase = "middleware database"

@@ -22,12 +22,24 @@ const (
 	connectTimeout           = 5 * time.Second
 )
 
+const (
+	// patience is how long a statement may take in all, its timeout and the way there and back included; ownPatience is
+	// that of a database whose URL has a statement_timeout of its own.
+	patience    = statementTimeout + 5*time.Second
+	ownPatience = 2 * time.Minute
+	// pingTimeout is how long a connection that was idle may take to prove that it is alive before another one is taken.
+	pingTimeout = time.Second
+)
+
 // Options say how a process uses the database.
 type Options struct {
 	// Name is the application_name that the database shows for the connections.
 	Name string
 	// MaxConns bounds the pool; a pool_max_conns in the URL goes before. 0 leaves pgx's default.
 	MaxConns int32
+	// Patience is how long a statement may take in all before its connection is given up for dead. 0 is a little more than
+	// Postgres itself gives it.
+	Patience time.Duration
 }
 
 // Store is the middleware database. It is safe for concurrent use and reconnects by itself.
@@ -39,22 +51,23 @@ type Store struct {
 // Open returns a Store of the database at url, without waiting for a connection: a process starts whether or not its
 // database is up.
 func Open(ctx context.Context, url string, opts Options) (*Store, error) {
-	pool, err := newPool(ctx, url, opts)
+	pool, bound, err := newPool(ctx, url, opts)
 	if err != nil {
 		return nil, err
 	}
-	return &Store{pool: pool, q: dbsqlc.New(pool)}, nil
+	return &Store{pool: pool, q: dbsqlc.New(bounded{pool, bound})}, nil
 }
 
-func newPool(ctx context.Context, url string, opts Options) (*pgxpool.Pool, error) {
+// newPool returns a pool, and how long a statement on it may take.
+func newPool(ctx context.Context, url string, opts Options) (*pgxpool.Pool, time.Duration, error) {
 	cfg, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		// The error of pgx quotes the URL with its password replaced, but not one that it could not take apart.
-		return nil, errors.New("parse database URL: not a Postgres URL or connection string")
+		return nil, 0, errors.New("parse database URL: not a Postgres URL or connection string")
 	}
 	given, err := pgx.ParseConfig(url)
 	if err != nil {
-		return nil, errors.New("parse database URL: not a Postgres URL or connection string")
+		return nil, 0, errors.New("parse database URL: not a Postgres URL or connection string")
 	}
 	if opts.MaxConns > 0 && !hasPoolParam(url) {
 		cfg.MaxConns = opts.MaxConns
@@ -73,11 +86,20 @@ func newPool(ctx context.Context, url string, opts Options) (*pgxpool.Pool, erro
 	if cfg.ConnConfig.ConnectTimeout == 0 {
 		cfg.ConnConfig.ConnectTimeout = connectTimeout
 	}
+	cfg.PingTimeout = pingTimeout
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
-		return nil, fmt.Errorf("set up database pool: %w", err)
+		return nil, 0, fmt.Errorf("set up database pool: %w", err)
 	}
-	return pool, nil
+	_, own := given.RuntimeParams["statement_timeout"]
+	switch {
+	case opts.Patience > 0:
+		return pool, opts.Patience, nil
+	case own:
+		return pool, ownPatience, nil
+	default:
+		return pool, patience, nil
+	}
 }
 
 // Close closes every connection, waiting for those in use.

@@ -12,7 +12,7 @@ func (c *checker) newestWins() {
 	contacts := map[string]*Webhook{}
 	for i := range c.Webhooks {
 		w := &c.Webhooks[i]
-		if w.Phone == "" || w.Appointment != "" || w.Invalid {
+		if w.Phone == "" || w.Appointment != "" || w.Invalid || c.endedInError(w) {
 			continue
 		}
 		if newest := contacts[w.Phone]; newest == nil || w.At.After(newest.At) {
@@ -26,6 +26,12 @@ func (c *checker) newestWins() {
 	}
 }
 
+// endedInError reports whether a webhook's event did: that is the newest no more, since nobody else was told.
+func (c *checker) endedInError(w *Webhook) bool {
+	row := c.stored[dedupeKey(w.Key)]
+	return row != nil && row.Status == statusError
+}
+
 // appointment is what all webhooks together say of one.
 type appointment struct {
 	id            string
@@ -37,7 +43,7 @@ type appointment struct {
 func (c *checker) leadsFollow() {
 	contacts := map[string]map[string]*appointment{}
 	for _, w := range c.Webhooks {
-		if w.Appointment == "" || w.Invalid {
+		if w.Appointment == "" || w.Invalid || w.Stranger && c.endedInError(&w) {
 			continue
 		}
 		if contacts[w.Phone] == nil {
@@ -100,7 +106,7 @@ func (c *checker) attemptsAreBounded() {
 			c.violated(7, id, "it took %d attempts of %d", row.Attempts, c.limits.Attempts)
 		}
 		switch invalid := w != nil && w.Invalid; {
-		case row.Status == statusError && !invalid:
+		case row.Status == statusError && !invalid && !c.rejected(id):
 			c.violated(7, id, "an outage led to its error: %s", row.Reason)
 		case row.Status == statusDone && invalid:
 			c.violated(7, id, "it cannot be synced, and is done")
@@ -127,10 +133,20 @@ func (c *checker) attemptsAreBounded() {
 				calls++
 			}
 		}
-		if most := c.limits.Outage + 1 + int(f.End.Sub(f.Begin)/c.limits.Probe); calls > most {
+		if most := max(1, f.Breakers) * (c.limits.Outage + 1 + int(f.End.Sub(f.Begin)/c.limits.Probe)); calls > most {
 			c.violated(7, "", "%s was called %d times while it was down (%s), and %d should do", f.Destination, calls, f.Kind, most)
 		}
 	}
+}
+
+// rejected reports whether a destination refused the event for good while it did that to all.
+func (c *checker) rejected(event string) bool {
+	return slices.ContainsFunc(c.ledger[event], func(e *Entry) bool {
+		destination := map[string]string{operationForward: DestinationVerity, operationContact: DestinationAloware}[e.Operation]
+		return e.Class == permanent && slices.ContainsFunc(c.Faults, func(f Fault) bool {
+			return f.Rejects == destination && f.overlaps(e.Finished, e.Finished)
+		})
+	})
 }
 
 // 8: live WebhookEvents, memory and log rate stay bounded.

@@ -26,6 +26,7 @@ type History struct {
 	Ledger  []Entry
 	Leads   []Lead
 	Aloware map[string]string // first names by phone number
+	Shown   map[string]string // phases of the WebhookEvents that are still there, by event
 }
 
 // Webhook is what GHL has to say once, however often it says it.
@@ -42,6 +43,26 @@ type Webhook struct {
 	At time.Time
 	// Invalid says that its sync must be refused for good.
 	Invalid bool
+	// Stranger says that nobody but GHL can say who the contact of the appointment is.
+	Stranger bool
+	// Stuck says that it was made to wait.
+	Stuck bool
+}
+
+// needs reports whether the webhook cannot be done without a destination.
+func (w *Webhook) needs(destination string) bool {
+	switch destination {
+	case DestinationVerity:
+		return true
+	case DestinationLeads:
+		return w.Appointment != ""
+	case DestinationGHL:
+		return w.Stranger
+	case DestinationAloware:
+		return w.Appointment == "" && w.Phone != ""
+	default:
+		return false
+	}
 }
 
 // Post is one request of GHL's, and the answer.
@@ -104,17 +125,31 @@ type Sample struct {
 type Fault struct {
 	Kind       string
 	Begin, End time.Time
-	// Recovered is when an event that was posted after End was shown as Done.
+	// Recovered is when events that were posted after End were shown as Done.
 	Recovered time.Time
 	// Refuses says that a receiver may not answer, Forgets that what a controller has done may not be recorded.
 	Refuses, Forgets bool
-	// Destination is what cannot be reached meanwhile.
+	// Destination is what cannot be reached meanwhile, and Breakers how many breakers stand before it, where that is more than one.
 	Destination string
-	// Aftermath says that it only follows from another one.
-	Aftermath bool
-	// Deletes says that all WebhookEvents were deleted.
-	Deletes bool
+	Breakers    int
+	// Rejects is the destination that refuses events for good meanwhile.
+	Rejects string
+	// Stuck is the destination that does not answer meanwhile, or "an event" where only single ones are made to wait. Nothing else may be
+	// delayed.
+	Stuck string
+	// Drains is the receiver that was told to stop, and Drain how long it has to go on as if it had not been.
+	Drains string
+	Drain  time.Duration
+	// Owed are the events that were under way when a leader went, which another one has to finish in time.
+	Owed []string
+	// Aftermath says that it only follows from another one, Unprobed that nobody waited for its end.
+	Aftermath, Unprobed bool
+	// Deletes says that all WebhookEvents were deleted, Edits that somebody wrote what they say.
+	Deletes, Edits bool
 }
+
+// stuckEvents is what is stuck where it is no destination.
+const stuckEvents = "an event"
 
 // overlaps reports whether the fault, or its aftermath, was under way at some time between the two.
 func (f *Fault) overlaps(from, to time.Time) bool {

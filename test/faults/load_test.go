@@ -14,7 +14,6 @@ import (
 
 	"github.com/dfmiddleware/verity-sync/internal/sim/ghlapi"
 	"github.com/dfmiddleware/verity-sync/internal/sim/ghlsender"
-	"github.com/dfmiddleware/verity-sync/internal/testenv/system"
 )
 
 const (
@@ -37,8 +36,12 @@ type load struct {
 	// now is its clock: it stands an hour behind, so that nothing happens in the future.
 	now   time.Time
 	posts sync.WaitGroup
-	// prober is another one, at which only probes happen.
+	// prober is another one, at which only probes happen, and what faults need.
 	prober *load
+	// strangers are contacts that GHL and Verity know, and nobody has said a word of.
+	strangers chan *person
+	// turn is whose turn it is among the people, and newcomers how many there have been.
+	turn, newcomers int
 }
 
 // person is a contact and what was booked for it.
@@ -51,6 +54,8 @@ type person struct {
 func newLoad(ctx context.Context, w *world) (*load, error) {
 	l, prober := loadOf(w, 1), loadOf(w, 2)
 	l.prober = prober
+	l.strangers = make(chan *person, 2*crowd)
+	prober.strangers = l.strangers
 	for i := range locations {
 		if err := w.system.AddLocation(locationOf(i)); err != nil {
 			return nil, err
@@ -59,15 +64,49 @@ func newLoad(ctx context.Context, w *world) (*load, error) {
 	for i := range contacts {
 		l.people = append(l.people, personOf(i))
 	}
-	prober.people = []*person{personOf(contacts)}
+	for i := range crowd {
+		prober.people = append(prober.people, personOf(contacts+i))
+	}
 	for _, p := range append(prober.people, l.people...) {
-		w.system.GHL.PutContact(ghlapi.Contact{ID: p.id, LocationID: p.location, Phone: p.phone})
-		// Verity knows its people before the first webhook, so that no attempt is spent on waiting for them.
-		if _, err := w.system.VerityDatabase.AddContact(ctx, p.phone, ""); err != nil {
-			return nil, fmt.Errorf("make a contact in Verity: %w", err)
+		if err := l.introduce(ctx, p); err != nil {
+			return nil, err
 		}
 	}
 	return l, nil
+}
+
+// introduce makes a contact known to GHL, and to Verity: no attempt is to be spent on waiting until it knows its people.
+func (l *load) introduce(ctx context.Context, p *person) error {
+	l.system.GHL.PutContact(ghlapi.Contact{ID: p.id, LocationID: p.location, Phone: p.phone})
+	if _, err := l.system.VerityDatabase.AddContact(ctx, p.phone, ""); err != nil {
+		return fmt.Errorf("make a contact in Verity: %w", err)
+	}
+	return nil
+}
+
+// introduceStrangers has always some at hand, until ctx ends. Where Verity's database is away, it waits.
+func (l *load) introduceStrangers(ctx context.Context) {
+	for i := 0; ctx.Err() == nil; i++ {
+		p := &person{id: fmt.Sprintf("stranger-%d", i), location: locationOf(i % locations), phone: fmt.Sprintf("+1646%07d", 2_000_000+i)}
+		for l.introduce(ctx, p) != nil && pause(ctx, 4*tick) {
+			continue
+		}
+		select {
+		case l.strangers <- p:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// newcomer is a contact that Verity does not know.
+func (l *load) newcomer() *person {
+	l.newcomers++
+	p := &person{
+		id: fmt.Sprintf("newcomer-%d", l.newcomers), location: locationOf(l.newcomers % locations),
+		phone: fmt.Sprintf("+1917%07d", 2_000_000+l.newcomers),
+	}
+	l.system.GHL.PutContact(ghlapi.Contact{ID: p.id, LocationID: p.location, Phone: p.phone})
+	return p
 }
 
 func loadOf(w *world, stream uint64) *load {
@@ -114,7 +153,14 @@ func (l *load) happen() sending {
 	switch n := l.random.IntN(100); {
 	case n < 2:
 		return l.appointment(p, "Create", "", "confirmed")
-	case n < 35 || len(p.appointments) == 0:
+	case n < 12:
+		select {
+		case stranger := <-l.strangers:
+			return l.firstOf(stranger)
+		default:
+			return l.contact(p) // Verity's database has been away for long.
+		}
+	case n < 40 || len(p.appointments) == 0:
 		return l.contact(p)
 	case n < 60:
 		id := fmt.Sprintf("%s-appointment-%d", p.id, len(p.appointments))
@@ -130,6 +176,28 @@ func (l *load) happen() sending {
 }
 
 func (l *load) anyOf(p *person) string { return p.appointments[l.random.IntN(len(p.appointments))] }
+
+// stranger is an appointment of somebody of whom only GHL can say who it is.
+func (l *load) stranger(ctx context.Context) (sending, error) {
+	select {
+	case p := <-l.strangers:
+		return l.firstOf(p), nil
+	case <-ctx.Done():
+		return sending{}, fmt.Errorf("wait for a stranger: %w", ctx.Err())
+	}
+}
+
+func (l *load) firstOf(p *person) sending {
+	s := l.appointment(p, "Create", p.id+"-appointment", "confirmed")
+	s.Stranger = true
+	return s
+}
+
+// contactOf changes one contact after the other.
+func (l *load) contactOf(context.Context) (sending, error) {
+	l.turn++
+	return l.contact(l.people[l.turn%len(l.people)]), nil
+}
 
 func (l *load) contact(p *person) sending {
 	p.version++
@@ -161,90 +229,4 @@ func (l *load) marketplace(p *person, typ string, w Webhook, fields map[string]a
 	sum := sha256.Sum256(sent.bytes.Body)
 	sent.SHA256 = hex.EncodeToString(sum[:])
 	return sent
-}
-
-// post has a webhook on its way, and one in seven a second time soon after, as GHL does now and then.
-func (l *load) post(ctx context.Context, s sending) {
-	l.record(func(h *History) { h.Webhooks = append(h.Webhooks, s.Webhook) })
-	deliveries := 1
-	if l.random.IntN(7) == 0 {
-		deliveries = 2
-	}
-	for range deliveries {
-		lag, seed := time.Duration(l.random.IntN(800))*time.Millisecond, l.random.Uint64()
-		if deliveries == 1 {
-			lag = 0
-		}
-		l.posts.Go(func() {
-			if pause(ctx, lag) {
-				l.deliver(ctx, s, randomOf(seed, 0))
-			}
-		})
-	}
-}
-
-// deliver posts a webhook, again and again until it is acknowledged, and returns the event's id.
-func (l *load) deliver(ctx context.Context, s sending, random *rand.Rand) (id string) {
-	poster := system.System{Sender: &l.sender}
-	for {
-		receiver := l.system.Receivers[random.IntN(len(l.system.Receivers))]
-		p := Post{Webhook: s.Key, Receiver: receiver.Name, Start: time.Now()}
-		answer, err := poster.Post(ctx, receiver, s.bytes)
-		p.End, p.Status, p.ID, p.Outcome = time.Now(), answer.Status, answer.ID, answer.Outcome
-		if err != nil {
-			p.Err = err.Error()
-		} else {
-			p.RetryAfter = answer.Header.Get("Retry-After")
-		}
-		if ctx.Err() != nil {
-			return ""
-		}
-		l.record(func(h *History) { h.Posts = append(h.Posts, p) })
-		if p.Status == http.StatusOK {
-			return p.ID
-		}
-		if !pause(ctx, time.Duration(200+random.IntN(300))*time.Millisecond) {
-			return ""
-		}
-	}
-}
-
-// pause waits, and reports whether ctx goes on.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
-}
-
-// probe posts an appointment and a contact, and waits until both are shown as Done.
-func (l *load) probe(ctx context.Context) (done time.Time, err error) {
-	ctx, cancel := context.WithTimeout(ctx, recoveryTimeout)
-	defer cancel()
-	p := l.people[0]
-	p.appointments = append(p.appointments, fmt.Sprintf("%s-appointment-%d", p.id, len(p.appointments)))
-	probes := []sending{l.contact(p), l.appointment(p, "Create", p.appointments[len(p.appointments)-1], "confirmed")}
-	ids := make([]string, len(probes))
-	var posts sync.WaitGroup
-	for i, s := range probes {
-		l.record(func(h *History) { h.Webhooks = append(h.Webhooks, s.Webhook) })
-		random := randomOf(l.random.Uint64(), 0)
-		posts.Go(func() { ids[i] = l.deliver(ctx, s, random) })
-	}
-	posts.Wait()
-	for i, id := range ids {
-		for l.watch.doneAt(id).IsZero() {
-			if !pause(ctx, tick/5) {
-				return time.Time{}, fmt.Errorf("no recovery within %s: the %s %s, posted after, is not done", recoveryTimeout, probes[i].Type, id)
-			}
-		}
-		if at := l.watch.doneAt(id); at.After(done) {
-			done = at
-		}
-	}
-	return done, nil
 }

@@ -2,8 +2,11 @@ package faults
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -13,16 +16,23 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
 )
 
 // The environment of a run.
 const (
 	durationVariable = "FAULTS_DURATION"
 	seedVariable     = "FAULTS_SEED"
+	// longVariable has faults of all kinds come one by one, and take their time.
+	longVariable = "FAULTS_LONG"
+	// onlyVariable is a regular expression that the names of the kinds match that are wanted.
+	onlyVariable = "FAULTS_ONLY"
 	// reportVariable names the page into which the table is written.
 	reportVariable = "FAULTS_REPORT"
 
-	defaultDuration = 60 * time.Second
+	defaultDuration = 70 * time.Second
 	defaultSeed     = 1
 	// settleTimeout is how long everything may take to be done once nothing is broken any more. An audit takes place every minute.
 	settleTimeout = 3 * time.Minute
@@ -32,7 +42,9 @@ var limits = Limits{
 	Attempts: 12,
 	// The breaker trips at the fifth failure, when 31 more calls may be under way. The standard library sends a call again whose
 	// connection breaks, once.
-	Outage: 2 * (5 + 31), Probe: 10 * time.Second,
+	Outage: 2 * (5 + 31), Probe: retryMaxDelay,
+	// A call that hangs ends after 10 s, which is more than who has nothing to do with it may be kept waiting.
+	Delay: 6 * time.Second, Handover: 30 * time.Second, Recovery: recoveryTimeout,
 	// Both caps, and by how much two replicas may exceed the first one.
 	Live: maxLive + maxWaiting + 2*100,
 	RSS:  512 << 20, LogRate: 64 << 10,
@@ -41,12 +53,12 @@ var limits = Limits{
 // TestNothingIsLostAndNothingHappensTwice breaks one thing after the other under load, and checks what came of it.
 func TestNothingIsLostAndNothingHappensTwice(t *testing.T) {
 	t.Parallel()
-	duration, seed := settings(t)
+	duration, seed, short := settings(t)
 	w := startWorld(t, seed)
 	l, err := newLoad(t.Context(), w)
 	require.NoError(t, err)
 
-	w.runFor(t, l, duration)
+	w.runFor(t, l, duration, short)
 	w.collect(t)
 
 	violations := Check(&w.history, limits)
@@ -70,7 +82,7 @@ func TestNothingIsLostAndNothingHappensTwice(t *testing.T) {
 // mostTold is of how many violations the whole history is printed.
 const mostTold = 5
 
-func settings(t *testing.T) (duration time.Duration, seed uint64) {
+func settings(t *testing.T) (duration time.Duration, seed uint64, short bool) {
 	t.Helper()
 	duration, seed = defaultDuration, defaultSeed
 	var err error
@@ -82,16 +94,17 @@ func settings(t *testing.T) (duration time.Duration, seed uint64) {
 		seed, err = strconv.ParseUint(text, 10, 64)
 		require.NoError(t, err)
 	}
-	return duration, seed
+	return duration, seed, os.Getenv(longVariable) == ""
 }
 
 // runFor runs load and faults for a while, mends everything, and waits until all is done.
-func (w *world) runFor(t *testing.T, l *load, duration time.Duration) {
+func (w *world) runFor(t *testing.T, l *load, duration time.Duration, short bool) {
 	t.Helper()
 	watching, stop := context.WithCancel(t.Context())
 	var tasks sync.WaitGroup
 	tasks.Go(func() { w.watch.run(watching) })
 	tasks.Go(func() { w.sample(watching) })
+	tasks.Go(func() { l.introduceStrangers(watching) })
 	for _, r := range w.replicas {
 		tasks.Go(func() { r.lookAfter(watching) })
 	}
@@ -104,7 +117,8 @@ func (w *world) runFor(t *testing.T, l *load, duration time.Duration) {
 	defer giveUp()
 	var loaded sync.WaitGroup
 	loaded.Go(func() { l.run(breaking, posting) })
-	err := l.schedule(breaking, posting)
+	err := l.schedule(breaking, posting, short)
+	enough()
 	loaded.Wait()
 	assert.NoError(t, err)
 	require.NoError(t, posting.Err(), "not everything was acknowledged")
@@ -112,7 +126,7 @@ func (w *world) runFor(t *testing.T, l *load, duration time.Duration) {
 		var unfinished int
 		err := w.system.Database.QueryRow(t.Context(),
 			"SELECT count(*) FROM webhook_events WHERE status IN ('pending', 'processing')").Scan(&unfinished)
-		return err == nil && unfinished == 0 && w.watch.unfinished() == 0
+		return err == nil && unfinished == 0 && w.watch.unfinished() == 0 && w.agrees(t.Context())
 	}, settleTimeout, tick, "everything is done in the end, and shown as such")
 }
 
@@ -142,6 +156,37 @@ func (w *world) collect(t *testing.T) {
 	for _, contact := range w.system.Aloware.Contacts() {
 		h.Aloware[contact.PhoneNumber] = contact.FirstName
 	}
+	h.Shown, err = w.shown(t.Context())
+	require.NoError(t, err)
+}
+
+// shown returns what the WebhookEvents say.
+func (w *world) shown(ctx context.Context) (map[string]string, error) {
+	var all v1alpha1.WebhookEventList
+	if err := w.system.Kubernetes.List(ctx, &all, client.InNamespace(w.system.Namespace)); err != nil {
+		return nil, err
+	}
+	phases := map[string]string{}
+	for i := range all.Items {
+		phases[all.Items[i].Spec.EventID] = string(all.Items[i].Status.Phase)
+	}
+	return phases, nil
+}
+
+// agrees reports whether all WebhookEvents say what their rows do.
+func (w *world) agrees(ctx context.Context) bool {
+	phases, err := w.shown(ctx)
+	if err != nil {
+		return false
+	}
+	var ids, says []string
+	for id, phase := range phases {
+		ids, says = append(ids, id), append(says, strings.ToLower(phase))
+	}
+	var otherwise int
+	err = w.system.Database.QueryRow(ctx, `SELECT count(*) FROM unnest($1::uuid[], $2::text[]) AS shown (id, phase)
+		LEFT JOIN webhook_events e ON e.id = shown.id WHERE e.status IS DISTINCT FROM shown.phase`, ids, says).Scan(&otherwise)
+	return err == nil && otherwise == 0
 }
 
 func query[T any](t *testing.T, w *world, sql string) []T {
@@ -153,38 +198,67 @@ func query[T any](t *testing.T, w *world, sql string) []T {
 	return list
 }
 
-// schedule makes faults one after the other, each once the one before is over and recovered from, until ctx ends: the kinds in an order of
-// its own, all of them before any comes again.
-func (l *load) schedule(ctx, posting context.Context) error {
+// schedule makes faults, round after round, each once the one before is over and recovered from, until ctx ends: all kinds before any comes
+// again.
+func (l *load) schedule(ctx, posting context.Context, short bool) error {
 	random := randomOf(l.history.Seed, 3)
 	for {
-		all := kinds()
-		for _, i := range random.Perm(len(all)) {
+		for _, round := range rounds(wanted(), short, random) {
 			long := time.Second + time.Duration(random.IntN(3000))*time.Millisecond
-			if !pause(ctx, time.Second) {
+			if short {
+				long /= 4
+			}
+			if !pause(ctx, 4*tick) {
 				return nil
 			}
-			if err := l.suffer(posting, all[i], long); err != nil {
-				return fmt.Errorf("%s: %w", all[i].name, err)
+			if err := l.suffer(posting, round, long); err != nil {
+				return err
 			}
 		}
 	}
 }
 
-// suffer makes a fault, and waits until an event is done that was posted after it.
-func (l *load) suffer(ctx context.Context, k kind, long time.Duration) error {
-	f := k.marks
-	f.Kind, f.Begin = k.name, time.Now()
-	err := k.does(ctx, l.world, long)
-	f.End = time.Now()
-	if err == nil {
-		f.Recovered, err = l.prober.probe(ctx)
+// wanted are the kinds that are asked for, all of them as a rule.
+func wanted() []kind {
+	only := regexp.MustCompile(os.Getenv(onlyVariable))
+	return slices.DeleteFunc(kinds(), func(k kind) bool { return !only.MatchString(k.name) })
+}
+
+// suffer makes the faults of a round, and waits until events are done that were posted after them.
+func (l *load) suffer(ctx context.Context, round []kind, long time.Duration) error {
+	faults, failures := make([]Fault, len(round)), make([]error, len(round))
+	var breakings sync.WaitGroup
+	for i, k := range round {
+		f := &faults[i]
+		*f = k.marks
+		f.Kind, f.Begin = k.name, time.Now()
+		breakings.Go(func() {
+			b := &breaking{world: l.world, load: l.prober, long: long, fault: f}
+			if err := k.does(ctx, b); err != nil {
+				failures[i] = fmt.Errorf("%s: %w", k.name, err)
+			}
+			f.End = time.Now()
+			if len(f.Owed) > 0 {
+				failures[i] = errors.Join(failures[i], b.settled(ctx))
+			}
+		})
 	}
-	l.record(func(h *History) { h.Faults = append(h.Faults, f) })
+	breakings.Wait()
+	err := errors.Join(failures...)
+	if err == nil {
+		var recovered time.Time
+		if recovered, err = l.prober.probe(ctx); err != nil {
+			err = fmt.Errorf("%s: %w", faults[0].Kind, err)
+		}
+		for i := range faults {
+			faults[i].Recovered = recovered
+		}
+	}
+	l.record(func(h *History) { h.Faults = append(h.Faults, faults...) })
 	return err
 }
 
-// recoveryTimeout is how long a system may take to be itself again.
+// recoveryTimeout is how long a system may take to be itself again, and be waited for.
 const recoveryTimeout = 90 * time.Second
 
 // write puts text between the two marks of a page.

@@ -16,11 +16,17 @@ import (
 type tap struct {
 	world       *world
 	destination string
-	next        atomic.Pointer[http.Handler]
+	// variable is the one of the environment that says where it is.
+	variable string
+	door     *door
+	next     http.Handler
+	// calls are how many have begun.
+	calls atomic.Int64
 }
 
 func (t *tap) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	t.world.calls.Add(1)
+	t.calls.Add(1)
 	call := Call{
 		Destination: t.destination, Method: r.Method, Path: r.URL.Path, Start: time.Now(), Key: r.Header.Get("Idempotency-Key"),
 	}
@@ -43,7 +49,7 @@ func (t *tap) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		call.End, call.Status = time.Now(), answer.status
 		t.world.record(func(h *History) { h.Calls = append(h.Calls, call) })
 	}()
-	(*t.next.Load()).ServeHTTP(answer, r)
+	t.next.ServeHTTP(answer, r)
 }
 
 // answer remembers the status that the client got. A 2xx is an answer even where what follows it is lost.

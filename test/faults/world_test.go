@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"slices"
 	"strconv"
@@ -19,6 +18,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/dfmiddleware/verity-sync/internal/testenv/pgproxy"
 	"github.com/dfmiddleware/verity-sync/internal/testenv/system"
 )
 
@@ -29,6 +29,10 @@ const (
 	tick        = 50 * time.Millisecond
 
 	maxLive, maxWaiting = 100, 200
+	// retryMaxDelay is the longest that an event or a destination is left alone.
+	retryMaxDelay = 1500 * time.Millisecond
+	// drainDelay is how long a receiver goes on after it was told to stop.
+	drainDelay = 3 * time.Second
 )
 
 // world is a system, its history so far, and what looks after it.
@@ -36,6 +40,11 @@ type world struct {
 	system   *system.System
 	replicas []*replica
 	watch    *watcher
+	// What stands between the processes and what they talk to.
+	destinations map[string]*tap
+	api          *apiProxy
+	own, veritys *pgproxy.Proxy
+	balancer     *balancer
 	// calls are how many have begun.
 	calls atomic.Int64
 
@@ -52,37 +61,87 @@ func (w *world) record(change func(*History)) {
 
 func startWorld(t *testing.T, seed uint64) *world {
 	t.Helper()
-	w := &world{history: History{Seed: seed}}
-	verity, aloware := &tap{world: w, destination: DestinationVerity}, &tap{world: w, destination: DestinationAloware}
-	env := map[string]string{
-		"RETRY_BASE_DELAY": "200ms", "RETRY_MAX_DELAY": "2s",
-		"VERITY_ON_CANCEL": "clear",
-		"MAX_LIVE_EVENTS":  strconv.Itoa(maxLive), "MAX_WAITING_EVENTS": strconv.Itoa(maxWaiting),
-		// Every WebhookEvent stays to be seen.
-		"FINISHED_HISTORY_LIMIT": "1000000",
-	}
-	for variable, tap := range map[string]*tap{"VERITY_BASE_URL": verity, "ALOWARE_BASE_URL": aloware} {
-		server := httptest.NewServer(tap)
-		t.Cleanup(server.Close)
-		env[variable] = server.URL
-	}
+	w := &world{history: History{Seed: seed}, destinations: map[string]*tap{}}
+	t.Cleanup(func() { assert.NoError(t, w.close()) })
 	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
 	defer cancel()
 	var err error
-	w.system, err = system.Start(ctx, system.Options{Receivers: 2, Controllers: 2, OwnVerityServer: true, Env: env})
+	w.system, err = system.Start(ctx, system.Options{
+		Receivers: 2, Controllers: 2, OwnVerityServer: true, Wire: w.wire,
+		// As many as are needed, so that it does not take long to take all.
+		PostgresSettings: map[string]string{"max_connections": "80"},
+		Env: map[string]string{
+			"RETRY_BASE_DELAY": "200ms", "RETRY_MAX_DELAY": retryMaxDelay.String(),
+			"VERITY_ON_CANCEL": "clear",
+			"MAX_LIVE_EVENTS":  strconv.Itoa(maxLive), "MAX_WAITING_EVENTS": strconv.Itoa(maxWaiting),
+			// Every WebhookEvent stays to be seen.
+			"FINISHED_HISTORY_LIMIT": "1000000",
+		},
+	})
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, w.system.Close()) })
-	for tap, handler := range map[*tap]http.Handler{verity: w.system.Verity, aloware: w.system.Aloware} {
-		tap.next.Store(&handler) // Nobody calls before the first webhook.
-	}
 	for _, p := range w.system.Receivers {
+		p.Flags = append(p.Flags, "--drain-delay="+drainDelay.String())
 		w.replicas = append(w.replicas, &replica{Process: p, world: w})
 	}
 	for _, p := range w.system.Controllers {
 		w.replicas = append(w.replicas, &replica{Process: p, world: w})
 	}
+	for _, r := range w.receivers() {
+		require.NoError(t, r.Restart(ctx), "start with the longer drain delay")
+	}
 	w.watch = newWatcher(w)
+	w.balancer = newBalancer(w.system.Receivers)
 	return w
+}
+
+// wire puts what can be broken between the processes and what they talk to.
+func (w *world) wire(ctx context.Context, s *system.System, env map[string]string) error {
+	for _, d := range []struct {
+		name, variable string
+		next           http.Handler
+	}{
+		{DestinationVerity, "VERITY_BASE_URL", s.Verity},
+		{DestinationAloware, "ALOWARE_BASE_URL", s.Aloware},
+		{DestinationGHL, "GHL_API_BASE_URL", s.GHL},
+	} {
+		tap := &tap{world: w, destination: d.name, variable: d.variable, next: d.next}
+		var err error
+		if tap.door, err = openDoor(ctx, tap); err != nil {
+			return err
+		}
+		w.destinations[d.name], env[d.variable] = tap, tap.door.url()
+	}
+	var ownErr, verityErr, apiErr error
+	w.own, ownErr = pgproxy.New(ctx, s.DatabaseURL)
+	w.veritys, verityErr = pgproxy.New(ctx, s.VerityDatabaseURL)
+	w.api, apiErr = newAPIProxy(s.Kubeconfig)
+	if err := errors.Join(ownErr, verityErr, apiErr); err != nil {
+		return err
+	}
+	env["DATABASE_URL"], env["VERITY_DATABASE_URL"] = w.own.URL(), w.veritys.URL()
+	var err error
+	env["KUBECONFIG"], err = w.api.kubeconfig(s.Kubeconfig, s.Dir)
+	return errors.Join(err, grant(ctx, s))
+}
+
+// close ends what wire has made.
+func (w *world) close() error {
+	var failures []error
+	for _, tap := range w.destinations {
+		failures = append(failures, tap.door.shut())
+	}
+	for _, proxy := range []*pgproxy.Proxy{w.own, w.veritys} {
+		if proxy != nil {
+			failures = append(failures, proxy.Close())
+		}
+	}
+	if w.api != nil {
+		w.api.closeWatches()
+		w.api.server.CloseClientConnections()
+		w.api.server.Close()
+	}
+	return errors.Join(failures...)
 }
 
 // replica is a process with one that looks after it, as a kubelet does: what ended by itself is started again.
@@ -112,7 +171,7 @@ func (r *replica) restart(ctx context.Context) {
 	receives := slices.Contains(r.world.receivers(), r)
 	f := Fault{Kind: "the restart of " + r.Name, Aftermath: true, Refuses: receives, Begin: time.Now().Add(-time.Second)}
 	if !r.broken {
-		f.Kind, f.Aftermath, f.Forgets = "a process ended by itself", false, !receives
+		f.Kind, f.Aftermath, f.Unprobed, f.Forgets = "a process ended by itself", false, true, !receives
 	}
 	r.broken = false
 	err := errors.Join(r.Kill(), r.Start(ctx)) // Kill takes note that it has ended.
@@ -170,6 +229,9 @@ func get(ctx context.Context, url string) (string, error) {
 	}
 	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = fmt.Errorf("GET %s: %s", url, response.Status)
+	}
 	return string(text), err
 }
 

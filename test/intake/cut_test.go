@@ -8,34 +8,37 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dfmiddleware/verity-sync/internal/sim/ghlsender"
+	"github.com/dfmiddleware/verity-sync/internal/testenv/pgproxy"
 )
 
 // TestACommitWhoseAnswerIsLostEndsWithTheEventStoredOnce is not parallel: it changes one of the receivers.
 func TestACommitWhoseAnswerIsLostEndsWithTheEventStoredOnce(t *testing.T) {
 	receiver := middleware.Receivers[1]
-	postgres := newCutter(t, middleware.DatabaseURL)
+	postgres, err := pgproxy.New(t.Context(), middleware.DatabaseURL)
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, postgres.Close()) })
 	setDatabase := func(url string) {
 		receiver.Env["DATABASE_URL"] = url
 		require.NoError(t, receiver.Restart(t.Context()))
 	}
-	setDatabase(postgres.url)
+	setDatabase(postgres.URL())
 	defer setDatabase(middleware.DatabaseURL)
 
 	for name, test := range map[string]struct {
 		webhook ghlsender.Webhook
-		cut     cut
+		cut     pgproxy.Cut
 	}{
-		"a statement, cut before Postgres has said anything":           {note(), cut{command: "INSERT"}},
-		"a statement, cut after Postgres has said that it is executed": {note(), cut{command: "INSERT", keepsTag: true}},
-		"a transaction": {newBooking().webhook(), cut{command: "COMMIT"}},
+		"a statement, cut before Postgres has said anything":           {note(), pgproxy.Cut{Command: "INSERT"}},
+		"a statement, cut after Postgres has said that it is executed": {note(), pgproxy.Cut{Command: "INSERT", KeepsTag: true}},
+		"a transaction": {newBooking().webhook(), pgproxy.Cut{Command: "COMMIT"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			postgres.next.Store(&test.cut)
+			postgres.Cut(&test.cut)
 			lost, err := middleware.Post(t.Context(), receiver, test.webhook)
 			require.NoError(t, err)
 			assert.Equal(t, http.StatusTooManyRequests, lost.Status)
 			assert.NotEmpty(t, lost.Header.Get("Retry-After"))
-			assert.Nil(t, postgres.next.Load(), "the connection was cut")
+			assert.False(t, postgres.Cutting(), "the connection was cut")
 			ids := stored(t, test.webhook.Body)
 			require.Len(t, ids, 1, "Postgres has committed")
 

@@ -2,15 +2,11 @@ package intake_test
 
 import (
 	"context"
-	"errors"
-	"sync"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/dfmiddleware/verity-sync/internal/testenv/postgres"
 )
@@ -45,19 +41,10 @@ func setReadOnly(t *testing.T) func() {
 // exhaustConnections takes every connection that Postgres has, those of verity-sync too.
 func exhaustConnections(t *testing.T) func() {
 	t.Helper()
-	admin := connect(t)
-	var taken connections
-	require.Eventually(t, func() bool {
-		if !assert.NoError(t, taken.takeAll(t.Context())) {
-			return true
-		}
-		var others int
-		const query = `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name LIKE 'verity-sync %'`
-		assert.NoError(t, admin.QueryRow(t.Context(), query).Scan(&others))
-		return others == 0
-	}, eventually, tick)
+	release, err := middleware.Postgres.Exhaust(t.Context(), "verity-sync %")
+	assert.NoError(t, err)
 	return func() {
-		taken.close()
+		release()
 		middleware.Database.Reset()
 	}
 }
@@ -79,40 +66,4 @@ func connect(t *testing.T) *pgx.Conn {
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = conn.Close(context.Background()) })
 	return conn
-}
-
-// connections are held for nothing but to hold them.
-type connections struct {
-	mu   sync.Mutex
-	held []*pgx.Conn
-}
-
-// takeAll connects until Postgres has no connections left.
-func (c *connections) takeAll(ctx context.Context) error {
-	const atATime = 8
-	var group errgroup.Group
-	for range atATime {
-		group.Go(func() error {
-			for {
-				conn, err := pgx.Connect(ctx, middleware.DatabaseURL)
-				const tooManyConnections = "53300"
-				if refused, ok := errors.AsType[*pgconn.PgError](err); ok && refused.Code == tooManyConnections {
-					return nil
-				}
-				if err != nil {
-					return err
-				}
-				c.mu.Lock()
-				c.held = append(c.held, conn)
-				c.mu.Unlock()
-			}
-		})
-	}
-	return group.Wait()
-}
-
-func (c *connections) close() {
-	for _, conn := range c.held {
-		_ = conn.Close(context.Background())
-	}
 }

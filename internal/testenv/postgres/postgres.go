@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/dfmiddleware/verity-sync/internal/testenv/proc"
 )
@@ -137,6 +138,39 @@ func (s *Server) Kill() error { return s.service.Kill() }
 // Close stops the server and removes its data. It may be called again.
 func (s *Server) Close() error {
 	return errors.Join(s.Stop(Immediate), s.remove())
+}
+
+// Exhaust takes every connection that the server has, having ended those of the applications whose names are like the pattern, until
+// release is called, which is also due after an error.
+func (s *Server) Exhaust(ctx context.Context, pattern string) (release func(), err error) {
+	var taken []*pgx.Conn
+	release = func() {
+		for _, conn := range taken {
+			_ = conn.Close(context.WithoutCancel(ctx))
+		}
+	}
+	admin, err := pgx.Connect(ctx, s.URL())
+	if err != nil {
+		return release, err
+	}
+	taken = append(taken, admin)
+	for {
+		conn, err := pgx.Connect(ctx, s.URL())
+		if err == nil {
+			taken = append(taken, conn)
+			continue
+		}
+		const tooManyConnections = "53300"
+		if refused, ok := errors.AsType[*pgconn.PgError](err); !ok || refused.Code != tooManyConnections {
+			return release, err
+		}
+		// Those that were ended a moment ago make room for the next round.
+		var ended int
+		const end = `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name LIKE $1`
+		if err := admin.QueryRow(ctx, end, pattern).Scan(&ended); err != nil || ended == 0 {
+			return release, err
+		}
+	}
 }
 
 func (s *Server) initialise(ctx context.Context) error {

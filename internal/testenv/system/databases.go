@@ -24,7 +24,7 @@ func (s *System) startDatabases(ctx context.Context) error {
 	if server == "" {
 		s.say("starting a Postgres")
 		var err error
-		if s.Postgres, err = postgres.Start(ctx, postgres.Options{NoSync: !s.options.Durable}); err != nil {
+		if s.Postgres, err = postgres.Start(ctx, s.postgresOptions()); err != nil {
 			return err
 		}
 		server, suffix = s.Postgres.URL(), ""
@@ -34,7 +34,7 @@ func (s *System) startDatabases(ctx context.Context) error {
 		return err
 	}
 	if s.options.OwnVerityServer {
-		if s.VerityPostgres, err = postgres.Start(ctx, postgres.Options{NoSync: !s.options.Durable}); err != nil {
+		if s.VerityPostgres, err = postgres.Start(ctx, s.postgresOptions()); err != nil {
 			return err
 		}
 		server, suffix = s.VerityPostgres.URL(), ""
@@ -49,6 +49,10 @@ func (s *System) startDatabases(ctx context.Context) error {
 		return fmt.Errorf("make Verity's database: %w", err)
 	}
 	return nil
+}
+
+func (s *System) postgresOptions() postgres.Options {
+	return postgres.Options{NoSync: !s.options.Durable, Settings: s.options.PostgresSettings}
 }
 
 // createDatabase returns the URL of the new database.

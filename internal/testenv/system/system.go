@@ -45,8 +45,13 @@ type Options struct {
 	// Durable has what is committed survive a crash of the machine, as in production. Without it the servers that the system starts are
 	// faster.
 	Durable bool
+	// PostgresSettings are configuration parameters of the servers that the system starts.
+	PostgresSettings map[string]string
 	// Env is added to the environment of all processes, in which nothing else is but the system's own variables.
 	Env map[string]string
+	// Wire is called before the processes start, when all that they talk to is there, with the environment that they will have: it can put
+	// something in between. It may be nil.
+	Wire func(ctx context.Context, s *System, env map[string]string) error
 	// Say is told what is being done, in a sentence. It may be nil.
 	Say func(string)
 }
@@ -136,6 +141,11 @@ func (s *System) start(ctx context.Context) error {
 func (s *System) startProcesses(ctx context.Context) error {
 	env := s.environment()
 	maps.Copy(env, s.options.Env)
+	if s.options.Wire != nil {
+		if err := s.options.Wire(ctx, s, env); err != nil {
+			return err
+		}
+	}
 	for i := range s.options.Receivers {
 		p, err := s.newReceiver(ctx, i, env)
 		if err != nil {

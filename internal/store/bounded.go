@@ -1,0 +1,63 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// bounded bounds how long Postgres may be silent. Its own statement_timeout does not help where the connection is half
+// open: whoever waits for an answer on one would wait for ever, and the housekeeper has no other deadline.
+type bounded struct {
+	pool     *pgxpool.Pool
+	patience time.Duration
+}
+
+// Exec implements dbsqlc.DBTX.
+func (b bounded) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
+	ctx, cancel := context.WithTimeout(ctx, b.patience)
+	defer cancel()
+	return b.pool.Exec(ctx, sql, args...)
+}
+
+// Query implements dbsqlc.DBTX.
+func (b bounded) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
+	ctx, cancel := context.WithTimeout(ctx, b.patience)
+	rows, err := b.pool.Query(ctx, sql, args...)
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	return boundedRows{rows, cancel}, nil
+}
+
+// QueryRow implements dbsqlc.DBTX.
+func (b bounded) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
+	ctx, cancel := context.WithTimeout(ctx, b.patience)
+	return boundedRow{b.pool.QueryRow(ctx, sql, args...), cancel}
+}
+
+type boundedRows struct {
+	pgx.Rows
+	cancel context.CancelFunc
+}
+
+// Close implements pgx.Rows. Whoever reads rows closes them, read to their end or not.
+func (r boundedRows) Close() {
+	r.Rows.Close()
+	r.cancel()
+}
+
+type boundedRow struct {
+	row    pgx.Row
+	cancel context.CancelFunc
+}
+
+// Scan implements pgx.Row.
+func (r boundedRow) Scan(dest ...any) error {
+	defer r.cancel()
+	return r.row.Scan(dest...)
+}

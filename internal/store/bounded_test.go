@@ -1,0 +1,39 @@
+package store_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dfmiddleware/verity-sync/internal/store"
+	"github.com/dfmiddleware/verity-sync/internal/testenv/pgproxy"
+)
+
+// A firewall that forgets a connection tells neither side. Whoever has no deadline of its own, as the housekeeper, must find out.
+func TestAHalfOpenConnectionIsGivenUp(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t)
+	proxy, err := pgproxy.New(t.Context(), b.url)
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, proxy.Close()) })
+	db, err := store.Open(t.Context(), proxy.URL(), store.Options{Name: "test", MaxConns: 2, Patience: 2 * time.Second})
+	require.NoError(t, err)
+	t.Cleanup(db.Close)
+	_, err = db.TakeTerm(t.Context(), "one")
+	require.NoError(t, err)
+
+	proxy.HalfOpen()
+	proxy.Heal()
+	for name, ask := range map[string]func() error{
+		"a row":   func() error { _, err := db.TakeTerm(context.Background(), "two"); return err },
+		"rows":    func() error { _, err := db.ListUndispatched(context.Background(), store.Undispatched{Limit: 1}); return err },
+		"neither": func() error { return db.RequestAudit(context.Background()) },
+	} {
+		require.EventuallyWithT(t, func(c *assert.CollectT) { assert.NoError(c, ask()) }, 30*time.Second, time.Millisecond, name)
+		proxy.HalfOpen()
+		proxy.Heal()
+	}
+}
