@@ -71,7 +71,7 @@ Tables that are there would change:
   contact_mappings.updated_at becomes NOT NULL
   webhook_events gets adopted, location_id, contact_id, appointment_status, payload_raw, truncated, headers, body_hash, `+
 		`ordering_key, run, ledger_run, replay_request, attempts, next_attempt_at, claimed_term, suspended, parked, forward, reason, `+
-		`result, verity_contact_id, occurred_at, dispatched_at, started_at
+		`result, verity_contact_id, occurred_at, dispatched_at, started_at, held_by
   sync_log gets webhook_event_id, run, operation, attempt, details
   contact_mappings gets location_id, synced_occurred_at, phone_observed_at, email_observed_at
   contact_mappings.aloware_contact_id need not be unique any more: contact_mappings_aloware_contact_id_key is dropped
@@ -91,10 +91,11 @@ Nothing was changed in <database>
 	assert.Regexp(t, `1 .+ pending\n2 .+ pending\n`, out)
 }
 
-func TestABinaryThatIsOlderThanTheSchemaRefusesToStart(t *testing.T) {
+func TestABinaryThatCannotDoWithANewerSchemaRefusesToStart(t *testing.T) {
 	t.Parallel()
 	url := migrated(t)
 	execute(t, url, "INSERT INTO verity_sync_schema_version (version_id, is_applied) VALUES (999, true)")
+	execute(t, url, "UPDATE verity_sync_schema_compatibility SET oldest_version = 999")
 	for name, args := range map[string][]string{
 		"receiver": {"receiver"}, "controller": {"controller"}, "migrate": {"migrate"}, "dry run": {"migrate", "--dry-run"},
 		"status": {"migrate", "status"},
@@ -103,8 +104,8 @@ func TestABinaryThatIsOlderThanTheSchemaRefusesToStart(t *testing.T) {
 			t.Parallel()
 			p := start(t, []string{"DATABASE_URL=" + url, "GHL_WEBHOOK_SECRETS=workflow-secret"}, args...)
 			assert.Equal(t, 1, p.exitCode(t))
-			assert.Contains(t, p.log(), "Error: the database schema is newer than this binary (version 999, this binary knows 2): "+
-				"a newer verity-sync has migrated it, run that version\n")
+			assert.Contains(t, p.log(), "Error: the database schema is too new for this binary (version 999, for binaries that know at least 999; "+
+				"this one knows 5): run the verity-sync that has migrated it")
 		})
 	}
 }

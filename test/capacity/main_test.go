@@ -155,7 +155,9 @@ func look(t *testing.T, s *system.System, began time.Time) sample {
 		}
 	}
 	for _, process := range slices.Concat(s.Receivers, s.Controllers) {
-		p.rss[process.Name] = memory(t, process)
+		if process.Running() {
+			p.rss[process.Name] = memory(t, process)
+		}
 	}
 	return p
 }
