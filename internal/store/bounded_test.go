@@ -28,8 +28,11 @@ func TestAHalfOpenConnectionIsGivenUp(t *testing.T) {
 	proxy.HalfOpen()
 	proxy.Heal()
 	for name, ask := range map[string]func() error{
-		"a row":   func() error { _, err := db.TakeTerm(context.Background(), "two"); return err },
-		"rows":    func() error { _, err := db.ListUndispatched(context.Background(), store.Undispatched{Limit: 1}); return err },
+		"a row": func() error { _, err := db.TakeTerm(context.Background(), "two"); return err },
+		"rows": func() error {
+			_, err := db.ListUndispatched(context.Background(), store.Undispatched{Limit: 1})
+			return err
+		},
 		"neither": func() error { return db.RequestAudit(context.Background()) },
 	} {
 		require.EventuallyWithT(t, func(c *assert.CollectT) { assert.NoError(c, ask()) }, 30*time.Second, time.Millisecond, name)
