@@ -104,7 +104,7 @@ func TestABinaryThatCannotDoWithANewerSchemaRefusesToStart(t *testing.T) {
 			t.Parallel()
 			p := start(t, []string{"DATABASE_URL=" + url, "GHL_WEBHOOK_SECRETS=workflow-secret"}, args...)
 			assert.Equal(t, 1, p.exitCode(t))
-			assert.Contains(t, p.log(), "Error: the database schema is too new for this binary (version 999, for binaries that know at least 999; "+
+			assert.Contains(t, p.log(), "the database schema is too new for this binary (version 999, for binaries that know at least 999; "+
 				"this one knows 5): run the verity-sync that has migrated it")
 		})
 	}

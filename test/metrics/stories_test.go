@@ -236,12 +236,11 @@ func outages(*world) []story {
 			t.Helper()
 			require.NoError(t, w.Postgres.Stop(postgres.Immediate))
 			assert.Equal(t, http.StatusTooManyRequests, send(t, w, note(w)))
-		}, grows: map[string]float64{answered("429"): 1}, shows: map[string]bounds{"verity_sync_database_up": exactly(0)},
-			over: func(t *testing.T, w *world) {
-				t.Helper()
-				require.NoError(t, w.Postgres.Start(t.Context()))
-			}},
-		{of: "its return", shows: map[string]bounds{
+		}, grows: map[string]float64{answered("429"): 1}, shows: map[string]bounds{"verity_sync_database_up": exactly(0)}},
+		{of: "its return", happens: func(t *testing.T, w *world) {
+			t.Helper()
+			require.NoError(t, w.Postgres.Start(t.Context()))
+		}, shows: map[string]bounds{
 			"verity_sync_database_up":                                      exactly(1),
 			`verity_sync_database_pool_connections{database="middleware"}`: atLeast(1),
 			// A new connection is waited for.
