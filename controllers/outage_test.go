@@ -166,9 +166,9 @@ func (p forwardOnly) Plan(*store.Claimed) controllers.Plan {
 }
 
 const (
-	outageEvents  = 40
-	outageWorkers = 32
-	outageLasts   = 3 * time.Hour
+	outageEvents  = 24
+	outageWorkers = 16
+	outageLasts   = 2 * time.Hour
 	// breakerTrips and breakerTries are what the breaker does by default: calls that fail before it opens, and how often one may try.
 	breakerTrips = 5
 	breakerTries = 10 * time.Second

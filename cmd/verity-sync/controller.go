@@ -40,6 +40,7 @@ func (f *controllerFlags) mistakes() error {
 		required("health-probe-bind-address", f.healthProbeBindAddress),
 		atLeast("max-concurrent-reconciles", f.maxConcurrentReconciles, 1),
 		atLeast("shutdown-timeout", f.shutdownTimeout, time.Second),
+		f.metrics.mistakes(),
 	)
 }
 

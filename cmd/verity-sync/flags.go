@@ -5,6 +5,8 @@ import (
 	"errors"
 	goflag "flag"
 	"fmt"
+	"net/http"
+	"net/http/pprof"
 	"os"
 	"path/filepath"
 	"strings"
@@ -55,6 +57,7 @@ type metricsFlags struct {
 	bindAddress                 string
 	secure                      bool
 	certPath, certName, keyName string
+	profiles                    bool
 }
 
 func (f *metricsFlags) bind(fs *pflag.FlagSet) {
@@ -65,6 +68,16 @@ func (f *metricsFlags) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&f.certPath, "metrics-cert-path", "", "directory of the metrics endpoint's certificate; self-signed without one")
 	fs.StringVar(&f.certName, "metrics-cert-name", "tls.crt", "file of the metrics endpoint's certificate")
 	fs.StringVar(&f.keyName, "metrics-cert-key", "tls.key", "file of the metrics endpoint's key")
+	fs.BoolVar(&f.profiles, "metrics-pprof", false,
+		"serve Go's profiles as well, below /debug/pprof/, to those whom the Kubernetes API server lets read that")
+}
+
+// mistakes refuses profiles that anybody could read: they show how the process works and slow it down.
+func (f *metricsFlags) mistakes() error {
+	if f.profiles && !f.needsKubernetes() {
+		return errors.New("--metrics-pprof: expected metrics that are served, and over HTTPS: see --metrics-bind-address and --metrics-secure")
+	}
+	return nil
 }
 
 // needsKubernetes reports whether the endpoint asks the API server who may read it.
@@ -82,6 +95,15 @@ func (f *metricsFlags) serverOptions() metricsserver.Options {
 	}
 	if f.secure {
 		options.FilterProvider = filters.WithAuthenticationAndAuthorization
+	}
+	if f.profiles {
+		// The filter is around these, too.
+		options.ExtraHandlers = map[string]http.Handler{
+			"/debug/pprof/":        http.HandlerFunc(pprof.Index),
+			"/debug/pprof/profile": http.HandlerFunc(pprof.Profile),
+			"/debug/pprof/symbol":  http.HandlerFunc(pprof.Symbol),
+			"/debug/pprof/trace":   http.HandlerFunc(pprof.Trace),
+		}
 	}
 	return options
 }

@@ -46,6 +46,15 @@ func TestMetricsAreGuardedWhereTheyAreServedOverHTTPS(t *testing.T) {
 			options := tc.flags.serverOptions()
 			assert.Equal(t, tc.guarded, options.SecureServing)
 			assert.Equal(t, tc.guarded, options.FilterProvider != nil)
+			assert.Empty(t, options.ExtraHandlers, "no profiles")
+			require.NoError(t, tc.flags.mistakes())
+
+			tc.flags.profiles = true
+			if tc.needsKubernetes {
+				assert.NoError(t, tc.flags.mistakes())
+			} else {
+				assert.ErrorContains(t, tc.flags.mistakes(), "--metrics-pprof: expected metrics that are served, and over HTTPS")
+			}
 		})
 	}
 }

@@ -40,6 +40,7 @@ func (f *receiverFlags) mistakes() error {
 		atLeast("max-in-flight", f.maxInFlight, 1),
 		atLeast("drain-delay", f.drainDelay, 0),
 		atLeast("shutdown-timeout", f.shutdownTimeout, time.Second),
+		f.metrics.mistakes(),
 	)
 }
 

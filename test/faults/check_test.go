@@ -24,7 +24,7 @@ func sound() *History {
 		Shown: map[string]string{"contact-id": "Done", "invalid-id": "Error"},
 		Faults: []Fault{
 			{Kind: "a receiver is killed", Begin: at(9), End: at(9.5), Recovered: at(9.6), Refuses: true},
-			{Kind: "the leader is killed", Begin: at(20.3), End: at(20.4), Recovered: at(24), Forgets: true, Owed: []string{"booked-id"}},
+			{Kind: "the leader is killed", Begin: at(20.3), End: at(20.4), Recovered: at(24), Forgets: true, Owed: []string{"booked-id"}, OwedFrom: at(20.3)},
 			{Kind: "Verity answers 500", Begin: at(100), End: at(110), Recovered: at(111), Destination: DestinationVerity},
 			{Kind: "all WebhookEvents are deleted", Begin: at(200), End: at(200.1), Recovered: at(201), Deletes: true},
 			{Kind: "Aloware does not answer", Begin: at(28), End: at(29), Recovered: at(29.5), Destination: DestinationAloware},

@@ -86,7 +86,7 @@ func (c *checker) recoveryNeedsNobody() {
 		}
 		for _, id := range f.Owed {
 			row := c.rows[id]
-			if row == nil || row.ProcessedAt.IsZero() || row.ProcessedAt.Sub(f.Begin) > c.limits.Handover {
+			if row == nil || row.ProcessedAt.IsZero() || row.ProcessedAt.Sub(f.OwedFrom) > c.limits.Handover {
 				c.violated(10, id, "it was under way, and not done within %s: %s", c.limits.Handover, f.Kind)
 			}
 		}

@@ -140,8 +140,10 @@ type Fault struct {
 	// Drains is the receiver that was told to stop, and Drain how long it has to go on as if it had not been.
 	Drains string
 	Drain  time.Duration
-	// Owed are the events that were under way when a leader went, which another one has to finish in time.
-	Owed []string
+	// Owed are the events that were under way when a leader went, which another one has to finish in time: from OwedFrom on, which is when
+	// it went, or came back from a pause and may just have had its lease renewed.
+	Owed     []string
+	OwedFrom time.Time
 	// Aftermath says that it only follows from another one, Unprobed that nobody waited for its end.
 	Aftermath, Unprobed bool
 	// Deletes says that all WebhookEvents were deleted, Edits that somebody wrote what they say.

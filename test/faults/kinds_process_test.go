@@ -58,6 +58,7 @@ func (b *breaking) owe(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("see what is under way: %w", err)
 	}
+	b.fault.OwedFrom = time.Now()
 	b.fault.Owed, err = pgx.CollectRows(rows, pgx.RowTo[string])
 	return err
 }
@@ -85,7 +86,9 @@ func pauseLeader(ctx context.Context, b *breaking) error {
 		err := leader.Pause()
 		err = errors.Join(err, b.owe(ctx))
 		pause(ctx, leaseDuration+b.long)
-		return errors.Join(err, leader.Continue())
+		err = errors.Join(err, leader.Continue())
+		b.fault.OwedFrom = time.Now()
+		return err
 	}, false)
 }
 

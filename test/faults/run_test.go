@@ -43,8 +43,9 @@ var limits = Limits{
 	// The breaker trips at the fifth failure, when 31 more calls may be under way. The standard library sends a call again whose
 	// connection breaks, once.
 	Outage: 2 * (5 + 31), Probe: retryMaxDelay,
-	// A call that hangs ends after 10 s, which is more than who has nothing to do with it may be kept waiting.
-	Delay: 6 * time.Second, Handover: 30 * time.Second, Recovery: recoveryTimeout,
+	// A call that hangs ends after 10 s, which is more than who has nothing to do with it may be kept waiting. The rest of that is for a
+	// machine that has other tests to run.
+	Delay: 9 * time.Second, Handover: 30 * time.Second, Recovery: recoveryTimeout,
 	// Both caps, and by how much two replicas may exceed the first one.
 	Live: maxLive + maxWaiting + 2*100,
 	RSS:  512 << 20, LogRate: 64 << 10,

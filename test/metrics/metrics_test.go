@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dfmiddleware/verity-sync/internal/testenv"
+	"github.com/dfmiddleware/verity-sync/internal/testenv/system"
 )
 
 func TestMain(m *testing.M) { testenv.Main(m) }
@@ -20,6 +21,7 @@ func TestMetrics(t *testing.T) {
 	t.Parallel()
 	w := start(t)
 	t.Run("are for those whom the API server lets read them", func(t *testing.T) { onlyReadersRead(t, w) })
+	t.Run("come with profiles where that is asked for, for those who may read these", func(t *testing.T) { profilersRead(t, w) })
 	t.Run("come with the certificate of the day, without a restart", func(t *testing.T) { certificatesRotate(t, w) })
 
 	seen := map[string]bool{}
@@ -64,6 +66,28 @@ func onlyReadersRead(t *testing.T, w *world) {
 			code, body, _, err := w.get(t.Context(), strings.Replace(p.MetricsURL, "https://", "http://", 1), w.token)
 			assert.True(t, err != nil || code == http.StatusBadRequest, "answered %d", code)
 			assert.NotContains(t, body, "verity_sync_build_info")
+		})
+	}
+}
+
+func profilersRead(t *testing.T, w *world) {
+	with, without := w.Controllers[0], w.Receivers[0]
+	for name, test := range map[string]struct {
+		of    *system.Process
+		token string
+		code  int
+	}{
+		"who may":                       {with, w.profiler, http.StatusOK},
+		"who may read metrics":          {with, w.token, http.StatusForbidden},
+		"without a token":               {with, "", http.StatusUnauthorized},
+		"who may, where there are none": {without, w.profiler, http.StatusNotFound},
+	} {
+		t.Run("asked by somebody "+name, func(t *testing.T) {
+			url := strings.TrimSuffix(test.of.MetricsURL, "/metrics") + "/debug/pprof/heap?debug=1"
+			code, body, _, err := w.get(t.Context(), url, test.token)
+			require.NoError(t, err)
+			assert.Equal(t, test.code, code, body)
+			assert.Equal(t, test.code == http.StatusOK, strings.HasPrefix(body, "heap profile: "))
 		})
 	}
 }

@@ -45,7 +45,8 @@ type world struct {
 	// certificates are the directories that the processes read theirs from, by the process's name.
 	certificates map[string]string
 	// token is that of whoever may read metrics, stranger of somebody who may not.
-	token, stranger string
+	// profiler is of one who may read profiles and nothing else.
+	token, stranger, profiler string
 	// also are further endpoints that are scraped, without a token.
 	also []string
 }
@@ -71,6 +72,10 @@ func start(t *testing.T) *world {
 		assert.NoError(t, s.Close())
 	})
 	w.token, w.stranger = w.reader(t), w.account(t, "stranger")
+	w.profiler = w.allow(t, "profiler", &rbacv1.ClusterRole{
+		ObjectMeta: metav1.ObjectMeta{GenerateName: "profiler-"},
+		Rules:      []rbacv1.PolicyRule{{NonResourceURLs: []string{"/debug/pprof/*"}, Verbs: []string{"get"}}},
+	}, "/debug/pprof/heap")
 	for _, p := range w.processes() {
 		w.secure(ctx, t, p)
 	}
@@ -88,7 +93,7 @@ func (w *world) secure(ctx context.Context, t *testing.T, p *system.Process) {
 	p.Flags = append(p.Flags, "--metrics-secure=true", "--metrics-cert-path="+directory)
 	p.MetricsURL = strings.Replace(p.MetricsURL, "http://", "https://", 1)
 	if p == w.Controllers[0] {
-		p.Flags = append(p.Flags, "--leader-elect")
+		p.Flags = append(p.Flags, "--leader-elect", "--metrics-pprof")
 	}
 	p.Env = maps.Clone(p.Env)
 	p.Env["GHL_APP_IDS"], p.Env["GHL_LOCATION_IDS"] = w.Sender.AppID, w.Sender.LocationID
@@ -96,7 +101,7 @@ func (w *world) secure(ctx context.Context, t *testing.T, p *system.Process) {
 	require.NoError(t, p.Start(ctx))
 }
 
-// reader returns the token of an account that is bound to the ClusterRole for whoever scrapes, once the API server lets it read.
+// reader returns the token of an account that is bound to the ClusterRole for whoever scrapes.
 func (w *world) reader(t *testing.T) string {
 	t.Helper()
 	path, err := repo.Path("config", "metrics", "reader_role.yaml")
@@ -107,18 +112,24 @@ func (w *world) reader(t *testing.T) string {
 	require.NoError(t, yaml.UnmarshalStrict(content, role))
 	// Other tests of the same API server have one too.
 	role.Name, role.GenerateName = "", role.Name+"-"
+	return w.allow(t, "prometheus", role, "/metrics")
+}
+
+// allow makes a role and an account that has it, and returns the account's token, once the API server lets it read a path.
+func (w *world) allow(t *testing.T, account string, role *rbacv1.ClusterRole, path string) string {
+	t.Helper()
 	require.NoError(t, w.Kubernetes.Create(t.Context(), role))
-	token := w.account(t, "prometheus")
+	token := w.account(t, account)
 	require.NoError(t, w.Kubernetes.Create(t.Context(), &rbacv1.ClusterRoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: role.Name},
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name},
-		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Name: "prometheus", Namespace: w.Namespace}},
+		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Name: account, Namespace: w.Namespace}},
 	}))
 	// A process remembers for half a minute whom the API server did not let in.
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
 		review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
-			User:                  "system:serviceaccount:" + w.Namespace + ":prometheus",
-			NonResourceAttributes: &authorizationv1.NonResourceAttributes{Path: "/metrics", Verb: "get"},
+			User:                  "system:serviceaccount:" + w.Namespace + ":" + account,
+			NonResourceAttributes: &authorizationv1.NonResourceAttributes{Path: path, Verb: "get"},
 		}}
 		require.NoError(c, w.Kubernetes.Create(t.Context(), review))
 		require.True(c, review.Status.Allowed)
