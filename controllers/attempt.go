@@ -102,12 +102,23 @@ func (r *WebhookEventReconciler) attempt(ctx context.Context, s *scope) (*ctrl.R
 	return r.showOutcome(work, s, plan, finish, finished, results)
 }
 
-// patienceUnderPressure is how long an attempt may take, while many are under way, before it is shown as Processing.
-const patienceUnderPressure = 200 * time.Millisecond
+const (
+	// patienceUnderPressure is how long an attempt may take, while there is more to do than can be done, before it is shown as Processing.
+	patienceUnderPressure = 200 * time.Millisecond
+	// behind is how long after its receipt an event is begun where there is more to do than can be done.
+	behind = time.Second
+)
 
-// showWhileWorking shows that the attempt is under way, at once if a worker is free. Where all are busy, the write is put
-// off a little: an attempt that ends before has only its outcome to show, which halves what the API server
-// has to take. The function returned waits until nothing is being written any more; it may be called again.
+// underPressure reports whether there is more to do than can be done: all workers are busy, or the event has waited for its first attempt
+// while others were, and still are, worked on.
+func (r *WebhookEventReconciler) underPressure(c *store.Claimed) bool {
+	busy := int(r.busy.Load())
+	return busy >= r.Concurrency || busy > 1 && c.Attempts == 1 && c.StartedAt.Sub(c.ReceivedAt) > behind
+}
+
+// showWhileWorking shows that the attempt is under way, at once if there is time for it. Under pressure the write is put off a little: an
+// attempt that ends before has only its outcome to show, which halves what the API server has to take. The function returned waits until
+// nothing is being written any more; it may be called again.
 func (r *WebhookEventReconciler) showWhileWorking(ctx context.Context, s *scope) (settle func()) {
 	show := func() {
 		if err := r.showProcessing(ctx, s); err != nil {
@@ -115,7 +126,8 @@ func (r *WebhookEventReconciler) showWhileWorking(ctx context.Context, s *scope)
 			ctrl.LoggerFrom(ctx).V(1).Info("status Processing was not shown", "event", s.claimed.ID, "error", err.Error())
 		}
 	}
-	if int(r.busy.Add(1)) < r.Concurrency {
+	r.busy.Add(1)
+	if !r.underPressure(s.claimed) {
 		show()
 		return sync.OnceFunc(func() { r.busy.Add(-1) })
 	}

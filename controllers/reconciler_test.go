@@ -1,7 +1,6 @@
 package controllers_test
 
 import (
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -416,39 +415,4 @@ func TestAStatusThatSaysDoneIsBelievedOnlyIfTheRowSaysSo(t *testing.T) {
 	require.NoError(t, s.db.RequestAudit(t.Context()))
 	s.untilPhase(id, v1alpha1.PhaseDone)
 	assert.Equal(t, 1, s.forward.calls(id), "a finished row is never done again")
-}
-
-func TestUnderPressureAShortAttemptShowsItsOutcomeOnlyAndALongOneThatItIsUnderWay(t *testing.T) {
-	t.Parallel()
-	s := newSuite(t)
-	release := make(chan struct{})
-	s.forward.script(func(_ int, e *store.Claimed) operation.Outcome {
-		if e.Event.EntityID != "short" {
-			<-release
-		}
-		return operation.Outcome{}
-	})
-	var long []uuid.UUID
-	for _, entity := range []string{"a", "b", "c"} { // One of four workers is left.
-		long = append(long, s.post(entity))
-		s.untilPhase(long[len(long)-1], v1alpha1.PhaseProcessing)
-	}
-	watch, err := s.client.Watch(t.Context(), &v1alpha1.WebhookEventList{}, client.InNamespace(s.namespace))
-	require.NoError(t, err)
-	defer watch.Stop()
-	name := v1alpha1.NameOf("ghl", s.post("short").String())
-	var phases []v1alpha1.WebhookEventPhase
-	for e := range watch.ResultChan() {
-		if we, ok := e.Object.(*v1alpha1.WebhookEvent); ok && we.Name == name {
-			phases = append(phases, we.Status.Phase)
-		}
-		if slices.Contains(phases, v1alpha1.PhaseDone) {
-			break
-		}
-	}
-	assert.Equal(t, []v1alpha1.WebhookEventPhase{v1alpha1.PhasePending, v1alpha1.PhaseDone}, phases)
-	close(release)
-	for _, id := range long {
-		s.untilPhase(id, v1alpha1.PhaseDone)
-	}
 }

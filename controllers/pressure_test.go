@@ -1,0 +1,91 @@
+package controllers_test
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
+	"github.com/dfmiddleware/verity-sync/internal/operation"
+	"github.com/dfmiddleware/verity-sync/internal/store"
+)
+
+func TestUnderPressureAShortAttemptShowsItsOutcomeOnlyAndALongOneThatItIsUnderWay(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		// long are entities whose attempts take long. Each but the first is there before the short one is posted, and so is the first, which
+		// ends thereafter.
+		long []string
+		// short is the entity of the attempt that is looked at.
+		short string
+		// late is true where it is begun long after its receipt.
+		late   bool
+		phases []v1alpha1.WebhookEventPhase
+	}{
+		"all workers but one are busy": {
+			long: []string{"a", "b", "c"}, short: "short", phases: []v1alpha1.WebhookEventPhase{v1alpha1.PhasePending, v1alpha1.PhaseDone},
+		},
+		"it comes late, and another one is under way": {
+			long: []string{"a", "b"}, short: "a", late: true, phases: []v1alpha1.WebhookEventPhase{v1alpha1.PhasePending, v1alpha1.PhaseDone},
+		},
+		"it comes late, and no other one is under way": {
+			long: []string{"a"}, short: "a", late: true,
+			phases: []v1alpha1.WebhookEventPhase{v1alpha1.PhasePending, v1alpha1.PhaseProcessing, v1alpha1.PhaseDone},
+		},
+		"it comes at once, and another one is under way": {
+			long: []string{"a"}, short: "short",
+			phases: []v1alpha1.WebhookEventPhase{v1alpha1.PhasePending, v1alpha1.PhaseProcessing, v1alpha1.PhaseDone},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSuite(t)
+			first, others := make(chan struct{}), make(chan struct{})
+			s.forward.script(func(_ int, e *store.Claimed) operation.Outcome {
+				switch slices.Index(test.long, e.Event.EntityID) {
+				case -1:
+				case 0:
+					<-first
+				default:
+					<-others
+				}
+				return operation.Outcome{}
+			})
+			var long []uuid.UUID
+			for _, entity := range test.long {
+				long = append(long, s.post(entity))
+				s.untilPhase(long[len(long)-1], v1alpha1.PhaseProcessing)
+			}
+			watch, err := s.client.Watch(t.Context(), &v1alpha1.WebhookEventList{}, client.InNamespace(s.namespace))
+			require.NoError(t, err)
+			defer watch.Stop()
+			short := s.post(test.short)
+			if test.late { // It waits for the first one, which is older.
+				s.exec("UPDATE webhook_events SET received_at = received_at - interval '10 seconds'")
+				close(first)
+			}
+			var phases []v1alpha1.WebhookEventPhase
+			for e := range watch.ResultChan() {
+				we, ok := e.Object.(*v1alpha1.WebhookEvent)
+				if ok && we.Spec.EventID == short.String() && !slices.Contains(phases, we.Status.Phase) {
+					phases = append(phases, we.Status.Phase)
+				}
+				if slices.Contains(phases, v1alpha1.PhaseDone) {
+					break
+				}
+			}
+			assert.Equal(t, test.phases, phases)
+			if !test.late {
+				close(first)
+			}
+			close(others)
+			for _, id := range long {
+				s.untilPhase(id, v1alpha1.PhaseDone)
+			}
+		})
+	}
+}
