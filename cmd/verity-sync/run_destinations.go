@@ -58,7 +58,7 @@ func openDestinations(ctx context.Context, cfg config.Controller, workers int, d
 		Known:   db,
 		Endings: store.Endings{Deletion: cfg.VerityOnDelete == config.Clear, Cancellation: cfg.VerityOnCancel == config.Clear},
 		Tags:    cfg.GHLAppointmentTags,
-		Region:  cfg.DefaultPhoneRegion,
+		Regions: operation.Regions{Default: cfg.DefaultPhoneRegion, Locations: cfg.GHLLocationRegions},
 	}
 	if cfg.VerityBaseURL != nil {
 		forwarder, err := verity.NewForwarder(verity.ForwarderConfig{
