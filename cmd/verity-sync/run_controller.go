@@ -40,16 +40,21 @@ func runController(ctx context.Context, cfg config.Controller, flags controllerF
 	if err := registerCommon(db); err != nil {
 		return err
 	}
-	destinations, err := openDestinations(ctx, cfg, flags.maxConcurrentReconciles, db, measures, log)
+	namespace := flags.kubernetes.resolveNamespace(os.Getenv, serviceAccountNamespace)
+	mgr, tell, err := newManager(flags, namespace, log)
+	if err != nil {
+		return err
+	}
+	changed := func(name string, up bool) {
+		log.Info("a destination changed", "destination", name, "up", up)
+		measures.Breaker(name, up)
+		tell.destination(name, up)
+	}
+	destinations, err := openDestinations(ctx, cfg, flags.maxConcurrentReconciles, db, measures, changed, log)
 	if err != nil {
 		return err
 	}
 	defer destinations.Close()
-	namespace := flags.kubernetes.resolveNamespace(os.Getenv, serviceAccountNamespace)
-	mgr, err := newManager(flags, namespace, log)
-	if err != nil {
-		return err
-	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	if err := addController(mgr, cfg, flags, namespace, db, destinations, measures, cancel); err != nil {
@@ -108,19 +113,19 @@ func addController(mgr ctrl.Manager, cfg config.Controller, flags controllerFlag
 	return nil
 }
 
-// newManager returns a manager that watches one namespace.
-func newManager(flags controllerFlags, namespace string, log logr.Logger) (ctrl.Manager, error) {
+// newManager returns a manager that watches one namespace, and what tells of the lease under which it leads.
+func newManager(flags controllerFlags, namespace string, log logr.Logger) (ctrl.Manager, *leaseEvents, error) {
 	cluster, err := clusterConfig()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	scheme, err := newScheme()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	lock, election, err := newElectionLock(cluster, namespace)
+	lock, tell, err := newElectionLock(cluster, namespace)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	mgr, err := ctrl.NewManager(cluster, ctrl.Options{
 		Scheme: scheme,
@@ -140,14 +145,14 @@ func newManager(flags controllerFlags, namespace string, log logr.Logger) (ctrl.
 		GracefulShutdownTimeout:       &flags.shutdownTimeout,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("set up the manager: %w", err)
+		return nil, nil, fmt.Errorf("set up the manager: %w", err)
 	}
-	election.recorder = mgr.GetEventRecorder(eventSource)
+	tell.recorder = mgr.GetEventRecorder(eventSource)
 	if err := mgr.AddHealthzCheck("healthz", healthz.Ping); err != nil {
-		return nil, fmt.Errorf("set up liveness: %w", err)
+		return nil, nil, fmt.Errorf("set up liveness: %w", err)
 	}
 	if err := mgr.AddReadyzCheck("readyz", healthz.Ping); err != nil {
-		return nil, fmt.Errorf("set up readiness: %w", err)
+		return nil, nil, fmt.Errorf("set up readiness: %w", err)
 	}
-	return mgr, nil
+	return mgr, tell, nil
 }

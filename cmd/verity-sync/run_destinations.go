@@ -34,16 +34,14 @@ type destinations struct {
 	ghl      *operation.GHL
 }
 
-// openDestinations sets up what is configured, for so many events that are worked on at a time. None of it need be up.
+// openDestinations sets up what is configured, for so many events that are worked on at a time. None of it need be up; changed
+// is told which are, and must not block.
 func openDestinations(ctx context.Context, cfg config.Controller, workers int, db *store.Store, measures *metrics.Controller,
-	log logr.Logger,
+	changed func(name string, up bool), log logr.Logger,
 ) (*destinations, error) {
 	client := destination.NewClient(version.Product())
 	breakers := boundedBy(cfg.RetryMaxDelay)
-	breakers.Changed = func(name string, up bool) {
-		log.Info("a destination changed", "destination", name, "up", up)
-		measures.Breaker(name, up)
-	}
+	breakers.Changed = changed
 	d := &destinations{}
 	// What every event needs has no bound: where that hangs, there is nothing else to do.
 	breaker := func(name string, calls *destination.Bulkhead) *destination.Breaker {
@@ -58,7 +56,7 @@ func openDestinations(ctx context.Context, cfg config.Controller, workers int, d
 		Known:   db,
 		Endings: store.Endings{Deletion: cfg.VerityOnDelete == config.Clear, Cancellation: cfg.VerityOnCancel == config.Clear},
 		Tags:    cfg.GHLAppointmentTags,
-		Region:  cfg.DefaultPhoneRegion,
+		Regions: operation.Regions{Default: cfg.DefaultPhoneRegion, Locations: cfg.GHLLocationRegions},
 	}
 	if cfg.VerityBaseURL != nil {
 		forwarder, err := verity.NewForwarder(verity.ForwarderConfig{

@@ -5,10 +5,8 @@ import (
 	"os"
 	"time"
 
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
 
@@ -23,26 +21,17 @@ const renewDeadline = 10 * time.Second
 //
 // The manager would make a lock that records its Kubernetes Events in the core group. Those of the controller go to
 // events.k8s.io, and it has no right to write others: each election would leave an error in its log and no Event.
-func newElectionLock(cluster *rest.Config, namespace string) (resourcelock.Interface, *electionEvents, error) {
+func newElectionLock(cluster *rest.Config, namespace string) (resourcelock.Interface, *leaseEvents, error) {
 	host, err := os.Hostname()
 	if err != nil {
 		return nil, nil, fmt.Errorf("find the name of this host: %w", err)
 	}
-	tell := &electionEvents{}
-	lock, err := resourcelock.NewFromKubeconfig(resourcelock.LeasesResourceLock, namespace, leaderElectionID, resourcelock.ResourceLockConfig{
-		Identity:      host + "_" + string(uuid.NewUUID()),
-		EventRecorder: tell,
-	}, cluster, renewDeadline)
+	tell := &leaseEvents{namespace: namespace}
+	config := resourcelock.ResourceLockConfig{Identity: host + "_" + string(uuid.NewUUID()), EventRecorder: tell}
+	lock, err := resourcelock.NewFromKubeconfig(
+		resourcelock.LeasesResourceLock, namespace, leaderElectionID, config, cluster, renewDeadline)
 	if err != nil {
 		return nil, nil, fmt.Errorf("set up leader election: %w", err)
 	}
 	return lock, tell, nil
-}
-
-// electionEvents records who leads.
-type electionEvents struct{ recorder events.EventRecorder }
-
-// Eventf is what the lock calls.
-func (e *electionEvents) Eventf(lease runtime.Object, eventType, reason, message string, args ...any) {
-	e.recorder.Eventf(lease, nil, eventType, reason, "Elect", message, args...)
 }

@@ -65,7 +65,8 @@ type Controller struct {
 	AlowareBaseURL  *url.URL `env:"ALOWARE_BASE_URL" envDefault:"https://app.aloware.com" help:"Aloware's API"`
 	AlowareAPIToken Secret   `env:"ALOWARE_API_TOKEN" file:"true" unset:"contacts are not synced to Aloware" help:"token of Aloware's API"`
 
-	DefaultPhoneRegion string `env:"DEFAULT_PHONE_REGION" envDefault:"US" help:"region that phone numbers without a country code belong to, as an ISO 3166-1 code"`
+	DefaultPhoneRegion string  `env:"DEFAULT_PHONE_REGION" envDefault:"US" help:"region that phone numbers without a country code belong to, as an ISO 3166-1 code"`
+	GHLLocationRegions Regions `env:"GHL_LOCATION_REGIONS" unset:"what a webhook says of its location, else DEFAULT_PHONE_REGION" help:"regions of phone numbers without a country code, of locations: <location id>=<region>, comma-separated"`
 
 	RetryBaseDelay   time.Duration `env:"RETRY_BASE_DELAY" envDefault:"5s" help:"delay after the first failed attempt; it doubles with each further one"`
 	RetryMaxDelay    time.Duration `env:"RETRY_MAX_DELAY" envDefault:"15m" help:"longest delay between two attempts"`

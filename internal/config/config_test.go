@@ -79,6 +79,7 @@ func TestValuesAreRead(t *testing.T) {
 		"VERITY_ON_CANCEL=clear",
 		"GHL_TOKENS_DIR=" + tokens,
 		"GHL_APPOINTMENT_TAGS= booked ,, from verity,",
+		"GHL_LOCATION_REGIONS=location-1=DE, location-2 = CH,",
 		"RETRY_BASE_DELAY=1m30s",
 		"DONE_TTL=1d12h",
 		"RETENTION=31d",
@@ -90,6 +91,7 @@ func TestValuesAreRead(t *testing.T) {
 	assert.Equal(t, config.Clear, got.VerityOnCancel)
 	assert.Equal(t, tokens, got.GHLTokensDir)
 	assert.Equal(t, config.List{"booked", "from verity"}, got.GHLAppointmentTags)
+	assert.Equal(t, config.Regions{"location-1": "DE", "location-2": "CH"}, got.GHLLocationRegions)
 	assert.Equal(t, 90*time.Second, got.RetryBaseDelay)
 	assert.Equal(t, 36*time.Hour, got.DoneTTL)
 	assert.Equal(t, 31*24*time.Hour, got.Retention)
@@ -135,6 +137,9 @@ func TestControllerMistakes(t *testing.T) {
 		"the directory of tokens is none":        {[]string{"GHL_TOKENS_DIR=/nowhere"}, `GHL_TOKENS_DIR: expected a directory, got "/nowhere"`},
 		"tags have no token to be sent by":       {[]string{"GHL_APPOINTMENT_TAGS=booked"}, "GHL_APPOINTMENT_TAGS: tags cannot be added without"},
 		"the phone region does not exist":        {[]string{"DEFAULT_PHONE_REGION=XX"}, `DEFAULT_PHONE_REGION: expected a region such as US or DE, got "XX"`},
+		"a location's region does not exist":     {[]string{"GHL_LOCATION_REGIONS=l1=DE,l2=XX"}, `GHL_LOCATION_REGIONS: expected a location and its region, such as 2CT6KXT52LRHORZO2RIG=DE, got "l2=XX"`},
+		"a region is no location's":              {[]string{"GHL_LOCATION_REGIONS=DE"}, `GHL_LOCATION_REGIONS: expected a location and its region, such as 2CT6KXT52LRHORZO2RIG=DE, got "DE"`},
+		"a location has two regions":             {[]string{"GHL_LOCATION_REGIONS=l1=DE,l1=CH"}, `GHL_LOCATION_REGIONS: expected one region for each location, got several for "l1"`},
 		"a duration has no unit":                 {[]string{"DONE_TTL=3600"}, `DONE_TTL: expected a duration such as 5s, 15m, 72h or 90d, got "3600"`},
 		"a duration has days last":               {[]string{"DONE_TTL=1h1d"}, "DONE_TTL: expected a duration"},
 		"a duration has too many days":           {[]string{"RETENTION=1000000d"}, "RETENTION: expected a duration"},

@@ -16,6 +16,7 @@ import (
 	"github.com/caarlos0/env/v11"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nyaruka/phonenumbers"
 )
 
 const redacted = "[redacted]"
@@ -93,6 +94,9 @@ func writeString(f fmt.State, s string) { _, _ = io.WriteString(f, s) }
 // List is a comma-separated list, without blanks around its elements and without empty ones.
 type List []string
 
+// Regions are regions of phone numbers by location: ISO 3166-1 codes by the location's id.
+type Regions map[string]string
+
 // OnEnd says what becomes of a lead whose appointment has ended.
 type OnEnd string
 
@@ -111,6 +115,7 @@ var parsers = map[reflect.Type]env.ParserFunc{
 	reflect.TypeFor[time.Duration](): parser(ParseDuration),
 	reflect.TypeFor[url.URL]():       parser(parseBaseURL),
 	reflect.TypeFor[List]():          parser(parseList),
+	reflect.TypeFor[Regions]():       parser(parseRegions),
 	reflect.TypeFor[OnEnd]():         parser(parseOnEnd),
 	reflect.TypeFor[Secret]():        parser(parseSecret),
 	reflect.TypeFor[Secrets]():       parser(parseSecrets),
@@ -188,6 +193,26 @@ func parseList(value string) (List, error) {
 		return nil, errors.New("expected at least one element between the commas")
 	}
 	return list, nil
+}
+
+func parseRegions(value string) (Regions, error) {
+	list, err := parseList(value)
+	if err != nil {
+		return nil, err
+	}
+	regions := Regions{}
+	for _, element := range list {
+		location, region, _ := strings.Cut(element, "=")
+		location, region = strings.TrimSpace(location), strings.TrimSpace(region)
+		if location == "" || !phonenumbers.GetSupportedRegions()[region] {
+			return nil, fmt.Errorf("expected a location and its region, such as 2CT6KXT52LRHORZO2RIG=DE, got %q", element)
+		}
+		if _, known := regions[location]; known {
+			return nil, fmt.Errorf("expected one region for each location, got several for %q", location)
+		}
+		regions[location] = region
+	}
+	return regions, nil
 }
 
 func parseOnEnd(value string) (OnEnd, error) {

@@ -87,7 +87,7 @@ func (b *Breaker) Do(ctx context.Context, f func(context.Context) error) error {
 	}
 	defer leave()
 	_, err := b.cb.Execute(func() (struct{}, error) { return struct{}{}, f(ctx) })
-	if errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests) {
+	if heldBack(err) {
 		return &Error{Destination: b.name, Class: Unavailable, Message: "does not answer; calls are held back until it does", Err: err}
 	}
 	if ClassOf(err) == Limited && err != nil {
@@ -96,8 +96,8 @@ func (b *Breaker) Do(ctx context.Context, f func(context.Context) error) error {
 	return err
 }
 
-// Wait returns how long an event that has just failed should leave the destination alone, and 0 while the breaker is
-// closed and no pause was asked for. It grows with the outage, up to MaxWait, so that the events that wait for a
+// Wait returns how long an event should leave the destination alone, and 0 while the breaker is closed and no pause was asked
+// for; WaitAfter is for one that has just failed. It grows with the outage, up to MaxWait, so that the events that wait for a
 // destination cost little meanwhile; callers add jitter.
 func (b *Breaker) Wait() time.Duration {
 	state := b.cb.State()
@@ -107,12 +107,34 @@ func (b *Breaker) Wait() time.Duration {
 	wait := b.pausedUntil.Sub(now)
 	switch state {
 	case gobreaker.StateOpen:
-		wait = max(wait, b.openedAt.Add(b.opts.Open).Sub(now), min(now.Sub(b.downSince)/4, b.opts.MaxWait), time.Second)
+		wait = max(wait, b.openedAt.Add(b.opts.Open).Sub(now), min(now.Sub(b.downSince)/4, b.opts.MaxWait), minWait)
 	case gobreaker.StateHalfOpen:
-		wait = max(wait, min(now.Sub(b.downSince)/4, b.opts.MaxWait), time.Second)
+		wait = max(wait, min(now.Sub(b.downSince)/4, b.opts.MaxWait), minWait)
 	case gobreaker.StateClosed:
 	}
 	return max(wait, 0)
+}
+
+// WaitAfter is Wait for an event whose call ended with err. It is never 0 where the call was not made, or a pause was asked
+// for: by now the destination may be up again, but the event has tried nothing that it could have failed at.
+func (b *Breaker) WaitAfter(err error) time.Duration {
+	wait := b.Wait()
+	switch {
+	case errors.Is(err, ErrFull):
+		return max(wait, fullPause) // It is up, for all that is known.
+	case heldBack(err), err != nil && ClassOf(err) == Limited:
+		return max(wait, minWait)
+	default:
+		return wait
+	}
+}
+
+// minWait is the least that an event waits: as long as the breaker is not closed, and where it was held back.
+const minWait = time.Second
+
+// heldBack reports whether a call was not made since the breaker was open.
+func heldBack(err error) bool {
+	return errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests)
 }
 
 // Up reports whether the breaker is closed.

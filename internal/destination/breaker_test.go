@@ -112,9 +112,37 @@ func TestBreaker(t *testing.T) {
 			assert.Zero(t, b.Wait())
 			assert.Empty(t, *changes)
 		},
+		"who was held back waits, though the destination was found to be up the moment after": func(t *testing.T, b *destination.Breaker, _ *[]bool) {
+			for range 5 {
+				require.Error(t, b.Do(t.Context(), unavailable))
+			}
+			time.Sleep(11 * time.Second)
+			var held error
+			require.NoError(t, b.Do(t.Context(), func(ctx context.Context) error {
+				held = b.Do(ctx, func(context.Context) error { t.Error("called while somebody tries"); return nil })
+				return nil
+			}))
+			require.Error(t, held)
+			assert.True(t, b.Up())
+			assert.Zero(t, b.Wait())
+			assert.Equal(t, time.Second, b.WaitAfter(held), "what was not called has failed nobody")
+			assert.Zero(t, b.WaitAfter(unavailable(t.Context())), "what was called has")
+		},
+		"who met a pause waits, though it was over the moment after": func(t *testing.T, b *destination.Breaker, _ *[]bool) {
+			asked := b.Do(t.Context(), fail(destination.Limited, 30*time.Second))
+			assert.Equal(t, 30*time.Second, b.WaitAfter(asked))
+			met := b.Do(t.Context(), succeed)
+			require.Error(t, met)
+			time.Sleep(31 * time.Second)
+			for _, err := range []error{asked, met} {
+				assert.Equal(t, time.Second, b.WaitAfter(err))
+			}
+		},
 		"does not believe in a pause of a year": func(t *testing.T, b *destination.Breaker, _ *[]bool) {
-			require.Error(t, b.Do(t.Context(), fail(destination.Limited, 365*24*time.Hour)))
+			err := b.Do(t.Context(), fail(destination.Limited, 365*24*time.Hour))
+			require.Error(t, err)
 			assert.Equal(t, 15*time.Minute, b.Wait())
+			assert.Equal(t, 15*time.Minute, b.WaitAfter(err))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

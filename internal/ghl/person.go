@@ -50,6 +50,10 @@ func PersonOf(b Body, entityType string) Person {
 	return p
 }
 
+// LocationCountryOf returns the country of the location that a body was sent for: an ISO 3166 code of two letters, "" where it
+// does not say. Workflow bodies do.
+func LocationCountryOf(b Body) string { return first("country", b.root.location, b.custom.location) }
+
 func first(name string, objects ...object) string { return firstOf([]string{name}, objects...) }
 
 // firstOf returns the first of the members, object by object, that holds a word. What is no id (a template that was not

@@ -78,6 +78,24 @@ func TestPersonOf(t *testing.T) {
 	}
 }
 
+func TestLocationCountryOf(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct{ body, want string }{
+		"a workflow's location block":              {`{"country":"SA","location":{"id":"l1","country":"AE"}}`, "AE"},
+		"a location block in customData":           {`{"customData":{"location":{"id":"l1","country":"AE"}}}`, "AE"},
+		"the contact's own country is another one": {`{"country":"SA","location":{"id":"l1"},"contact":{"country":"SA"}}`, ""},
+		"a location that is no block":              {`{"location":"AE","locationId":"l1"}`, ""},
+		"a template that was not filled in":        {`{"location":{"country":"{{location.country}}"}}`, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			body, err := ghl.Decode("application/json", []byte(tt.body))
+			require.NoError(t, err)
+			assert.Equal(t, tt.want, ghl.LocationCountryOf(body))
+		})
+	}
+}
+
 func TestPersonOfAForm(t *testing.T) {
 	t.Parallel()
 	form := []byte("contact_id=c1&phone=%2B12055550142&customData[email]=a%40example.com")

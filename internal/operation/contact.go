@@ -28,8 +28,8 @@ type Contact struct {
 	Breaker *destination.Breaker
 	// GHL is nil where GoHighLevel cannot be asked.
 	GHL *GHL
-	// Region is that of phone numbers in national form of contacts whose country is not known.
-	Region string
+	// Regions are those of phone numbers in national form.
+	Regions Regions
 }
 
 // Name implements Operation.
@@ -61,13 +61,17 @@ type contactSync struct {
 
 func (s *contactSync) run(ctx context.Context) (Outcome, error) {
 	id := s.event.Event.ContactID
-	person, at, location := ghl.Person{}, s.event.OccurredAt(), s.event.Event.LocationID
+	person, at, locationCountry := ghl.Person{}, s.event.OccurredAt(), ""
 	// What was stored decodes; what the earlier middleware stored may say nothing.
 	if body, err := ghl.Decode("application/json", s.event.Payload); err == nil {
-		person = ghl.PersonOf(body, s.event.Event.EntityType)
+		person, locationCountry = ghl.PersonOf(body, s.event.Event.EntityType), ghl.LocationCountryOf(body)
+	}
+	location, err := locationOf(ctx, s.Known, id, s.event.Event.LocationID)
+	if err != nil {
+		return Outcome{}, err
 	}
 	if s.event.Event.Truncated && s.event.Event.Type != event.TypeContactDeleted {
-		read, found, err := s.reread(ctx)
+		read, found, err := s.reread(ctx, location)
 		if err != nil {
 			return Outcome{}, err
 		}
@@ -82,15 +86,14 @@ func (s *contactSync) run(ctx context.Context) (Outcome, error) {
 		}
 	}
 	contact := aloware.Contact{
-		PhoneNumber: e164(person.Phone, person.Country, s.Region), Email: address(person.Email),
-		FirstName: person.FirstName, LastName: person.LastName, Country: person.Country,
+		PhoneNumber: s.Regions.e164(person.Phone, whereabouts{person.Country, location, locationCountry}),
+		Email:       address(person.Email), FirstName: person.FirstName, LastName: person.LastName, Country: person.Country,
 	}
 	mapping := store.Mapping{GHLContactID: id, LocationID: location, Phone: contact.PhoneNumber, Email: contact.Email}
 	if err := s.Known.RememberContact(ctx, mapping, at); err != nil {
 		return Outcome{}, ours(err)
 	}
-	mapping, err := mappingOf(ctx, s.Known, id)
-	if err != nil {
+	if mapping, err = mappingOf(ctx, s.Known, id); err != nil {
 		return Outcome{}, err
 	}
 	if s.Aloware != nil && mapping.SyncedOccurredAt != nil && mapping.SyncedOccurredAt.After(at) {
@@ -112,12 +115,8 @@ func (s *contactSync) run(ctx context.Context) (Outcome, error) {
 
 // reread asks GoHighLevel for a contact of whom the event was cut on its way. Where that cannot be done, what has come is
 // what there is.
-func (s *contactSync) reread(ctx context.Context) (ghlapi.Contact, bool, error) {
+func (s *contactSync) reread(ctx context.Context, location string) (ghlapi.Contact, bool, error) {
 	id := s.event.Event.ContactID
-	location, err := locationOf(ctx, s.Known, id, s.event.Event.LocationID)
-	if err != nil {
-		return ghlapi.Contact{}, false, err
-	}
 	read, found, err := ask(ctx, s.GHL, location, func(ctx context.Context, api GHLAPI) (ghlapi.Contact, error) {
 		return api.GetContact(ctx, location, id)
 	})

@@ -150,7 +150,7 @@ func TestContact(t *testing.T) {
 			g.PutContact(ghlsim.Contact{
 				ID: x.ghl, LocationID: location, Phone: x.phone, Email: x.email, FirstName: "Ada", LastName: "Example", Country: "US", DateUpdated: at(5),
 			})
-			c := &operation.Contact{Known: w.store, Aloware: client, Breaker: patient("aloware"), GHL: g.api, Region: "US"}
+			c := &operation.Contact{Known: w.store, Aloware: client, Breaker: patient("aloware"), GHL: g.api, Regions: inUS}
 			for i, step := range tt.steps(x) {
 				e := claimed(t, step.event)
 				for range 2 {
@@ -184,7 +184,7 @@ func TestContactWithoutAloware(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	x := w.stranger()
-	c := &operation.Contact{Known: w.store, Region: "US"}
+	c := &operation.Contact{Known: w.store, Regions: inUS}
 	out := c.Run(t.Context(), claimed(t, changed("ContactUpdate", x.ghl, 1, body{"phone": x.phone, "payloadTooLarge": true})))
 	require.NoError(t, out.Err)
 	assert.Equal(t, "ContactSkipped", out.Result)
@@ -245,7 +245,7 @@ func TestFailuresOfContact(t *testing.T) {
 				b = tt.event(x)
 			}
 			breaker := destination.NewBreaker("aloware", destination.BreakerOptions{Failures: 1})
-			c := &operation.Contact{Known: w.store, Aloware: client, Breaker: breaker, GHL: g.api, Region: "US"}
+			c := &operation.Contact{Known: w.store, Aloware: client, Breaker: breaker, GHL: g.api, Regions: inUS}
 			out := c.Run(t.Context(), claimed(t, b))
 			require.Error(t, out.Err)
 			assert.Equal(t, tt.message, out.Err.Error())
@@ -262,7 +262,7 @@ func TestFailuresOfContact(t *testing.T) {
 		t.Parallel()
 		_, client := newAloware(t)
 		g, x := newGHL(t), w.stranger()
-		c := &operation.Contact{Known: w.store, Aloware: client, Breaker: patient("aloware"), GHL: g.api, Region: "US"}
+		c := &operation.Contact{Known: w.store, Aloware: client, Breaker: patient("aloware"), GHL: g.api, Regions: inUS}
 		e := claimed(t, changed("ContactUpdate", x.ghl, 1, body{"phone": x.phone, "payloadTooLarge": true, "locationId": "loc2"}))
 		out := c.Run(t.Context(), e)
 		require.NoError(t, out.Err)

@@ -44,11 +44,7 @@ func outcomeOf(err error) Outcome {
 
 // heldUp is the failure of a call that was made through a breaker, or not made.
 func heldUp(b *destination.Breaker, err error) error {
-	wait := b.Wait()
-	if errors.Is(err, destination.ErrFull) {
-		wait = max(wait, destination.RetryAfterOf(err)) // It is up, for all that is known.
-	}
-	return &failure{err: err, wait: wait}
+	return &failure{err: err, wait: b.WaitAfter(err)}
 }
 
 // ownDatabase is the name of verity-sync's own database in errors.

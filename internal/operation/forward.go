@@ -45,7 +45,7 @@ func (f *Forward) Run(ctx context.Context, e *store.Claimed) Outcome {
 	failpoint.Hit(failpoint.Forwarded)
 	outcome := Outcome{Err: err, Details: map[string]any{"idempotencyKey": key}}
 	if err != nil {
-		outcome.Wait = f.Breaker.Wait()
+		outcome.Wait = f.Breaker.WaitAfter(err)
 	}
 	return outcome
 }

@@ -4,10 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"strings"
 	"time"
-
-	"github.com/nyaruka/phonenumbers"
 
 	"github.com/dfmiddleware/verity-sync/internal/phone"
 	"github.com/dfmiddleware/verity-sync/internal/store"
@@ -45,16 +42,6 @@ func locationOf(ctx context.Context, k Knowledge, ghlContactID string, locations
 	}
 	m, err := mappingOf(ctx, k, ghlContactID)
 	return m.LocationID, err
-}
-
-// e164 returns a phone number in E.164 form, "" where it is none. A number in national form belongs to the country, else,
-// where that is no country's code, to the region.
-func e164(raw, country, region string) string {
-	if phonenumbers.GetCountryCodeForRegion(strings.ToUpper(country)) != 0 {
-		region = country
-	}
-	number, _ := phone.E164(raw, region)
-	return number
 }
 
 // address returns an e-mail address in the form in which addresses are compared, "" where it is none.

@@ -44,8 +44,8 @@ type Lead struct {
 	GHL *GHL
 	// Endings say which appointments have ended.
 	Endings store.Endings
-	// Region is that of phone numbers in national form of contacts whose country is not known.
-	Region string
+	// Regions are those of phone numbers in national form.
+	Regions Regions
 }
 
 // Name implements Operation.
@@ -79,8 +79,9 @@ type leadSync struct {
 	known  store.Appointment
 	newest bool
 
-	// person is what the payload says of the contact.
-	person ghl.Person
+	// person is what the payload says of the contact, and locationCountry what it says of the location.
+	person          ghl.Person
+	locationCountry string
 	// atGHL is the contact as GoHighLevel has it, nil where it has not been asked.
 	atGHL *ghlapi.Contact
 }
@@ -131,7 +132,7 @@ func (s *leadSync) read(ctx context.Context) error {
 	}
 	// What was stored decodes; what the earlier middleware stored may say nothing.
 	if body, err := ghl.Decode("application/json", s.event.Payload); err == nil {
-		s.person = ghl.PersonOf(body, e.EntityType)
+		s.person, s.locationCountry = ghl.PersonOf(body, e.EntityType), ghl.LocationCountryOf(body)
 	}
 	if !e.Truncated || s.said.Deleted {
 		return nil // GoHighLevel has forgotten what was deleted there.

@@ -46,8 +46,9 @@ func (s *leadSync) find(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	kept := particulars{e164(mapping.Phone, s.person.Country, s.Region), mapping.Email}
-	said := s.saidOfContact()
+	location := cmp.Or(s.event.Event.LocationID, s.known.LocationID, mapping.LocationID)
+	kept := particulars{s.e164(mapping.Phone, s.person.Country, location), mapping.Email}
+	said := s.saidOfContact(location)
 	if err := s.fillIn(ctx, mapping, said); err != nil {
 		return "", err
 	}
@@ -83,7 +84,7 @@ func (s *leadSync) find(ctx context.Context) (string, error) {
 
 // saidOfContact returns what the payload says of the contact, where that is the appointment's: an older event may be about
 // the contact that had it before.
-func (s *leadSync) saidOfContact() particulars {
+func (s *leadSync) saidOfContact(location string) particulars {
 	if id := s.event.Event.ContactID; id != s.known.GHLContactID && (id != "" || !s.newest) {
 		return particulars{}
 	}
@@ -91,7 +92,17 @@ func (s *leadSync) saidOfContact() particulars {
 	if address(email) == "" {
 		email = "" // Otherwise as it was typed: Verity may have it like that.
 	}
-	return particulars{e164(s.person.Phone, s.person.Country, s.Region), email}
+	return particulars{s.e164(s.person.Phone, s.person.Country, location), email}
+}
+
+// e164 returns a phone number of the appointment's contact in E.164 form. What the payload says of its location counts for
+// that location only.
+func (s *leadSync) e164(raw, country, location string) string {
+	of := whereabouts{country: country, location: location}
+	if id := s.event.Event.LocationID; id == "" || id == location {
+		of.locationCountry = s.locationCountry
+	}
+	return s.Regions.e164(raw, of)
 }
 
 // fillIn keeps what the payload says where nothing is kept yet. It never replaces anything, as if it were of long ago: a
@@ -139,8 +150,8 @@ func (s *leadSync) identify(ctx context.Context) error {
 
 // askWhose asks GoHighLevel for the contact of an appointment of which no event says one.
 func (s *leadSync) askWhose(ctx context.Context) (id, from string, err error) {
-	said := s.saidOfContact()
 	location := cmp.Or(s.event.Event.LocationID, s.known.LocationID)
+	said := s.saidOfContact(location)
 	if !s.known.Deleted {
 		read, found, err := s.askAppointment(ctx, location)
 		switch {
@@ -205,8 +216,8 @@ func (s *leadSync) askContact(ctx context.Context, m store.Mapping) (particulars
 	if id == "" {
 		return particulars{}, nil
 	}
+	location := cmp.Or(s.event.Event.LocationID, s.known.LocationID, m.LocationID)
 	if s.atGHL == nil {
-		location := cmp.Or(s.event.Event.LocationID, s.known.LocationID, m.LocationID)
 		read, found, err := ask(ctx, s.GHL, location, func(ctx context.Context, api GHLAPI) (ghlapi.Contact, error) {
 			return api.GetContact(ctx, location, id)
 		})
@@ -215,7 +226,7 @@ func (s *leadSync) askContact(ctx context.Context, m store.Mapping) (particulars
 		}
 		s.atGHL = &read
 	}
-	p := particulars{e164(s.atGHL.Phone, s.atGHL.Country, s.Region), s.atGHL.Email}
+	p := particulars{s.e164(s.atGHL.Phone, s.atGHL.Country, cmp.Or(s.atGHL.LocationID, location)), s.atGHL.Email}
 	return p, s.remember(ctx, p, s.atGHL.LocationID, observed(s.atGHL, s.event))
 }
 

@@ -23,8 +23,8 @@ type Dependencies struct {
 	// Aloware is nil where it is not configured; AlowareBreaker stands before it.
 	Aloware        Aloware
 	AlowareBreaker *destination.Breaker
-	// Region is that of phone numbers in national form of contacts whose country is not known: an ISO 3166 code.
-	Region string
+	// Regions are those of phone numbers in national form. The default must be there.
+	Regions Regions
 }
 
 // Syncs says which operations reflect an event where its entity lives.
@@ -33,8 +33,8 @@ type Syncs struct{ appointment, contact []Operation }
 // NewSyncs checks the dependencies and makes the operations that they allow for.
 func NewSyncs(d Dependencies) (*Syncs, error) {
 	switch {
-	case d.Known == nil || d.Region == "":
-		return nil, errors.New("syncs need what is known of contacts, and a region of phone numbers")
+	case d.Known == nil || d.Regions.Default == "":
+		return nil, errors.New("syncs need what is known of contacts, and a default region of phone numbers")
 	case d.Leads != nil && d.LeadsBreaker == nil, d.Aloware != nil && d.AlowareBreaker == nil:
 		return nil, errors.New("syncs need a breaker before each destination")
 	case d.GHL != nil && (d.GHL.API == nil || d.GHL.Breakers == nil):
@@ -43,11 +43,11 @@ func NewSyncs(d Dependencies) (*Syncs, error) {
 		return nil, errors.New("tags need GoHighLevel's API and Verity's database: they are added after a lead was synced")
 	}
 	s := &Syncs{contact: []Operation{
-		&Contact{Known: d.Known, Aloware: d.Aloware, Breaker: d.AlowareBreaker, GHL: d.GHL, Region: d.Region},
+		&Contact{Known: d.Known, Aloware: d.Aloware, Breaker: d.AlowareBreaker, GHL: d.GHL, Regions: d.Regions},
 	}}
 	if d.Leads != nil {
 		s.appointment = append(s.appointment, &Lead{
-			Known: d.Known, Leads: d.Leads, Breaker: d.LeadsBreaker, GHL: d.GHL, Endings: d.Endings, Region: d.Region,
+			Known: d.Known, Leads: d.Leads, Breaker: d.LeadsBreaker, GHL: d.GHL, Endings: d.Endings, Regions: d.Regions,
 		})
 	}
 	if len(d.Tags) > 0 {

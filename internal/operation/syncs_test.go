@@ -21,7 +21,7 @@ import (
 // everything is what syncs work with where all is configured.
 func everything() operation.Dependencies {
 	return operation.Dependencies{
-		Known: &store.Store{}, Region: "US", Tags: []string{"booked"},
+		Known: &store.Store{}, Regions: inUS, Tags: []string{"booked"},
 		Leads: &verity.Leads{}, LeadsBreaker: patient("verity-db"),
 		Aloware: &aloware.Client{}, AlowareBreaker: patient("aloware"),
 		GHL: &operation.GHL{API: &ghlapi.Client{}, Breakers: operation.NewLocationBreakers(destination.BreakerOptions{})},
@@ -75,7 +75,7 @@ func TestSyncsRefuseWhatDoesNotGoTogether(t *testing.T) {
 	t.Parallel()
 	for name, without := range map[string]func(*operation.Dependencies){
 		"no store":                       func(d *operation.Dependencies) { d.Known = nil },
-		"no region":                      func(d *operation.Dependencies) { d.Region = "" },
+		"no region":                      func(d *operation.Dependencies) { d.Regions.Default = "" },
 		"no breaker before Verity":       func(d *operation.Dependencies) { d.LeadsBreaker = nil },
 		"no breaker before Aloware":      func(d *operation.Dependencies) { d.AlowareBreaker = nil },
 		"no breakers before GoHighLevel": func(d *operation.Dependencies) { d.GHL.Breakers = nil },

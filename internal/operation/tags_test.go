@@ -91,7 +91,7 @@ func TestTagsMakeNoLoop(t *testing.T) {
 	sim, client := newAloware(t)
 	syncs, err := operation.NewSyncs(operation.Dependencies{
 		Known: w.store, Leads: w.leads, LeadsBreaker: patient("verity-db"), Endings: store.Endings{Deletion: true}, GHL: g.api,
-		Tags: []string{"booked"}, Aloware: client, AlowareBreaker: patient("aloware"), Region: "US",
+		Tags: []string{"booked"}, Aloware: client, AlowareBreaker: patient("aloware"), Regions: inUS,
 	})
 	require.NoError(t, err)
 

@@ -28,6 +28,9 @@ import (
 
 const location = "loc1"
 
+// inUS has all phone numbers in national form belong to the United States.
+var inUS = operation.Regions{Default: "US"}
+
 // at returns an instant of the day on which everything in these tests happens.
 func at(hour int) time.Time {
 	return time.Date(2026, time.November, 2, hour, 0, 0, 0, time.UTC)
@@ -76,7 +79,7 @@ func (w *world) openStore() *store.Store {
 // lead returns the operation as it is without GoHighLevel's API and with the default endings.
 func (w *world) lead() *operation.Lead {
 	return &operation.Lead{
-		Known: w.store, Leads: w.leads, Breaker: patient("verity-db"), Endings: store.Endings{Deletion: true}, Region: "US",
+		Known: w.store, Leads: w.leads, Breaker: patient("verity-db"), Endings: store.Endings{Deletion: true}, Regions: inUS,
 	}
 }
 

@@ -1,12 +1,15 @@
 package e2e
 
 import (
+	"context"
 	"net/http"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
 	"github.com/dfmiddleware/verity-sync/internal/sim/fault"
@@ -51,4 +54,47 @@ func TestAfterAnOutageOfHoursWhatPiledUpIsDoneAtOnce(t *testing.T) {
 	assert.Less(t, time.Since(ended), eventually, "and not after an hour")
 	assert.LessOrEqual(t, s.Verity.Requests.Total()-calls, len(ids)+2, "each calls once, bar who was trying when it ended")
 	assert.LessOrEqual(t, count("attempts > 1"), attempts, "the first failures count, the wait does not")
+}
+
+// TestAnOutageIsToldOfInKubernetesEvents has two destinations go down at a time and come back.
+func TestAnOutageIsToldOfInKubernetesEvents(t *testing.T) {
+	t.Parallel()
+	s := start(t, system.Options{Receivers: 1, Controllers: 2})
+	down := fault.Status(http.StatusServiceUnavailable)
+	down.Times = -1
+	require.NoError(t, s.Verity.Faults.Add(down))
+	require.NoError(t, s.Aloware.Faults.Add(down))
+	ids := make([]string, 5)
+	for i := range ids {
+		ids[i] = post(t, s, s.Sender.Contact(ghlsender.Update, ghlsender.Contact{ID: ghlsender.NewID(), Phone: "+12055550142"}))
+	}
+	told := func(t require.TestingT) map[string]string {
+		var list corev1.EventList
+		require.NoError(t, s.Kubernetes.List(context.Background(), &list, client.InNamespace(s.Namespace),
+			client.MatchingFields{"involvedObject.kind": "Lease", "involvedObject.name": "verity-sync-controller"}))
+		of := map[string]string{}
+		for _, e := range list.Items {
+			if e.InvolvedObject.FieldPath != "" {
+				of[e.InvolvedObject.FieldPath+" "+e.Reason] = e.Type + ": " + e.Message
+			}
+		}
+		return of
+	}
+	want := map[string]string{
+		"destinations{verity-http} DestinationUnavailable": "Warning: verity-http does not answer: the events that need it wait",
+		"destinations{aloware} DestinationUnavailable":     "Warning: aloware does not answer: the events that need it wait",
+	}
+	require.EventuallyWithT(t, func(c *assert.CollectT) { require.Equal(c, want, told(c)) }, eventually, tick)
+
+	s.Verity.Faults.Clear()
+	s.Aloware.Faults.Clear()
+	for _, id := range ids {
+		waitFor(t, s, id, v1alpha1.PhaseDone)
+	}
+	want["destinations{verity-http} DestinationAvailable"] = "Normal: verity-http answers again: the events that wait for it go on"
+	want["destinations{aloware} DestinationAvailable"] = "Normal: aloware answers again: the events that wait for it go on"
+	require.EventuallyWithT(t, func(c *assert.CollectT) { require.Equal(c, want, told(c)) }, eventually, tick)
+	shown, err := s.Kubectl(t.Context(), "describe", "lease", "verity-sync-controller")
+	require.NoError(t, err)
+	assert.Contains(t, shown, "aloware answers again", "where one looks for it")
 }
