@@ -65,6 +65,7 @@ func TestUnderPressureAShortAttemptShowsItsOutcomeOnlyAndALongOneThatItIsUnderWa
 			defer watch.Stop()
 			short := s.post(test.short)
 			if test.late { // It waits for the first one, which is older.
+				s.untilReason(short, v1alpha1.WaitingForOlderEventReason)
 				s.exec("UPDATE webhook_events SET received_at = received_at - interval '10 seconds'")
 				close(first)
 			}
