@@ -75,7 +75,7 @@ func (f *metricsFlags) bind(fs *pflag.FlagSet) {
 // mistakes refuses profiles that anybody could read: they show how the process works and slow it down.
 func (f *metricsFlags) mistakes() error {
 	if f.profiles && !f.needsKubernetes() {
-		return errors.New("--metrics-pprof: expected metrics that are served, and over HTTPS: see --metrics-bind-address and --metrics-secure")
+		return errors.New("--metrics-pprof: expected metrics over HTTPS (--metrics-bind-address, --metrics-secure)")
 	}
 	return nil
 }

@@ -53,7 +53,7 @@ func TestMetricsAreGuardedWhereTheyAreServedOverHTTPS(t *testing.T) {
 			if tc.needsKubernetes {
 				assert.NoError(t, tc.flags.mistakes())
 			} else {
-				assert.ErrorContains(t, tc.flags.mistakes(), "--metrics-pprof: expected metrics that are served, and over HTTPS")
+				assert.ErrorContains(t, tc.flags.mistakes(), "--metrics-pprof: expected metrics over HTTPS")
 			}
 		})
 	}

@@ -87,7 +87,7 @@ func TestNothingSecretOrPersonalIsSaidWhereDestinationsFail(t *testing.T) {
 	for where, text := range said {
 		for _, secret := range secrets {
 			require.NotEmpty(t, secret)
-			assert.False(t, strings.Contains(text, secret), "%s says %q", where, secret)
+			assert.NotContains(t, text, secret, where)
 		}
 	}
 }
