@@ -73,8 +73,8 @@ func (s *Store) CheckSchema(ctx context.Context) error {
 // checkNotTooNew refuses a database that a newer binary has migrated in a way that this one cannot do with.
 func checkNotTooNew(version, oldest int64) error {
 	if latestVersion < oldest {
-		return fmt.Errorf("%w (version %d, for binaries that know at least %d; this one knows %d): run the verity-sync that has migrated it,"+
-			" or a newer one; to go back, restore the database as it was before", ErrSchemaTooNew, version, oldest, latestVersion)
+		return fmt.Errorf("%w (version %d, for binaries that know at least %d; this one knows %d): "+
+			"run the verity-sync that has migrated it, or a newer one; to go back, restore the database as it was before", ErrSchemaTooNew, version, oldest, latestVersion)
 	}
 	return nil
 }

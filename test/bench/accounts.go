@@ -27,9 +27,8 @@ type account struct {
 	parts         []time.Duration
 	// wal is how many bytes Postgres has logged.
 	wal float64
-	// trips is how many round trips were made to Postgres, where they are counted.
-	trips float64
-	// requests are those to the API server that are about WebhookEvents, by what they do. They and etcd's bytes are those of verity-sync alone.
+	// requests are those to the API server that are about WebhookEvents, by what they do. They and etcd's bytes are those of verity-sync
+	// alone.
 	requests                 map[string]float64
 	etcdReceived, etcdLogged float64
 }

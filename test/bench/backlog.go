@@ -121,7 +121,8 @@ func (r *running) pile(ctx context.Context, w *world, n int) error {
 			RETURNING id, entity_id)
 		INSERT INTO river_job (args, kind, max_attempts, priority, queue, state, scheduled_at)
 		SELECT jsonb_build_object('event_id', id, 'entity_id', entity_id,
-			'contact_id', 'contact-' || substr(entity_id, length('appointment-') + 1)::int % $3), 'webhook_event', 25, 1, 'default', 'available', now()
+			'contact_id', 'contact-' || substr(entity_id, length('appointment-') + 1)::int % $3),
+			'webhook_event', 25, 1, 'default', 'available', now()
 		FROM stored`
 	statement := rows
 	if r.system == nil {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -28,7 +27,7 @@ func replaceSection(content, name, text string) (string, error) {
 	before, rest, found := strings.Cut(content, begin)
 	_, after, closed := strings.Cut(rest, end)
 	if !found || !closed {
-		return "", errors.New("it has no place for " + name + ", which is between " + strings.TrimSpace(begin) + " and " + strings.TrimSpace(end))
+		return "", fmt.Errorf("it has no place for %s, which is between %s and %s", name, strings.TrimSpace(begin), strings.TrimSpace(end))
 	}
 	return before + begin + "\n" + strings.TrimSpace(text) + "\n\n" + end + after, nil
 }

@@ -225,7 +225,7 @@ func renderEndToEnd(r record) string {
 	}
 	out.WriteByte('\n')
 	for _, aim := range []aim{
-		atLeast("0.9 × the floor of two writes", r.ratio(measureDone, veritySync, floors[0].name), 0.9, " ×"),
+		atLeast("0.9 × the floor of two writes", r.ratio(measureDone, veritySync, floors[0].name), 0.9),
 		atMost("own CPU of an event less than River's", r.ratio(measureCPU, veritySync, riverName), 1, " ×"),
 	} {
 		fmt.Fprintln(&out, aim)

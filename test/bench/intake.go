@@ -167,9 +167,9 @@ func renderIntake(r record) string {
 		measureRate+measureBusy, measureP50+measureBusy, measureP99+measureBusy, measureHWM))
 	out.WriteByte('\n')
 	for _, aim := range []aim{
-		atLeast("12 × pg-boss", r.ratio(measureRate, veritySync, pgbossName), 12, " ×"),
-		atLeast("5 × River", r.ratio(measureRate, veritySync, riverName), 5, " ×"),
-		atLeast("0.8 × pgbench", r.ratio(measureRate, veritySync, pgbench), 0.8, " ×"),
+		atLeast("12 × pg-boss", r.ratio(measureRate, veritySync, pgbossName), 12),
+		atLeast("5 × River", r.ratio(measureRate, veritySync, riverName), 5),
+		atLeast("0.8 × pgbench", r.ratio(measureRate, veritySync, pgbench), 0.8),
 		atMost("p99 a fifth of River's", r.ratio(measureP99, veritySync, riverName), 0.2, " ×"),
 		atMost("receiver under 64 MiB at full rate", r.median(measureHWM, veritySync), 64, " MiB"),
 	} {

@@ -15,7 +15,8 @@ func (w *world) machine(ctx context.Context) string {
 	var memoryKiB float64
 	_, _ = fmt.Sscanf(lineOf("/proc/meminfo", "MemTotal:"), "%f kB", &memoryKiB)
 	_, processor, _ := strings.Cut(lineOf("/proc/cpuinfo", "model name"), ":")
-	return fmt.Sprintf("- %d cores of %s, %.0f GiB of memory, Linux %s\n- Go %s, %s, Node %s\n", runtime.NumCPU(), strings.TrimSpace(processor),
+	return fmt.Sprintf("- %d cores of %s, %.0f GiB of memory, Linux %s\n- Go %s, %s, Node %s\n",
+		runtime.NumCPU(), strings.TrimSpace(processor),
 		memoryKiB/(1<<20), strings.TrimSpace(lineOf("/proc/sys/kernel/osrelease", "")), strings.TrimPrefix(runtime.Version(), "go"),
 		said(ctx, "psql", "--version"), said(ctx, "node", "--version"))
 }

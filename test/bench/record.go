@@ -91,9 +91,9 @@ type aim struct {
 	reached bool
 }
 
-// atLeast and atMost make aims.
-func atLeast(text string, got, want float64, unit string) aim {
-	return aim{text, got, unit, got >= want}
+// atLeast and atMost make aims: that a ratio is so much at least, and a figure so much at most.
+func atLeast(text string, got, want float64) aim {
+	return aim{text, got, " ×", got >= want}
 }
 
 func atMost(text string, got, want float64, unit string) aim {

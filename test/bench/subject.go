@@ -138,7 +138,9 @@ func (w *world) startRiver(ctx context.Context, s setup) (*running, error) {
 
 func (w *world) startPgBoss(ctx context.Context, s setup) (*running, error) {
 	program := filepath.Join(w.options.binaries, "bench", "pgboss", "server.js")
-	return w.startBaseline(ctx, pgbossName, s, func() *exec.Cmd { return exec.Command("node", program) }) //nolint:noctx // until it is stopped
+	return w.startBaseline(ctx, pgbossName, s, func() *exec.Cmd {
+		return exec.Command("node", program) //nolint:noctx // until it is stopped
+	})
 }
 
 // startBaseline starts one of the baselines on the tables of the predecessor.

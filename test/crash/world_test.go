@@ -66,7 +66,7 @@ var built struct {
 func binary(t *testing.T) string {
 	t.Helper()
 	built.Do(func() {
-		if built.dir, built.err = os.MkdirTemp("", "verity-sync-failpoints-"); built.err != nil {
+		if built.dir, built.err = os.MkdirTemp("", "verity-sync-failpoints-"); built.err != nil { //nolint:usetesting // It serves all tests.
 			return
 		}
 		built.path = filepath.Join(built.dir, "verity-sync")

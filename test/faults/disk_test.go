@@ -90,7 +90,7 @@ func (s *disk) fill(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer file.Close()
+	defer file.Close() //nolint:errcheck // What could not be written is the point.
 	block := make([]byte, 4<<10)
 	for err == nil {
 		_, err = file.Write(block)

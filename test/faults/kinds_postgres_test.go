@@ -121,7 +121,7 @@ func (d database) demote(ctx context.Context, b *breaking) error {
 	server := d.at(b.world)
 	return within(ctx, func(ctx context.Context) error {
 		err := server.Stop(postgres.Fast)
-		err = errors.Join(err, os.WriteFile(filepath.Join(server.Dir(), "data", "standby.signal"), nil, 0o644)) //nolint:gosec // Its user reads it.
+		err = errors.Join(err, os.WriteFile(filepath.Join(server.Dir(), "data", "standby.signal"), nil, 0o644))
 		err = errors.Join(err, server.Start(ctx))
 		pause(ctx, b.long)
 		return errors.Join(err, d.exec(ctx, b.world, "SELECT pg_promote()"))
@@ -177,7 +177,7 @@ func holdContacts(ctx context.Context, b *breaking) error {
 	keys := make([]int64, len(ids))
 	for i, id := range ids {
 		sum := sha256.Sum256([]byte("verity-sync/lead/" + id))
-		keys[i] = int64(binary.BigEndian.Uint64(sum[:])) //nolint:gosec // any 64 bits are a key
+		keys[i] = int64(binary.BigEndian.Uint64(sum[:]))
 	}
 	return databases()[1].holding("SELECT pg_advisory_xact_lock(unnest($1::bigint[]))", keys)(ctx, b)
 }
@@ -186,7 +186,7 @@ func holdContacts(ctx context.Context, b *breaking) error {
 func holdIntake(ctx context.Context, b *breaking) error {
 	p := b.load.newcomer()
 	sum := sha256.Sum256([]byte("verity-sync intake " + event.OrderingKeyOf(event.EntityContact, p.id)))
-	key := int64(binary.BigEndian.Uint64(sum[:8])) //nolint:gosec // any 64 bits are a key
+	key := int64(binary.BigEndian.Uint64(sum[:8]))
 	var posts errgroup.Group
 	err := databases()[0].hold(ctx, b.world, func() {
 		posts.Go(func() error { return b.load.postUnkeyed(ctx, p) })

@@ -57,7 +57,7 @@ func (a *authority) issue(t *testing.T, directory string) string {
 	encodedKey, err := x509.MarshalPKCS8PrivateKey(key)
 	require.NoError(t, err)
 
-	version, err := os.MkdirTemp(directory, "..version-")
+	version, err := os.MkdirTemp(directory, "..version-") //nolint:usetesting // It is a part of that one.
 	require.NoError(t, err)
 	for name, block := range map[string]*pem.Block{
 		"tls.crt": {Type: "CERTIFICATE", Bytes: certificate}, "tls.key": {Type: "PRIVATE KEY", Bytes: encodedKey},

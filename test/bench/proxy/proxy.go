@@ -38,7 +38,7 @@ func Start(ctx context.Context, databaseURL string, delay time.Duration) (*Proxy
 		return nil, fmt.Errorf("listen for Postgres: %w", err)
 	}
 	p := &Proxy{server: u.Host, delay: delay, listener: listener}
-	go p.accept()
+	go p.accept() //nolint:contextcheck // It lasts until it is closed.
 	return p, nil
 }
 
