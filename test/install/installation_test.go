@@ -146,9 +146,9 @@ func (i *installation) pods(t *testing.T, component string, image image) []*pod 
 // start starts pods and waits until they are ready.
 func start(t *testing.T, pods ...*pod) {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
+	defer cancel()
 	for _, p := range pods {
-		ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
-		defer cancel()
 		require.NoError(t, p.Start(ctx))
 	}
 }

@@ -123,9 +123,9 @@ func TestTheOverlayInTheDocsBuilds(t *testing.T) {
 				continue
 			}
 			directory := t.TempDir()
-			real, err := filepath.EvalSymlinks(directory)
+			resolved, err := filepath.EvalSymlinks(directory)
 			require.NoError(t, err)
-			here, err := filepath.Rel(real, file(t))
+			here, err := filepath.Rel(resolved, file(t))
 			require.NoError(t, err)
 			// What is there of this version will be there of a release.
 			block = regexp.MustCompile(`https://github\.com/dfmiddleware/verity-sync//(\S+)\?ref=\S+`).ReplaceAllString(block, here+"/$1")
