@@ -38,7 +38,7 @@ func (image) environ(hostname string) []string {
 // unpack makes a root file system of the image.
 func (i image) unpack(t testing.TB) string {
 	t.Helper()
-	root, err := os.MkdirTemp(filepath.Dir(i.program), "root-")
+	root, err := os.MkdirTemp(filepath.Dir(i.program), "root-") //nolint:usetesting // Where the program can be linked into it.
 	require.NoError(t, err)
 	require.NoError(t, os.Chmod(root, 0o755))
 	for _, dir := range []string{"proc", "tmp", "etc/ssl/certs"} {

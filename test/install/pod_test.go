@@ -233,7 +233,7 @@ func (p *pod) run(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer log.Close()
+	defer log.Close() //nolint:errcheck // The process has a descriptor of its own, and what it wrote is read back.
 	cmd := p.command()
 	cmd.Stdout, cmd.Stderr = log, log
 	process, err := proc.Start(cmd, syscall.SIGKILL)

@@ -137,6 +137,22 @@ func TestTheOverlayInTheDocsBuilds(t *testing.T) {
 	assert.Positive(t, built)
 }
 
+// An image of another version than the manifests may lack an argument that they give it, or a migration.
+func TestTheDocsInstallTheVersionThatTheyAreOf(t *testing.T) {
+	t.Parallel()
+	overlay, err := os.ReadFile(file(t, "config", "samples", "overlay", "kustomization.yaml"))
+	require.NoError(t, err)
+	read := append(pages(t), page{"the sample overlay", string(overlay)})
+	named := 0
+	for _, p := range read {
+		for _, version := range regexp.MustCompile(`(?:/verity-sync:|[tT]ag: |\.tag=|\?ref=)v([\w.]+\w)`).FindAllStringSubmatch(p.text, -1) {
+			assert.Equal(t, appVersion(t), version[1], "%s: %s", p.path, version[0])
+			named++
+		}
+	}
+	assert.Greater(t, named, 10)
+}
+
 // Installations and upgrades are rendered instead. What remains of Helm's commands has no flags of the chart.
 func TestHelmCommandsInTheDocsAreUnderstood(t *testing.T) {
 	t.Parallel()

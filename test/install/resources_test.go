@@ -1,0 +1,136 @@
+package install
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/dfmiddleware/verity-sync/internal/sim/fault"
+	"github.com/dfmiddleware/verity-sync/internal/sim/ghlsender"
+)
+
+const (
+	// As many of the largest bodies as a receiver holds at a time.
+	largePosts = 64
+	// As many unfinished events as Kubernetes advises to have of a kind in a namespace.
+	smallPosts = 1500
+)
+
+// TestResourcesAreEnough has the processes of the chart do what takes the most memory, and holds what they needed against what the chart gives
+// them. docs/install.md has what it logs.
+func TestResourcesAreEnough(t *testing.T) {
+	t.Parallel()
+	i := newInstallation(t, sharedServer(t), newNamespace())
+	// A machine that is too busy for it must not cost the controller its lease, and so its life.
+	alone := chart(map[string]any{"controller": map[string]any{"extraArgs": []string{"--leader-elect=false"}}})
+	i.apply(t, alone(t, file(t), i.namespace, i.variables)...)
+	i.migrate(t, here(t))
+	receiver, controller := i.pods(t, "receiver", here(t))[0], i.pods(t, "controller", here(t))[0]
+	start(t, receiver, controller)
+	for _, p := range []*pod{receiver, controller} {
+		rest := p.memory(t, "VmRSS")
+		t.Logf("%s: %d MiB when it is ready", p.container.Name, rest>>20)
+		assert.Less(t, rest, p.container.Resources.Requests.Memory().Value(), "what a %s needs in any case is requested", p.container.Name)
+	}
+
+	// Whatever is posted stays: Verity answers 503.
+	unavailable := fault.Status(http.StatusServiceUnavailable)
+	unavailable.Times = -1
+	require.NoError(t, i.verity.Faults.Add(unavailable))
+
+	// A megabyte of zeros is as many values as there can be in a body.
+	zeros := []byte(`,"zeros":[0` + strings.Repeat(",0", 1<<19-1<<10) + "]}")
+	i.postMany(t, receiver, largePosts, func() ghlsender.Webhook {
+		large := i.note()
+		large.Body = append(large.Body[:len(large.Body)-1:len(large.Body)-1], zeros...)
+		return large
+	})
+	i.awaitShown(t, largePosts)
+	for _, p := range []*pod{receiver, controller} {
+		t.Logf("%s: at most %d MiB with %d bodies of 1 MiB at a time", p.container.Name, p.memory(t, "VmHWM")>>20, largePosts)
+	}
+
+	receiverBefore, controllerBefore := receiver.cpu(t), controller.cpu(t)
+	i.postMany(t, receiver, smallPosts, i.note)
+	i.awaitShown(t, largePosts+smallPosts)
+	t.Logf("receiver: %s of CPU for each post", (receiver.cpu(t)-receiverBefore)/smallPosts)
+	t.Logf("controller: %s of CPU for each event", (controller.cpu(t)-controllerBefore)/smallPosts)
+	for _, p := range []*pod{receiver, controller} {
+		most := p.memory(t, "VmHWM")
+		t.Logf("%s: %d MiB with %d unfinished events, at most %d MiB until then",
+			p.container.Name, p.memory(t, "VmRSS")>>20, smallPosts, most>>20)
+		limit := p.container.Resources.Limits[corev1.ResourceMemory]
+		assert.Less(t, most, limit.Value(), "what a %s needs at most is allowed", p.container.Name)
+	}
+}
+
+// postMany posts webhooks, as many at a time as there are large ones, each until it is taken.
+func (i *installation) postMany(t *testing.T, receiver *pod, posts int, webhook func() ghlsender.Webhook) {
+	t.Helper()
+	sender := *i.sender
+	sender.Retries, sender.RetryDelay, sender.RetryAll = int(eventually/time.Second), time.Second, true
+	group, ctx := errgroup.WithContext(t.Context())
+	group.SetLimit(largePosts)
+	for range posts {
+		group.Go(func() error {
+			answer, err := sender.Send(ctx, receiver.url("http", "http")+"/api/webhooks/ghl", webhook())
+			if err == nil && answer.Status != http.StatusOK {
+				err = fmt.Errorf("answered %d: %s", answer.Status, answer.Body)
+			}
+			return err
+		})
+	}
+	require.NoError(t, group.Wait())
+}
+
+// awaitShown waits until so many events have a WebhookEvent.
+func (i *installation) awaitShown(t *testing.T, events int) {
+	t.Helper()
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		var shown int
+		require.NoError(c, i.database.QueryRow(t.Context(), "SELECT count(*) FROM webhook_events WHERE dispatched_at IS NOT NULL").Scan(&shown))
+		require.Equal(c, events, shown)
+	}, eventually, 10*tick)
+}
+
+// memory returns the bytes of a field of the process's status: VmRSS is what it has in memory, VmHWM the most that it had.
+func (p *pod) memory(t *testing.T, field string) int64 {
+	t.Helper()
+	content, err := os.ReadFile("/proc/" + strconv.Itoa(p.process.Process.Pid) + "/status")
+	require.NoError(t, err)
+	for line := range strings.Lines(string(content)) {
+		if value, found := strings.CutPrefix(line, field+":"); found {
+			kilobytes, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(value), "kB")), 10, 64)
+			require.NoError(t, err)
+			return kilobytes << 10
+		}
+	}
+	require.Fail(t, "there is no "+field)
+	return 0
+}
+
+// cpu returns the time that the process has used, user and system.
+func (p *pod) cpu(t *testing.T) time.Duration {
+	t.Helper()
+	const hertz = 10 * time.Millisecond // USER_HZ, on every platform that Go knows.
+	content, err := os.ReadFile("/proc/" + strconv.Itoa(p.process.Process.Pid) + "/stat")
+	require.NoError(t, err)
+	// The second field is the name, in parentheses, and may hold anything.
+	fields := strings.Fields(string(content[strings.LastIndexByte(string(content), ')')+1:]))
+	var used time.Duration
+	for _, field := range fields[11:13] { // utime and stime are the 14th and the 15th.
+		ticks, err := strconv.ParseInt(field, 10, 64)
+		require.NoError(t, err)
+		used += time.Duration(ticks) * hertz
+	}
+	return used
+}
