@@ -63,7 +63,8 @@ func (w *world) footprintOf(ctx context.Context, r record, name string, cluster 
 	attempted := "SELECT count(*) FROM river_job WHERE attempt > 0"
 	processes := map[string]int{name: s.intake}
 	if s.system != nil {
-		attempted = "SELECT count(*) FROM webhook_events WHERE attempts > 0 AND status = 'pending'"
+		// An attempt that met a destination that is down does not count.
+		attempted = "SELECT count(*) FROM webhook_events WHERE started_at IS NOT NULL AND status = 'pending'"
 		processes = map[string]int{receiverName: s.system.Receivers[0].PID(), controller: s.system.Controllers[0].PID()}
 	}
 	if err := await(ctx, patience, func() (bool, error) {
