@@ -14,7 +14,7 @@ const (
 	backlog = 50_000
 	maxLive = 1000
 	// drained is how much of the backlog a short test waits for.
-	drained = 1500
+	drained = 600
 	// slowest is what a row may take of the time of all.
 	slowest = 100 * time.Millisecond
 )

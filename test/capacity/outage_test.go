@@ -42,20 +42,20 @@ const waitingContacts = `SELECT count(*) FROM webhook_events WHERE entity_type =
 
 func TestAppointmentsAreNotDelayedByThousandsOfContactsThatWaitForAloware(t *testing.T) {
 	t.Parallel()
-	contacts, live, waiting := either(600, 10_000), either(100, 1000), either(150, 4000)
+	contacts, live, waiting := either(300, 10_000), either(50, 1000), either(75, 4000)
 	s := start(t, map[string]string{
 		"MAX_LIVE_EVENTS": strconv.Itoa(live), "MAX_WAITING_EVENTS": strconv.Itoa(waiting), "RETRY_BASE_DELAY": "500ms",
 	})
 	known(t, s)
 	tap := &counter{}
-	without := appointments(t, s, "without", either(20, 100))
+	without := appointments(t, s, "without", either(10, 100))
 
 	require.NoError(t, s.Aloware.Faults.Add(fault.Fault{Kind: fault.Answer, Status: http.StatusServiceUnavailable, Times: -1, Match: tap.note}))
 	exec(t, s, changed, contacts)
 	samples := watch(t, s, patience+time.Duration(contacts)*slowest, func(p sample) bool {
 		return p.parked > 0 && value[int](t, s, `SELECT count(*) FROM webhook_events WHERE entity_type = 'contact' AND attempts = 0 AND started_at IS NULL`) == 0
 	})
-	during := appointments(t, s, "during", either(40, 200))
+	during := appointments(t, s, "during", either(20, 200))
 	samples = append(samples, watch(t, s, patience, func(p sample) bool { return p.live-p.due <= waiting+workers+live })...)
 	parked := most(samples, func(p sample) int { return p.parked })
 	calls := tap.calls.Load()
