@@ -106,7 +106,7 @@ const (
 	// patienceUnderPressure is how long an attempt may take, while there is more to do than can be done, before it is shown as Processing.
 	patienceUnderPressure = 200 * time.Millisecond
 	// behind is how long after its receipt an event is begun where there is more to do than can be done.
-	behind = time.Second
+	behind = 5 * time.Second
 )
 
 // underPressure reports whether there is more to do than can be done: all workers are busy, or the event has waited for its first attempt

@@ -166,8 +166,8 @@ func (p forwardOnly) Plan(*store.Claimed) controllers.Plan {
 }
 
 const (
-	outageEvents  = 24
-	outageWorkers = 16
+	outageEvents  = 12
+	outageWorkers = 8
 	outageLasts   = 2 * time.Hour
 	// breakerTrips and breakerTries are what the breaker does by default: calls that fail before it opens, and how often one may try.
 	breakerTrips = 5

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
 	"github.com/dfmiddleware/verity-sync/internal/store"
@@ -82,11 +83,13 @@ func (r *Releaser) release(ctx context.Context) error {
 	return nil
 }
 
-// wake has the events that were let go reconciled. If the process dies before, the next leader reconciles all there are.
+// wake has the events that were let go reconciled. If the process dies before, the next leader reconciles all there are. One that was
+// parked comes back as a new WebhookEvent, which needs no waking; but its old one may be there still, since it changed as it was to go.
 func (r *Releaser) wake(ctx context.Context, released []store.Released) {
 	for _, e := range released {
-		if e.Live {
-			r.Reconciler.wake(ctx, r.Namespace, v1alpha1.NameOf(e.Source, e.ID.String()))
+		name := types.NamespacedName{Namespace: r.Namespace, Name: v1alpha1.NameOf(e.Source, e.ID.String())}
+		if e.Live || r.Reconciler.Client.Get(ctx, name, &v1alpha1.WebhookEvent{}) == nil {
+			r.Reconciler.wake(ctx, name.Namespace, name.Name)
 		}
 	}
 }

@@ -107,6 +107,24 @@ func TestWhatWaitsForADestinationGoesOnAsSoonAsItAnswers(t *testing.T) {
 	assert.Equal(t, len(ids), verity.served, "each event gets through once")
 }
 
+func TestWhatIsParkedAndHasItsWebhookEventStillIsLetGoLikeTheRest(t *testing.T) {
+	t.Parallel()
+	verity := newOutage("verity-http")
+	s := newSuite(t, func(set *settings) {
+		set.outages = func() ([]string, []string) { return destination.Outages(verity.Breaker) }
+	})
+	s.forward.script(verity.answer)
+	ids := s.postMany(10)
+	s.untilHeld(9)
+	// As a controller leaves them that dies before it deletes the WebhookEvents, or that finds these changed.
+	s.exec(`UPDATE webhook_events SET parked = true, dispatched_at = NULL WHERE next_attempt_at > now() + interval '30 minutes'`)
+
+	verity.up.Store(true)
+	for _, id := range ids {
+		s.untilPhase(id, v1alpha1.PhaseDone)
+	}
+}
+
 func TestADestinationThatIsDownIsTriedWithOneEventAfterTheOther(t *testing.T) {
 	t.Parallel()
 	verity := newOutage("verity-http")

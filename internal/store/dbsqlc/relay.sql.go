@@ -145,10 +145,12 @@ func (q *Queries) ListUndispatched(ctx context.Context, arg ListUndispatchedPara
 }
 
 const markDispatched = `-- name: MarkDispatched :execrows
-UPDATE webhook_events SET dispatched_at = now() WHERE id = ANY($1::uuid[]) AND dispatched_at IS NULL
+UPDATE webhook_events SET dispatched_at = now()
+WHERE id = ANY($1::uuid[]) AND dispatched_at IS NULL AND (NOT parked OR next_attempt_at <= now())
 `
 
-// One that was parked is known by it until it is claimed: CountHouse counts those that return.
+// One that was parked is known by it until it is claimed: CountHouse counts those that return. A mark can come late, when the event has
+// had an attempt and been parked again: then its WebhookEvent is gone.
 func (q *Queries) MarkDispatched(ctx context.Context, ids []uuid.UUID) (int64, error) {
 	result, err := q.db.Exec(ctx, markDispatched, ids)
 	if err != nil {

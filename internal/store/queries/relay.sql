@@ -47,8 +47,10 @@ ORDER BY u.received_at, u.id
 LIMIT @max_rows::int;
 
 -- name: MarkDispatched :execrows
--- One that was parked is known by it until it is claimed: CountHouse counts those that return.
-UPDATE webhook_events SET dispatched_at = now() WHERE id = ANY(@ids::uuid[]) AND dispatched_at IS NULL;
+-- One that was parked is known by it until it is claimed: CountHouse counts those that return. A mark can come late, when the event has
+-- had an attempt and been parked again: then its WebhookEvent is gone.
+UPDATE webhook_events SET dispatched_at = now()
+WHERE id = ANY(@ids::uuid[]) AND dispatched_at IS NULL AND (NOT parked OR next_attempt_at <= now());
 
 -- name: MarkUnacceptable :execrows
 -- A row that the API server will never take ends here, visibly, and holds up nobody.
