@@ -28,7 +28,7 @@ type Rows interface {
 	ReleaseRelayLease(ctx context.Context, holder string) error
 	LeftBehind(ctx context.Context, grace time.Duration) (store.LeftBehind, error)
 	ListUndispatched(ctx context.Context, want store.Undispatched) ([]store.Dispatch, error)
-	MarkDispatched(ctx context.Context, ids []uuid.UUID) error
+	MarkDispatched(ctx context.Context, rows []store.Dispatch) error
 	MarkUnacceptable(ctx context.Context, id uuid.UUID, reason, message string) error
 	House(ctx context.Context) (store.House, error)
 }
@@ -97,7 +97,7 @@ type Relay struct {
 	// out counts places that were taken and are not settled yet: their rows are not marked, so that no count sees them.
 	out int
 	// made are rows whose WebhookEvents were created and that are not marked yet; out counts them no more.
-	made []uuid.UUID
+	made []store.Dispatch
 }
 
 // New checks the options and returns a Relay.
@@ -176,7 +176,7 @@ func (r *Relay) relayOwn(ctx context.Context) {
 			failpoint.Hit(failpoint.RelayTaken)
 			err := r.create(ctx, row)
 			failpoint.Hit(failpoint.RelayCreated)
-			r.settle(1, row.ID, err == nil)
+			r.settle(1, row, err == nil)
 			if err != nil {
 				r.behind.Store(true)
 				if ctx.Err() == nil {
@@ -230,12 +230,12 @@ func (r *Relay) take(n int) {
 }
 
 // settle gives n places back: to be marked where a WebhookEvent was created, else to be taken again.
-func (r *Relay) settle(n int, id uuid.UUID, created bool) {
+func (r *Relay) settle(n int, row store.Dispatch, created bool) {
 	r.outMu.Lock()
 	defer r.outMu.Unlock()
 	r.out -= n
 	if created {
-		r.made = append(r.made, id)
+		r.made = append(r.made, row)
 	}
 }
 
@@ -308,16 +308,16 @@ func (r *Relay) mark(ctx context.Context) {
 // markMade marks what was created. Rows that it cannot mark are found unmarked, and their WebhookEvents found to exist.
 func (r *Relay) markMade(ctx context.Context) error {
 	r.outMu.Lock()
-	ids := r.made
+	made := r.made
 	r.made = nil
 	r.outMu.Unlock()
-	if len(ids) == 0 {
+	if len(made) == 0 {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.opts.CallTimeout)
 	defer cancel()
 	failpoint.Hit(failpoint.RelayMarking)
-	err := r.opts.Rows.MarkDispatched(ctx, ids)
+	err := r.opts.Rows.MarkDispatched(ctx, made)
 	failpoint.Hit(failpoint.RelayMarked)
 	return err
 }

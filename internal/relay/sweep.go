@@ -6,7 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/google/uuid"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/dfmiddleware/verity-sync/internal/failpoint"
@@ -123,7 +122,7 @@ func (r *Relay) relayOldest(ctx context.Context) (int, error) {
 	if err != nil || room.Limit == 0 {
 		return 0, err
 	}
-	defer r.settle(room.Limit, uuid.Nil, false)
+	defer r.settle(room.Limit, store.Dispatch{}, false)
 	listCtx, cancel := context.WithTimeout(ctx, r.opts.CallTimeout)
 	defer cancel()
 	rows, err := r.opts.Rows.ListUndispatched(listCtx, room)
@@ -142,7 +141,7 @@ func (r *Relay) relayOldest(ctx context.Context) (int, error) {
 
 // createAll creates the WebhookEvents of rows, in their order as far as several at a time have one. It begins no more
 // after the first failure.
-func (r *Relay) createAll(ctx context.Context, rows []store.Dispatch) (made []uuid.UUID, failed error) {
+func (r *Relay) createAll(ctx context.Context, rows []store.Dispatch) (made []store.Dispatch, failed error) {
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	next := make(chan store.Dispatch)
@@ -154,7 +153,7 @@ func (r *Relay) createAll(ctx context.Context, rows []store.Dispatch) (made []uu
 				if err != nil {
 					failed = err
 				} else {
-					made = append(made, row.ID)
+					made = append(made, row)
 				}
 				mu.Unlock()
 			}

@@ -148,8 +148,11 @@ func statements(t *testing.T, pool *pgxpool.Pool) map[string]plan {
 			_, err := q.ListUndispatched(ctx, dbsqlc.ListUndispatchedParams{MaxRows: 100, MaxReturning: 25})
 			return err
 		},
-		"relay: CountHouse":     func() error { _, err := q.CountHouse(ctx); return err },
-		"relay: MarkDispatched": func() error { _, err := q.MarkDispatched(ctx, []uuid.UUID{fresh}); return err },
+		"relay: CountHouse": func() error { _, err := q.CountHouse(ctx); return err },
+		"relay: MarkDispatched": func() error {
+			_, err := q.MarkDispatched(ctx, dbsqlc.MarkDispatchedParams{Ids: []uuid.UUID{fresh}, StartedAts: []time.Time{time.Unix(0, 0)}})
+			return err
+		},
 		"controller: LoadEvent, of one that waits for another": func() error {
 			_, err := q.LoadEvent(ctx, second)
 			return err

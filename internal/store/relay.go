@@ -58,10 +58,18 @@ func (s *Store) ListUndispatched(ctx context.Context, want Undispatched) ([]Disp
 	return out, nil
 }
 
-// MarkDispatched records that the WebhookEvents of these rows exist.
-func (s *Store) MarkDispatched(ctx context.Context, ids []uuid.UUID) error {
-	_, err := s.q.MarkDispatched(ctx, ids)
-	return s.noted(err, "mark %d events as dispatched", len(ids))
+// MarkDispatched records that the WebhookEvents of these rows exist. Of those of which an attempt has begun since nothing is recorded: whether
+// their WebhookEvents exist is the controller's to say.
+func (s *Store) MarkDispatched(ctx context.Context, rows []Dispatch) error {
+	var p dbsqlc.MarkDispatchedParams
+	for _, row := range rows {
+		if row.StartedAt.IsZero() {
+			row.StartedAt = time.Unix(0, 0)
+		}
+		p.Ids, p.StartedAts = append(p.Ids, row.ID), append(p.StartedAts, row.StartedAt)
+	}
+	_, err := s.q.MarkDispatched(ctx, p)
+	return s.noted(err, "mark %d events as dispatched", len(rows))
 }
 
 // MarkUnacceptable ends a row whose WebhookEvent the API server refuses as invalid.

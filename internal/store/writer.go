@@ -29,6 +29,8 @@ type Dispatch struct {
 	LocationID string
 	ContactID  string
 	ReceivedAt time.Time
+	// StartedAt is when the last attempt began; the zero time or that of Unix where there was none.
+	StartedAt time.Time
 }
 
 // WriterOptions say how a Writer commits. Zero values take the defaults.

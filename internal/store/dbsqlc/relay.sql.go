@@ -74,9 +74,10 @@ func (q *Queries) LeftBehind(ctx context.Context, graceSeconds float64) (LeftBeh
 
 const listUndispatched = `-- name: ListUndispatched :many
 SELECT u.id, u.source, u.event_type, u.entity_type, coalesce(u.entity_id, '')::text AS entity_id,
-       coalesce(u.location_id, '')::text AS location_id, coalesce(u.contact_id, '')::text AS contact_id, u.received_at
+       coalesce(u.location_id, '')::text AS location_id, coalesce(u.contact_id, '')::text AS contact_id, u.received_at,
+       coalesce(u.started_at, 'epoch')::timestamptz AS started_at
 FROM (
-    (SELECT e.id, e.source, e.event_type, e.entity_type, e.entity_id, e.location_id, e.contact_id, e.received_at
+    (SELECT e.id, e.source, e.event_type, e.entity_type, e.entity_id, e.location_id, e.contact_id, e.received_at, e.started_at
      FROM webhook_events e
      WHERE e.status IN ('pending', 'processing') AND e.dispatched_at IS NULL AND NOT e.parked
        AND (NOT $1::boolean OR e.ordering_key IS NULL OR NOT EXISTS (
@@ -86,7 +87,7 @@ FROM (
      ORDER BY e.received_at, e.id
      LIMIT $2::int)
     UNION ALL
-    (SELECT r.id, r.source, r.event_type, r.entity_type, r.entity_id, r.location_id, r.contact_id, r.received_at
+    (SELECT r.id, r.source, r.event_type, r.entity_type, r.entity_id, r.location_id, r.contact_id, r.received_at, r.started_at
      FROM webhook_events r
      WHERE r.status IN ('pending', 'processing') AND r.dispatched_at IS NULL AND r.parked AND r.next_attempt_at <= now()
      ORDER BY r.next_attempt_at
@@ -111,6 +112,7 @@ type ListUndispatchedRow struct {
 	LocationID string
 	ContactID  string
 	ReceivedAt time.Time
+	StartedAt  time.Time
 }
 
 // What was left behind, oldest first, and at most so many of those that return. Rows that wait for an older event of their entity can be
@@ -133,6 +135,7 @@ func (q *Queries) ListUndispatched(ctx context.Context, arg ListUndispatchedPara
 			&i.LocationID,
 			&i.ContactID,
 			&i.ReceivedAt,
+			&i.StartedAt,
 		); err != nil {
 			return nil, err
 		}
@@ -146,13 +149,19 @@ func (q *Queries) ListUndispatched(ctx context.Context, arg ListUndispatchedPara
 
 const markDispatched = `-- name: MarkDispatched :execrows
 UPDATE webhook_events SET dispatched_at = now()
-WHERE id = ANY($1::uuid[]) AND dispatched_at IS NULL AND (NOT parked OR next_attempt_at <= now())
+WHERE id = ANY($1::uuid[]) AND dispatched_at IS NULL
+  AND coalesce(started_at, 'epoch') = ($2::timestamptz[])[array_position($1::uuid[], id)]
 `
 
-// One that was parked is known by it until it is claimed: CountHouse counts those that return. A mark can come late, when the event has
-// had an attempt and been parked again: then its WebhookEvent is gone.
-func (q *Queries) MarkDispatched(ctx context.Context, ids []uuid.UUID) (int64, error) {
-	result, err := q.db.Exec(ctx, markDispatched, ids)
+type MarkDispatchedParams struct {
+	Ids        []uuid.UUID
+	StartedAts []time.Time
+}
+
+// One that was parked is known by it until it is claimed: CountHouse counts those that return. A mark that comes after an attempt has begun
+// says nothing: the claim has marked the row, and where it is unmarked again its WebhookEvent has gone since.
+func (q *Queries) MarkDispatched(ctx context.Context, arg MarkDispatchedParams) (int64, error) {
+	result, err := q.db.Exec(ctx, markDispatched, arg.Ids, arg.StartedAts)
 	if err != nil {
 		return 0, err
 	}

@@ -25,9 +25,10 @@ SELECT EXISTS (
 -- What was left behind, oldest first, and at most so many of those that return. Rows that wait for an older event of their entity can be
 -- passed over.
 SELECT u.id, u.source, u.event_type, u.entity_type, coalesce(u.entity_id, '')::text AS entity_id,
-       coalesce(u.location_id, '')::text AS location_id, coalesce(u.contact_id, '')::text AS contact_id, u.received_at
+       coalesce(u.location_id, '')::text AS location_id, coalesce(u.contact_id, '')::text AS contact_id, u.received_at,
+       coalesce(u.started_at, 'epoch')::timestamptz AS started_at
 FROM (
-    (SELECT e.id, e.source, e.event_type, e.entity_type, e.entity_id, e.location_id, e.contact_id, e.received_at
+    (SELECT e.id, e.source, e.event_type, e.entity_type, e.entity_id, e.location_id, e.contact_id, e.received_at, e.started_at
      FROM webhook_events e
      WHERE e.status IN ('pending', 'processing') AND e.dispatched_at IS NULL AND NOT e.parked
        AND (NOT @skip_blocked::boolean OR e.ordering_key IS NULL OR NOT EXISTS (
@@ -37,7 +38,7 @@ FROM (
      ORDER BY e.received_at, e.id
      LIMIT @max_rows::int)
     UNION ALL
-    (SELECT r.id, r.source, r.event_type, r.entity_type, r.entity_id, r.location_id, r.contact_id, r.received_at
+    (SELECT r.id, r.source, r.event_type, r.entity_type, r.entity_id, r.location_id, r.contact_id, r.received_at, r.started_at
      FROM webhook_events r
      WHERE r.status IN ('pending', 'processing') AND r.dispatched_at IS NULL AND r.parked AND r.next_attempt_at <= now()
      ORDER BY r.next_attempt_at
@@ -47,10 +48,11 @@ ORDER BY u.received_at, u.id
 LIMIT @max_rows::int;
 
 -- name: MarkDispatched :execrows
--- One that was parked is known by it until it is claimed: CountHouse counts those that return. A mark can come late, when the event has
--- had an attempt and been parked again: then its WebhookEvent is gone.
+-- One that was parked is known by it until it is claimed: CountHouse counts those that return. A mark that comes after an attempt has begun
+-- says nothing: the claim has marked the row, and where it is unmarked again its WebhookEvent has gone since.
 UPDATE webhook_events SET dispatched_at = now()
-WHERE id = ANY(@ids::uuid[]) AND dispatched_at IS NULL AND (NOT parked OR next_attempt_at <= now());
+WHERE id = ANY(@ids::uuid[]) AND dispatched_at IS NULL
+  AND coalesce(started_at, 'epoch') = (@started_ats::timestamptz[])[array_position(@ids::uuid[], id)];
 
 -- name: MarkUnacceptable :execrows
 -- A row that the API server will never take ends here, visibly, and holds up nobody.
