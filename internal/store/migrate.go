@@ -74,7 +74,8 @@ func (s *Store) CheckSchema(ctx context.Context) error {
 func checkNotTooNew(version, oldest int64) error {
 	if latestVersion < oldest {
 		return fmt.Errorf("%w (version %d, for binaries that know at least %d; this one knows %d): "+
-			"run the verity-sync that has migrated it, or a newer one; to go back, restore the database as it was before", ErrSchemaTooNew, version, oldest, latestVersion)
+			"run the verity-sync that has migrated it, or a newer one; "+
+			"to go back, restore the database as it was before", ErrSchemaTooNew, version, oldest, latestVersion)
 	}
 	return nil
 }

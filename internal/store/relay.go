@@ -58,8 +58,8 @@ func (s *Store) ListUndispatched(ctx context.Context, want Undispatched) ([]Disp
 	return out, nil
 }
 
-// MarkDispatched records that the WebhookEvents of these rows exist. Of those of which an attempt has begun since nothing is recorded: whether
-// their WebhookEvents exist is the controller's to say.
+// MarkDispatched records that the WebhookEvents of these rows exist. Of those of which an attempt has begun since nothing is
+// recorded: whether their WebhookEvents exist is the controller's to say.
 func (s *Store) MarkDispatched(ctx context.Context, rows []Dispatch) error {
 	var p dbsqlc.MarkDispatchedParams
 	for _, row := range rows {

@@ -15,7 +15,7 @@ type Limits struct {
 	// Outage is how many calls a destination may get while it is down, for the breaker to trip; Probe is how often one more is made.
 	Outage int
 	Probe  time.Duration
-	// Delay is how long an event may take while others are stuck, Handover how long one that a leader left behind may, and Recovery how long
+	// Delay is how long an event may take while others are stuck, Handover how long one of a leader that is gone may, and Recovery how long
 	// a system may take to be itself again.
 	Delay, Handover, Recovery time.Duration
 	// Live bounds the unfinished WebhookEvents, RSS the memory of a process in bytes, LogRate what it logs in a second, in bytes.
