@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/dfmiddleware/verity-sync/internal/testenv/controlplane"
+	"github.com/dfmiddleware/verity-sync/internal/testenv/proc"
 )
 
 // account is what a system has used up to a moment.
@@ -37,7 +38,7 @@ type account struct {
 func (w *world) take(ctx context.Context, system *running, cluster *controlplane.ControlPlane) (a account, err error) {
 	a.at = time.Now()
 	for _, pid := range system.pids {
-		used, err := cpuOf(pid)
+		used, err := proc.CPU(pid)
 		if err != nil {
 			return a, err
 		}
@@ -48,7 +49,7 @@ func (w *world) take(ctx context.Context, system *running, cluster *controlplane
 	if err != nil {
 		return a, err
 	}
-	if a.database, err = cpuOf(postmaster); err != nil {
+	if a.database, err = proc.CPU(postmaster); err != nil {
 		return a, err
 	}
 	if a.wal, err = query[float64](ctx, system.database, "SELECT (pg_current_wal_lsn() - '0/0')::float8"); err != nil {

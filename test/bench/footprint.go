@@ -9,6 +9,7 @@ import (
 
 	"github.com/dfmiddleware/verity-sync/internal/sim/fault"
 	"github.com/dfmiddleware/verity-sync/internal/testenv/controlplane"
+	"github.com/dfmiddleware/verity-sync/internal/testenv/proc"
 	"github.com/dfmiddleware/verity-sync/internal/testenv/system"
 	"github.com/dfmiddleware/verity-sync/test/bench/load"
 )
@@ -75,11 +76,11 @@ func (w *world) footprintOf(ctx context.Context, r record, name string, cluster 
 	}
 	for process, pid := range processes {
 		for measure, field := range map[string]string{measureLive: "VmRSS", measureAtMost: "VmHWM"} {
-			bytes, err := memory(pid, field)
+			bytes, err := proc.Memory(pid, field)
 			if err != nil {
 				return err
 			}
-			r.add(measure, process, bytes/(1<<20))
+			r.add(measure, process, float64(bytes)/(1<<20))
 		}
 		w.options.say("  %-11s: ready after %s s, %s MiB, at most %s MiB", process, figure(r.last(measureReady, process)),
 			figure(r.last(measureLive, process)), figure(r.last(measureAtMost, process)))

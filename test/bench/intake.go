@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/dfmiddleware/verity-sync/internal/testenv/controlplane"
+	"github.com/dfmiddleware/verity-sync/internal/testenv/proc"
 	"github.com/dfmiddleware/verity-sync/internal/testenv/repo"
 	"github.com/dfmiddleware/verity-sync/test/bench/load"
 	"github.com/dfmiddleware/verity-sync/test/bench/proxy"
@@ -100,11 +101,11 @@ func (w *world) intakeOf(ctx context.Context, r record, name string, s setup, su
 	if suffix != "" {
 		return nil
 	}
-	hwm, err := memory(system.intake, "VmHWM")
+	hwm, err := proc.Memory(system.intake, "VmHWM")
 	if err != nil {
 		return err
 	}
-	r.add(measureHWM, name, hwm/(1<<20))
+	r.add(measureHWM, name, float64(hwm)/(1<<20))
 	open, err := load.Open(ctx, system.address, supply, connections, openRate, w.options.duration)
 	if err != nil {
 		return err

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -21,6 +20,7 @@ import (
 
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
 	"github.com/dfmiddleware/verity-sync/internal/testenv"
+	"github.com/dfmiddleware/verity-sync/internal/testenv/proc"
 	"github.com/dfmiddleware/verity-sync/internal/testenv/system"
 )
 
@@ -156,21 +156,12 @@ func look(t *testing.T, s *system.System, began time.Time) sample {
 	}
 	for _, process := range slices.Concat(s.Receivers, s.Controllers) {
 		if process.Running() {
-			p.rss[process.Name] = memory(t, process)
+			resident, err := proc.Memory(process.PID(), "VmRSS")
+			require.NoError(t, err)
+			p.rss[process.Name] = int(resident)
 		}
 	}
 	return p
-}
-
-// memory returns how much memory a process has, in bytes.
-func memory(t *testing.T, p *system.Process) int {
-	t.Helper()
-	statm, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", p.PID()))
-	require.NoError(t, err)
-	var size, resident int
-	_, err = fmt.Fscan(strings.NewReader(string(statm)), &size, &resident)
-	require.NoError(t, err)
-	return resident * os.Getpagesize()
 }
 
 // watch takes a sample a second until one is what is wanted, and returns them.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dfmiddleware/verity-sync/internal/testenv/pgproxy"
+	"github.com/dfmiddleware/verity-sync/internal/testenv/proc"
 	"github.com/dfmiddleware/verity-sync/internal/testenv/system"
 )
 
@@ -245,7 +245,7 @@ func (w *world) sample(ctx context.Context) {
 			}
 			log, err := r.Log()
 			if r.Running() {
-				s.RSS[r.Name] = rssOf(r.PID())
+				s.RSS[r.Name], _ = proc.Memory(r.PID(), "VmRSS") // Nothing of one that ends just now.
 			}
 			r.mu.Unlock()
 			if err == nil {
@@ -254,14 +254,4 @@ func (w *world) sample(ctx context.Context) {
 		}
 		w.record(func(h *History) { h.Samples = append(h.Samples, s) })
 	}
-}
-
-// rssOf returns the memory of a process in bytes, 0 where it cannot be had.
-func rssOf(pid int) int64 {
-	statm, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
-	if fields := strings.Fields(string(statm)); err == nil && len(fields) > 1 {
-		pages, _ := strconv.ParseInt(fields[1], 10, 64)
-		return pages * int64(os.Getpagesize())
-	}
-	return 0
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/dfmiddleware/verity-sync/internal/sim/fault"
 	"github.com/dfmiddleware/verity-sync/internal/sim/ghlsender"
+	"github.com/dfmiddleware/verity-sync/internal/testenv/proc"
 )
 
 var (
@@ -107,35 +107,18 @@ func (i *installation) awaitShown(t *testing.T, events int) {
 	}, eventually, 10*tick)
 }
 
-// memory returns the bytes of a field of the process's status: VmRSS is what it has in memory, VmHWM the most that it had.
+// memory returns the bytes of a field of the process's status.
 func (p *pod) memory(t *testing.T, field string) int64 {
 	t.Helper()
-	content, err := os.ReadFile("/proc/" + strconv.Itoa(p.process.Process.Pid) + "/status")
+	bytes, err := proc.Memory(p.process.Process.Pid, field)
 	require.NoError(t, err)
-	for line := range strings.Lines(string(content)) {
-		if value, found := strings.CutPrefix(line, field+":"); found {
-			kilobytes, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(value), "kB")), 10, 64)
-			require.NoError(t, err)
-			return kilobytes << 10
-		}
-	}
-	require.Fail(t, "there is no "+field)
-	return 0
+	return bytes
 }
 
-// cpu returns the time that the process has used, user and system.
+// cpu returns the time that the process has used.
 func (p *pod) cpu(t *testing.T) time.Duration {
 	t.Helper()
-	const hertz = 10 * time.Millisecond // USER_HZ, on every platform that Go knows.
-	content, err := os.ReadFile("/proc/" + strconv.Itoa(p.process.Process.Pid) + "/stat")
+	used, err := proc.CPU(p.process.Process.Pid)
 	require.NoError(t, err)
-	// The second field is the name, in parentheses, and may hold anything.
-	fields := strings.Fields(string(content[strings.LastIndexByte(string(content), ')')+1:]))
-	var used time.Duration
-	for _, field := range fields[11:13] { // utime and stime are the 14th and the 15th.
-		ticks, err := strconv.ParseInt(field, 10, 64)
-		require.NoError(t, err)
-		used += time.Duration(ticks) * hertz
-	}
 	return used
 }

@@ -1,4 +1,4 @@
-package main
+package proc
 
 import (
 	"bytes"
@@ -12,11 +12,19 @@ import (
 	"time"
 )
 
-// tick is the unit in which Linux counts the time of processes: sysconf(_SC_CLK_TCK), which is 100 on every platform that Go knows.
-const tick = 10 * time.Millisecond
+// clockTick is the unit in which Linux counts the time of processes: sysconf(_SC_CLK_TCK), which is 100 on every platform that Go knows.
+const clockTick = 10 * time.Millisecond
 
-// cpu is the time that a process has used, user and system, with that of its children: those that have ended, which the kernel adds to
-// their parent, and those that still run. A Postgres is the postmaster and its backends.
+// CPU returns the time that a process has used, user and system, with that of its children: those that have ended, which the kernel adds to
+// their parent, and those that still run. A Postgres is the postmaster and its backends. On Linux only.
+func CPU(pid int) (time.Duration, error) {
+	used, err := cpu(pid)
+	if err != nil {
+		return 0, fmt.Errorf("read the time of process %d: %w", pid, err)
+	}
+	return used, nil
+}
+
 func cpu(pid int) (time.Duration, error) {
 	own, err := readStat(pid)
 	if err != nil {
@@ -34,18 +42,6 @@ func cpu(pid int) (time.Duration, error) {
 		}
 		if err != nil {
 			return 0, err
-		}
-		total += used
-	}
-	return total, nil
-}
-
-// cpuOf adds up several.
-func cpuOf(pids ...int) (total time.Duration, err error) {
-	for _, pid := range pids {
-		used, err := cpu(pid)
-		if err != nil {
-			return 0, fmt.Errorf("read the time of process %d: %w", pid, err)
 		}
 		total += used
 	}
@@ -85,7 +81,7 @@ func parseStat(content []byte) (stat, error) {
 		if err != nil {
 			return stat{}, err
 		}
-		s.total += time.Duration(ticks) * tick
+		s.total += time.Duration(ticks) * clockTick
 	}
 	return s, nil
 }
@@ -120,16 +116,17 @@ func childrenOf(pid int) ([]int, error) {
 	return children, nil
 }
 
-// memory reads a size in bytes from /proc/<pid>/status: VmRSS is what a process has in memory now, VmHWM the most it ever had.
-func memory(pid int, name string) (float64, error) {
+// Memory returns a size in bytes from /proc/<pid>/status: VmRSS is what a process has in memory now, VmHWM the most it ever had. On Linux
+// only.
+func Memory(pid int, name string) (int64, error) {
 	content, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "status"))
 	if err != nil {
 		return 0, err
 	}
 	for line := range strings.Lines(string(content)) {
 		if value, found := strings.CutPrefix(line, name+":"); found {
-			kib, err := strconv.ParseFloat(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(value), "kB")), 64)
-			return kib * 1024, err
+			kib, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(value), "kB")), 10, 64)
+			return kib << 10, err
 		}
 	}
 	return 0, fmt.Errorf("/proc/%d/status has no %s", pid, name)
