@@ -46,7 +46,7 @@ func (s *leadSync) find(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	location := cmp.Or(s.event.Event.LocationID, s.known.LocationID, mapping.LocationID)
+	location := s.location(mapping.LocationID)
 	kept := particulars{s.e164(mapping.Phone, s.person.Country, location), mapping.Email}
 	said := s.saidOfContact(location)
 	if err := s.fillIn(ctx, mapping, said); err != nil {
@@ -95,6 +95,11 @@ func (s *leadSync) saidOfContact(location string) particulars {
 	return particulars{s.e164(s.person.Phone, s.person.Country, location), email}
 }
 
+// location returns that of the event, else that which is known of the appointment, else where the contact was met before.
+func (s *leadSync) location(met string) string {
+	return cmp.Or(s.event.Event.LocationID, s.known.LocationID, met)
+}
+
 // e164 returns a phone number of the appointment's contact in E.164 form. What the payload says of its location counts for
 // that location only.
 func (s *leadSync) e164(raw, country, location string) string {
@@ -111,7 +116,7 @@ func (s *leadSync) fillIn(ctx context.Context, m store.Mapping, said particulars
 	if s.known.GHLContactID == "" || said.or(particulars{m.Phone, m.Email}) == (particulars{m.Phone, m.Email}) {
 		return nil
 	}
-	return s.remember(ctx, said, cmp.Or(s.event.Event.LocationID, s.known.LocationID), time.Unix(0, 0))
+	return s.remember(ctx, said, s.location(""), time.Unix(0, 0))
 }
 
 func (s *leadSync) remember(ctx context.Context, p particulars, location string, observedAt time.Time) error {
@@ -150,7 +155,7 @@ func (s *leadSync) identify(ctx context.Context) error {
 
 // askWhose asks GoHighLevel for the contact of an appointment of which no event says one.
 func (s *leadSync) askWhose(ctx context.Context) (id, from string, err error) {
-	location := cmp.Or(s.event.Event.LocationID, s.known.LocationID)
+	location := s.location("")
 	said := s.saidOfContact(location)
 	if !s.known.Deleted {
 		read, found, err := s.askAppointment(ctx, location)
@@ -216,7 +221,7 @@ func (s *leadSync) askContact(ctx context.Context, m store.Mapping) (particulars
 	if id == "" {
 		return particulars{}, nil
 	}
-	location := cmp.Or(s.event.Event.LocationID, s.known.LocationID, m.LocationID)
+	location := s.location(m.LocationID)
 	if s.atGHL == nil {
 		read, found, err := ask(ctx, s.GHL, location, func(ctx context.Context, api GHLAPI) (ghlapi.Contact, error) {
 			return api.GetContact(ctx, location, id)
