@@ -110,9 +110,8 @@ const (
 )
 
 // underPressure reports whether there is more to do than can be done: all workers are busy, or the event has waited for its first attempt
-// while others were, and still are, worked on.
-func (r *WebhookEventReconciler) underPressure(c *store.Claimed) bool {
-	busy := int(r.busy.Load())
+// while others were, and still are, worked on. busy counts the attempts under way, this one among them.
+func (r *WebhookEventReconciler) underPressure(c *store.Claimed, busy int) bool {
 	return busy >= r.Concurrency || busy > 1 && c.Attempts == 1 && c.StartedAt.Sub(c.ReceivedAt) > behind
 }
 
@@ -126,8 +125,7 @@ func (r *WebhookEventReconciler) showWhileWorking(ctx context.Context, s *scope)
 			ctrl.LoggerFrom(ctx).V(1).Info("status Processing was not shown", "event", s.claimed.ID, "error", err.Error())
 		}
 	}
-	r.busy.Add(1)
-	if !r.underPressure(s.claimed) {
+	if busy := int(r.busy.Add(1)); !r.underPressure(s.claimed, busy) {
 		show()
 		return sync.OnceFunc(func() { r.busy.Add(-1) })
 	}

@@ -17,8 +17,7 @@ import (
 func TestUnderPressureAShortAttemptShowsItsOutcomeOnlyAndALongOneThatItIsUnderWay(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		// long are entities whose attempts take long. Each but the first is there before the short one is posted, and so is the first, which
-		// ends thereafter.
+		// long are entities whose attempts take long. They are under way before the short one is posted.
 		long []string
 		// short is the entity of the attempt that is looked at.
 		short string
