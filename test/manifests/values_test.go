@@ -164,6 +164,7 @@ func TestMistakesInValuesAreRefused(t *testing.T) {
 		"a duration that is none":                        {"config.RETRY_MAX_DELAY=soon", "RETRY_MAX_DELAY"},
 		"a URL without a scheme":                         {"config.VERITY_BASE_URL=verity.example.com", "VERITY_BASE_URL"},
 		"a policy that is none":                          {"config.VERITY_ON_CANCEL=delete", "VERITY_ON_CANCEL"},
+		"profiles for everybody":                         {"metrics.pprof=true,metrics.secure=false", "secure"},
 		"a region of no location":                        {"config.GHL_LOCATION_REGIONS=DE", "GHL_LOCATION_REGIONS"},
 		"an Ingress without a host":                      {"ingress.enabled=true", "hosts"},
 		"an HTTPRoute without a Gateway":                 {"httpRoute.enabled=true", "parentRefs"},

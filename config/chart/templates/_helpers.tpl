@@ -109,7 +109,6 @@ capabilities:
 - --metrics-cert-path=/var/run/verity-sync/metrics-tls
 {{- end }}
 {{- if .Values.metrics.pprof }}
-{{- if not .Values.metrics.secure }}{{ fail "metrics.pprof needs metrics.secure: profiles are not for everybody" }}{{ end }}
 - --metrics-pprof
 {{- end }}
 {{- end }}
