@@ -96,15 +96,22 @@ func TestABinaryThatCannotDoWithANewerSchemaRefusesToStart(t *testing.T) {
 	url := migrated(t)
 	execute(t, url, "INSERT INTO verity_sync_schema_version (version_id, is_applied) VALUES (999, true)")
 	execute(t, url, "UPDATE verity_sync_schema_compatibility SET oldest_version = 999")
-	for name, args := range map[string][]string{
-		"receiver": {"receiver"}, "controller": {"controller"}, "migrate": {"migrate"}, "dry run": {"migrate", "--dry-run"},
-		"status": {"migrate", "status"},
+	for name, tc := range map[string]struct {
+		args []string
+		// doing is what the error says was being done.
+		doing string
+	}{
+		"receiver":   {[]string{"receiver"}, ""},
+		"controller": {[]string{"controller"}, ""},
+		"migrate":    {[]string{"migrate"}, "see whether this binary is new enough: "},
+		"dry run":    {[]string{"migrate", "--dry-run"}, "see whether this binary is new enough: "},
+		"status":     {[]string{"migrate", "status"}, "see whether this binary is new enough: "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p := start(t, []string{"DATABASE_URL=" + url, "GHL_WEBHOOK_SECRETS=workflow-secret"}, args...)
+			p := start(t, []string{"DATABASE_URL=" + url, "GHL_WEBHOOK_SECRETS=workflow-secret"}, tc.args...)
 			assert.Equal(t, 1, p.exitCode(t))
-			assert.Contains(t, p.log(), "the database schema is too new for this binary (version 999, for binaries that know at least 999; "+
+			assert.Contains(t, p.log(), "Error: "+tc.doing+"the database schema is too new for this binary (version 999, for binaries that know at least 999; "+
 				"this one knows 5): run the verity-sync that has migrated it")
 		})
 	}
