@@ -9,27 +9,35 @@ import (
 // 6: an older event never overwrites a newer one.
 func (c *checker) newestWins() {
 	c.leadsFollow()
-	contacts := map[string]*Webhook{}
+	newest := map[string]*Webhook{}
 	for i := range c.Webhooks {
 		w := &c.Webhooks[i]
-		if w.Phone == "" || w.Appointment != "" || w.Invalid || c.endedInError(w) {
+		if w.FirstName == "" || c.endedInError(w) {
 			continue
 		}
-		if newest := contacts[w.Phone]; newest == nil || w.At.After(newest.At) {
-			contacts[w.Phone] = w
+		if other := newest[w.Phone]; other == nil || w.At.After(other.At) {
+			newest[w.Phone] = w
 		}
 	}
-	for phone, w := range contacts {
-		if c.Aloware[phone] != w.FirstName {
-			c.violated(6, w.Key, "Aloware has %q, and the newest is %q", c.Aloware[phone], w.FirstName)
+	for phone, w := range newest {
+		if have := c.Aloware[phone]; have != w.FirstName && !c.halfDone(w, have) {
+			c.violated(6, w.Key, "Aloware has %q, and the newest is %q", have, w.FirstName)
 		}
 	}
 }
 
-// endedInError reports whether a webhook's event did: that is the newest no more, since nobody else was told.
+// endedInError reports whether a webhook's event did: nobody else need have been told of it.
 func (c *checker) endedInError(w *Webhook) bool {
 	row := c.stored[dedupeKey(w.Key)]
 	return row != nil && row.Status == statusError
+}
+
+// halfDone reports whether a webhook of the same contact, newer than done, has given it this name and ended in an error all the same:
+// Verity refused it, or Aloware took it and then refused to say which contact that is.
+func (c *checker) halfDone(done *Webhook, name string) bool {
+	return slices.ContainsFunc(c.Webhooks, func(w Webhook) bool {
+		return w.Phone == done.Phone && w.FirstName == name && w.At.After(done.At) && c.endedInError(&w)
+	})
 }
 
 // appointment is what all webhooks together say of one.

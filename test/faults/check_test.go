@@ -91,6 +91,15 @@ func (h *History) happen(seconds float64, w Webhook) {
 	h.Sightings = append(h.Sightings, Sighting{At: at(seconds + 0.2), Event: id, Change: "ADDED", Phase: "Pending"}, shown)
 }
 
+// refuse has a contact's change, of some time at GHL, end in an error, since Aloware refuses all at the time.
+func (h *History) refuse(changed time.Time) {
+	h.Faults[4].Rejects = DestinationAloware
+	h.happen(28.1, Webhook{Key: "refused", Phone: phone, FirstName: "Anna", At: changed})
+	h.row("refused").Status, h.row("refused").Reason = statusError, "Rejected"
+	h.entry("refused", operationContact).Status, h.entry("refused", operationContact).Class = "error", permanent
+	h.Sightings[len(h.Sightings)-1].Phase = "Error"
+}
+
 func (h *History) row(key string) *Row {
 	return &h.Rows[slices.IndexFunc(h.Rows, func(r Row) bool { return r.ID == key+"-id" })]
 }
@@ -159,8 +168,12 @@ func TestABrokenInvariantIsFound(t *testing.T) {
 		"a lead that points at an older appointment's end": {6, func(h *History) { h.Leads[0].Appointment = "goes" }},
 		"a lead that points nowhere":                       {6, func(h *History) { h.Leads = nil }},
 		"two leads":                                        {6, func(h *History) { h.Leads = append(h.Leads, h.Leads[0]) }},
-		"an older contact at Aloware":                      {6, func(h *History) { h.Aloware[phone] = "Anna" }},
-		"too many attempts":                                {7, func(h *History) { h.row("stays").Attempts = 13 }},
+		"an unknown contact at Aloware":                    {6, func(h *History) { h.Aloware[phone] = "Anna" }},
+		"an older contact at Aloware, although it was refused": {6, func(h *History) {
+			h.refuse(at(-70))
+			h.Aloware[phone] = "Anna"
+		}},
+		"too many attempts": {7, func(h *History) { h.row("stays").Attempts = 13 }},
 		"an outage ends in an error": {7, func(h *History) {
 			h.row("contact").Status = statusError
 			h.Sightings = []Sighting{{Event: "contact-id", Phase: "Error", Text: "AttemptsExhausted"}}
@@ -211,12 +224,10 @@ func TestABrokenInvariantIsFound(t *testing.T) {
 func TestAFaultExcusesWhatItLeadsTo(t *testing.T) {
 	t.Parallel()
 	for name, happens := range map[string]func(*History){
-		"an event that was refused for good, and was the newest": func(h *History) {
-			h.Faults[4].Rejects, h.Aloware[phone] = DestinationAloware, "Ann"
-			h.happen(28.1, Webhook{Key: "refused", Phone: phone, FirstName: "Anna", At: at(-1)})
-			h.row("refused").Status, h.row("refused").Reason = statusError, "Rejected"
-			h.entry("refused", operationContact).Status, h.entry("refused", operationContact).Class = "error", permanent
-			h.Sightings[len(h.Sightings)-1].Phase = "Error"
+		"an event that was refused for good, and was the newest": func(h *History) { h.refuse(at(-1)) },
+		"an event that Aloware had taken when it was refused": func(h *History) {
+			h.refuse(at(-1))
+			h.Aloware[phone] = "Anna"
 		},
 		"a Done that a user wrote": func(h *History) {
 			h.Faults[6].Edits = true
