@@ -42,10 +42,7 @@ func (s *leadSync) find(ctx context.Context) (string, error) {
 	if err := s.identify(ctx); err != nil {
 		return "", err
 	}
-	mapping, err := mappingOf(ctx, s.Known, s.known.GHLContactID)
-	if err != nil {
-		return "", err
-	}
+	mapping := s.known.Contact
 	location := s.location(mapping.LocationID)
 	kept := particulars{s.e164(mapping.Phone, s.person.Country, location), mapping.Email}
 	said := s.saidOfContact(location)

@@ -131,6 +131,9 @@ func (s *Server) commit(ctx context.Context, d store.Delivery, seen *sighting) a
 // logWebhook writes one line that tells all there is to tell. What was stored is a debug line: there are the metrics,
 // the database and the WebhookEvents to look at. Those that are refused cannot fill the log.
 func (s *Server) logWebhook(a answer, seen sighting, took time.Duration) {
+	if a.code == http.StatusOK && !s.cfg.Log.V(1).Enabled() {
+		return // What is taken in is by far the most, and not worth a line that nobody will read.
+	}
 	log := s.cfg.Log.WithValues("outcome", a.outcome, "code", a.code, "bytes", seen.bytes, "seconds", took.Seconds())
 	if seen.event.Type != "" {
 		log = log.WithValues("proof", seen.proof.String(), "type", seen.event.Type, "entity", seen.event.EntityID,

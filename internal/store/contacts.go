@@ -90,6 +90,8 @@ type Appointment struct {
 	// Unsynced is true where something has changed since AppointmentSynced was last told of a revision.
 	Unsynced bool
 	Revision int64
+	// Contact is what is kept of the contact at GoHighLevel: location, phone and e-mail only. MergeAppointment tells it.
+	Contact Mapping
 }
 
 // Endings say which appointments have ended, so that no lead is to point at them.
@@ -120,6 +122,7 @@ func (s *Store) MergeAppointment(ctx context.Context, e AppointmentEvent) (known
 	return Appointment{
 		LocationID: row.LocationID, GHLContactID: row.GhlContactID, Status: row.Status, Deleted: row.Deleted, Booked: row.Booked,
 		VerityContactID: row.VerityContactID, FormerContactIDs: row.FormerContactIds, Unsynced: row.Unsynced, Revision: row.Revision,
+		Contact: Mapping{LocationID: row.ContactLocationID, Phone: row.ContactPhoneNumber, Email: row.ContactEmail},
 	}, row.IsNewest, nil
 }
 

@@ -64,11 +64,18 @@ func (q *Queries) AppointmentSynced(ctx context.Context, arg AppointmentSyncedPa
 }
 
 const appointmentsOfContact = `-- name: AppointmentsOfContact :many
-SELECT ghl_appointment_id, status, deleted, booked, (verity_contact_id IS DISTINCT FROM $1::text)::boolean AS former
-FROM appointments
-WHERE verity_contact_id = $1::text
-   OR (former_contact_ids <> '{}' AND former_contact_ids @> ARRAY[$1::text])
-ORDER BY first_at DESC, ghl_appointment_id DESC
+SELECT a.ghl_appointment_id, a.status, a.deleted, a.booked, a.former::boolean AS former
+FROM (
+    SELECT o.ghl_appointment_id, o.status, o.deleted, o.booked, o.first_at, false AS former
+    FROM appointments o
+    WHERE o.verity_contact_id = $1::text
+    UNION ALL
+    SELECT f.ghl_appointment_id, f.status, f.deleted, f.booked, f.first_at, true
+    FROM appointments f
+    WHERE f.former_contact_ids <> '{}' AND f.former_contact_ids @> ARRAY[$1::text]
+      AND f.verity_contact_id IS DISTINCT FROM $1::text
+) a
+ORDER BY a.first_at DESC, a.ghl_appointment_id DESC
 `
 
 type AppointmentsOfContactRow struct {
@@ -79,7 +86,8 @@ type AppointmentsOfContactRow struct {
 	Former           bool
 }
 
-// The appointment that was booked last comes first. Those that a lead of the contact may still point at are among them.
+// The appointment that was booked last comes first. Those that a lead of the contact may still point at are among them. Each of the two
+// has an index of its own; with one question for both, a table that is young and not yet analyzed is read from end to end.
 func (q *Queries) AppointmentsOfContact(ctx context.Context, verityContactID string) ([]AppointmentsOfContactRow, error) {
 	rows, err := q.db.Query(ctx, appointmentsOfContact, verityContactID)
 	if err != nil {
@@ -246,7 +254,10 @@ SET location_id        = coalesce(a.location_id, excluded.location_id),
             AND excluded.ghl_contact_id IS DISTINCT FROM a.ghl_contact_id))::int
 RETURNING coalesce(a.location_id, '')::text AS location_id, coalesce(a.ghl_contact_id, '')::text AS ghl_contact_id,
     coalesce(a.verity_contact_id, '')::text AS verity_contact_id, a.former_contact_ids, a.status, a.deleted, a.booked,
-    ((a.newest).event_id = $9::uuid)::boolean AS is_newest, a.revision, (a.revision > a.synced_revision)::boolean AS unsynced
+    ((a.newest).event_id = $9::uuid)::boolean AS is_newest, a.revision, (a.revision > a.synced_revision)::boolean AS unsynced,
+    coalesce((SELECT m.location_id FROM contact_mappings m WHERE m.ghl_contact_id = a.ghl_contact_id), '')::text AS contact_location_id,
+    coalesce((SELECT m.phone_number FROM contact_mappings m WHERE m.ghl_contact_id = a.ghl_contact_id), '')::text AS contact_phone_number,
+    coalesce((SELECT m.email FROM contact_mappings m WHERE m.ghl_contact_id = a.ghl_contact_id), '')::text AS contact_email
 `
 
 type MergeAppointmentParams struct {
@@ -263,21 +274,25 @@ type MergeAppointmentParams struct {
 }
 
 type MergeAppointmentRow struct {
-	LocationID       string
-	GhlContactID     string
-	VerityContactID  string
-	FormerContactIds []string
-	Status           string
-	Deleted          bool
-	Booked           bool
-	IsNewest         bool
-	Revision         int64
-	Unsynced         bool
+	LocationID         string
+	GhlContactID       string
+	VerityContactID    string
+	FormerContactIds   []string
+	Status             string
+	Deleted            bool
+	Booked             bool
+	IsNewest           bool
+	Revision           int64
+	Unsynced           bool
+	ContactLocationID  string
+	ContactPhoneNumber string
+	ContactEmail       string
 }
 
 // Merges one event into what is known of its appointment: of what several events say, the one with the last word counts;
 // the earliest instant is kept. Nothing here depends on the order of arrival, and a repetition changes nothing.
-// An appointment that is another contact's now leaves the contact of Verity that it was found to belong to.
+// An appointment that is another contact's now leaves the contact of Verity that it was found to belong to. What is kept of its contact is
+// returned along with it, since whoever merges an event asks for that next.
 func (q *Queries) MergeAppointment(ctx context.Context, arg MergeAppointmentParams) (MergeAppointmentRow, error) {
 	row := q.db.QueryRow(ctx, mergeAppointment,
 		arg.GhlAppointmentID,
@@ -303,6 +318,9 @@ func (q *Queries) MergeAppointment(ctx context.Context, arg MergeAppointmentPara
 		&i.IsNewest,
 		&i.Revision,
 		&i.Unsynced,
+		&i.ContactLocationID,
+		&i.ContactPhoneNumber,
+		&i.ContactEmail,
 	)
 	return i, err
 }

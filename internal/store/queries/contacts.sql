@@ -32,7 +32,8 @@ WHERE ghl_contact_id = @ghl_contact_id;
 -- name: MergeAppointment :one
 -- Merges one event into what is known of its appointment: of what several events say, the one with the last word counts;
 -- the earliest instant is kept. Nothing here depends on the order of arrival, and a repetition changes nothing.
--- An appointment that is another contact's now leaves the contact of Verity that it was found to belong to.
+-- An appointment that is another contact's now leaves the contact of Verity that it was found to belong to. What is kept of its contact is
+-- returned along with it, since whoever merges an event asks for that next.
 WITH said AS (
     SELECT ROW(@at::timestamptz, @deleted::boolean, @received_at::timestamptz, @event_id::uuid)::event_order AS by_event
 )
@@ -72,7 +73,10 @@ SET location_id        = coalesce(a.location_id, excluded.location_id),
             AND excluded.ghl_contact_id IS DISTINCT FROM a.ghl_contact_id))::int
 RETURNING coalesce(a.location_id, '')::text AS location_id, coalesce(a.ghl_contact_id, '')::text AS ghl_contact_id,
     coalesce(a.verity_contact_id, '')::text AS verity_contact_id, a.former_contact_ids, a.status, a.deleted, a.booked,
-    ((a.newest).event_id = @event_id::uuid)::boolean AS is_newest, a.revision, (a.revision > a.synced_revision)::boolean AS unsynced;
+    ((a.newest).event_id = @event_id::uuid)::boolean AS is_newest, a.revision, (a.revision > a.synced_revision)::boolean AS unsynced,
+    coalesce((SELECT m.location_id FROM contact_mappings m WHERE m.ghl_contact_id = a.ghl_contact_id), '')::text AS contact_location_id,
+    coalesce((SELECT m.phone_number FROM contact_mappings m WHERE m.ghl_contact_id = a.ghl_contact_id), '')::text AS contact_phone_number,
+    coalesce((SELECT m.email FROM contact_mappings m WHERE m.ghl_contact_id = a.ghl_contact_id), '')::text AS contact_email;
 
 -- name: AppointmentByID :one
 SELECT coalesce(location_id, '')::text AS location_id, coalesce(ghl_contact_id, '')::text AS ghl_contact_id,
@@ -107,9 +111,17 @@ SELECT EXISTS (SELECT FROM concerned c WHERE c.ghl_appointment_id = @ghl_appoint
 UPDATE appointments SET synced_revision = greatest(synced_revision, @revision::bigint) WHERE ghl_appointment_id = @ghl_appointment_id;
 
 -- name: AppointmentsOfContact :many
--- The appointment that was booked last comes first. Those that a lead of the contact may still point at are among them.
-SELECT ghl_appointment_id, status, deleted, booked, (verity_contact_id IS DISTINCT FROM @verity_contact_id::text)::boolean AS former
-FROM appointments
-WHERE verity_contact_id = @verity_contact_id::text
-   OR (former_contact_ids <> '{}' AND former_contact_ids @> ARRAY[@verity_contact_id::text])
-ORDER BY first_at DESC, ghl_appointment_id DESC;
+-- The appointment that was booked last comes first. Those that a lead of the contact may still point at are among them. Each of the two
+-- has an index of its own; with one question for both, a table that is young and not yet analyzed is read from end to end.
+SELECT a.ghl_appointment_id, a.status, a.deleted, a.booked, a.former::boolean AS former
+FROM (
+    SELECT o.ghl_appointment_id, o.status, o.deleted, o.booked, o.first_at, false AS former
+    FROM appointments o
+    WHERE o.verity_contact_id = @verity_contact_id::text
+    UNION ALL
+    SELECT f.ghl_appointment_id, f.status, f.deleted, f.booked, f.first_at, true
+    FROM appointments f
+    WHERE f.former_contact_ids <> '{}' AND f.former_contact_ids @> ARRAY[@verity_contact_id::text]
+      AND f.verity_contact_id IS DISTINCT FROM @verity_contact_id::text
+) a
+ORDER BY a.first_at DESC, a.ghl_appointment_id DESC;
