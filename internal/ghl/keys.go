@@ -51,8 +51,10 @@ func parsePublicKey(s string) (ed25519.PublicKey, error) {
 	return nil, errPublicKey
 }
 
+var standardAlphabet = strings.NewReplacer("-", "+", "_", "/")
+
 // decodeBase64 takes both alphabets, with and without padding.
 func decodeBase64(s string) ([]byte, error) {
-	s = strings.NewReplacer("-", "+", "_", "/").Replace(strings.TrimRight(s, "="))
+	s = standardAlphabet.Replace(strings.TrimRight(s, "="))
 	return base64.RawStdEncoding.DecodeString(s)
 }

@@ -73,6 +73,15 @@ func TestWhatIsRefusedIsNotAcknowledged(t *testing.T) {
 	assert.Zero(t, result.Rate())
 }
 
+func TestWhatIsNoAnswerIsAnError(t *testing.T) {
+	t.Parallel()
+	address := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.(http.Flusher).Flush() // So that it comes in chunks.
+	})
+	_, err := load.Count(t.Context(), address, supply(ghlsender.New(nil), 1), 1, 1)
+	require.ErrorContains(t, err, "not an HTTP/1.1 answer with a Content-Length")
+}
+
 func TestASupplyThatRunsOutIsAnError(t *testing.T) {
 	t.Parallel()
 	address := serve(t, func(http.ResponseWriter, *http.Request) {})

@@ -27,8 +27,9 @@ boss.on("error", (error) => console.error("pg-boss:", error.message));
 const query = (on, name, text, values) => on.query({ name, text, values });
 
 function answer(response, status, body) {
-  response.writeHead(status, { "Content-Type": "application/json" });
-  response.end(JSON.stringify(body));
+  const text = JSON.stringify(body);
+  response.writeHead(status, { "Content-Type": "application/json", "Content-Length": Buffer.byteLength(text) });
+  response.end(text);
 }
 
 async function readBody(request) {
