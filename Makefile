@@ -68,9 +68,9 @@ faults: controlplane ## Break one thing after the other under load, and check wh
 		FAULTS_ONLY=$(if $(ONLY),'$(ONLY)') FAULTS_REPORT=$(if $(WRITE),$(CURDIR)/docs/reliability.md) go test -count=1 -timeout=3h -v -run=TestNothingIsLost ./test/faults
 
 .PHONY: bench
-bench: build controlplane bench-programs bin/benchstat ## Measure it beside its peers and write docs/performance.md: 40 minutes alone on the machine. ROWS=intake,idle REPS=5.
+bench: build controlplane bench-programs bin/benchstat ## Measure it beside its peers and write docs/performance.md: 45 minutes alone on the machine. ROWS=intake,idle REPS=3.
 	@hack/prerequisites.sh postgres node
-	bin/bench/bench -rows='$(ROWS)' -repetitions=$(or $(REPS),5) -document=docs/performance.md
+	bin/bench/bench -rows='$(ROWS)' -repetitions=$(or $(REPS),6) -document=docs/performance.md
 
 # The driver, and the two baselines: what is replaced, on Node, and the same on River.
 .PHONY: bench-programs

@@ -34,6 +34,12 @@ var floors = []floor{
 	{"create, 1 status write, delete", 1, true},
 }
 
+// neededWrites is the floor of the writes that no event can do without, and sharedFloor what is left of that where the cores also have to
+// do what verity-sync's processes and its Postgres do for an event.
+var neededWrites = floors[2]
+
+const sharedFloor = "the last one, on the cores that verity-sync's own CPU leaves"
+
 // floorWorkers is how many objects are written at a time, as many as the controller works on.
 const floorWorkers = 32
 

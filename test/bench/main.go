@@ -51,7 +51,7 @@ func main() {
 	only := flag.String("rows", "", "what to measure, separated by commas: "+strings.Join(names, ", ")+"; everything where none is given")
 	document := flag.String("document", "", "the file in which to replace the figures; none are written where none is given")
 	var o options
-	flag.IntVar(&o.repetitions, "repetitions", 5, "how often each is measured, one after the other and then all again")
+	flag.IntVar(&o.repetitions, "repetitions", 6, "how often each is measured, one after the other and then all again")
 	flag.DurationVar(&o.duration, "duration", 5*time.Second, "how long each rate is measured")
 	flag.IntVar(&o.events, "events", 5000, "how many events are taken to their end")
 	flag.StringVar(&o.binaries, "binaries", "bin", "where verity-sync and the baselines are")

@@ -38,9 +38,14 @@ func (r record) cell(measure, system string) string {
 	return fmt.Sprintf("%s (%s–%s)", figure(s.Median), figure(s.Min), figure(s.Max))
 }
 
-// ratio is the median of what one system did against another in the same repetition; NaN where there is none.
+// ratio is the median of a system's figures, each divided by its peer's of the same repetition; NaN where there are none.
 func (r record) ratio(measure, system, peer string) float64 {
-	ratios := stats.Ratios(r[key{measure, system}], r[key{measure, peer}])
+	return r.ratioTo(measure, system, measure, peer)
+}
+
+// ratioTo is the same with another figure of the peer's.
+func (r record) ratioTo(measure, system, peerMeasure, peer string) float64 {
+	ratios := stats.Ratios(r[key{measure, system}], r[key{peerMeasure, peer}])
 	if len(ratios) == 0 {
 		return math.NaN()
 	}
