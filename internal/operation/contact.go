@@ -102,13 +102,16 @@ func (s *contactSync) run(ctx context.Context) (Outcome, error) {
 	if why := s.whyNot(contact, person.Phone != ""); why != "" {
 		return Skip(resultContactSkipped, why), nil
 	}
-	alowareID, err := s.send(ctx, contact)
+	told, alowareID, err := s.send(ctx, contact)
+	if told {
+		// Also where it does not say the id: an older event is not to overwrite what it was told.
+		failpoint.Hit(failpoint.ContactSent)
+		if err := s.Known.ContactSynced(ctx, id, alowareID, at); err != nil {
+			return Outcome{}, ours(err)
+		}
+	}
 	if err != nil {
 		return Outcome{}, err
-	}
-	failpoint.Hit(failpoint.ContactSent)
-	if err := s.Known.ContactSynced(ctx, id, alowareID, at); err != nil {
-		return Outcome{}, ours(err)
 	}
 	return Outcome{Result: resultContactSynced, TargetID: alowareID}, nil
 }
@@ -153,14 +156,14 @@ func (s *contactSync) whyNot(contact aloware.Contact, hasPhone bool) string {
 	return ""
 }
 
-// send creates or updates the contact and returns its id in Aloware.
-func (s *contactSync) send(ctx context.Context, contact aloware.Contact) (id string, err error) {
+// send creates or updates the contact and returns its id in Aloware, and whether Aloware has taken it, which it can have without an id.
+func (s *contactSync) send(ctx context.Context, contact aloware.Contact) (told bool, id string, err error) {
 	err = s.Breaker.Do(ctx, func(ctx context.Context) error {
 		created, err := s.Aloware.Sync(ctx, contact)
 		if err != nil {
 			return err
 		}
-		s.details["created"] = created
+		told, s.details["created"] = true, created
 		id, err = s.Aloware.Lookup(ctx, contact.PhoneNumber)
 		return err
 	})
@@ -171,7 +174,7 @@ func (s *contactSync) send(ctx context.Context, contact aloware.Contact) (id str
 		}
 	}
 	if err != nil {
-		return "", heldUp(s.Breaker, err)
+		return told, "", heldUp(s.Breaker, err)
 	}
-	return id, nil
+	return told, id, nil
 }

@@ -206,6 +206,8 @@ func TestFailuresOfContact(t *testing.T) {
 		class   destination.Class
 		message string
 		wait    bool
+		// told is whether Aloware has taken the contact all the same.
+		told bool
 	}{
 		"the payload names no contact": {
 			event:  func(contact) body { return body{"type": "ContactUpdate", "phone": "+12055550142"} },
@@ -223,7 +225,11 @@ func TestFailuresOfContact(t *testing.T) {
 			aloware: []fault.Fault{{
 				Kind: fault.Answer, Method: "GET", Status: 404, Header: fault.Status(404).Header, Body: `{"error":"Contact not found."}`,
 			}},
-			class: destination.Transient, message: "aloware: the contact cannot be found yet",
+			class: destination.Transient, message: "aloware: the contact cannot be found yet", told: true,
+		},
+		"Aloware refuses to say which contact it has just taken": {
+			aloware: []fault.Fault{{Kind: fault.Answer, Method: "GET", Status: 422}},
+			class:   destination.Permanent, message: "aloware: the request was refused as invalid (422)", told: true,
 		},
 		"GoHighLevel is down while it is asked for what was cut": {
 			event: func(x contact) body {
@@ -252,8 +258,10 @@ func TestFailuresOfContact(t *testing.T) {
 			assert.Equal(t, tt.reason, out.Reason)
 			assert.Equal(t, tt.class, destination.ClassOf(out.Err))
 			assert.Equal(t, tt.wait, out.Wait > 0)
-			if m, err := w.store.Mapping(t.Context(), x.ghl); err == nil {
-				assert.Nil(t, m.SyncedOccurredAt, "what has not been synced supersedes nothing")
+			if m, err := w.store.Mapping(t.Context(), x.ghl); err == nil || tt.told {
+				require.NoError(t, err)
+				assert.Equal(t, tt.told, m.SyncedOccurredAt != nil, "what Aloware was told supersedes what is older, and nothing else does")
+				assert.Empty(t, m.AlowareContactID)
 			}
 		})
 	}

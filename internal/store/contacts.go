@@ -48,7 +48,8 @@ func (s *Store) RememberContact(ctx context.Context, m Mapping, observedAt time.
 	}), "remember contact %s", m.GHLContactID)
 }
 
-// ContactSynced records that Aloware has a remembered contact, under this id, as the contact was at occurredAt.
+// ContactSynced records that Aloware has a remembered contact, under this id ("" where it does not say), as the contact was at
+// occurredAt.
 func (s *Store) ContactSynced(ctx context.Context, ghlContactID, alowareContactID string, occurredAt time.Time) error {
 	return s.noted(s.q.ContactSynced(ctx, dbsqlc.ContactSyncedParams{
 		GhlContactID: ghlContactID, AlowareContactID: alowareContactID, SyncDirection: DirectionToAloware, OccurredAt: occurredAt,

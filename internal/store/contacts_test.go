@@ -68,11 +68,11 @@ func TestRememberContact(t *testing.T) {
 		_, err := b.Mapping(t.Context(), "stranger")
 		assert.ErrorIs(t, err, store.ErrNotFound)
 	})
-	t.Run("the newest sync is kept, whichever ends last", func(t *testing.T) {
+	t.Run("the newest sync is kept, whichever ends last, and the id that was told", func(t *testing.T) {
 		t.Parallel()
 		require.NoError(t, b.RememberContact(t.Context(), store.Mapping{GHLContactID: "synced"}, at(1)))
 		require.NoError(t, b.ContactSynced(t.Context(), "synced", "70001", at(3)))
-		require.NoError(t, b.ContactSynced(t.Context(), "synced", "70001", at(2)))
+		require.NoError(t, b.ContactSynced(t.Context(), "synced", "", at(2)))
 		m, err := b.Mapping(t.Context(), "synced")
 		require.NoError(t, err)
 		assert.Equal(t, "70001", m.AlowareContactID)

@@ -157,7 +157,7 @@ func (q *Queries) AttachAppointments(ctx context.Context, arg AttachAppointments
 
 const contactSynced = `-- name: ContactSynced :exec
 UPDATE contact_mappings
-SET aloware_contact_id = $1::text, last_synced_at = now(), sync_direction = $2::text,
+SET aloware_contact_id = coalesce(nullif($1::text, ''), aloware_contact_id), last_synced_at = now(), sync_direction = $2::text,
     synced_occurred_at = greatest(synced_occurred_at, $3::timestamptz), updated_at = now()
 WHERE ghl_contact_id = $4
 `
@@ -169,7 +169,7 @@ type ContactSyncedParams struct {
 	GhlContactID     string
 }
 
-// What Aloware has been told. A newer event that was synced meanwhile stays the newest.
+// What Aloware has been told. A newer event that was synced meanwhile stays the newest. An id that it does not say is the one it had.
 func (q *Queries) ContactSynced(ctx context.Context, arg ContactSyncedParams) error {
 	_, err := q.db.Exec(ctx, contactSynced,
 		arg.AlowareContactID,

@@ -23,9 +23,9 @@ SET location_id       = coalesce(m.location_id, excluded.location_id),
     updated_at        = now();
 
 -- name: ContactSynced :exec
--- What Aloware has been told. A newer event that was synced meanwhile stays the newest.
+-- What Aloware has been told. A newer event that was synced meanwhile stays the newest. An id that it does not say is the one it had.
 UPDATE contact_mappings
-SET aloware_contact_id = @aloware_contact_id::text, last_synced_at = now(), sync_direction = @sync_direction::text,
+SET aloware_contact_id = coalesce(nullif(@aloware_contact_id::text, ''), aloware_contact_id), last_synced_at = now(), sync_direction = @sync_direction::text,
     synced_occurred_at = greatest(synced_occurred_at, @occurred_at::timestamptz), updated_at = now()
 WHERE ghl_contact_id = @ghl_contact_id;
 
