@@ -191,6 +191,7 @@ func (d *deprived) staysUntil(t *testing.T, p *pod, what string) {
 func (d *deprived) metricsFail(t *testing.T, p *pod) {
 	t.Helper()
 	reader := d.metricsReader(t, chart(nil)(t, file(t), d.namespace, d.variables))
+	metricsAreServed(t, p)
 	status, _ := scrape(t, t.Context(), p, reader)
 	assert.Equal(t, http.StatusInternalServerError, status)
 	d.giveBack()

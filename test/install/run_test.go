@@ -150,6 +150,7 @@ func (i *installation) metricsReader(t *testing.T, objects []*unstructured.Unstr
 
 func (i *installation) metricsAreForThoseWhoMay(t *testing.T, p *pod, reader string) {
 	t.Helper()
+	metricsAreServed(t, p)
 	status, _ := scrape(t, t.Context(), p, "")
 	assert.Equal(t, http.StatusUnauthorized, status, p.Name)
 	status, _ = scrape(t, t.Context(), p, i.token(t, "somebody"))
@@ -161,6 +162,12 @@ func (i *installation) metricsAreForThoseWhoMay(t *testing.T, p *pod, reader str
 			assert.Regexp(c, `verity_sync_build_info\{.*"`+value+`".*\} 1`, metrics)
 		}
 	}, eventually, tick)
+}
+
+// metricsAreServed waits until a process that is ready also listens for who reads its metrics: it makes itself a certificate first.
+func metricsAreServed(t *testing.T, p *pod) {
+	t.Helper()
+	require.EventuallyWithT(t, func(c *assert.CollectT) { scrape(c, t.Context(), p, "") }, eventually, tick)
 }
 
 // scrape reads the metrics of a process as Prometheus does, with a token or without one.
