@@ -99,6 +99,11 @@ func (w *world) secure(ctx context.Context, t *testing.T, p *system.Process) {
 	p.Env["GHL_APP_IDS"], p.Env["GHL_LOCATION_IDS"] = w.Sender.AppID, w.Sender.LocationID
 	require.NoError(t, p.Stop())
 	require.NoError(t, p.Start(ctx))
+	// It is ready a moment before it listens for who reads its metrics.
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		_, _, _, err := w.get(t.Context(), p.MetricsURL, "")
+		require.NoError(c, err)
+	}, eventually, tick)
 }
 
 // reader returns the token of an account that is bound to the ClusterRole for whoever scrapes.
