@@ -234,6 +234,9 @@ func TestWhatAnEventCostsDoesNotGrowWithTheBacklog(t *testing.T) {
 		_, err := pool.Exec(t.Context(), sql, args...)
 		require.NoError(t, err)
 	}
+	// An analysis of the server's own that is under way keeps VACUUM from seeing what is dead.
+	exec(`ALTER TABLE webhook_events SET (autovacuum_enabled = false)`)
+	exec(`ALTER TABLE sync_log SET (autovacuum_enabled = false)`)
 	exec(finishedEvents, finishedRows)
 	exec(ledger)
 	backlogs := []int{1_000, 10_000, 50_000}

@@ -172,13 +172,16 @@ func (s *Store) TakeTerm(ctx context.Context, holder string) (int64, error) {
 }
 
 // Claim begins an attempt: the row becomes processing and the attempt is counted. It returns ErrNotClaimable where there
-// is nothing to do now, and ErrTermOver where another leader has taken over.
+// is nothing to do now, and ErrTermOver where another leader has taken over. After any other error the event may have been
+// claimed; claiming it again does not count it again.
 func (s *Store) Claim(ctx context.Context, id uuid.UUID, term int64) (*Claimed, error) {
-	row, err := s.q.ClaimEvent(ctx, dbsqlc.ClaimEventParams{ID: id, Term: term})
+	_, repeated := s.unheard.LoadAndDelete(id)
+	row, err := s.q.ClaimEvent(ctx, dbsqlc.ClaimEventParams{ID: id, Term: term, Repeated: repeated})
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, s.unfenced(ctx, term, ErrNotClaimable)
 	}
 	if err != nil {
+		s.unheard.Store(id, struct{}{})
 		return nil, s.noted(err, "claim event %s", id)
 	}
 	c := &Claimed{

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -46,6 +47,8 @@ type Options struct {
 type Store struct {
 	pool *pgxpool.Pool
 	q    *dbsqlc.Queries
+	// unheard has the ids of events that may have been claimed: Postgres' answer did not arrive.
+	unheard sync.Map
 }
 
 // Open returns a Store of the database at url, without waiting for a connection: a process starts whether or not its

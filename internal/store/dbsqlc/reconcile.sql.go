@@ -25,11 +25,14 @@ func (q *Queries) AuditRequestedAt(ctx context.Context) (time.Time, error) {
 
 const claimEvent = `-- name: ClaimEvent :one
 UPDATE webhook_events e
-SET status = 'processing', attempts = e.attempts + 1, claimed_term = $1::bigint, started_at = now(), next_attempt_at = NULL,
+SET status = 'processing',
+    attempts = e.attempts
+        + CASE WHEN $1::boolean AND e.status = 'processing' AND e.claimed_term = $2::bigint THEN 0 ELSE 1 END,
+    claimed_term = $2::bigint, started_at = now(), next_attempt_at = NULL,
     suspended = false, parked = false, dispatched_at = coalesce(e.dispatched_at, now())
-WHERE e.id = $2 AND e.status IN ('pending', 'processing')
+WHERE e.id = $3 AND e.status IN ('pending', 'processing')
   AND (e.next_attempt_at IS NULL OR e.next_attempt_at <= now())
-  AND (SELECT t.term FROM controller_term t) = $1::bigint
+  AND (SELECT t.term FROM controller_term t) = $2::bigint
   AND NOT EXISTS (
       SELECT 1 FROM webhook_events o
       WHERE o.ordering_key = e.ordering_key AND o.status IN ('pending', 'processing') AND NOT o.suspended
@@ -47,8 +50,9 @@ RETURNING e.id, e.received_at, e.source, e.event_type, e.entity_type, coalesce(e
 `
 
 type ClaimEventParams struct {
-	Term int64
-	ID   uuid.UUID
+	Repeated bool
+	Term     int64
+	ID       uuid.UUID
 }
 
 type ClaimEventRow struct {
@@ -77,9 +81,10 @@ type ClaimEventRow struct {
 }
 
 // No row: finished, not due, behind an older event, or the term is over; LoadEvent and CurrentTerm tell which. That it is
-// claimed shows that its WebhookEvent exists, so that the relay need not say so in a write of its own.
+// claimed shows that its WebhookEvent exists, so that the relay need not say so in a write of its own. A claim that was not heard of is
+// repeated without being counted again: nothing was attempted on it.
 func (q *Queries) ClaimEvent(ctx context.Context, arg ClaimEventParams) (ClaimEventRow, error) {
-	row := q.db.QueryRow(ctx, claimEvent, arg.Term, arg.ID)
+	row := q.db.QueryRow(ctx, claimEvent, arg.Repeated, arg.Term, arg.ID)
 	var i ClaimEventRow
 	err := row.Scan(
 		&i.ID,

@@ -29,9 +29,13 @@ WHERE e.id = @id;
 
 -- name: ClaimEvent :one
 -- No row: finished, not due, behind an older event, or the term is over; LoadEvent and CurrentTerm tell which. That it is
--- claimed shows that its WebhookEvent exists, so that the relay need not say so in a write of its own.
+-- claimed shows that its WebhookEvent exists, so that the relay need not say so in a write of its own. A claim that was not heard of is
+-- repeated without being counted again: nothing was attempted on it.
 UPDATE webhook_events e
-SET status = 'processing', attempts = e.attempts + 1, claimed_term = @term::bigint, started_at = now(), next_attempt_at = NULL,
+SET status = 'processing',
+    attempts = e.attempts
+        + CASE WHEN @repeated::boolean AND e.status = 'processing' AND e.claimed_term = @term::bigint THEN 0 ELSE 1 END,
+    claimed_term = @term::bigint, started_at = now(), next_attempt_at = NULL,
     suspended = false, parked = false, dispatched_at = coalesce(e.dispatched_at, now())
 WHERE e.id = @id AND e.status IN ('pending', 'processing')
   AND (e.next_attempt_at IS NULL OR e.next_attempt_at <= now())

@@ -1,0 +1,52 @@
+package store_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dfmiddleware/verity-sync/internal/store"
+	"github.com/dfmiddleware/verity-sync/internal/testenv/pgproxy"
+)
+
+// Attempts are few, and a Postgres that commits and is not heard for a while must not spend them.
+func TestAClaimThatWasNotHeardOfIsNotCountedTwice(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t)
+	b.exec(`INSERT INTO webhook_events (source, event_type, entity_type, payload_json, body_hash, dedupe_key)
+	        VALUES ('ghl', 'contact.updated', 'contact', '{}', '\x00', 'one')`)
+	var id uuid.UUID
+	require.NoError(t, b.Pool().QueryRow(t.Context(), `SELECT id FROM webhook_events`).Scan(&id))
+	proxy, err := pgproxy.New(t.Context(), b.url)
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, proxy.Close()) })
+	db := open(t, proxy.URL())
+	term, err := db.TakeTerm(t.Context(), "one")
+	require.NoError(t, err)
+	attempts := func() (n int) {
+		require.NoError(t, b.Pool().QueryRow(t.Context(), `SELECT attempts FROM webhook_events`).Scan(&n))
+		return n
+	}
+
+	proxy.Cut(&pgproxy.Cut{Command: "UPDATE", Always: true})
+	for range 3 {
+		_, err := db.Claim(t.Context(), id, term)
+		require.Error(t, err)
+	}
+	assert.Equal(t, 1, attempts(), "Postgres has heard of it each time")
+	proxy.Cut(nil)
+	var claimed *store.Claimed
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		var err error
+		claimed, err = db.Claim(t.Context(), id, term)
+		require.NoError(c, err)
+	}, 30*time.Second, 10*time.Millisecond)
+	assert.EqualValues(t, 1, claimed.Attempts)
+
+	again, err := db.Claim(t.Context(), id, term)
+	require.NoError(t, err)
+	assert.EqualValues(t, 2, again.Attempts, "an attempt that was begun and not recorded counts")
+}
