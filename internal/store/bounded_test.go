@@ -9,16 +9,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dfmiddleware/verity-sync/internal/store"
-	"github.com/dfmiddleware/verity-sync/internal/testenv/pgproxy"
 )
 
 // A firewall that forgets a connection tells neither side. Whoever has no deadline of its own, as the housekeeper, must find out.
 func TestAHalfOpenConnectionIsGivenUp(t *testing.T) {
 	t.Parallel()
 	b := newBundle(t)
-	proxy, err := pgproxy.New(t.Context(), b.url)
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, proxy.Close()) })
+	proxy := b.proxy()
 	db, err := store.Open(t.Context(), proxy.URL(), store.Options{Name: "test", MaxConns: 2, Patience: 2 * time.Second})
 	require.NoError(t, err)
 	t.Cleanup(db.Close)

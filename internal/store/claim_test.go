@@ -20,9 +20,7 @@ func TestAClaimThatWasNotHeardOfIsNotCountedTwice(t *testing.T) {
 	        VALUES ('ghl', 'contact.updated', 'contact', '{}', '\x00', 'one')`)
 	var id uuid.UUID
 	require.NoError(t, b.Pool().QueryRow(t.Context(), `SELECT id FROM webhook_events`).Scan(&id))
-	proxy, err := pgproxy.New(t.Context(), b.url)
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, proxy.Close()) })
+	proxy := b.proxy()
 	db := open(t, proxy.URL())
 	term, err := db.TakeTerm(t.Context(), "one")
 	require.NoError(t, err)

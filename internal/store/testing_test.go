@@ -7,11 +7,13 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/dfmiddleware/verity-sync/internal/event"
 	"github.com/dfmiddleware/verity-sync/internal/store"
 	"github.com/dfmiddleware/verity-sync/internal/testenv"
+	"github.com/dfmiddleware/verity-sync/internal/testenv/pgproxy"
 )
 
 func TestMain(m *testing.M) { testenv.Main(m) }
@@ -43,6 +45,15 @@ func open(t *testing.T, url string) *store.Store {
 	require.NoError(t, err)
 	t.Cleanup(s.Close)
 	return s
+}
+
+// proxy is a way to the database that can be cut.
+func (b *bundle) proxy() *pgproxy.Proxy {
+	b.t.Helper()
+	proxy, err := pgproxy.New(b.t.Context(), b.url)
+	require.NoError(b.t, err)
+	b.t.Cleanup(func() { assert.NoError(b.t, proxy.Close()) })
+	return proxy
 }
 
 func (b *bundle) writer(opts store.WriterOptions) *store.Writer {

@@ -216,61 +216,64 @@ func (q *Queries) MappingOfContact(ctx context.Context, ghlContactID string) (Ma
 
 const mergeAppointment = `-- name: MergeAppointment :one
 WITH said AS (
-    SELECT ROW($4::timestamptz, $6::boolean, $10::timestamptz, $9::uuid)::event_order AS by_event
+    SELECT ROW($2::timestamptz, $3::boolean, $4::timestamptz, $1::uuid)::event_order AS by_event
+), merged AS (
+    INSERT INTO appointments AS a (ghl_appointment_id, location_id, ghl_contact_id, contact_by, first_at, status, status_by,
+                                   deleted_by, alive_by, booked, newest)
+    SELECT $5, nullif($6::text, ''),
+           nullif($7::text, ''), CASE WHEN $7::text <> '' THEN said.by_event END,
+           $2::timestamptz, $8::text, CASE WHEN $8::text <> '' THEN said.by_event END,
+           CASE WHEN $3::boolean THEN said.by_event END, CASE WHEN $9::boolean AND NOT $3::boolean THEN said.by_event END,
+           $10::boolean, said.by_event
+    FROM said
+    ON CONFLICT (ghl_appointment_id) DO UPDATE
+    SET location_id        = coalesce(a.location_id, excluded.location_id),
+        ghl_contact_id     = CASE WHEN excluded.contact_by >= coalesce(a.contact_by, excluded.contact_by)
+                                  THEN excluded.ghl_contact_id ELSE a.ghl_contact_id END,
+        contact_by         = greatest(a.contact_by, excluded.contact_by),
+        verity_contact_id  = CASE WHEN excluded.contact_by >= a.contact_by AND excluded.ghl_contact_id <> a.ghl_contact_id
+                                  THEN NULL ELSE a.verity_contact_id END,
+        former_contact_ids = CASE WHEN excluded.contact_by >= a.contact_by AND excluded.ghl_contact_id <> a.ghl_contact_id
+                                  THEN array_remove(array_append(a.former_contact_ids, a.verity_contact_id), NULL)
+                                  ELSE a.former_contact_ids END,
+        first_at           = least(a.first_at, excluded.first_at),
+        status             = CASE WHEN excluded.status_by >= coalesce(a.status_by, excluded.status_by)
+                                  THEN excluded.status ELSE a.status END,
+        status_by          = greatest(a.status_by, excluded.status_by),
+        deleted_by         = greatest(a.deleted_by, excluded.deleted_by),
+        alive_by           = greatest(a.alive_by, excluded.alive_by),
+        booked             = a.booked OR excluded.booked,
+        newest             = greatest(a.newest, excluded.newest),
+        revision           = a.revision + (
+            excluded.newest > a.newest OR excluded.first_at < a.first_at OR excluded.booked > a.booked
+            OR coalesce(greatest(a.deleted_by, excluded.deleted_by) > greatest(a.alive_by, excluded.alive_by),
+                        a.deleted OR excluded.deleted_by IS NOT NULL) <> a.deleted
+            OR (excluded.status_by IS NOT NULL AND excluded.status_by >= coalesce(a.status_by, excluded.status_by)
+                AND excluded.status <> a.status)
+            OR (excluded.contact_by IS NOT NULL AND excluded.contact_by >= coalesce(a.contact_by, excluded.contact_by)
+                AND excluded.ghl_contact_id IS DISTINCT FROM a.ghl_contact_id))::int
+    RETURNING a.ghl_appointment_id, a.location_id, a.ghl_contact_id, a.contact_by, a.verity_contact_id, a.former_contact_ids, a.first_at, a.last_at, a.status, a.status_by, a.deleted_by, a.alive_by, a.deleted, a.booked, a.newest, a.last_event_id, a.revision, a.synced_revision
 )
-INSERT INTO appointments AS a (ghl_appointment_id, location_id, ghl_contact_id, contact_by, first_at, status, status_by,
-                               deleted_by, alive_by, booked, newest)
-SELECT $1, nullif($2::text, ''),
-       nullif($3::text, ''), CASE WHEN $3::text <> '' THEN said.by_event END,
-       $4::timestamptz, $5::text, CASE WHEN $5::text <> '' THEN said.by_event END,
-       CASE WHEN $6::boolean THEN said.by_event END, CASE WHEN $7::boolean AND NOT $6::boolean THEN said.by_event END,
-       $8::boolean, said.by_event
-FROM said
-ON CONFLICT (ghl_appointment_id) DO UPDATE
-SET location_id        = coalesce(a.location_id, excluded.location_id),
-    ghl_contact_id     = CASE WHEN excluded.contact_by >= coalesce(a.contact_by, excluded.contact_by)
-                              THEN excluded.ghl_contact_id ELSE a.ghl_contact_id END,
-    contact_by         = greatest(a.contact_by, excluded.contact_by),
-    verity_contact_id  = CASE WHEN excluded.contact_by >= a.contact_by AND excluded.ghl_contact_id <> a.ghl_contact_id
-                              THEN NULL ELSE a.verity_contact_id END,
-    former_contact_ids = CASE WHEN excluded.contact_by >= a.contact_by AND excluded.ghl_contact_id <> a.ghl_contact_id
-                              THEN array_remove(array_append(a.former_contact_ids, a.verity_contact_id), NULL)
-                              ELSE a.former_contact_ids END,
-    first_at           = least(a.first_at, excluded.first_at),
-    status             = CASE WHEN excluded.status_by >= coalesce(a.status_by, excluded.status_by)
-                              THEN excluded.status ELSE a.status END,
-    status_by          = greatest(a.status_by, excluded.status_by),
-    deleted_by         = greatest(a.deleted_by, excluded.deleted_by),
-    alive_by           = greatest(a.alive_by, excluded.alive_by),
-    booked             = a.booked OR excluded.booked,
-    newest             = greatest(a.newest, excluded.newest),
-    revision           = a.revision + (
-        excluded.newest > a.newest OR excluded.first_at < a.first_at OR excluded.booked > a.booked
-        OR coalesce(greatest(a.deleted_by, excluded.deleted_by) > greatest(a.alive_by, excluded.alive_by),
-                    a.deleted OR excluded.deleted_by IS NOT NULL) <> a.deleted
-        OR (excluded.status_by IS NOT NULL AND excluded.status_by >= coalesce(a.status_by, excluded.status_by)
-            AND excluded.status <> a.status)
-        OR (excluded.contact_by IS NOT NULL AND excluded.contact_by >= coalesce(a.contact_by, excluded.contact_by)
-            AND excluded.ghl_contact_id IS DISTINCT FROM a.ghl_contact_id))::int
-RETURNING coalesce(a.location_id, '')::text AS location_id, coalesce(a.ghl_contact_id, '')::text AS ghl_contact_id,
+SELECT coalesce(a.location_id, '')::text AS location_id, coalesce(a.ghl_contact_id, '')::text AS ghl_contact_id,
     coalesce(a.verity_contact_id, '')::text AS verity_contact_id, a.former_contact_ids, a.status, a.deleted, a.booked,
-    ((a.newest).event_id = $9::uuid)::boolean AS is_newest, a.revision, (a.revision > a.synced_revision)::boolean AS unsynced,
-    coalesce((SELECT m.location_id FROM contact_mappings m WHERE m.ghl_contact_id = a.ghl_contact_id), '')::text AS contact_location_id,
-    coalesce((SELECT m.phone_number FROM contact_mappings m WHERE m.ghl_contact_id = a.ghl_contact_id), '')::text AS contact_phone_number,
-    coalesce((SELECT m.email FROM contact_mappings m WHERE m.ghl_contact_id = a.ghl_contact_id), '')::text AS contact_email
+    ((a.newest).event_id = $1::uuid)::boolean AS is_newest, a.revision, (a.revision > a.synced_revision)::boolean AS unsynced,
+    coalesce(m.location_id, '')::text AS contact_location_id, coalesce(m.phone_number, '')::text AS contact_phone_number,
+    coalesce(m.email, '')::text AS contact_email
+FROM merged a
+LEFT JOIN contact_mappings m ON m.ghl_contact_id = a.ghl_contact_id
 `
 
 type MergeAppointmentParams struct {
+	EventID          uuid.UUID
+	At               time.Time
+	Deleted          bool
+	ReceivedAt       time.Time
 	GhlAppointmentID string
 	LocationID       string
 	GhlContactID     string
-	At               time.Time
 	Status           string
-	Deleted          bool
 	Dated            bool
 	Booked           bool
-	EventID          uuid.UUID
-	ReceivedAt       time.Time
 }
 
 type MergeAppointmentRow struct {
@@ -295,16 +298,16 @@ type MergeAppointmentRow struct {
 // returned along with it, since whoever merges an event asks for that next.
 func (q *Queries) MergeAppointment(ctx context.Context, arg MergeAppointmentParams) (MergeAppointmentRow, error) {
 	row := q.db.QueryRow(ctx, mergeAppointment,
+		arg.EventID,
+		arg.At,
+		arg.Deleted,
+		arg.ReceivedAt,
 		arg.GhlAppointmentID,
 		arg.LocationID,
 		arg.GhlContactID,
-		arg.At,
 		arg.Status,
-		arg.Deleted,
 		arg.Dated,
 		arg.Booked,
-		arg.EventID,
-		arg.ReceivedAt,
 	)
 	var i MergeAppointmentRow
 	err := row.Scan(

@@ -36,47 +36,50 @@ WHERE ghl_contact_id = @ghl_contact_id;
 -- returned along with it, since whoever merges an event asks for that next.
 WITH said AS (
     SELECT ROW(@at::timestamptz, @deleted::boolean, @received_at::timestamptz, @event_id::uuid)::event_order AS by_event
+), merged AS (
+    INSERT INTO appointments AS a (ghl_appointment_id, location_id, ghl_contact_id, contact_by, first_at, status, status_by,
+                                   deleted_by, alive_by, booked, newest)
+    SELECT @ghl_appointment_id, nullif(@location_id::text, ''),
+           nullif(@ghl_contact_id::text, ''), CASE WHEN @ghl_contact_id::text <> '' THEN said.by_event END,
+           @at::timestamptz, @status::text, CASE WHEN @status::text <> '' THEN said.by_event END,
+           CASE WHEN @deleted::boolean THEN said.by_event END, CASE WHEN @dated::boolean AND NOT @deleted::boolean THEN said.by_event END,
+           @booked::boolean, said.by_event
+    FROM said
+    ON CONFLICT (ghl_appointment_id) DO UPDATE
+    SET location_id        = coalesce(a.location_id, excluded.location_id),
+        ghl_contact_id     = CASE WHEN excluded.contact_by >= coalesce(a.contact_by, excluded.contact_by)
+                                  THEN excluded.ghl_contact_id ELSE a.ghl_contact_id END,
+        contact_by         = greatest(a.contact_by, excluded.contact_by),
+        verity_contact_id  = CASE WHEN excluded.contact_by >= a.contact_by AND excluded.ghl_contact_id <> a.ghl_contact_id
+                                  THEN NULL ELSE a.verity_contact_id END,
+        former_contact_ids = CASE WHEN excluded.contact_by >= a.contact_by AND excluded.ghl_contact_id <> a.ghl_contact_id
+                                  THEN array_remove(array_append(a.former_contact_ids, a.verity_contact_id), NULL)
+                                  ELSE a.former_contact_ids END,
+        first_at           = least(a.first_at, excluded.first_at),
+        status             = CASE WHEN excluded.status_by >= coalesce(a.status_by, excluded.status_by)
+                                  THEN excluded.status ELSE a.status END,
+        status_by          = greatest(a.status_by, excluded.status_by),
+        deleted_by         = greatest(a.deleted_by, excluded.deleted_by),
+        alive_by           = greatest(a.alive_by, excluded.alive_by),
+        booked             = a.booked OR excluded.booked,
+        newest             = greatest(a.newest, excluded.newest),
+        revision           = a.revision + (
+            excluded.newest > a.newest OR excluded.first_at < a.first_at OR excluded.booked > a.booked
+            OR coalesce(greatest(a.deleted_by, excluded.deleted_by) > greatest(a.alive_by, excluded.alive_by),
+                        a.deleted OR excluded.deleted_by IS NOT NULL) <> a.deleted
+            OR (excluded.status_by IS NOT NULL AND excluded.status_by >= coalesce(a.status_by, excluded.status_by)
+                AND excluded.status <> a.status)
+            OR (excluded.contact_by IS NOT NULL AND excluded.contact_by >= coalesce(a.contact_by, excluded.contact_by)
+                AND excluded.ghl_contact_id IS DISTINCT FROM a.ghl_contact_id))::int
+    RETURNING a.*
 )
-INSERT INTO appointments AS a (ghl_appointment_id, location_id, ghl_contact_id, contact_by, first_at, status, status_by,
-                               deleted_by, alive_by, booked, newest)
-SELECT @ghl_appointment_id, nullif(@location_id::text, ''),
-       nullif(@ghl_contact_id::text, ''), CASE WHEN @ghl_contact_id::text <> '' THEN said.by_event END,
-       @at::timestamptz, @status::text, CASE WHEN @status::text <> '' THEN said.by_event END,
-       CASE WHEN @deleted::boolean THEN said.by_event END, CASE WHEN @dated::boolean AND NOT @deleted::boolean THEN said.by_event END,
-       @booked::boolean, said.by_event
-FROM said
-ON CONFLICT (ghl_appointment_id) DO UPDATE
-SET location_id        = coalesce(a.location_id, excluded.location_id),
-    ghl_contact_id     = CASE WHEN excluded.contact_by >= coalesce(a.contact_by, excluded.contact_by)
-                              THEN excluded.ghl_contact_id ELSE a.ghl_contact_id END,
-    contact_by         = greatest(a.contact_by, excluded.contact_by),
-    verity_contact_id  = CASE WHEN excluded.contact_by >= a.contact_by AND excluded.ghl_contact_id <> a.ghl_contact_id
-                              THEN NULL ELSE a.verity_contact_id END,
-    former_contact_ids = CASE WHEN excluded.contact_by >= a.contact_by AND excluded.ghl_contact_id <> a.ghl_contact_id
-                              THEN array_remove(array_append(a.former_contact_ids, a.verity_contact_id), NULL)
-                              ELSE a.former_contact_ids END,
-    first_at           = least(a.first_at, excluded.first_at),
-    status             = CASE WHEN excluded.status_by >= coalesce(a.status_by, excluded.status_by)
-                              THEN excluded.status ELSE a.status END,
-    status_by          = greatest(a.status_by, excluded.status_by),
-    deleted_by         = greatest(a.deleted_by, excluded.deleted_by),
-    alive_by           = greatest(a.alive_by, excluded.alive_by),
-    booked             = a.booked OR excluded.booked,
-    newest             = greatest(a.newest, excluded.newest),
-    revision           = a.revision + (
-        excluded.newest > a.newest OR excluded.first_at < a.first_at OR excluded.booked > a.booked
-        OR coalesce(greatest(a.deleted_by, excluded.deleted_by) > greatest(a.alive_by, excluded.alive_by),
-                    a.deleted OR excluded.deleted_by IS NOT NULL) <> a.deleted
-        OR (excluded.status_by IS NOT NULL AND excluded.status_by >= coalesce(a.status_by, excluded.status_by)
-            AND excluded.status <> a.status)
-        OR (excluded.contact_by IS NOT NULL AND excluded.contact_by >= coalesce(a.contact_by, excluded.contact_by)
-            AND excluded.ghl_contact_id IS DISTINCT FROM a.ghl_contact_id))::int
-RETURNING coalesce(a.location_id, '')::text AS location_id, coalesce(a.ghl_contact_id, '')::text AS ghl_contact_id,
+SELECT coalesce(a.location_id, '')::text AS location_id, coalesce(a.ghl_contact_id, '')::text AS ghl_contact_id,
     coalesce(a.verity_contact_id, '')::text AS verity_contact_id, a.former_contact_ids, a.status, a.deleted, a.booked,
     ((a.newest).event_id = @event_id::uuid)::boolean AS is_newest, a.revision, (a.revision > a.synced_revision)::boolean AS unsynced,
-    coalesce((SELECT m.location_id FROM contact_mappings m WHERE m.ghl_contact_id = a.ghl_contact_id), '')::text AS contact_location_id,
-    coalesce((SELECT m.phone_number FROM contact_mappings m WHERE m.ghl_contact_id = a.ghl_contact_id), '')::text AS contact_phone_number,
-    coalesce((SELECT m.email FROM contact_mappings m WHERE m.ghl_contact_id = a.ghl_contact_id), '')::text AS contact_email;
+    coalesce(m.location_id, '')::text AS contact_location_id, coalesce(m.phone_number, '')::text AS contact_phone_number,
+    coalesce(m.email, '')::text AS contact_email
+FROM merged a
+LEFT JOIN contact_mappings m ON m.ghl_contact_id = a.ghl_contact_id;
 
 -- name: AppointmentByID :one
 SELECT coalesce(location_id, '')::text AS location_id, coalesce(ghl_contact_id, '')::text AS ghl_contact_id,
