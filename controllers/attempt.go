@@ -165,11 +165,11 @@ func (r *WebhookEventReconciler) tell(ctx context.Context, s *scope, f store.Fin
 	c := s.claimed
 	fields := []any{
 		"event", c.ID, "type", c.Event.Type, "entity", c.Event.EntityID, "location", c.Event.LocationID, "attempt", c.Attempts,
-		"run", c.Run, "status", f.Status, "reason", f.Reason, "result", f.Result, "seconds", time.Since(c.StartedAt).Seconds(),
+		"run", c.Run, "status", f.Status, "reason", f.Reason, "result", f.Result, "seconds", time.Since(c.ClaimedAt).Seconds(),
 	}
 	r.Metrics.Transition(string(store.StatusProcessing), string(f.Status))
 	if f.Status == store.StatusDone {
-		r.Metrics.Done(time.Since(c.ReceivedAt))
+		r.Metrics.Done(c.At(time.Now()).Sub(c.ReceivedAt))
 	}
 	for _, d := range results {
 		fields = append(fields, d.name, d.word())

@@ -85,7 +85,7 @@ func (m *memoryRows) Claim(_ context.Context, id uuid.UUID, term int64) (*store.
 	row.attempts++
 	return &store.Claimed{
 		ID: id, Event: event.Event{Source: event.SourceGHL, Type: "note.created", EntityType: "note"}, Payload: []byte(`{}`),
-		Headers: map[string]string{"Content-Type": "application/json"}, ReceivedAt: time.Now(), StartedAt: time.Now(),
+		Headers: map[string]string{"Content-Type": "application/json"}, ReceivedAt: time.Now(), StartedAt: time.Now(), ClaimedAt: time.Now(),
 		Attempts: row.attempts, Forward: true, Term: term,
 	}, nil
 }

@@ -117,8 +117,10 @@ type Claimed struct {
 	Raw        []byte
 	Headers    map[string]string
 	ReceivedAt time.Time
-	StartedAt  time.Time
-	Run        int32
+	// StartedAt is when the event was claimed, by the database's clock; ClaimedAt when this process heard of it, by its own.
+	StartedAt time.Time
+	ClaimedAt time.Time
+	Run       int32
 	// LedgerRun is the run since which the ledger counts; it is part of the idempotency key.
 	LedgerRun int32
 	// Attempts counts this attempt.
@@ -165,6 +167,9 @@ func (c *Claimed) OccurredAt() time.Time {
 	return c.Event.OccurredAt
 }
 
+// At returns the database's time for a time of this process since the claim, so that clocks which disagree do not matter.
+func (c *Claimed) At(t time.Time) time.Time { return c.StartedAt.Add(t.Sub(c.ClaimedAt)) }
+
 // TakeTerm begins a new term: from now on nothing can be recorded under an earlier one.
 func (s *Store) TakeTerm(ctx context.Context, holder string) (int64, error) {
 	term, err := s.q.TakeTerm(ctx, holder)
@@ -187,7 +192,7 @@ func (s *Store) Claim(ctx context.Context, id uuid.UUID, term int64) (*Claimed, 
 	c := &Claimed{
 		ID: row.ID, Payload: row.PayloadJson, Raw: row.PayloadRaw, ReceivedAt: row.ReceivedAt, Run: row.Run,
 		LedgerRun: row.LedgerRun, Attempts: row.Attempts, Forward: row.Forward, Succeeded: row.Succeeded,
-		Result: row.Result, Refused: refusals(row.Refused), Term: term,
+		Result: row.Result, Refused: refusals(row.Refused), Term: term, ClaimedAt: time.Now(),
 		Event: event.Event{
 			Source: row.Source, Type: row.EventType, EntityType: row.EntityType, EntityID: row.EntityID,
 			LocationID: row.LocationID, ContactID: row.ContactID, AppointmentStatus: row.AppointmentStatus,
@@ -228,7 +233,8 @@ type LedgerEntry struct {
 	// Message says what went wrong or why it was skipped, without personal data.
 	Message string
 	// Details say how: how a contact was found, what was written.
-	Details    map[string]any
+	Details map[string]any
+	// StartedAt and FinishedAt are by this process's clock. They are recorded by the database's, as Claimed.At has it.
 	StartedAt  time.Time
 	FinishedAt time.Time
 }
@@ -282,8 +288,8 @@ func (s *Store) FinishAttempt(ctx context.Context, c *Claimed, f Finish) (Finish
 		p.Statuses = append(p.Statuses, l.Status)
 		p.ErrorMessages = append(p.ErrorMessages, l.Message)
 		p.Details = append(p.Details, string(details))
-		p.StartedAts = append(p.StartedAts, l.StartedAt)
-		p.FinishedAts = append(p.FinishedAts, l.FinishedAt)
+		p.StartedAts = append(p.StartedAts, c.At(l.StartedAt))
+		p.FinishedAts = append(p.FinishedAts, c.At(l.FinishedAt))
 	}
 	row, err := s.q.FinishAttempt(ctx, p)
 	if errors.Is(err, pgx.ErrNoRows) {

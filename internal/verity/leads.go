@@ -248,18 +248,20 @@ func lockKey(contactID string) int64 {
 
 // Statements name a parameter once, even where two would have the same value: Postgres infers a parameter's type from the
 // column next to it, and refuses one that is text in one place and varchar in the other.
+//
+// Times are not NOW(), at which the transaction began: that is before it had the lock, and can be before what the writer ahead of it wrote.
 const (
-	pointLeads      = `UPDATE leads SET ghl_appointment_id = $2, last_activity_at = NOW() WHERE contact_id = $1`
+	pointLeads      = `UPDATE leads SET ghl_appointment_id = $2, last_activity_at = clock_timestamp() WHERE contact_id = $1`
 	pointOtherLeads = `
-		UPDATE leads SET ghl_appointment_id = $2, last_activity_at = NOW()
+		UPDATE leads SET ghl_appointment_id = $2, last_activity_at = clock_timestamp()
 		WHERE contact_id = $1 AND ghl_appointment_id IS DISTINCT FROM $3`
 	// insertLead gives way to a lead that Verity inserted since, be it that a unique index says so or that it is seen.
 	insertLead = `
 		INSERT INTO leads (contact_id, ghl_appointment_id, created_at, last_activity_at)
-		SELECT $1, $2, NOW(), NOW() WHERE NOT EXISTS (SELECT FROM leads WHERE contact_id = $3)
+		SELECT $1, $2, statement_timestamp(), statement_timestamp() WHERE NOT EXISTS (SELECT FROM leads WHERE contact_id = $3)
 		ON CONFLICT DO NOTHING`
 	releaseLeads = `
-		UPDATE leads SET ghl_appointment_id = $2, last_activity_at = NOW()
+		UPDATE leads SET ghl_appointment_id = $2, last_activity_at = clock_timestamp()
 		WHERE contact_id = $1 AND ghl_appointment_id::text = ANY ($3::text[])`
 )
 

@@ -23,7 +23,7 @@ func (db *database) waitForLock(sessions int) {
 		// Other tests' sessions wait in the same server: those that are meant have the test's name.
 		return db.query(`SELECT count(*)::text FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = $1`,
 			db.t.Name()) == strconv.Itoa(sessions)
-	}, 10*time.Second, 2*time.Millisecond)
+	}, time.Minute, 2*time.Millisecond)
 }
 
 func TestTwoProcessesNeverMakeTwoLeadsOfAContact(t *testing.T) {
@@ -88,6 +88,44 @@ func TestWhoComesLaterReadsLater(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, group.Wait())
 	assert.Equal(t, []string{"apt_2 active"}, db.appointments(contact))
+}
+
+func TestWhoWritesLaterWasActiveLater(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		// between is what happens to the lead between the first writer and the second.
+		between string
+		second  verity.Desired
+	}{
+		"a lead is updated":           {``, verity.Desired{AppointmentID: "apt_2"}},
+		"a lead of others is updated": {``, verity.Desired{AppointmentID: "apt_2", Scope: verity.OtherLeads}},
+		"a lead is released":          {``, verity.Desired{Ended: []string{"apt_1"}}},
+		"a lead is inserted again":    {`DELETE FROM leads`, verity.Desired{AppointmentID: "apt_2"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := newDatabase(t, schemas["uuid"])
+			contact := db.contact()
+			first, second := db.open(), db.open("application_name", t.Name())
+			var group errgroup.Group
+			_, err := first.SyncLead(t.Context(), contact, func(context.Context) (verity.Desired, error) {
+				group.Go(func() error {
+					_, err := second.SyncLead(t.Context(), contact, func(context.Context) (verity.Desired, error) {
+						db.exec(`CREATE TABLE earlier AS SELECT clock_timestamp() AS at`)
+						db.exec(test.between)
+						return test.second, nil
+					})
+					return err
+				})
+				db.waitForLock(1) // Its transaction has begun.
+				return verity.Desired{AppointmentID: "apt_1"}, nil
+			})
+			require.NoError(t, err)
+			require.NoError(t, group.Wait())
+			assert.Equal(t, "true", db.query(`SELECT (last_activity_at > at)::text FROM leads, earlier`))
+			assert.Equal(t, "true", db.query(`SELECT (last_activity_at >= created_at)::text FROM leads`))
+		})
+	}
 }
 
 func TestContactsDoNotWaitForEachOther(t *testing.T) {

@@ -157,8 +157,8 @@ func (q *Queries) AttachAppointments(ctx context.Context, arg AttachAppointments
 
 const contactSynced = `-- name: ContactSynced :exec
 UPDATE contact_mappings
-SET aloware_contact_id = coalesce(nullif($1::text, ''), aloware_contact_id), last_synced_at = now(), sync_direction = $2::text,
-    synced_occurred_at = greatest(synced_occurred_at, $3::timestamptz), updated_at = now()
+SET aloware_contact_id = coalesce(nullif($1::text, ''), aloware_contact_id), last_synced_at = clock_timestamp(), sync_direction = $2::text,
+    synced_occurred_at = greatest(synced_occurred_at, $3::timestamptz), updated_at = clock_timestamp()
 WHERE ghl_contact_id = $4
 `
 
@@ -341,7 +341,7 @@ SET location_id       = coalesce(m.location_id, excluded.location_id),
     email             = CASE WHEN m.email IS NULL OR excluded.email_observed_at >= coalesce(m.email_observed_at, '-infinity')
                              THEN coalesce(excluded.email, m.email) ELSE m.email END,
     email_observed_at = greatest(m.email_observed_at, excluded.email_observed_at),
-    updated_at        = now()
+    updated_at        = clock_timestamp()
 `
 
 type RememberContactParams struct {

@@ -28,7 +28,7 @@ UPDATE webhook_events e
 SET status = 'processing',
     attempts = e.attempts
         + CASE WHEN $1::boolean AND e.status = 'processing' AND e.claimed_term = $2::bigint THEN 0 ELSE 1 END,
-    claimed_term = $2::bigint, started_at = now(), next_attempt_at = NULL,
+    claimed_term = $2::bigint, started_at = clock_timestamp(), next_attempt_at = NULL,
     suspended = false, parked = false, dispatched_at = coalesce(e.dispatched_at, now())
 WHERE e.id = $3 AND e.status IN ('pending', 'processing')
   AND (e.next_attempt_at IS NULL OR e.next_attempt_at <= now())
@@ -129,9 +129,9 @@ WITH finished AS (
     UPDATE webhook_events e
     SET status = $1::text,
         attempts = $2::int,
-        next_attempt_at = CASE WHEN $1::text = 'pending' THEN now() + make_interval(secs => $3::float8) END,
+        next_attempt_at = CASE WHEN $1::text = 'pending' THEN clock_timestamp() + make_interval(secs => $3::float8) END,
         held_by = $4::text[],
-        processed_at = CASE WHEN $1::text <> 'pending' THEN now() END,
+        processed_at = CASE WHEN $1::text <> 'pending' THEN clock_timestamp() END,
         reason = $5::text,
         error_message = nullif($6::text, ''),
         result = nullif($7::text, ''),
@@ -413,9 +413,10 @@ func (q *Queries) ReplayEvent(ctx context.Context, arg ReplayEventParams) (int64
 }
 
 const requestAudit = `-- name: RequestAudit :exec
-UPDATE controller_term SET audit_requested_at = now()
+UPDATE controller_term SET audit_requested_at = greatest(clock_timestamp(), audit_requested_at + interval '1 microsecond')
 `
 
+// Each request is later than the one before, also where two meet or the clock is set back: the controller looks for a later one.
 func (q *Queries) RequestAudit(ctx context.Context) error {
 	_, err := q.db.Exec(ctx, requestAudit)
 	return err
@@ -477,11 +478,15 @@ func (q *Queries) StatusOfEvents(ctx context.Context, ids []uuid.UUID) ([]Status
 
 const takeTerm = `-- name: TakeTerm :one
 
-UPDATE controller_term SET term = term + 1, holder = $1::text, since = now() RETURNING term
+UPDATE controller_term SET term = term + 1, holder = $1::text, since = clock_timestamp() RETURNING term
 `
 
 // Reconcile: the claim, the ledger and the end of an attempt. Every statement that records something requires that the
 // term of the leader is still the current one.
+//
+// now() is the time at which a statement reached Postgres, which is before it waited for the processor or for a lock, and can be before
+// changes that it sees. A time that is recorded is therefore clock_timestamp(), read after the statement's snapshot: it is later than
+// every time recorded by what the statement saw. Conditions keep now(), which an index can answer.
 func (q *Queries) TakeTerm(ctx context.Context, holder string) (int64, error) {
 	row := q.db.QueryRow(ctx, takeTerm, holder)
 	var term int64

@@ -170,7 +170,7 @@ func (q *Queries) MarkDispatched(ctx context.Context, arg MarkDispatchedParams) 
 
 const markUnacceptable = `-- name: MarkUnacceptable :execrows
 UPDATE webhook_events
-SET status = 'error', processed_at = now(), dispatched_at = now(), reason = $1::text, error_message = $2::text
+SET status = 'error', processed_at = clock_timestamp(), dispatched_at = now(), reason = $1::text, error_message = $2::text
 WHERE id = $3 AND status IN ('pending', 'processing')
 `
 

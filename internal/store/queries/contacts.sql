@@ -20,13 +20,13 @@ SET location_id       = coalesce(m.location_id, excluded.location_id),
     email             = CASE WHEN m.email IS NULL OR excluded.email_observed_at >= coalesce(m.email_observed_at, '-infinity')
                              THEN coalesce(excluded.email, m.email) ELSE m.email END,
     email_observed_at = greatest(m.email_observed_at, excluded.email_observed_at),
-    updated_at        = now();
+    updated_at        = clock_timestamp();
 
 -- name: ContactSynced :exec
 -- What Aloware has been told. A newer event that was synced meanwhile stays the newest. An id that it does not say is the one it had.
 UPDATE contact_mappings
-SET aloware_contact_id = coalesce(nullif(@aloware_contact_id::text, ''), aloware_contact_id), last_synced_at = now(), sync_direction = @sync_direction::text,
-    synced_occurred_at = greatest(synced_occurred_at, @occurred_at::timestamptz), updated_at = now()
+SET aloware_contact_id = coalesce(nullif(@aloware_contact_id::text, ''), aloware_contact_id), last_synced_at = clock_timestamp(), sync_direction = @sync_direction::text,
+    synced_occurred_at = greatest(synced_occurred_at, @occurred_at::timestamptz), updated_at = clock_timestamp()
 WHERE ghl_contact_id = @ghl_contact_id;
 
 -- name: MergeAppointment :one

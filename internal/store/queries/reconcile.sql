@@ -1,8 +1,12 @@
 -- Reconcile: the claim, the ledger and the end of an attempt. Every statement that records something requires that the
 -- term of the leader is still the current one.
+--
+-- now() is the time at which a statement reached Postgres, which is before it waited for the processor or for a lock, and can be before
+-- changes that it sees. A time that is recorded is therefore clock_timestamp(), read after the statement's snapshot: it is later than
+-- every time recorded by what the statement saw. Conditions keep now(), which an index can answer.
 
 -- name: TakeTerm :one
-UPDATE controller_term SET term = term + 1, holder = @holder::text, since = now() RETURNING term;
+UPDATE controller_term SET term = term + 1, holder = @holder::text, since = clock_timestamp() RETURNING term;
 
 -- name: CurrentTerm :one
 SELECT term FROM controller_term;
@@ -35,7 +39,7 @@ UPDATE webhook_events e
 SET status = 'processing',
     attempts = e.attempts
         + CASE WHEN @repeated::boolean AND e.status = 'processing' AND e.claimed_term = @term::bigint THEN 0 ELSE 1 END,
-    claimed_term = @term::bigint, started_at = now(), next_attempt_at = NULL,
+    claimed_term = @term::bigint, started_at = clock_timestamp(), next_attempt_at = NULL,
     suspended = false, parked = false, dispatched_at = coalesce(e.dispatched_at, now())
 WHERE e.id = @id AND e.status IN ('pending', 'processing')
   AND (e.next_attempt_at IS NULL OR e.next_attempt_at <= now())
@@ -62,9 +66,9 @@ WITH finished AS (
     UPDATE webhook_events e
     SET status = @status::text,
         attempts = @attempts::int,
-        next_attempt_at = CASE WHEN @status::text = 'pending' THEN now() + make_interval(secs => @delay_seconds::float8) END,
+        next_attempt_at = CASE WHEN @status::text = 'pending' THEN clock_timestamp() + make_interval(secs => @delay_seconds::float8) END,
         held_by = @held_by::text[],
-        processed_at = CASE WHEN @status::text <> 'pending' THEN now() END,
+        processed_at = CASE WHEN @status::text <> 'pending' THEN clock_timestamp() END,
         reason = @reason::text,
         error_message = nullif(@error_message::text, ''),
         result = nullif(@result::text, ''),
@@ -143,7 +147,8 @@ LIMIT @max_rows::int;
 SELECT id, status FROM webhook_events WHERE id = ANY(@ids::uuid[]);
 
 -- name: RequestAudit :exec
-UPDATE controller_term SET audit_requested_at = now();
+-- Each request is later than the one before, also where two meet or the clock is set back: the controller looks for a later one.
+UPDATE controller_term SET audit_requested_at = greatest(clock_timestamp(), audit_requested_at + interval '1 microsecond');
 
 -- name: AuditRequestedAt :one
 SELECT coalesce(audit_requested_at, 'epoch')::timestamptz AS audit_requested_at FROM controller_term;

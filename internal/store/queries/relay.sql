@@ -57,7 +57,7 @@ WHERE id = ANY(@ids::uuid[]) AND dispatched_at IS NULL
 -- name: MarkUnacceptable :execrows
 -- A row that the API server will never take ends here, visibly, and holds up nobody.
 UPDATE webhook_events
-SET status = 'error', processed_at = now(), dispatched_at = now(), reason = @reason::text, error_message = @error_message::text
+SET status = 'error', processed_at = clock_timestamp(), dispatched_at = now(), reason = @reason::text, error_message = @error_message::text
 WHERE id = @id AND status IN ('pending', 'processing');
 
 -- name: CountHouse :one
