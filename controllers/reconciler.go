@@ -4,6 +4,7 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,7 +54,7 @@ type TTL struct {
 	Error time.Duration
 }
 
-// WebhookEventReconciler reconciles WebhookEvents. All fields but Concurrency are required.
+// WebhookEventReconciler reconciles WebhookEvents. All fields but Concurrency and Recheck are required.
 type WebhookEventReconciler struct {
 	Client client.Client
 	// Live reads past the cache.
@@ -68,6 +69,9 @@ type WebhookEventReconciler struct {
 	Holder string
 	// Concurrency is how many events are worked on at a time; the work waits on networks. 32 by default.
 	Concurrency int
+	// Recheck is how often an event that waits for another one, or is suspended, is looked at though nothing woke it: a safety net. 30 s by
+	// default.
+	Recheck time.Duration
 	// TermOver is called when another leader has taken over: the process must end.
 	TermOver func(error)
 
@@ -77,10 +81,8 @@ type WebhookEventReconciler struct {
 	wakes chan event.TypedGenericEvent[types.NamespacedName]
 }
 
-// How often unfinished events are looked at that something else should wake: a safety net, not a mechanism.
 const (
-	waitingRecheck = 30 * time.Second
-	conflictPause  = 100 * time.Millisecond
+	conflictPause = 100 * time.Millisecond
 	// attemptTimeout bounds an attempt; each call in it has a shorter bound of its own.
 	attemptTimeout = 90 * time.Second
 )
@@ -94,6 +96,7 @@ func (r *WebhookEventReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	if r.Concurrency == 0 {
 		r.Concurrency = 32
 	}
+	r.Recheck = cmp.Or(r.Recheck, 30*time.Second)
 	r.wakes = make(chan event.TypedGenericEvent[types.NamespacedName], 1024)
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("webhookevent").

@@ -170,7 +170,7 @@ func (r *WebhookEventReconciler) projectRow(ctx context.Context, s *scope) (*ctr
 	case state.DueIn > 0:
 		return &ctrl.Result{RequeueAfter: state.DueIn}, nil
 	case state.Suspended || state.WaitsFor != "":
-		return &ctrl.Result{RequeueAfter: waitingRecheck}, nil
+		return &ctrl.Result{RequeueAfter: r.Recheck}, nil
 	default:
 		return &ctrl.Result{RequeueAfter: conflictPause}, nil // It became claimable between the two looks.
 	}

@@ -36,7 +36,7 @@ import (
 func TestMain(m *testing.M) { testenv.Main(m) }
 
 // patience is how long a test waits for what should happen at once, on a machine that has much else to do.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // suite is a database, a namespace, a relay and a controller of the test's own, with operations that do as the test says.
 type suite struct {
@@ -62,6 +62,7 @@ type settings struct {
 	finishedLimit int
 	maxWaiting    int
 	prune, audit  time.Duration
+	recheck       time.Duration
 	// outages says what is down; without it nothing is let go before its time.
 	outages controllers.Outages
 	paused  bool
@@ -141,7 +142,7 @@ func (s *suite) start() {
 	r := &controllers.WebhookEventReconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Rows: s.db, Plan: s, Recorder: mgr.GetEventRecorder("verity-sync"), Backoff: s.settings.backoff,
 		TTL: s.settings.ttl, Metrics: metrics.NewController(s.registry),
-		Holder: s.t.Name(), Concurrency: 4, TermOver: func(err error) { s.termOver <- err },
+		Holder: s.t.Name(), Concurrency: 4, Recheck: s.settings.recheck, TermOver: func(err error) { s.termOver <- err },
 	}
 	require.NoError(s.t, r.SetupWithManager(mgr))
 	require.NoError(s.t, mgr.Add(&controllers.Housekeeper{

@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 }
 
 const (
-	eventually = 30 * time.Second
+	eventually = 2 * time.Minute
 	tick       = 5 * time.Millisecond
 )
 

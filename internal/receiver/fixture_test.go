@@ -302,6 +302,6 @@ func (r response) accepted(t *testing.T) (id, status string) {
 
 // How long, and how often, a test looks for what happens after the answer.
 const (
-	eventually = 10 * time.Second
+	eventually = time.Minute
 	tick       = time.Millisecond
 )

@@ -28,7 +28,7 @@ import (
 
 func TestMain(m *testing.M) { testenv.Main(m) }
 
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // bundle is a database and a namespace of the test's own.
 type bundle struct {

@@ -32,7 +32,7 @@ func TestAHalfOpenConnectionIsGivenUp(t *testing.T) {
 		},
 		"neither": func() error { return db.RequestAudit(context.Background()) },
 	} {
-		require.EventuallyWithT(t, func(c *assert.CollectT) { assert.NoError(c, ask()) }, 30*time.Second, time.Millisecond, name)
+		require.EventuallyWithT(t, func(c *assert.CollectT) { assert.NoError(c, ask()) }, time.Minute, time.Millisecond, name)
 		proxy.HalfOpen()
 		proxy.Heal()
 	}

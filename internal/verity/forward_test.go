@@ -273,7 +273,7 @@ func TestForwardGivesUpOnASilentVerity(t *testing.T) {
 		h := newHarness(t, fault.Fault{Kind: fault.Hang})
 		ctx, cancel := context.WithCancel(t.Context())
 		go func() {
-			assert.Eventually(t, func() bool { return h.sim.Requests.Total() == 1 }, 10*time.Second, time.Millisecond)
+			assert.Eventually(t, func() bool { return h.sim.Requests.Total() == 1 }, time.Minute, time.Millisecond)
 			cancel()
 		}()
 		_, err := h.forwarder.Forward(ctx, delivery)

@@ -25,12 +25,12 @@ func TestKubectlTellsWhereAnEventStandsAndWhy(t *testing.T) {
 		return output
 	}
 	done := nameOf(post(t, s, s.Sender.Opportunity(ghlsender.Create, ghlsender.Opportunity{ID: "opportunity-1", ContactID: "contact-1"})))
-	kubectl(t, "wait", "--for=create", "webhookevent/"+done, "--timeout=60s")
-	assert.Contains(t, kubectl(t, "wait", "--for=condition=Ready", "whe/"+done, "--timeout=60s"), "condition met")
+	kubectl(t, "wait", "--for=create", "webhookevent/"+done, "--timeout=120s")
+	assert.Contains(t, kubectl(t, "wait", "--for=condition=Ready", "whe/"+done, "--timeout=120s"), "condition met")
 	require.NoError(t, s.Verity.Faults.Add(fault.Status(http.StatusUnprocessableEntity)))
 	refused := nameOf(post(t, s, s.Sender.Opportunity(ghlsender.Update, ghlsender.Opportunity{ID: "opportunity-2", ContactID: "contact-2"})))
-	kubectl(t, "wait", "--for=create", "webhookevent/"+refused, "--timeout=60s")
-	kubectl(t, "wait", "--for=jsonpath={.status.phase}=Error", "whe/"+refused, "--timeout=60s")
+	kubectl(t, "wait", "--for=create", "webhookevent/"+refused, "--timeout=120s")
+	kubectl(t, "wait", "--for=jsonpath={.status.phase}=Error", "whe/"+refused, "--timeout=120s")
 
 	location := s.Sender.LocationID
 	t.Run("get", func(t *testing.T) {

@@ -26,7 +26,7 @@ import (
 const (
 	// startTimeout leaves time to build verity-sync.
 	startTimeout = 10 * time.Minute
-	eventually   = 60 * time.Second
+	eventually   = 2 * time.Minute
 	tick         = 20 * time.Millisecond
 )
 

@@ -23,8 +23,8 @@ func annotate(t *testing.T, s *system.System, name, request string, further ...s
 	kubectl(t, s, append([]string{
 		"annotate", "webhookevent", name, "--overwrite", "webhooks.dfmiddleware.io/replay-requested-at=" + request,
 	}, further...)...)
-	kubectl(t, s, "wait", "webhookevent/"+name, "--for=jsonpath={.status.lastHandledReplay}="+request, "--timeout=60s")
-	kubectl(t, s, "wait", "webhookevent/"+name, "--for=condition=Ready", "--timeout=60s")
+	kubectl(t, s, "wait", "webhookevent/"+name, "--for=jsonpath={.status.lastHandledReplay}="+request, "--timeout=120s")
+	kubectl(t, s, "wait", "webhookevent/"+name, "--for=condition=Ready", "--timeout=120s")
 }
 
 func kubectl(t *testing.T, s *system.System, arguments ...string) string {

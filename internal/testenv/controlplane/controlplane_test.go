@@ -101,7 +101,7 @@ func TestAComponentComesBackWithTheData(t *testing.T) {
 
 			_, err := client.CoreV1().ConfigMaps("default").Get(t.Context(), "before", metav1.GetOptions{})
 			require.NoError(t, err)
-			assert.Eventually(t, func() bool { return put(t, client, "after") == nil }, 30*time.Second, 100*time.Millisecond)
+			assert.Eventually(t, func() bool { return put(t, client, "after") == nil }, time.Minute, 100*time.Millisecond)
 		})
 	}
 }
@@ -141,7 +141,7 @@ func TestAServiceAccountMayDoWhatItsRoleAllows(t *testing.T) {
 	assert.EventuallyWithT(t, func(t *assert.CollectT) {
 		_, err := reader.CoreV1().ConfigMaps("default").List(context.Background(), metav1.ListOptions{})
 		assert.NoError(t, err)
-	}, 10*time.Second, 50*time.Millisecond)
+	}, time.Minute, 50*time.Millisecond)
 	assert.True(t, apierrors.IsForbidden(put(t, reader, "not-allowed")))
 }
 
@@ -176,7 +176,7 @@ func TestNothingOutlivesAProcessThatIsKilled(t *testing.T) {
 	assert.Eventually(t, func() bool {
 		_, err := os.Stat(dir)
 		return os.IsNotExist(err)
-	}, 10*time.Second, 10*time.Millisecond, "the data is gone")
+	}, time.Minute, 10*time.Millisecond, "the data is gone")
 }
 
 func TestFromStartToClose(t *testing.T) {

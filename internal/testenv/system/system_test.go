@@ -39,10 +39,10 @@ func TestASystem(t *testing.T) {
 	answer, err := s.Post(t.Context(), receiver, s.Sender.Marketplace("NoteCreate", map[string]any{"id": "note"}))
 	require.NoError(t, err)
 	assert.Equal(t, http.StatusOK, answer.Status, answer.Error)
-	output, err := s.Kubectl(t.Context(), "wait", "--for=create", "webhookevent/ghl-"+answer.ID, "--timeout=30s")
+	output, err := s.Kubectl(t.Context(), "wait", "--for=create", "webhookevent/ghl-"+answer.ID, "--timeout=120s")
 	require.NoError(t, err)
 	assert.Contains(t, output, answer.ID)
-	output, err = s.Kubectl(t.Context(), "wait", "--for=condition=Ready", "webhookevent/ghl-"+answer.ID, "--timeout=30s")
+	output, err = s.Kubectl(t.Context(), "wait", "--for=condition=Ready", "webhookevent/ghl-"+answer.ID, "--timeout=120s")
 	require.NoError(t, err)
 	assert.Contains(t, output, "condition met")
 
