@@ -23,6 +23,12 @@ DATE ?= $(shell git log -1 --format=%cI 2>/dev/null)
 version := github.com/dfmiddleware/verity-sync/internal/version
 LDFLAGS := -s -w -X $(version).Version=$(VERSION) -X $(version).Commit=$(COMMIT) -X $(version).Date=$(DATE)
 
+# Programs, and the tests that are no race tests, are built with the same flags: what two of them need is compiled once.
+build := hack/go-build.sh
+test := CGO_ENABLED=0 go test -trimpath
+# The tools that tests run.
+TEST_TOOLS := helm kustomize kube-score promtool
+
 # What `make manifests generate` writes.
 GENERATED := api config/crd/bases config/chart config/prometheus internal/store/dbsqlc
 
@@ -48,24 +54,28 @@ clean: ## Remove everything that was built, the control plane included.
 .PHONY: run
 run: build controlplane ## Run all of it here with simulators of what it talks to, and show an event's way through. ONCE=1 ends after one round.
 	@hack/prerequisites.sh postgres
-	go build -o bin/dev ./hack/dev
+	@$(build) dev bin/dev ./hack/dev
 	@ONCE=$(ONCE) bin/dev -binary=bin/verity-sync
 
 .PHONY: test
-test: controlplane bin/helm bin/kustomize bin/kube-score bin/promtool ## Run every test, with the race detector, on a real API server and a real Postgres.
+test: controlplane ## Run every test, with the race detector, on a real API server and a real Postgres.
 	@hack/prerequisites.sh postgres compiler
-	go run ./hack/testenv go test -race -timeout=20m $(TESTFLAGS) $(PACKAGES)
+	@$(build) testenv bin/testenv ./hack/testenv
+	PACKAGES='$(PACKAGES)' bin/testenv hack/test.sh -race -timeout=20m $(TESTFLAGS)
+
+.PHONY: test-tools
+test-tools: $(TEST_TOOLS:%=bin/%) # Of `make test`, which builds them beside the tests that need none.
 
 .PHONY: adoption
 adoption: controlplane ## Take over a database with 43,500 rows that the earlier middleware left behind, and say how long that takes.
 	@hack/prerequisites.sh postgres
-	ADOPTION_ROWS=43500 go test -count=1 -timeout=4h -v ./test/adoption
+	ADOPTION_ROWS=43500 $(test) -count=1 -timeout=4h -v ./test/adoption
 
 .PHONY: faults
 faults: controlplane ## Break one thing after the other under load, and check what came of it: 4 minutes, with LONG=1 an hour. SEED=, DURATION=, ONLY=, WRITE=1.
 	@hack/prerequisites.sh postgres
 	FAULTS_DURATION=$(or $(DURATION),$(if $(LONG),1h,3m)) FAULTS_SEED=$(or $(SEED),$(shell date +%s)) FAULTS_LONG=$(LONG) \
-		FAULTS_ONLY=$(if $(ONLY),'$(ONLY)') FAULTS_REPORT=$(if $(WRITE),$(CURDIR)/docs/reliability.md) go test -count=1 -timeout=3h -v -run=TestNothingIsLost ./test/faults
+		FAULTS_ONLY=$(if $(ONLY),'$(ONLY)') FAULTS_REPORT=$(if $(WRITE),$(CURDIR)/docs/reliability.md) $(test) -count=1 -timeout=3h -v -run=TestNothingIsLost ./test/faults
 
 .PHONY: bench
 bench: build controlplane bench-programs bin/benchstat ## Measure it beside its peers and write docs/performance.md: 45 minutes alone on the machine. ROWS=intake,idle REPS=3.
@@ -75,8 +85,8 @@ bench: build controlplane bench-programs bin/benchstat ## Measure it beside its 
 # The driver, and the two baselines: what is replaced, on Node, and the same on River.
 .PHONY: bench-programs
 bench-programs:
-	go build -trimpath -o bin/bench/bench ./test/bench
-	cd test/bench/river && go build -trimpath -o $(BIN)/bench/river .
+	@$(build) bench bin/bench/bench ./test/bench
+	@cd test/bench/river && $(CURDIR)/$(build) river $(BIN)/bench/river .
 	mkdir -p bin/bench/pgboss
 	cp test/bench/pgboss/{package.json,package-lock.json,.npmrc,server.js} bin/bench/pgboss
 	cd bin/bench/pgboss && npm ci --silent
@@ -84,7 +94,7 @@ bench-programs:
 .PHONY: capacity
 capacity: controlplane ## Drain a backlog of 50,000, hold 10,000 contacts behind an Aloware that is down, and see what waits for what: half an hour.
 	@hack/prerequisites.sh postgres
-	CAPACITY=full go test -count=1 -timeout=3h -v ./test/capacity
+	CAPACITY=full $(test) -count=1 -timeout=3h -v ./test/capacity
 
 .PHONY: lint
 lint: bin/golangci-lint ## Check the code.
@@ -106,7 +116,7 @@ vet: ## Run go vet.
 .PHONY: manifests
 manifests: bin/controller-gen ## Generate the custom resource definition, and what the chart and kustomize have twice.
 	bin/controller-gen crd paths=./api/... output:crd:dir=config/crd/bases
-	go run ./hack/manifests
+	CGO_ENABLED=0 go run -trimpath ./hack/manifests
 
 .PHONY: generate
 generate: bin/controller-gen bin/sqlc ## Generate the deep copies of the API types and the Go code of the SQL queries.
@@ -121,7 +131,7 @@ verify-generated: manifests generate ## Fail where a generated file is not curre
 
 .PHONY: build
 build: ## Build bin/verity-sync.
-	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/verity-sync ./cmd/verity-sync
+	@$(build) verity-sync bin/verity-sync -ldflags '$(LDFLAGS)' ./cmd/verity-sync
 
 .PHONY: docker-build
 docker-build: ## Build the container image IMG.
@@ -171,8 +181,11 @@ tools: $(TOOLS:%=bin/%) ## Build the tools.
 
 # promtool without clients of every cloud, which take most of the time to build.
 tags_promtool := -tags=remove_all_sd
-# Each tool is a module of its own: their dependencies must not meet.
+# sqlc's parser is written in C.
+cgo_sqlc := CGO_ENABLED=1
+# Each tool is a module of its own: their dependencies must not meet. Where they can do with the version that the project or the control
+# plane has, they have that one, so that it is compiled once.
 $(TOOLS:%=bin/%): bin/%: hack/tools/%/go.mod hack/tools/%/go.sum
 	@[[ $* != sqlc ]] || hack/prerequisites.sh compiler
 	@echo "building $* from source, once"
-	@cd hack/tools/$* && go build $(tags_$*) -o $(BIN)/$* tool
+	@cd hack/tools/$* && $(cgo_$*) $(CURDIR)/$(build) $* $(BIN)/$* $(tags_$*) tool

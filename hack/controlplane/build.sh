@@ -31,7 +31,7 @@ download() {
   local minor=${kubernetes#v} store
   minor=${minor%.*}
   say "asking setup-envtest for a release of Kubernetes $minor"
-  (cd "$here/../tools/setup-envtest" && go build -o "$new/setup-envtest" tool) || return
+  (cd "$here/../tools/setup-envtest" && "$here/../go-build.sh" setup-envtest "$new/setup-envtest" tool) || return
   store=$("$new/setup-envtest" use "$minor.x!" --bin-dir "$new/store" --print path) || return
   mv "$store"/{kube-apiserver,etcd,kubectl} "$new"
 }
@@ -46,18 +46,15 @@ ldflags() {
   done
 }
 
-# compile MODULE PACKAGE... says how far it is, because the compiler itself is silent for minutes.
+# compile MODULE PACKAGE...
 compile() {
   local module=$1
   shift
-  (cd "$here/$module" && CGO_ENABLED=0 go build -v -trimpath -ldflags "$(ldflags)" -o "$new/" "$@") 2>&1 | awk '
-    /^go: downloading/ { next }
-    /[ #]/ { print; next }
-    ++packages % 200 == 0 { print "control plane: " packages " packages compiled"; fflush() }'
+  (cd "$here/$module" && "$here/../go-build.sh" "control plane: $module" "$new/" -ldflags "$(ldflags)" "$@")
 }
 
 build() {
-  say "building $wanted from source, once: 6 to 15 minutes on two cores"
+  say "building $wanted from source, once: about 10 minutes on two cores"
   compile kubernetes k8s.io/kubernetes/cmd/kube-apiserver k8s.io/kubernetes/cmd/kubectl
   compile etcd go.etcd.io/etcd/server/v3
   mv "$new/server" "$new/etcd"
