@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -85,4 +86,32 @@ func TestEveryProgramIsBuiltByTheScript(t *testing.T) {
 			}
 		}
 	}
+}
+
+// What two builds have in common is compiled once where both have the same version of it.
+func TestKubernetesIsTheSameEverywhere(t *testing.T) {
+	t.Parallel()
+	shared := []string{"k8s.io/api", "k8s.io/apimachinery", "k8s.io/client-go"}
+	want := required(t, "go.mod")
+	for _, module := range []string{"controlplane/kubernetes", "tools/helm", "tools/promtool"} {
+		got := required(t, "hack", module, "go.mod")
+		for _, path := range shared {
+			require.NotEmpty(t, want[path])
+			assert.Equal(t, want[path], got[path], "%s in hack/%s/go.mod", path, module)
+		}
+	}
+}
+
+// required returns the versions that a go.mod requires.
+func required(t *testing.T, elem ...string) map[string]string {
+	t.Helper()
+	file, err := repo.Path(elem...)
+	require.NoError(t, err)
+	content, err := os.ReadFile(file)
+	require.NoError(t, err)
+	versions := map[string]string{}
+	for _, found := range regexp.MustCompile(`(?m)^\t(\S+) (v\S+)(?: // indirect)?$`).FindAllStringSubmatch(string(content), -1) {
+		versions[found[1]] = found[2]
+	}
+	return versions
 }
