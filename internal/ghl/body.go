@@ -23,6 +23,8 @@ var (
 	ErrInvalidJSON = errors.New("body is not valid JSON")
 	// ErrInvalidForm: the content type says form, and the body has a broken percent escape.
 	ErrInvalidForm = errors.New("body is not a valid form")
+	// ErrFormTooLarge: the form has more fields, or nests more objects, than a webhook has.
+	ErrFormTooLarge = errors.New("form is too large")
 	// ErrInvalidUTF8: some bytes are no UTF-8.
 	ErrInvalidUTF8 = errors.New("body is not valid UTF-8")
 	// ErrTooDeep: the body nests deeper than MaxDepth.

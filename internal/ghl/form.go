@@ -9,14 +9,25 @@ import (
 	"unicode/utf8"
 )
 
-// maxFormPath bounds how deep bracketed keys nest; a deeper one is an ordinary key, brackets and all.
-const maxFormPath = 16
+// Limits of a form. A workflow sends one pair for each custom field of an account and nests two or three levels; a form
+// beyond these limits is made to cost memory.
+const (
+	// maxFormPath is how deep bracketed keys nest; a deeper one is an ordinary key, brackets and all.
+	maxFormPath = 16
+	// maxFormPairs is the number of key=value pairs.
+	maxFormPairs = 20_000
+	// maxFormObjects is the number of objects that bracketed keys create.
+	maxFormObjects = 1_000
+	// maxFormJSON is the size in bytes of the JSON that a form becomes. A control byte takes three bytes in a form and
+	// six in JSON.
+	maxFormJSON = 2 << 20
+)
 
 // decodeForm returns the JSON object that a form amounts to. All values are strings; a repeated key, or one that ends
 // in [], becomes an array; customData[type]=x nests. It reads the form itself where net/url gives up on semicolons and
-// on many keys.
+// on many keys. Its errors are ErrEmptyBody, ErrInvalidForm, ErrInvalidUTF8 and ErrFormTooLarge.
 func decodeForm(text string) ([]byte, error) {
-	root := formObject{}
+	form := form{root: formObject{}}
 	for pair := range strings.SplitSeq(strings.TrimSpace(text), "&") {
 		if pair == "" {
 			continue
@@ -29,16 +40,19 @@ func decodeForm(text string) ([]byte, error) {
 		if value, err = unescapeForm(value); err != nil {
 			return nil, err
 		}
-		root.put(key, value)
+		if err := form.put(key, value); err != nil {
+			return nil, err
+		}
 	}
-	if len(root) == 0 {
+	if len(form.root) == 0 {
 		return nil, ErrEmptyBody
 	}
 
 	var out bytes.Buffer
+	out.Grow(form.size)
 	enc := json.NewEncoder(&out)
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(root); err != nil {
+	if err := enc.Encode(form.root); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalidForm, err)
 	}
 	return bytes.TrimSuffix(out.Bytes(), []byte("\n")), nil
@@ -55,26 +69,59 @@ func unescapeForm(s string) (string, error) {
 	return plain, nil
 }
 
+// form is a form on its way to a JSON object, with what has been spent of its limits.
+type form struct {
+	root    formObject
+	pairs   int
+	objects int
+	// size is how long the JSON becomes, in bytes; never less.
+	size int
+}
+
 // formObject holds strings, []any of strings, and formObjects.
 type formObject map[string]any
 
 // put adds a value without losing one: where a bracketed key collides with a plain one, it stays an ordinary key of the
 // root, and a plain key that collides with an object becomes that object's member "".
-func (o formObject) put(key, value string) {
+func (f *form) put(key, value string) error {
+	f.pairs++
+	f.size += jsonSize(key) + jsonSize(value)
+	if f.pairs > maxFormPairs || f.size > maxFormJSON {
+		return fmt.Errorf("%w: more than %d fields, or more than %d bytes as JSON", ErrFormTooLarge, maxFormPairs, maxFormJSON)
+	}
 	path := formPath(key)
-	at := o
+	at := f.root
 	for _, name := range path[:len(path)-1] {
 		if _, ok := at[name]; !ok {
+			if f.objects++; f.objects > maxFormObjects {
+				return fmt.Errorf("%w: more than %d nested objects", ErrFormTooLarge, maxFormObjects)
+			}
 			at[name] = formObject{}
 		}
 		inner, ok := at[name].(formObject)
 		if !ok {
-			o.add(key, value)
-			return
+			f.root.add(key, value)
+			return nil
 		}
 		at = inner
 	}
 	at.add(path[len(path)-1], value)
+	return nil
+}
+
+// jsonSize is an upper bound of what s takes in JSON, with quotes and the punctuation around them. A key in brackets is
+// longer than its names: each bracket pays for a quote or a brace.
+func jsonSize(s string) int {
+	n := len(s) + len(`"":{},`)
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c < ' ' || c == 0x7f:
+			n += len(`\u0000`) - 1
+		case c == '"' || c == '\\' || c == 0xe2: // U+2028 and U+2029 are escaped, too, and begin with 0xe2.
+			n += len(`\u2028`) - len("\u2028")
+		}
+	}
+	return n
 }
 
 func (o formObject) add(name, value string) {
@@ -99,7 +146,7 @@ func formPath(key string) []string {
 	if rest == "]" {
 		return []string{head}
 	}
-	inner := strings.Split(strings.TrimSuffix(rest, "]"), "][")
+	inner := strings.SplitN(strings.TrimSuffix(rest, "]"), "][", maxFormPath+2)
 	if last := len(inner) - 1; inner[last] == "" {
 		inner = inner[:last]
 	}
