@@ -3,6 +3,7 @@ module github.com/dfmiddleware/verity-sync
 go 1.26.8
 
 require (
+	filippo.io/edwards25519 v1.2.0
 	github.com/caarlos0/env/v11 v11.4.2
 	github.com/go-logr/logr v1.4.4
 	github.com/go-logr/zapr v1.3.0

@@ -149,6 +149,9 @@ func newVerifier(cfg AuthConfig, publishedKey ed25519.PublicKey) (*Verifier, err
 // ErrUnauthenticated even beside a valid secret, and even where unauthenticated posts are allowed: whoever signs means
 // it.
 func (v *Verifier) Authenticate(h http.Header, query url.Values, raw []byte) (Proof, error) {
+	if len(h.Values(HeaderSignature)) > 1 {
+		return ProofNone, ErrUnauthenticated // GHL sends one. Proxies and servers differ in which of several they read.
+	}
 	if signature, ok := signatureOf(h); ok {
 		proof, ok := v.verify(signature, raw)
 		if !ok {

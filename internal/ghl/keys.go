@@ -7,6 +7,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"strings"
+
+	"filippo.io/edwards25519"
 )
 
 // PublishedKey is the Ed25519 key that GHL signs webhooks with, as its webhook integration guide prints it: SPKI DER in
@@ -25,9 +27,29 @@ var publishedKey = func() ed25519.PublicKey {
 // errPublicKey does not repeat what it was given: people paste private keys.
 var errPublicKey = errors.New("not an Ed25519 public key in PEM, in base64 (raw or SPKI) or in hexadecimal")
 
-// parsePublicKey reads a key in any form in which it gets around: PEM, also with its line breaks lost or written as \n;
-// base64 of the DER or of the 32 bytes; hexadecimal.
+// errSmallOrder says that a key is one of the few points of the curve for which a signature can be made that fits any
+// body: an encoding of zeros, for instance.
+var errSmallOrder = errors.New("an Ed25519 key of small order, for which anybody can sign")
+
+// parsePublicKey reads a key that only the owner of its private half can sign for.
 func parsePublicKey(s string) (ed25519.PublicKey, error) {
+	key, err := readPublicKey(s)
+	if err != nil {
+		return nil, err
+	}
+	point, err := new(edwards25519.Point).SetBytes(key)
+	if err != nil {
+		return nil, errPublicKey
+	}
+	if point.MultByCofactor(point).Equal(edwards25519.NewIdentityPoint()) == 1 {
+		return nil, errSmallOrder
+	}
+	return key, nil
+}
+
+// readPublicKey reads a key in any form in which it gets around: PEM, also with its line breaks lost or written as \n;
+// base64 of the DER or of the 32 bytes; hexadecimal.
+func readPublicKey(s string) (ed25519.PublicKey, error) {
 	if _, body, ok := strings.Cut(s, "-----BEGIN PUBLIC KEY-----"); ok {
 		s, _, _ = strings.Cut(body, "-----END PUBLIC KEY-----")
 		s = strings.ReplaceAll(s, `\n`, "")

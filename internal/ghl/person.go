@@ -60,7 +60,7 @@ func first(name string, objects ...object) string { return firstOf([]string{name
 // filled in, "undefined") is no word either.
 func firstOf(names []string, objects ...object) string {
 	for _, o := range objects {
-		if word := o.id(names...); word != "" {
+		if word := o.plain(names...); word != "" {
 			return word
 		}
 	}

@@ -22,6 +22,16 @@ func (o object) id(names ...string) string {
 	return ""
 }
 
+// plain returns the first of the members that holds a short text of a person, "" where none does.
+func (o object) plain(names ...string) string {
+	for _, name := range names {
+		if text := cleanText(o.text(name)); text != "" {
+			return text
+		}
+	}
+	return ""
+}
+
 // word returns a member that is a string, without white space around it; "" where it is missing or anything else.
 func (o object) word(name string) string {
 	if value := o.get(name); len(value) > 0 && value[0] == '"' {
@@ -30,21 +40,35 @@ func (o object) word(name string) string {
 	return ""
 }
 
-// cleanID returns id without white space around it, or "" where it cannot be one: longer than MaxIDLen, with a control
-// character (Postgres cannot store NUL in text) or a replacement character (two broken ids would become one), or what
-// a template leaves where it had nothing to fill in. Such an id is treated as missing, since a made-up one would tie
-// events together that have nothing to do with each other. The payload keeps it.
-func cleanID(id string) string {
-	id = strings.TrimSpace(id)
-	if len(id) > MaxIDLen || id == "undefined" || id == "null" || strings.HasPrefix(id, "{{") {
+// cleanID returns id without the characters that nobody sees, or "" where cleanText finds that it cannot be one. Marks of
+// writing direction and zero-width characters come along when ids are copied; shown by kubectl they would reorder or
+// hide what stands beside them.
+func cleanID(id string) string { return cleanText(strings.Map(dropInvisible, id)) }
+
+// dropInvisible drops format characters (Unicode's Cf, among them the bidirectional controls), line and paragraph
+// separators and variation selectors.
+func dropInvisible(r rune) rune {
+	if unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Variation_Selector) {
+		return -1
+	}
+	return r
+}
+
+// cleanText returns text without white space around it, or "" where it cannot be an id or a word: longer than MaxIDLen,
+// with a control character (Postgres cannot store NUL in text) or a replacement character (two broken ids would become
+// one), or what a template leaves where it had nothing to fill in. Such an id is treated as missing, since a made-up one
+// would tie events together that have nothing to do with each other. The payload keeps it.
+func cleanText(text string) string {
+	text = strings.TrimSpace(text)
+	if len(text) > MaxIDLen || text == "undefined" || text == "null" || strings.HasPrefix(text, "{{") {
 		return ""
 	}
-	for _, r := range id {
+	for _, r := range text {
 		if r == utf8.RuneError || unicode.IsControl(r) {
 			return ""
 		}
 	}
-	return id
+	return text
 }
 
 // timeLayouts are the forms of ISO 8601 that senders write. A time without an offset is in UTC, as the API's are.
