@@ -1,5 +1,5 @@
 // Command manifests writes what the manifests of the installation have twice: the chart's custom resource definition, the alerts for
-// kustomize, and the chart's README, whose tables of values come from the comments in values.yaml.
+// kustomize, the chart's README, whose tables of values come from the comments in values.yaml, and the defaults that templates can read.
 package main
 
 import (
@@ -32,6 +32,7 @@ var generated = []struct {
 }{
 	{"config/chart/templates/crd.yaml", "config/crd/bases/webhooks.dfmiddleware.io_webhookevents.yaml", chartCRD},
 	{"config/chart/README.md", "config/chart/values.yaml", chartReadme},
+	{"config/chart/files/defaults.yaml", "config/chart/values.yaml", chartDefaults},
 	{"config/prometheus/prometheus_rule.yaml", "config/chart/files/alerts.yaml", prometheusRule},
 }
 
@@ -67,7 +68,7 @@ func chartCRD(_ string, crd []byte) ([]byte, error) {
 	if !found {
 		return nil, errors.New("the custom resource definition has no annotations to add to")
 	}
-	return []byte("{{- if .Values.crds.install }}\n" + before + annotations +
+	return []byte("{{- include \"verity-sync.defaults\" . }}\n{{- if .Values.crds.install }}\n" + before + annotations +
 		"    {{- if .Values.crds.keep }}\n    helm.sh/resource-policy: keep\n    {{- end }}\n" + after + "{{- end }}\n"), nil
 }
 
@@ -103,4 +104,19 @@ func chartReadme(root string, values []byte) ([]byte, error) {
 	var readme bytes.Buffer
 	err = text.Execute(&readme, tables)
 	return readme.Bytes(), err
+}
+
+// chartDefaults lists the values by their paths. A template can read this file, but not values.yaml.
+func chartDefaults(_ string, values []byte) ([]byte, error) {
+	tables, err := describe(values)
+	if err != nil {
+		return nil, err
+	}
+	defaults := []byte("# Made from ../values.yaml by `make manifests`. Templates take the default of a value that is absent from it.\n")
+	for _, table := range tables {
+		for _, row := range table.Rows {
+			defaults = fmt.Appendf(defaults, "%s: %s\n", row.Key, row.Default)
+		}
+	}
+	return defaults, nil
 }

@@ -59,6 +59,7 @@ func TestWhatCannotBeMadeIsAnError(t *testing.T) {
 		from    string
 	}{
 		"a value without a comment":        {chartReadme, "group:\n  # Said.\n  a: 1\n  b: 2\n"},
+		"a default without a comment":      {chartDefaults, "a: 1\n"},
 		"values that are no mapping":       {chartReadme, "- a\n"},
 		"values that are no YAML":          {chartReadme, "a: [\n"},
 		"a definition with braces":         {chartCRD, "metadata:\n  annotations:\n    a: '{{ x }}'\n"},

@@ -16,18 +16,24 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/testenv/controlplane"
 )
 
-// release is a release of the chart in a cluster where the test decides how Jobs end.
+// release is a release of a chart in a cluster where the test decides how Jobs end.
 type release struct {
-	kubeconfig string
-	client     *kubernetes.Clientset
+	chart, namespace string
+	kubeconfig       string
+	client           *kubernetes.Clientset
+}
+
+func newRelease(t *testing.T, server *controlplane.ControlPlane) *release {
+	t.Helper()
+	client, err := kubernetes.NewForConfig(server.Config())
+	require.NoError(t, err)
+	return &release{file(t, "config", "chart"), namespace, server.Kubeconfig(), client}
 }
 
 func TestHelmMigratesBeforeItTouchesWhatRuns(t *testing.T) {
 	t.Parallel()
 	server := startServer(t, controlplane.Options{NoSync: true})
-	client, err := kubernetes.NewForConfig(server.Config())
-	require.NoError(t, err)
-	r := &release{server.Kubeconfig(), client}
+	r := newRelease(t, server)
 	const trial = "--set=secret.create=true,secret.data.DATABASE_URL=postgres://example.com/one"
 	released := "verity-sync:" + appVersion(t)
 	first, second := []string{released, released}, []string{"verity-sync:v2", "verity-sync:v2"}
@@ -69,6 +75,37 @@ func TestHelmMigratesBeforeItTouchesWhatRuns(t *testing.T) {
 	assert.Equal(t, first, r.images(t))
 }
 
+func TestHelmReusesTheValuesOfAnEarlierRelease(t *testing.T) {
+	t.Parallel()
+	r := newRelease(t, startServer(t, controlplane.Options{NoSync: true}))
+	done := func(action string, arguments ...string) string {
+		notes, err := r.helm(t, batchv1.JobComplete, func() {}, action, arguments...)
+		require.NoError(t, err)
+		return notes
+	}
+	r.chart = chartWith(t, readYAML(t, "testdata/values-0.1.0.yaml"))
+	done("install", "--create-namespace", "--set=secret.create=true,secret.data.DATABASE_URL=postgres://example.com/one,image.tag=v1,receiver.replicas=3")
+	r.chart = file(t, "config", "chart")
+	assert.Contains(t, done("upgrade", "--reuse-values", "--set=image.tag=v2"), "is installed in the namespace verity-sync")
+	assert.Equal(t, []string{"verity-sync:v2", "verity-sync:v2"}, r.images(t))
+	receiver, err := r.client.AppsV1().Deployments(namespace).Get(t.Context(), "verity-sync-receiver", metav1.GetOptions{})
+	require.NoError(t, err)
+	assert.Equal(t, int32(3), *receiver.Spec.Replicas, "what was given is reused")
+
+	// A value that the earlier release did not have.
+	done("upgrade", "--reuse-values", "--set=metrics.dashboard.enabled=true")
+	dashboard, err := r.client.CoreV1().ConfigMaps(namespace).Get(t.Context(), "verity-sync-dashboard", metav1.GetOptions{})
+	require.NoError(t, err)
+	assert.Equal(t, "1", dashboard.Labels["grafana_dashboard"], "and what is beside it has its default")
+
+	// The values are those of this release now.
+	done("upgrade", "--reset-then-reuse-values")
+	receiver, err = r.client.AppsV1().Deployments(namespace).Get(t.Context(), "verity-sync-receiver", metav1.GetOptions{})
+	require.NoError(t, err)
+	assert.Equal(t, int32(3), *receiver.Spec.Replicas)
+	assert.Equal(t, "1Gi", receiver.Spec.Template.Spec.Containers[0].Resources.Limits.Memory().String())
+}
+
 // appVersion is the version that the chart installs.
 func appVersion(t *testing.T) string {
 	t.Helper()
@@ -78,7 +115,7 @@ func appVersion(t *testing.T) string {
 // helm runs a command that migrates, and ends the migration's Job as it is told, after a look at the cluster as it is then.
 func (r *release) helm(t *testing.T, outcome batchv1.JobConditionType, look func(), action string, arguments ...string) (string, error) {
 	t.Helper()
-	jobs := r.client.BatchV1().Jobs(namespace)
+	jobs := r.client.BatchV1().Jobs(r.namespace)
 	before, err := jobs.List(t.Context(), metav1.ListOptions{})
 	require.NoError(t, err)
 	changes, err := jobs.Watch(t.Context(), metav1.ListOptions{ResourceVersion: before.ResourceVersion})
@@ -91,7 +128,7 @@ func (r *release) helm(t *testing.T, outcome batchv1.JobConditionType, look func
 	}
 	done := make(chan result, 1)
 	cmd := command(t, "helm", slices.Concat([]string{
-		action, "verity-sync", file(t, "config", "chart"), "--namespace=" + namespace, "--kubeconfig=" + r.kubeconfig, "--timeout=2m",
+		action, "verity-sync", r.chart, "--namespace=" + r.namespace, "--kubeconfig=" + r.kubeconfig, "--timeout=2m",
 	}, arguments)...)
 	go func() {
 		said, err := output(cmd)
@@ -126,14 +163,14 @@ func (r *release) end(t *testing.T, job *batchv1.Job, outcome batchv1.JobConditi
 			Type: condition, Status: corev1.ConditionTrue, LastTransitionTime: now, LastProbeTime: now,
 		})
 	}
-	_, err := r.client.BatchV1().Jobs(namespace).UpdateStatus(t.Context(), job, metav1.UpdateOptions{})
+	_, err := r.client.BatchV1().Jobs(r.namespace).UpdateStatus(t.Context(), job, metav1.UpdateOptions{})
 	require.NoError(t, err)
 }
 
 // images returns the images of the Deployments.
 func (r *release) images(t *testing.T) []string {
 	t.Helper()
-	deployments, err := r.client.AppsV1().Deployments(namespace).List(t.Context(), metav1.ListOptions{})
+	deployments, err := r.client.AppsV1().Deployments(r.namespace).List(t.Context(), metav1.ListOptions{})
 	require.NoError(t, err)
 	var images []string
 	for _, deployment := range deployments.Items {
@@ -145,12 +182,12 @@ func (r *release) images(t *testing.T) []string {
 // left returns the names of the Secrets and ServiceAccounts, but for those that Helm keeps its releases in.
 func (r *release) left(t *testing.T) (secrets, accounts []string) {
 	t.Helper()
-	secretList, err := r.client.CoreV1().Secrets(namespace).List(t.Context(), metav1.ListOptions{FieldSelector: "type=Opaque"})
+	secretList, err := r.client.CoreV1().Secrets(r.namespace).List(t.Context(), metav1.ListOptions{FieldSelector: "type=Opaque"})
 	require.NoError(t, err)
 	for _, secret := range secretList.Items {
 		secrets = append(secrets, secret.Name)
 	}
-	accountList, err := r.client.CoreV1().ServiceAccounts(namespace).List(t.Context(), metav1.ListOptions{})
+	accountList, err := r.client.CoreV1().ServiceAccounts(r.namespace).List(t.Context(), metav1.ListOptions{})
 	require.NoError(t, err)
 	for _, account := range accountList.Items {
 		accounts = append(accounts, account.Name)

@@ -1,3 +1,19 @@
+{{/*
+Gives every value that is absent or null its default, in place. Every template begins with it: `helm upgrade --reuse-values` puts the values of
+the earlier chart in place of this one's defaults, and they lack what was added since. files/defaults.yaml has each value under its path.
+*/}}
+{{- define "verity-sync.defaults" -}}
+{{- range $path, $default := .Files.Get "files/defaults.yaml" | fromYaml }}
+{{- $keys := splitList "." $path }}
+{{- $values := $.Values }}
+{{- range initial $keys }}
+{{- if not (index $values .) }}{{ $_ := set $values . dict }}{{ end }}
+{{- $values = index $values . }}
+{{- end }}
+{{- if kindIs "invalid" (index $values (last $keys)) }}{{ $_ := set $values (last $keys) $default }}{{ end }}
+{{- end }}
+{{- end }}
+
 {{- define "verity-sync.name" -}}
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
 {{- end }}
