@@ -73,7 +73,7 @@ func (i *installation) newPod(t *testing.T, name string, image image, spec corev
 	}
 	p.Service = proc.Service{
 		Name: name, Command: p.command, LogPath: filepath.Join(t.TempDir(), name+".log"),
-		Ready:   func(ctx context.Context) error { return p.probe(ctx, container.ReadinessProbe) },
+		Ready:   p.ready,
 		OnDeath: syscall.SIGKILL,
 	}
 	t.Cleanup(func() {
@@ -179,6 +179,16 @@ func (p *pod) command() *exec.Cmd {
 	}
 	p.process = cmd
 	return cmd
+}
+
+// ready probes readiness once the process has started, as the kubelet does. The processes of an earlier version have no startup probe.
+func (p *pod) ready(ctx context.Context) error {
+	if p.container.StartupProbe != nil {
+		if err := p.probe(ctx, p.container.StartupProbe); err != nil {
+			return err
+		}
+	}
+	return p.probe(ctx, p.container.ReadinessProbe)
 }
 
 // probe asks as the kubelet does.

@@ -133,6 +133,35 @@ func TestThereIsTimeToFinishHoweverLongItTakes(t *testing.T) {
 	}
 }
 
+// The kubelet emits an Unhealthy warning for each probe that fails, of the startup as well. It rounds the start of a container down to a second
+// (pkg/kubelet/prober/worker.go, pkg/kubelet/status/status_manager.go).
+func TestNoProbeMeetsAProcessThatDoesNotListenYet(t *testing.T) {
+	t.Parallel()
+	const listens = time.Second
+	for name, render := range rendered {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for _, object := range render(t) {
+				if object.GetKind() != "Deployment" {
+					continue
+				}
+				container := containersOf(podOf(object))[0]
+				startup := container["startupProbe"].(map[string]any)
+				liveness, readiness := container["livenessProbe"].(map[string]any), container["readinessProbe"].(map[string]any)
+				seconds := func(probe map[string]any, field string) time.Duration {
+					return time.Duration(probe[field].(float64)) * time.Second
+				}
+				assert.GreaterOrEqual(t, seconds(startup, "initialDelaySeconds")-time.Second, listens)
+				// As long as the liveness probe would wait by itself: 3 failures.
+				assert.GreaterOrEqual(t, seconds(startup, "periodSeconds")*time.Duration(startup["failureThreshold"].(float64)), 3*seconds(liveness, "periodSeconds"))
+				assert.LessOrEqual(t, seconds(startup, "periodSeconds"), time.Second, "a rollout waits for it")
+				assert.Equal(t, liveness["httpGet"], startup["httpGet"], "a process that is not ready is not restarted")
+				assert.NotEqual(t, readiness["httpGet"], startup["httpGet"])
+			}
+		})
+	}
+}
+
 func TestProcessesKnowTheirArguments(t *testing.T) {
 	t.Parallel()
 	binary := filepath.Join(t.TempDir(), "verity-sync")
