@@ -8,7 +8,10 @@ ARG TARGETARCH
 ARG VERSION=dev
 ARG COMMIT=
 ARG DATE=
-RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath \
+# What was compiled is kept, so that a change of a source compiles that package and those that import it, and no dependency. The cache needs
+# BuildKit or buildah, which are what docker and podman build with.
+RUN --mount=type=cache,target=/go/cache \
+    GOCACHE=/go/cache CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath \
     -ldflags "-s -w \
       -X github.com/dfmiddleware/verity-sync/internal/version.Version=$VERSION \
       -X github.com/dfmiddleware/verity-sync/internal/version.Commit=$COMMIT \

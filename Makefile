@@ -133,9 +133,15 @@ verify-generated: manifests generate ## Fail where a generated file is not curre
 build: ## Build bin/verity-sync.
 	@$(build) verity-sync bin/verity-sync -ldflags '$(LDFLAGS)' ./cmd/verity-sync
 
+# Empty where VERSION is not given, but described by git.
+given_version = $(if $(filter command environment,$(firstword $(origin VERSION))),$(VERSION))
+
 .PHONY: docker-build
-docker-build: ## Build the container image IMG.
-	$(CONTAINER_TOOL) build --build-arg VERSION=$(VERSION) --build-arg COMMIT=$(COMMIT) --build-arg DATE=$(DATE) --tag $(IMG) .
+docker-build: ## Build the container image IMG, which reports its tag as its version where the tag is one.
+	$(eval image_version := $(shell hack/image-version.sh '$(IMG)' '$(given_version)'))
+	$(if $(image_version),,$(error nothing is built))
+	@echo 'building $(IMG), which reports the version $(image_version), commit $(COMMIT)'
+	$(CONTAINER_TOOL) build --build-arg VERSION=$(image_version) --build-arg COMMIT=$(COMMIT) --build-arg DATE=$(DATE) --tag $(IMG) .
 
 ##@ Deployment, to the cluster of the current kubeconfig
 

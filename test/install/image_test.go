@@ -115,5 +115,6 @@ func TestTheDockerfileMakesTheImageThatIsTested(t *testing.T) {
 	assert.Equal(t, []string{"COPY --from=build /verity-sync /verity-sync", "USER 65532:65532", `ENTRYPOINT ["/verity-sync"]`}, instructions)
 	assert.Equal(t, 65532, imageUser)
 	assert.Regexp(t, `CGO_ENABLED=0 .*go build -trimpath`, string(content))
+	assert.Regexp(t, `RUN --mount=type=cache,target=/go/cache \\\n +GOCACHE=/go/cache .*go build`, string(content), "a change of a source compiles no dependency")
 	assert.Len(t, regexp.MustCompile(`-X (\S+)=\$(VERSION|COMMIT|DATE)\b`).FindAllString(string(content), -1), len(release))
 }
