@@ -117,12 +117,18 @@ func (i *installation) apply(t *testing.T, objects ...*unstructured.Unstructured
 	}
 }
 
-// migrate runs the Job.
-func (i *installation) migrate(t *testing.T, image image) string {
+// migration returns the pod of the Job, not started.
+func (i *installation) migration(t *testing.T, image image) *pod {
 	t.Helper()
 	job := &batchv1.Job{}
 	require.NoError(t, i.api.Get(t.Context(), types.NamespacedName{Namespace: i.namespace, Name: "verity-sync-migrate"}, job))
-	p := i.newPod(t, job.Name, image, job.Spec.Template.Spec)
+	return i.newPod(t, job.Name, image, job.Spec.Template.Spec)
+}
+
+// migrate runs the Job.
+func (i *installation) migrate(t *testing.T, image image) string {
+	t.Helper()
+	p := i.migration(t, image)
 	assert.NoDirExists(t, p.root+"/"+serviceAccountDir, "the migration gets no token")
 	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
 	defer cancel()

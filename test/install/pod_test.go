@@ -49,7 +49,6 @@ func (i *installation) newPod(t *testing.T, name string, image image, spec corev
 	t.Helper()
 	require.Len(t, spec.Containers, 1)
 	require.Empty(t, spec.InitContainers)
-	require.Empty(t, spec.Volumes, "these tests mount none")
 	container := spec.Containers[0]
 	require.Empty(t, container.Command, "the image says what runs")
 	require.True(t, *spec.SecurityContext.RunAsNonRoot)
@@ -68,6 +67,7 @@ func (i *installation) newPod(t *testing.T, name string, image image, spec corev
 	require.NoError(t, err)
 	p.environ = slices.Concat(image.environ(name), []string{"KUBERNETES_SERVICE_HOST=" + host, "KUBERNETES_SERVICE_PORT=" + port},
 		i.resolve(t, container))
+	i.mountConfigMaps(t, p.root, spec)
 	if *spec.AutomountServiceAccountToken {
 		i.mountToken(t, p.root, spec.ServiceAccountName)
 	}
@@ -147,6 +147,27 @@ func (i *installation) resolve(t *testing.T, container corev1.Container) []strin
 		}
 	}
 	return environ
+}
+
+// mountConfigMaps puts into a root file system what the volumes of a pod have, each of which is a ConfigMap.
+func (i *installation) mountConfigMaps(t *testing.T, root string, spec corev1.PodSpec) {
+	t.Helper()
+	require.Len(t, spec.Containers[0].VolumeMounts, len(spec.Volumes))
+	for _, volume := range spec.Volumes {
+		require.NotNil(t, volume.ConfigMap, "these tests mount no other volumes")
+		configMap, err := i.client.CoreV1().ConfigMaps(i.namespace).Get(t.Context(), volume.ConfigMap.Name, metav1.GetOptions{})
+		require.NoError(t, err)
+		for _, mount := range spec.Containers[0].VolumeMounts {
+			if mount.Name != volume.Name {
+				continue
+			}
+			dir := filepath.Join(root, mount.MountPath)
+			require.NoError(t, os.MkdirAll(dir, 0o755))
+			for name, content := range configMap.Data {
+				require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644))
+			}
+		}
+	}
 }
 
 // mountToken puts into a root file system what a pod has of its ServiceAccount.

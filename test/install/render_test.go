@@ -45,9 +45,18 @@ func chart(more map[string]any) way {
 // kustomization renders config/default under an overlay such as users make. It has a namespace of its own.
 func kustomization(t testing.TB, tree, _ string, variables variables) []*unstructured.Unstructured {
 	t.Helper()
+	return overlay(t, tree, variables)
+}
+
+// overlay renders config/default with components of config/.
+func overlay(t testing.TB, tree string, variables variables, components ...string) []*unstructured.Unstructured {
+	t.Helper()
 	dir := t.TempDir()
-	base, err := filepath.Rel(dir, filepath.Join(tree, "config", "default"))
+	base, err := filepath.Rel(dir, filepath.Join(tree, "config"))
 	require.NoError(t, err)
+	for n, component := range components {
+		components[n] = filepath.Join(base, component)
+	}
 	var generators []map[string]any
 	for process, of := range map[string]map[string]string{"receiver": variables.receiver, "controller": variables.controller} {
 		var literals []string
@@ -58,7 +67,9 @@ func kustomization(t testing.TB, tree, _ string, variables variables) []*unstruc
 			"name": "verity-sync-" + process, "namespace": "verity-sync", "behavior": "merge", "literals": literals,
 		})
 	}
-	overlay, err := json.Marshal(map[string]any{"resources": []string{base}, "configMapGenerator": generators})
+	overlay, err := json.Marshal(map[string]any{
+		"resources": []string{filepath.Join(base, "default")}, "components": components, "configMapGenerator": generators,
+	})
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "kustomization.yaml"), overlay, 0o600))
 	return render(t, nil, "kustomize", "build", dir)

@@ -76,6 +76,7 @@ func workplace(t *testing.T) string {
 	}
 	require.NotEmpty(t, values)
 	require.NoError(t, os.WriteFile(filepath.Join(directory, "values.yaml"), []byte(values), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(directory, "ca.crt"), []byte("a certificate"), 0o600))
 	return directory
 }
 
