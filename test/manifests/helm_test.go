@@ -2,6 +2,7 @@ package manifests_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -104,6 +105,40 @@ func TestHelmReusesTheValuesOfAnEarlierRelease(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, int32(3), *receiver.Spec.Replicas)
 	assert.Equal(t, "1Gi", receiver.Spec.Template.Spec.Containers[0].Resources.Limits.Memory().String())
+}
+
+func TestTheTrialsOfTheDocsAreInstalledBesideEachOther(t *testing.T) {
+	t.Parallel()
+	var trials [][]string
+	for _, p := range pages(t) {
+		for _, command := range p.commands("helm install") {
+			if strings.Contains(command, "secret.create=true") {
+				words, err := shell(t, t.TempDir(), "printf '%s\n' "+command)
+				require.NoError(t, err)
+				trials = append(trials, strings.Split(strings.TrimSpace(words), "\n"))
+			}
+		}
+	}
+	require.Len(t, trials, 2)
+	r := newRelease(t, startServer(t, controlplane.Options{NoSync: true}))
+	for n, words := range trials {
+		require.Equal(t, []string{"helm", "install", "verity-sync", "config/chart", "--namespace"}, words[:5])
+		r.namespace = words[5]
+		if n > 0 {
+			_, err := r.helm(t, batchv1.JobComplete, func() {}, "install", append(words[6:], "--set=crds.install=true")...)
+			const refusal = `CustomResourceDefinition "webhookevents.webhooks.dfmiddleware.io" in namespace "" exists and cannot be imported into the current release`
+			require.ErrorContains(t, err, refusal, "as the docs have it")
+		}
+		notes, err := r.helm(t, batchv1.JobComplete, func() {}, "install", words[6:]...)
+		require.NoError(t, err)
+		assert.Equal(t, n == 0, strings.Contains(notes, "with --set crds.install=false"), "the notes of the release that owns the definition say how to install another")
+		assert.Len(t, r.images(t), 2)
+	}
+	assert.NotEqual(t, trials[0][5], trials[1][5])
+	for _, words := range trials {
+		_, err := helm(t, "uninstall", "verity-sync", "--namespace="+words[5], "--kubeconfig="+r.kubeconfig)
+		require.NoError(t, err)
+	}
 }
 
 // appVersion is the version that the chart installs.
