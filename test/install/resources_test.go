@@ -43,7 +43,7 @@ func TestResourcesAreEnough(t *testing.T) {
 	start(t, receiver, controller)
 	for _, p := range []*pod{receiver, controller} {
 		rest := p.memory(t, "VmRSS")
-		t.Logf("%s: %d MiB when it is ready", p.container.Name, rest>>20)
+		t.Logf("%s: %d MiB resident when it is ready, %d MiB of them anonymous", p.container.Name, rest>>20, p.memory(t, "RssAnon")>>20)
 		assert.Less(t, rest, p.container.Resources.Requests.Memory().Value(), "what a %s needs in any case is requested", p.container.Name)
 	}
 
@@ -61,7 +61,7 @@ func TestResourcesAreEnough(t *testing.T) {
 	})
 	i.awaitShown(t, largePosts)
 	for _, p := range []*pod{receiver, controller} {
-		t.Logf("%s: at most %d MiB with %d bodies of 1 MiB at a time", p.container.Name, p.memory(t, "VmHWM")>>20, largePosts)
+		t.Logf("%s: at most %d MiB resident with %d bodies of 1 MiB at a time", p.container.Name, p.memory(t, "VmHWM")>>20, largePosts)
 	}
 
 	receiverBefore, controllerBefore := receiver.cpu(t), controller.cpu(t)
@@ -71,8 +71,8 @@ func TestResourcesAreEnough(t *testing.T) {
 	t.Logf("controller: %s of CPU for each event", (controller.cpu(t)-controllerBefore)/time.Duration(smallPosts))
 	for _, p := range []*pod{receiver, controller} {
 		most := p.memory(t, "VmHWM")
-		t.Logf("%s: %d MiB with %d unfinished events, at most %d MiB until then",
-			p.container.Name, p.memory(t, "VmRSS")>>20, smallPosts, most>>20)
+		t.Logf("%s: %d MiB resident with %d unfinished events, %d MiB of them anonymous, at most %d MiB resident until then",
+			p.container.Name, p.memory(t, "VmRSS")>>20, smallPosts, p.memory(t, "RssAnon")>>20, most>>20)
 		limit := p.container.Resources.Limits[corev1.ResourceMemory]
 		assert.Less(t, most, limit.Value(), "what a %s needs at most is allowed", p.container.Name)
 	}
