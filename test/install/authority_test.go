@@ -116,7 +116,7 @@ func encrypt(t *testing.T, server *postgres.Server, a *authority) {
 	}
 	conn, err := pgx.Connect(t.Context(), server.URL())
 	require.NoError(t, err)
-	defer conn.Close(t.Context()) //nolint:errcheck // Nothing was written.
+	defer conn.Close(t.Context())
 	for _, statement := range []string{"ALTER SYSTEM SET ssl = on", "SELECT pg_reload_conf()"} {
 		_, err := conn.Exec(t.Context(), statement)
 		require.NoError(t, err)
@@ -128,7 +128,7 @@ func assertEncrypted(t *testing.T, server *postgres.Server) {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), server.URL())
 	require.NoError(t, err)
-	defer conn.Close(t.Context()) //nolint:errcheck // Nothing was written.
+	defer conn.Close(t.Context())
 	var encrypted, plain int
 	require.NoError(t, conn.QueryRow(t.Context(), `SELECT count(*) FILTER (WHERE ssl), count(*) FILTER (WHERE NOT ssl)
 		FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name LIKE 'verity-sync%'`).Scan(&encrypted, &plain))

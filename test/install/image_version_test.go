@@ -78,7 +78,7 @@ func newTree(t *testing.T, tags []string) (tree, commit string) {
 		"Makefile": readFile(t, "Makefile"), "hack/image-version.sh": readFile(t, "hack/image-version.sh"), "config/chart/Chart.yaml": "appVersion: 0.2.0\n",
 	} {
 		require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(tree, path)), 0o755))
-		require.NoError(t, os.WriteFile(filepath.Join(tree, path), []byte(content), 0o755)) //nolint:gosec // The script is run.
+		require.NoError(t, os.WriteFile(filepath.Join(tree, path), []byte(content), 0o755))
 	}
 	commands := [][]string{
 		{"init", "--quiet"},
