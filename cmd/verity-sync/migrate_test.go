@@ -112,7 +112,7 @@ func TestABinaryThatCannotDoWithANewerSchemaRefusesToStart(t *testing.T) {
 			p := start(t, []string{"DATABASE_URL=" + url, "GHL_WEBHOOK_SECRETS=workflow-secret"}, tc.args...)
 			assert.Equal(t, 1, p.exitCode(t))
 			assert.Contains(t, p.log(), "Error: "+tc.doing+"the database schema is too new for this binary (version 999, for binaries that know at least 999; "+
-				"this one knows 5): run the verity-sync that has migrated it")
+				"this one knows 6): run the verity-sync that has migrated it")
 		})
 	}
 }

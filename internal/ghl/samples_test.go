@@ -37,6 +37,32 @@ func TestSamples(t *testing.T) {
 	}
 }
 
+// reports are the bodies of testdata/reports that are read as testdata/reports/expected.tsv says.
+var reports = []string{
+	"a01-appointment-without-contact",
+	"p10-1-newer-booking",
+	"p10-2-older-updated",
+}
+
+// TestReports holds bodies that were made from public reports against their lines.
+func TestReports(t *testing.T) {
+	t.Parallel()
+	expected := readTable(t, filepath.Join("testdata", "reports", "expected.tsv"))
+	bodies := readBodies(t, "reports")
+	// They happened after the samples.
+	received := time.Date(2026, time.November, 25, 12, 0, 0, 0, time.UTC)
+	for _, report := range reports {
+		t.Run(report, func(t *testing.T) {
+			t.Parallel()
+			require.Contains(t, expected, report)
+			require.Contains(t, bodies, report)
+			body, err := ghl.Decode(jsonType, []byte(bodies[report]))
+			require.NoError(t, err)
+			assert.Equal(t, expected[report], columns(ghl.Normalise(body, received)))
+		})
+	}
+}
+
 // readBodies reads the JSON files of a directory of testdata, by their names: "samples" as GHL and people send them,
 // "odd" as nobody should.
 func readBodies(tb testing.TB, dir string) map[string]string {

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// object holds those members of a JSON object that Normalise and PersonOf may ask for, so that its size does not depend
+// object holds those members of a JSON object that Normalise, PersonOf and BookingOf may ask for, so that its size does not depend
 // on the body's. A nil object is one that is not there.
 type object []member
 
@@ -194,13 +194,13 @@ func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\n' || c == '\
 
 func endsLiteral(c byte) bool { return c == ',' || c == '}' || c == ']' || isSpace(c) }
 
-// wanted holds the names of all members that Normalise and PersonOf ask for, at whatever level. The values are the names
+// wanted holds the names of all members that Normalise, PersonOf and BookingOf ask for, at whatever level. The values are the names
 // themselves, so that a match needs no copy of the key.
 var wanted = func() map[string]string {
 	names := []string{
 		"type", "event", "customData", "data", "workflow", "appointment", "calendar", "contact", "location",
 		"id", "_id", "webhookId", "timestamp", "dateUpdated", "updatedAt", "deletedAt", "payloadTooLarge",
-		"appointmentStatus", "appoinmentStatus", "status",
+		"appointmentStatus", "appoinmentStatus", "status", "dateAdded", "date_created", "startTime",
 	}
 	names = append(names, opportunityMarks...)
 	names = append(names, personMembers...)

@@ -20,6 +20,7 @@ type Knowledge interface {
 	MergeAppointment(ctx context.Context, e store.AppointmentEvent) (known store.Appointment, newest bool, err error)
 	AttachAppointment(ctx context.Context, id, ghlContactID, verityContactID string) (former []string, err error)
 	AppointmentSynced(ctx context.Context, id string, revision int64) error
+	RecordBookingTime(ctx context.Context, id string, bookedAt time.Time) error
 	AppointmentsOfContact(ctx context.Context, verityContactID string, endings store.Endings) (store.ContactAppointments, error)
 }
 

@@ -59,7 +59,7 @@ func (l *Lead) Run(ctx context.Context, e *store.Claimed) Outcome {
 	if e.Event.EntityID == "" {
 		return Permanent("payload", reasonInvalidPayload, "it names no appointment")
 	}
-	s := &leadSync{Lead: l, event: e, details: map[string]any{}}
+	s := &leadSync{Lead: l, event: e, details: map[string]any{}, asked: map[string]bool{}}
 	out, err := s.run(ctx)
 	if err != nil {
 		out = outcomeOf(err)
@@ -78,6 +78,10 @@ type leadSync struct {
 	said   store.AppointmentEvent
 	known  store.Appointment
 	newest bool
+	// booking is what the payload says of how it was booked.
+	booking ghl.Booking
+	// asked are the appointments whose booking times GoHighLevel was asked for.
+	asked map[string]bool
 
 	// person is what the payload says of the contact, and locationCountry what it says of the location.
 	person          ghl.Person
@@ -133,7 +137,9 @@ func (s *leadSync) read(ctx context.Context) error {
 	// What was stored decodes; what the earlier middleware stored may say nothing.
 	if body, err := ghl.Decode("application/json", s.event.Payload); err == nil {
 		s.person, s.locationCountry = ghl.PersonOf(body, e.EntityType), ghl.LocationCountryOf(body)
+		s.booking = ghl.BookingOf(body, e, s.event.ReceivedAt)
 	}
+	s.said.BookedAt, s.said.Creation = s.booking.At, s.booking.Creation
 	if !e.Truncated || s.said.Deleted {
 		return nil // GoHighLevel has forgotten what was deleted there.
 	}
@@ -141,7 +147,7 @@ func (s *leadSync) read(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	read, found, err := s.askAppointment(ctx, location)
+	read, found, err := s.askAppointment(ctx, location, e.EntityID)
 	switch {
 	case s.GHL == nil:
 		s.details["reread"] = "GoHighLevel's API is not configured"
@@ -156,13 +162,15 @@ func (s *leadSync) read(ctx context.Context) error {
 		s.said.GHLContactID = cmp.Or(read.ContactID, e.ContactID)
 		s.said.LocationID = cmp.Or(e.LocationID, read.LocationID)
 		s.said.Status = cmp.Or(read.Status, e.AppointmentStatus)
+		s.said.BookedAt = cmp.Or(s.said.BookedAt, s.bookedAt(read))
 	}
 	return nil
 }
 
-func (s *leadSync) askAppointment(ctx context.Context, location string) (ghlapi.Appointment, bool, error) {
+func (s *leadSync) askAppointment(ctx context.Context, location, id string) (ghlapi.Appointment, bool, error) {
+	s.asked[id] = true
 	return ask(ctx, s.GHL, location, func(ctx context.Context, api GHLAPI) (ghlapi.Appointment, error) {
-		return api.GetAppointment(ctx, location, s.event.Event.EntityID)
+		return api.GetAppointment(ctx, location, id)
 	})
 }
 
@@ -218,8 +226,15 @@ func (s *leadSync) write(ctx context.Context, contactID string) (Outcome, error)
 		s.details["appointment"] = desired.AppointmentID
 	}
 	out := Outcome{Result: string(result.Outcome), VerityContactID: contactID, TargetID: contactID}
-	if !s.newest && result.Leads == 0 {
+	switch {
+	case !s.newest && result.Leads == 0:
 		out.Result = resultSuperseded
+	case result.Spared > 0:
+		s.details["spared"] = result.Spared
+		if result.Leads == 0 {
+			out.Skipped = "the contact's lead points at an appointment of which nothing is known, and none of those that are known is " +
+				"known to be booked after it"
+		}
 	}
 	return out, nil
 }
@@ -236,30 +251,4 @@ func (s *leadSync) release(ctx context.Context, contactIDs []string) error {
 		}
 	}
 	return nil
-}
-
-// derive writes the leads of a contact from what is known of its appointments.
-func (s *leadSync) derive(ctx context.Context, contactID string, scope verity.Scope) (verity.Result, verity.Desired, error) {
-	var result verity.Result
-	var desired verity.Desired
-	var unread error
-	err := s.Breaker.Do(ctx, func(ctx context.Context) (err error) {
-		result, err = s.Leads.SyncLead(ctx, contactID, func(ctx context.Context) (verity.Desired, error) {
-			of, err := s.Known.AppointmentsOfContact(ctx, contactID, s.Endings)
-			unread = err
-			desired = verity.Desired{AppointmentID: of.Live, Ended: of.Ended, Scope: scope}
-			return desired, err
-		})
-		if unread != nil {
-			err = nil // It says nothing about Verity.
-		}
-		return err
-	})
-	switch {
-	case unread != nil:
-		return result, desired, ours(unread)
-	case err != nil:
-		return result, desired, heldUp(s.Breaker, err)
-	}
-	return result, desired, nil
 }

@@ -155,13 +155,14 @@ func (s *leadSync) askWhose(ctx context.Context) (id, from string, err error) {
 	location := s.location("")
 	said := s.saidOfContact(location)
 	if !s.known.Deleted {
-		read, found, err := s.askAppointment(ctx, location)
+		read, found, err := s.askAppointment(ctx, location, s.said.AppointmentID)
 		switch {
 		case locationUnknown(err) && !said.empty():
 			return "", "", nil // Verity may know the payload's phone number all the same.
 		case err != nil:
 			return "", "", err
 		case found && read.ContactID != "":
+			s.said.BookedAt = cmp.Or(s.said.BookedAt, s.bookedAt(read))
 			return read.ContactID, "ghl-appointment", nil
 		}
 		location = cmp.Or(location, read.LocationID)

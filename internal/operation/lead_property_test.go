@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -57,13 +58,22 @@ type story struct {
 	// contacts are those at GoHighLevel; two of them are the same in Verity, and the last one is not there at first.
 	contacts []contact
 	events   []*store.Claimed
+	// bookings are what the events say of when their appointments were booked.
+	bookings map[uuid.UUID]booking
 	flaw     *flaw
+}
+
+// booking is what an event says of when its appointment was booked: when, if it does, and whether it reports the booking itself.
+type booking struct {
+	at       time.Time
+	creation bool
 }
 
 func newStory(w *world, rng *rand.Rand) *story {
 	s := &story{
 		w: w, rng: rng, endings: store.Endings{Deletion: rng.IntN(4) > 0, Cancellation: rng.IntN(2) > 0},
 		contacts: []contact{w.contact(), w.stranger(), w.contact(), w.stranger()},
+		bookings: map[uuid.UUID]booking{},
 		flaw:     &flaw{rng: rand.New(rand.NewPCG(rng.Uint64(), 0)), left: rng.IntN(12)},
 	}
 	s.contacts[1].verity = s.contacts[0].verity
@@ -75,15 +85,27 @@ func newStory(w *world, rng *rand.Rand) *story {
 	}
 	for range 1 + rng.IntN(4) {
 		id, owner := w.appointment(), s.contacts[rng.IntN(len(s.contacts))].ghl
+		dateAdded := s.dateAdded()
 		for i := range 1 + rng.IntN(4) {
-			s.events = append(s.events, claimed(w.t, s.event(id, owner, i == 0)))
+			b, booking := s.event(id, owner, i == 0, dateAdded)
+			e := claimed(w.t, b)
+			s.events, s.bookings[e.ID] = append(s.events, e), booking
 		}
 	}
 	return s
 }
 
-// event is one of an appointment that is mostly its owner's; the first one says whose it is.
-func (s *story) event(id, owner string, first bool) body {
+// dateAdded is when an appointment was booked: on the day of the story, or long before.
+func (s *story) dateAdded() time.Time {
+	if s.rng.IntN(2) > 0 {
+		return at(-s.rng.IntN(4000))
+	}
+	return at(s.rng.IntN(6))
+}
+
+// event is one of an appointment that is mostly its owner's; the first one says whose it is. It may say when the appointment was booked:
+// mostly dateAdded, and sometimes a time that is still to come, which is wrong.
+func (s *story) event(id, owner string, first bool, dateAdded time.Time) (body, booking) {
 	switch n := s.rng.IntN(8); {
 	case first:
 	case n == 0:
@@ -93,11 +115,37 @@ func (s *story) event(id, owner string, first bool) body {
 	}
 	kind := []string{"AppointmentCreate", "AppointmentUpdate", "AppointmentUpdate", "AppointmentDelete"}[s.rng.IntN(4)]
 	status := []string{"confirmed", "cancelled", "showed", ""}[s.rng.IntN(4)]
-	b := posted(kind, id, owner, s.rng.IntN(6), status)
+	if s.rng.IntN(5) == 0 && owner != "" {
+		return s.workflow(id, owner, status)
+	}
+	hour := s.rng.IntN(6)
+	b, happened := posted(kind, id, owner, hour, status), at(hour)
 	if s.rng.IntN(6) == 0 {
 		delete(b, "timestamp")
+		happened = at(20)
 	}
-	return b
+	said := booking{creation: kind == "AppointmentCreate"}
+	switch n := s.rng.IntN(8); {
+	case n == 0:
+		b["appointment"].(body)["dateAdded"] = at(48).Format(time.RFC3339)
+	case n < 5:
+		b["appointment"].(body)["dateAdded"] = dateAdded.Format(time.RFC3339)
+		if !dateAdded.After(happened) {
+			said.at = dateAdded
+			said.creation = said.creation && happened.Sub(dateAdded) <= 24*time.Hour
+		}
+	}
+	return b, said
+}
+
+// workflow is an event that does not say when it happened. It is no booking where the appointment has ended or began long ago.
+func (s *story) workflow(id, owner, status string) (body, booking) {
+	calendar := body{"appointmentId": id, "id": "calendar1", "status": "booked", "appoinmentStatus": status}
+	old := s.rng.IntN(2) > 0
+	if old {
+		calendar["startTime"] = "2026-06-09T15:00:00"
+	}
+	return workflow(id, body{"contact_id": owner, "calendar": calendar}), booking{creation: !old && status != "cancelled" && status != "showed"}
 }
 
 // tell has the events arrive in any order, some of them twice. Whoever failed comes again, until all have succeeded.
@@ -178,8 +226,8 @@ func (s *story) check(when string) bool {
 	}
 	if !good {
 		for _, e := range s.events {
-			s.w.t.Logf("%s %s contact=%q status=%q at=%s received=%s", e.Event.EntityID, e.Event.Type, e.Event.ContactID,
-				e.Event.AppointmentStatus, e.Event.OccurredAt.Format(time.TimeOnly), e.ReceivedAt.Format(time.TimeOnly))
+			s.w.t.Logf("%s %s contact=%q status=%q at=%s received=%s booking=%+v", e.Event.EntityID, e.Event.Type, e.Event.ContactID,
+				e.Event.AppointmentStatus, e.Event.OccurredAt.Format(time.TimeOnly), e.ReceivedAt.Format(time.TimeOnly), s.bookings[e.ID])
 		}
 		s.w.t.Logf("contacts %+v, endings %+v", s.contacts, s.endings)
 	}
@@ -192,17 +240,24 @@ func (s *story) live() map[string]string {
 	for _, e := range s.events {
 		of[e.Event.EntityID] = append(of[e.Event.EntityID], e)
 	}
-	type booking struct {
+	type candidate struct {
 		id    string
+		known bool
 		first time.Time
 	}
-	last := map[string]booking{}
+	last := map[string]candidate{}
 	for id, events := range of {
 		slices.SortFunc(events, byLastWord)
 		var contact, status string
 		var deleted, booked bool
-		first := events[0].OccurredAt()
+		candidate := candidate{id: id, first: events[0].OccurredAt()}
 		for _, e := range events {
+			if said := s.bookings[e.ID]; said.creation || !said.at.IsZero() {
+				candidate.known = true
+				if !said.at.IsZero() && said.at.Before(candidate.first) {
+					candidate.first = said.at
+				}
+			}
 			contact, status = cmp.Or(e.Event.ContactID, contact), cmp.Or(e.Event.AppointmentStatus, status)
 			switch {
 			case isDeletion(e):
@@ -219,9 +274,10 @@ func (s *story) live() map[string]string {
 			if c.ghl != contact {
 				continue
 			}
-			b := last[c.verity]
-			if b.id == "" || cmp.Or(first.Compare(b.first), cmp.Compare(id, b.id)) > 0 {
-				last[c.verity] = booking{id, first}
+			l := last[c.verity]
+			later := cmp.Or(candidate.first.Compare(l.first), cmp.Compare(id, l.id)) > 0
+			if l.id == "" || candidate.known && !l.known || candidate.known == l.known && later {
+				last[c.verity] = candidate
 			}
 		}
 	}
@@ -298,6 +354,11 @@ func (s *flawedStore) AttachAppointment(ctx context.Context, id, ghlContactID, v
 
 func (s *flawedStore) AppointmentSynced(ctx context.Context, id string, revision int64) error {
 	_, err := through(s.flaw, func() (struct{}, error) { return struct{}{}, s.Store.AppointmentSynced(ctx, id, revision) })
+	return err
+}
+
+func (s *flawedStore) RecordBookingTime(ctx context.Context, id string, at time.Time) error {
+	_, err := through(s.flaw, func() (struct{}, error) { return struct{}{}, s.Store.RecordBookingTime(ctx, id, at) })
 	return err
 }
 

@@ -72,6 +72,10 @@ type AppointmentEvent struct {
 	// Status is lower-case, "" where the event does not say.
 	Status  string
 	Deleted bool
+	// BookedAt is when the appointment was booked, zero where the event does not say. Creation is true where the event reports the
+	// booking itself: At is when it was booked, if nothing says better.
+	BookedAt time.Time
+	Creation bool
 }
 
 // Appointment is what is known of an appointment.
@@ -112,11 +116,15 @@ func (a Appointment) Live(e Endings) bool { return a.Booked && !e.ended(a.Delete
 // MergeAppointment merges an event into what is known of its appointment, whatever the order of arrival, and reports
 // whether nothing newer is known. Doing it again changes nothing and reports the same.
 func (s *Store) MergeAppointment(ctx context.Context, e AppointmentEvent) (known Appointment, newest bool, err error) {
-	row, err := s.q.MergeAppointment(ctx, dbsqlc.MergeAppointmentParams{
+	p := dbsqlc.MergeAppointmentParams{
 		GhlAppointmentID: e.AppointmentID, LocationID: e.LocationID, GhlContactID: e.GHLContactID, At: e.At, Status: e.Status,
 		Deleted: e.Deleted, Dated: !e.Undated, Booked: !e.Deleted && e.Status != statusCancelled,
-		ReceivedAt: e.ReceivedAt, EventID: e.EventID,
-	})
+		ReceivedAt: e.ReceivedAt, EventID: e.EventID, Creation: e.Creation,
+	}
+	if !e.BookedAt.IsZero() {
+		p.BookedAt = &e.BookedAt
+	}
+	row, err := s.q.MergeAppointment(ctx, p)
 	if err != nil {
 		return Appointment{}, false, s.noted(err, "merge event %s into its appointment", e.EventID)
 	}
@@ -168,12 +176,38 @@ func (s *Store) AppointmentSynced(ctx context.Context, id string, revision int64
 		"record the sync of appointment %s", id)
 }
 
+// RecordBookingTime records when an appointment was booked, as GoHighLevel's API says. Of several times the earliest is kept.
+func (s *Store) RecordBookingTime(ctx context.Context, id string, bookedAt time.Time) error {
+	return s.noted(s.q.RecordBookingTime(ctx, dbsqlc.RecordBookingTimeParams{GhlAppointmentID: id, BookedAt: bookedAt}),
+		"record when appointment %s was booked", id)
+}
+
 // ContactAppointments is what a contact's leads follow from.
 type ContactAppointments struct {
-	// Live is the id of the live appointment that was booked last, "" if there is none.
-	Live string
+	// Candidates are the live appointments that a lead may point at. The one that was booked last comes first; those whose booking
+	// time is not known come after all others.
+	Candidates []Candidate
 	// Ended holds the ids of those that have ended or are another contact's now.
 	Ended []string
+	// Known holds the ids of all of them.
+	Known []string
+}
+
+// Candidate is a live appointment of a contact.
+type Candidate struct {
+	ID string
+	// BookedAt is when GoHighLevel says that it was booked, zero where it has not said.
+	BookedAt time.Time
+	// CreationSeen is true where an event reported the booking itself.
+	CreationSeen bool
+}
+
+// Live is the id of the live appointment that was booked last, "" if there is none.
+func (a ContactAppointments) Live() string {
+	if len(a.Candidates) == 0 {
+		return ""
+	}
+	return a.Candidates[0].ID
 }
 
 // AppointmentsOfContact returns the appointments known of a contact of Verity.
@@ -184,11 +218,16 @@ func (s *Store) AppointmentsOfContact(ctx context.Context, verityContactID strin
 	}
 	var out ContactAppointments
 	for _, row := range rows {
+		out.Known = append(out.Known, row.GhlAppointmentID)
 		switch {
 		case row.Former || endings.ended(row.Deleted, row.Status):
 			out.Ended = append(out.Ended, row.GhlAppointmentID)
-		case row.Booked && out.Live == "":
-			out.Live = row.GhlAppointmentID
+		case row.Booked:
+			c := Candidate{ID: row.GhlAppointmentID, CreationSeen: row.CreationSeen}
+			if row.BookedAt != nil {
+				c.BookedAt = *row.BookedAt
+			}
+			out.Candidates = append(out.Candidates, c)
 		}
 	}
 	return out, nil

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/dfmiddleware/verity-sync/internal/destination"
@@ -192,12 +191,24 @@ type Desired struct {
 	// is none of ours.
 	Ended []string
 	Scope Scope
+	// Spare, where it is set, leaves leads alone that point at an appointment of which nothing is known.
+	Spare *Spare
 }
 
-// Result says what SyncLead did, and to how many leads.
+// Spare says which leads that point elsewhere stay as they are, in AllLeads and OtherLeads.
+type Spare struct {
+	// Known are the appointments whose leads do not stay.
+	Known []string
+	// BookedAt is when AppointmentID was booked, zero where that is not known. A lead that was last active before that points at an
+	// appointment that was booked earlier, and does not stay.
+	BookedAt time.Time
+}
+
+// Result says what SyncLead did, to how many leads, and how many it spared.
 type Result struct {
 	Outcome Outcome
 	Leads   int64
+	Spared  int64
 }
 
 // SyncLead makes the leads of a contact (a Contact.ID) follow from what desired returns. A lead that is changed was active
@@ -251,10 +262,13 @@ func lockKey(contactID string) int64 {
 //
 // Times are not NOW(), at which the transaction began: that is before it had the lock, and can be before what the writer ahead of it wrote.
 const (
-	pointLeads      = `UPDATE leads SET ghl_appointment_id = $2, last_activity_at = clock_timestamp() WHERE contact_id = $1`
-	pointOtherLeads = `
-		UPDATE leads SET ghl_appointment_id = $2, last_activity_at = clock_timestamp()
-		WHERE contact_id = $1 AND ghl_appointment_id IS DISTINCT FROM $3`
+	pointLeads = `UPDATE leads SET ghl_appointment_id = $2, last_activity_at = clock_timestamp() WHERE contact_id = $1`
+	// elsewhere leaves out the leads that point at the appointment already.
+	elsewhere = ` AND ghl_appointment_id IS DISTINCT FROM $3`
+	// notSpared are the leads that Spare does not protect.
+	notSpared = ` AND (coalesce(ghl_appointment_id::text, '') = '' OR ghl_appointment_id::text = ANY ($%d::text[])
+		OR last_activity_at::timestamptz < $%d::timestamptz)`
+	countElsewhere = `SELECT count(*) FROM leads WHERE contact_id = $1 AND ghl_appointment_id::text <> $2`
 	// insertLead gives way to a lead that Verity inserted since, be it that a unique index says so or that it is seen.
 	insertLead = `
 		INSERT INTO leads (contact_id, ghl_appointment_id, created_at, last_activity_at)
@@ -270,36 +284,53 @@ var errNoLead = errors.New("the lead can be neither updated nor inserted: a uniq
 
 // point has the leads of a contact point at an appointment.
 func point(ctx context.Context, tx pgx.Tx, contactID string, want Desired) (Result, error) {
-	update := func() (pgconn.CommandTag, error) {
-		if want.Scope == OtherLeads {
-			return tx.Exec(ctx, pointOtherLeads, contactID, want.AppointmentID, want.AppointmentID)
-		}
-		return tx.Exec(ctx, pointLeads, contactID, want.AppointmentID)
+	result, err := pointOrInsert(ctx, tx, contactID, want)
+	if err == nil && want.Spare != nil {
+		err = tx.QueryRow(ctx, countElsewhere, contactID, want.AppointmentID).Scan(&result.Spared)
 	}
-	updated, err := update()
+	return result, err
+}
+
+func pointOrInsert(ctx context.Context, tx pgx.Tx, contactID string, want Desired) (Result, error) {
+	statement, arguments := pointStatement(contactID, want)
+	updated, err := tx.Exec(ctx, statement, arguments...)
 	if err != nil || updated.RowsAffected() > 0 {
-		return Result{LeadUpdated, updated.RowsAffected()}, err
+		return Result{Outcome: LeadUpdated, Leads: updated.RowsAffected()}, err
 	}
 	inserted, err := tx.Exec(ctx, insertLead, contactID, want.AppointmentID, contactID)
 	if err != nil || inserted.RowsAffected() > 0 {
-		return Result{LeadInserted, inserted.RowsAffected()}, err
+		return Result{Outcome: LeadInserted, Leads: inserted.RowsAffected()}, err
 	}
 	// There is a lead after all: one that Verity inserted since, or of those that are to be left alone.
-	updated, err = update()
+	updated, err = tx.Exec(ctx, statement, arguments...)
 	switch {
 	case err != nil || updated.RowsAffected() > 0:
-		return Result{LeadUpdated, updated.RowsAffected()}, err
-	case want.Scope == OtherLeads:
-		return Result{LeadUnchanged, 0}, nil
+		return Result{Outcome: LeadUpdated, Leads: updated.RowsAffected()}, err
+	case want.Scope == OtherLeads || want.Spare != nil:
+		return Result{Outcome: LeadUnchanged}, nil
 	default:
 		return Result{}, errNoLead
 	}
 }
 
+// pointStatement returns the statement that has leads point at an appointment, and its arguments.
+func pointStatement(contactID string, want Desired) (statement string, arguments []any) {
+	statement, arguments = pointLeads, []any{contactID, want.AppointmentID}
+	if want.Scope == OtherLeads {
+		statement += elsewhere
+		arguments = append(arguments, want.AppointmentID)
+	}
+	if want.Spare != nil {
+		statement += fmt.Sprintf(notSpared, len(arguments)+1, len(arguments)+2)
+		arguments = append(arguments, append([]string{want.AppointmentID}, want.Spare.Known...), want.Spare.BookedAt)
+	}
+	return statement, arguments
+}
+
 // release has the leads of a contact that point at an ended appointment point at the live one, or at none.
 func release(ctx context.Context, tx pgx.Tx, contactID string, want Desired) (Result, error) {
 	if len(want.Ended) == 0 {
-		return Result{LeadUnchanged, 0}, nil
+		return Result{Outcome: LeadUnchanged}, nil
 	}
 	outcome, live := LeadCleared, (*string)(nil)
 	if want.AppointmentID != "" {
@@ -307,7 +338,7 @@ func release(ctx context.Context, tx pgx.Tx, contactID string, want Desired) (Re
 	}
 	released, err := tx.Exec(ctx, releaseLeads, contactID, live, want.Ended)
 	if err != nil || released.RowsAffected() == 0 {
-		return Result{LeadUnchanged, 0}, err
+		return Result{Outcome: LeadUnchanged}, err
 	}
-	return Result{outcome, released.RowsAffected()}, nil
+	return Result{Outcome: outcome, Leads: released.RowsAffected()}, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/assert"
@@ -160,6 +161,10 @@ func TestSyncLead(t *testing.T) {
 	}
 }
 
+func date(year int, month time.Month) time.Time {
+	return time.Date(year, month, 1, 0, 0, 0, 0, time.UTC)
+}
+
 func TestSyncLeadWithinAScope(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
@@ -192,6 +197,31 @@ func TestSyncLeadWithinAScope(t *testing.T) {
 		"ended leads: they are cleared where there is no live appointment": {
 			[]string{"apt_1"}, verity.Desired{Ended: []string{"apt_1"}, Scope: verity.EndedLeads},
 			verity.Result{Outcome: verity.LeadCleared, Leads: 1}, []string{"none active"},
+		},
+		"spared: leads that point at an appointment of which nothing is known stay": {
+			[]string{"apt_1", "apt_2", "apt_9", ""}, verity.Desired{AppointmentID: "apt_2", Spare: &verity.Spare{Known: []string{"apt_1"}}},
+			verity.Result{Outcome: verity.LeadUpdated, Leads: 3, Spared: 1}, []string{"apt_2 active", "apt_2 active", "apt_2 active", "apt_9"},
+		},
+		"spared: all of them": {
+			[]string{"apt_8", "apt_9"}, verity.Desired{AppointmentID: "apt_2", Spare: &verity.Spare{}},
+			verity.Result{Outcome: verity.LeadUnchanged, Spared: 2}, []string{"apt_8", "apt_9"},
+		},
+		"spared: those that were active after the booking": {
+			[]string{"apt_9"}, verity.Desired{AppointmentID: "apt_2", Spare: &verity.Spare{BookedAt: date(2019, time.December)}},
+			verity.Result{Outcome: verity.LeadUnchanged, Spared: 1}, []string{"apt_9"},
+		},
+		"spared: not those that were active before the booking only": {
+			[]string{"apt_9"}, verity.Desired{AppointmentID: "apt_2", Spare: &verity.Spare{BookedAt: date(2020, time.February)}},
+			verity.Result{Outcome: verity.LeadUpdated, Leads: 1}, []string{"apt_2 active"},
+		},
+		"spared, of other leads": {
+			[]string{"apt_2", "apt_1", "apt_9"},
+			verity.Desired{AppointmentID: "apt_2", Scope: verity.OtherLeads, Spare: &verity.Spare{Known: []string{"apt_1"}}},
+			verity.Result{Outcome: verity.LeadUpdated, Leads: 1, Spared: 1}, []string{"apt_2", "apt_2 active", "apt_9"},
+		},
+		"spared: a contact without a lead gets one": {
+			nil, verity.Desired{AppointmentID: "apt_2", Spare: &verity.Spare{}},
+			verity.Result{Outcome: verity.LeadInserted, Leads: 1}, []string{"apt_2 active"},
 		},
 		"ended leads: none is made": {
 			nil, verity.Desired{AppointmentID: "apt_2", Ended: []string{"apt_1"}, Scope: verity.EndedLeads},

@@ -64,18 +64,18 @@ func (q *Queries) AppointmentSynced(ctx context.Context, arg AppointmentSyncedPa
 }
 
 const appointmentsOfContact = `-- name: AppointmentsOfContact :many
-SELECT a.ghl_appointment_id, a.status, a.deleted, a.booked, a.former::boolean AS former
+SELECT a.ghl_appointment_id, a.status, a.deleted, a.booked, a.creation_seen, a.booked_at, a.former::boolean AS former
 FROM (
-    SELECT o.ghl_appointment_id, o.status, o.deleted, o.booked, o.first_at, false AS former
+    SELECT o.ghl_appointment_id, o.status, o.deleted, o.booked, o.creation_seen, o.booked_at, o.first_at, false AS former
     FROM appointments o
     WHERE o.verity_contact_id = $1::text
     UNION ALL
-    SELECT f.ghl_appointment_id, f.status, f.deleted, f.booked, f.first_at, true
+    SELECT f.ghl_appointment_id, f.status, f.deleted, f.booked, f.creation_seen, f.booked_at, f.first_at, true
     FROM appointments f
     WHERE f.former_contact_ids <> '{}' AND f.former_contact_ids @> ARRAY[$1::text]
       AND f.verity_contact_id IS DISTINCT FROM $1::text
 ) a
-ORDER BY a.first_at DESC, a.ghl_appointment_id DESC
+ORDER BY (a.creation_seen OR a.booked_at IS NOT NULL) DESC, least(a.booked_at, a.first_at) DESC, a.ghl_appointment_id DESC
 `
 
 type AppointmentsOfContactRow struct {
@@ -83,11 +83,14 @@ type AppointmentsOfContactRow struct {
 	Status           string
 	Deleted          bool
 	Booked           bool
+	CreationSeen     bool
+	BookedAt         *time.Time
 	Former           bool
 }
 
-// The appointment that was booked last comes first. Those that a lead of the contact may still point at are among them. Each of the two
-// has an index of its own; with one question for both, a table that is young and not yet analyzed is read from end to end.
+// The appointment that was booked last comes first; those whose booking time is not known come after all others, in the order of their first
+// events. Those that a lead of the contact may still point at are among them. Each of the two has an index of its own; with one question for
+// both, a table that is young and not yet analyzed is read from end to end.
 func (q *Queries) AppointmentsOfContact(ctx context.Context, verityContactID string) ([]AppointmentsOfContactRow, error) {
 	rows, err := q.db.Query(ctx, appointmentsOfContact, verityContactID)
 	if err != nil {
@@ -102,6 +105,8 @@ func (q *Queries) AppointmentsOfContact(ctx context.Context, verityContactID str
 			&i.Status,
 			&i.Deleted,
 			&i.Booked,
+			&i.CreationSeen,
+			&i.BookedAt,
 			&i.Former,
 		); err != nil {
 			return nil, err
@@ -219,12 +224,12 @@ WITH said AS (
     SELECT ROW($2::timestamptz, $3::boolean, $4::timestamptz, $1::uuid)::event_order AS by_event
 ), merged AS (
     INSERT INTO appointments AS a (ghl_appointment_id, location_id, ghl_contact_id, contact_by, first_at, status, status_by,
-                                   deleted_by, alive_by, booked, newest)
+                                   deleted_by, alive_by, booked, newest, booked_at, creation_seen)
     SELECT $5, nullif($6::text, ''),
            nullif($7::text, ''), CASE WHEN $7::text <> '' THEN said.by_event END,
            $2::timestamptz, $8::text, CASE WHEN $8::text <> '' THEN said.by_event END,
            CASE WHEN $3::boolean THEN said.by_event END, CASE WHEN $9::boolean AND NOT $3::boolean THEN said.by_event END,
-           $10::boolean, said.by_event
+           $10::boolean, said.by_event, $11::timestamptz, $12::boolean
     FROM said
     ON CONFLICT (ghl_appointment_id) DO UPDATE
     SET location_id        = coalesce(a.location_id, excluded.location_id),
@@ -244,15 +249,18 @@ WITH said AS (
         alive_by           = greatest(a.alive_by, excluded.alive_by),
         booked             = a.booked OR excluded.booked,
         newest             = greatest(a.newest, excluded.newest),
+        booked_at          = least(a.booked_at, excluded.booked_at),
+        creation_seen      = a.creation_seen OR excluded.creation_seen,
         revision           = a.revision + (
             excluded.newest > a.newest OR excluded.first_at < a.first_at OR excluded.booked > a.booked
+            OR excluded.creation_seen > a.creation_seen OR least(a.booked_at, excluded.booked_at) IS DISTINCT FROM a.booked_at
             OR coalesce(greatest(a.deleted_by, excluded.deleted_by) > greatest(a.alive_by, excluded.alive_by),
                         a.deleted OR excluded.deleted_by IS NOT NULL) <> a.deleted
             OR (excluded.status_by IS NOT NULL AND excluded.status_by >= coalesce(a.status_by, excluded.status_by)
                 AND excluded.status <> a.status)
             OR (excluded.contact_by IS NOT NULL AND excluded.contact_by >= coalesce(a.contact_by, excluded.contact_by)
                 AND excluded.ghl_contact_id IS DISTINCT FROM a.ghl_contact_id))::int
-    RETURNING a.ghl_appointment_id, a.location_id, a.ghl_contact_id, a.contact_by, a.verity_contact_id, a.former_contact_ids, a.first_at, a.last_at, a.status, a.status_by, a.deleted_by, a.alive_by, a.deleted, a.booked, a.newest, a.last_event_id, a.revision, a.synced_revision
+    RETURNING a.ghl_appointment_id, a.location_id, a.ghl_contact_id, a.contact_by, a.verity_contact_id, a.former_contact_ids, a.first_at, a.last_at, a.status, a.status_by, a.deleted_by, a.alive_by, a.deleted, a.booked, a.newest, a.last_event_id, a.revision, a.synced_revision, a.booked_at, a.creation_seen
 )
 SELECT coalesce(a.location_id, '')::text AS location_id, coalesce(a.ghl_contact_id, '')::text AS ghl_contact_id,
     coalesce(a.verity_contact_id, '')::text AS verity_contact_id, a.former_contact_ids, a.status, a.deleted, a.booked,
@@ -274,6 +282,8 @@ type MergeAppointmentParams struct {
 	Status           string
 	Dated            bool
 	Booked           bool
+	BookedAt         *time.Time
+	Creation         bool
 }
 
 type MergeAppointmentRow struct {
@@ -293,7 +303,7 @@ type MergeAppointmentRow struct {
 }
 
 // Merges one event into what is known of its appointment: of what several events say, the one with the last word counts;
-// the earliest instant is kept. Nothing here depends on the order of arrival, and a repetition changes nothing.
+// the earliest instants are kept. Nothing here depends on the order of arrival, and a repetition changes nothing.
 // An appointment that is another contact's now leaves the contact of Verity that it was found to belong to. What is kept of its contact is
 // returned along with it, since whoever merges an event asks for that next.
 func (q *Queries) MergeAppointment(ctx context.Context, arg MergeAppointmentParams) (MergeAppointmentRow, error) {
@@ -308,6 +318,8 @@ func (q *Queries) MergeAppointment(ctx context.Context, arg MergeAppointmentPara
 		arg.Status,
 		arg.Dated,
 		arg.Booked,
+		arg.BookedAt,
+		arg.Creation,
 	)
 	var i MergeAppointmentRow
 	err := row.Scan(
@@ -326,6 +338,21 @@ func (q *Queries) MergeAppointment(ctx context.Context, arg MergeAppointmentPara
 		&i.ContactEmail,
 	)
 	return i, err
+}
+
+const recordBookingTime = `-- name: RecordBookingTime :exec
+UPDATE appointments SET booked_at = least(booked_at, $1::timestamptz) WHERE ghl_appointment_id = $2
+`
+
+type RecordBookingTimeParams struct {
+	BookedAt         time.Time
+	GhlAppointmentID string
+}
+
+// The event that asked for it derives the leads after this, so that it needs no revision of its own.
+func (q *Queries) RecordBookingTime(ctx context.Context, arg RecordBookingTimeParams) error {
+	_, err := q.db.Exec(ctx, recordBookingTime, arg.BookedAt, arg.GhlAppointmentID)
+	return err
 }
 
 const rememberContact = `-- name: RememberContact :exec

@@ -29,6 +29,8 @@ type Appointment struct {
 	LastEventID      uuid.UUID
 	Revision         int64
 	SyncedRevision   int64
+	BookedAt         *time.Time
+	CreationSeen     bool
 }
 
 type ContactMapping struct {

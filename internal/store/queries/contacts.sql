@@ -31,19 +31,19 @@ WHERE ghl_contact_id = @ghl_contact_id;
 
 -- name: MergeAppointment :one
 -- Merges one event into what is known of its appointment: of what several events say, the one with the last word counts;
--- the earliest instant is kept. Nothing here depends on the order of arrival, and a repetition changes nothing.
+-- the earliest instants are kept. Nothing here depends on the order of arrival, and a repetition changes nothing.
 -- An appointment that is another contact's now leaves the contact of Verity that it was found to belong to. What is kept of its contact is
 -- returned along with it, since whoever merges an event asks for that next.
 WITH said AS (
     SELECT ROW(@at::timestamptz, @deleted::boolean, @received_at::timestamptz, @event_id::uuid)::event_order AS by_event
 ), merged AS (
     INSERT INTO appointments AS a (ghl_appointment_id, location_id, ghl_contact_id, contact_by, first_at, status, status_by,
-                                   deleted_by, alive_by, booked, newest)
+                                   deleted_by, alive_by, booked, newest, booked_at, creation_seen)
     SELECT @ghl_appointment_id, nullif(@location_id::text, ''),
            nullif(@ghl_contact_id::text, ''), CASE WHEN @ghl_contact_id::text <> '' THEN said.by_event END,
            @at::timestamptz, @status::text, CASE WHEN @status::text <> '' THEN said.by_event END,
            CASE WHEN @deleted::boolean THEN said.by_event END, CASE WHEN @dated::boolean AND NOT @deleted::boolean THEN said.by_event END,
-           @booked::boolean, said.by_event
+           @booked::boolean, said.by_event, sqlc.narg(booked_at)::timestamptz, @creation::boolean
     FROM said
     ON CONFLICT (ghl_appointment_id) DO UPDATE
     SET location_id        = coalesce(a.location_id, excluded.location_id),
@@ -63,8 +63,11 @@ WITH said AS (
         alive_by           = greatest(a.alive_by, excluded.alive_by),
         booked             = a.booked OR excluded.booked,
         newest             = greatest(a.newest, excluded.newest),
+        booked_at          = least(a.booked_at, excluded.booked_at),
+        creation_seen      = a.creation_seen OR excluded.creation_seen,
         revision           = a.revision + (
             excluded.newest > a.newest OR excluded.first_at < a.first_at OR excluded.booked > a.booked
+            OR excluded.creation_seen > a.creation_seen OR least(a.booked_at, excluded.booked_at) IS DISTINCT FROM a.booked_at
             OR coalesce(greatest(a.deleted_by, excluded.deleted_by) > greatest(a.alive_by, excluded.alive_by),
                         a.deleted OR excluded.deleted_by IS NOT NULL) <> a.deleted
             OR (excluded.status_by IS NOT NULL AND excluded.status_by >= coalesce(a.status_by, excluded.status_by)
@@ -113,18 +116,23 @@ SELECT EXISTS (SELECT FROM concerned c WHERE c.ghl_appointment_id = @ghl_appoint
 -- name: AppointmentSynced :exec
 UPDATE appointments SET synced_revision = greatest(synced_revision, @revision::bigint) WHERE ghl_appointment_id = @ghl_appointment_id;
 
+-- name: RecordBookingTime :exec
+-- The event that asked for it derives the leads after this, so that it needs no revision of its own.
+UPDATE appointments SET booked_at = least(booked_at, @booked_at::timestamptz) WHERE ghl_appointment_id = @ghl_appointment_id;
+
 -- name: AppointmentsOfContact :many
--- The appointment that was booked last comes first. Those that a lead of the contact may still point at are among them. Each of the two
--- has an index of its own; with one question for both, a table that is young and not yet analyzed is read from end to end.
-SELECT a.ghl_appointment_id, a.status, a.deleted, a.booked, a.former::boolean AS former
+-- The appointment that was booked last comes first; those whose booking time is not known come after all others, in the order of their first
+-- events. Those that a lead of the contact may still point at are among them. Each of the two has an index of its own; with one question for
+-- both, a table that is young and not yet analyzed is read from end to end.
+SELECT a.ghl_appointment_id, a.status, a.deleted, a.booked, a.creation_seen, a.booked_at, a.former::boolean AS former
 FROM (
-    SELECT o.ghl_appointment_id, o.status, o.deleted, o.booked, o.first_at, false AS former
+    SELECT o.ghl_appointment_id, o.status, o.deleted, o.booked, o.creation_seen, o.booked_at, o.first_at, false AS former
     FROM appointments o
     WHERE o.verity_contact_id = @verity_contact_id::text
     UNION ALL
-    SELECT f.ghl_appointment_id, f.status, f.deleted, f.booked, f.first_at, true
+    SELECT f.ghl_appointment_id, f.status, f.deleted, f.booked, f.creation_seen, f.booked_at, f.first_at, true
     FROM appointments f
     WHERE f.former_contact_ids <> '{}' AND f.former_contact_ids @> ARRAY[@verity_contact_id::text]
       AND f.verity_contact_id IS DISTINCT FROM @verity_contact_id::text
 ) a
-ORDER BY a.first_at DESC, a.ghl_appointment_id DESC;
+ORDER BY (a.creation_seen OR a.booked_at IS NOT NULL) DESC, least(a.booked_at, a.first_at) DESC, a.ghl_appointment_id DESC;

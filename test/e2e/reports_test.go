@@ -1,0 +1,45 @@
+package e2e
+
+import (
+	"os"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
+	"github.com/dfmiddleware/verity-sync/internal/sim/ghlsender"
+	"github.com/dfmiddleware/verity-sync/internal/testenv/repo"
+	"github.com/dfmiddleware/verity-sync/internal/testenv/system"
+)
+
+const reportsLocation = "locExampleLocation01"
+
+// postReport posts a body of the reports, signed, and returns the event when it is done.
+func postReport(t *testing.T, s *system.System, name string) *v1alpha1.WebhookEvent {
+	t.Helper()
+	file, err := repo.Path("internal", "ghl", "testdata", "reports", name+".json")
+	require.NoError(t, err)
+	body, err := os.ReadFile(file)
+	require.NoError(t, err)
+	id := post(t, s, ghlsender.Webhook{Body: body, ContentType: "application/json", Signed: true})
+	return waitFor(t, s, id, v1alpha1.PhaseDone)
+}
+
+func TestAnUpdateOfAnOlderAppointmentLeavesTheLeadWhereItIs(t *testing.T) {
+	t.Parallel()
+	s := start(t, system.Options{Receivers: 1, Controllers: 1})
+	require.NoError(t, s.AddLocation(reportsLocation))
+	for _, name := range []string{"p10-0-contact", "p10-1-newer-booking", "p10-2-older-updated"} {
+		postReport(t, s, name)
+	}
+	conn, err := pgx.Connect(t.Context(), s.VerityDatabaseURL)
+	require.NoError(t, err)
+	defer conn.Close(t.Context())
+	rows, err := conn.Query(t.Context(), `SELECT coalesce(ghl_appointment_id, '') FROM leads`)
+	require.NoError(t, err)
+	leads, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(t, err)
+	assert.Equal(t, []string{"aptExampleNewerP10"}, leads)
+}
