@@ -138,6 +138,8 @@ const (
 	ResultLeadCleared = "LeadCleared"
 	// ResultLeadUnchanged: the leads already say what they should.
 	ResultLeadUnchanged = "LeadUnchanged"
+	// ResultLeadSkipped: the appointment has no contact, so there is no lead to sync; the condition Synced says why.
+	ResultLeadSkipped = "LeadSkipped"
 	// ResultSuperseded: something newer about the same entity was already applied; nothing was written.
 	ResultSuperseded = "Superseded"
 	// ResultContactSynced: Aloware has the contact.

@@ -16,6 +16,8 @@ type Booking struct {
 	At time.Time
 	// Creation is true where the event reports the booking itself. A workflow also fires "booked" for a reschedule.
 	Creation bool
+	// NoContact is true where the body has the whole appointment and names no contact: blocked or busy time.
+	NoContact bool
 }
 
 // BookingOf reads the booking from the body of e, an appointment's event that was received at receivedAt.
@@ -31,6 +33,10 @@ func BookingOf(b Body, e event.Event, receivedAt time.Time) Booking {
 	case e.OccurredAt.IsZero() && b.startedBefore(at.Add(-stale)):
 		booking.Creation = false
 	}
+	// Webhooks of marketplace apps, which alone have a webhookId, have the whole appointment in this block: always its start, and its
+	// contact where there is one.
+	whole := b.root.id("webhookId") != "" && b.root.appointment.get("startTime") != nil && !e.Truncated
+	booking.NoContact = whole && e.ContactID == ""
 	return booking
 }
 

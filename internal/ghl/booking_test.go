@@ -110,3 +110,33 @@ func TestBookingOf(t *testing.T) {
 		})
 	}
 }
+
+func TestAnAppointmentOfNobody(t *testing.T) {
+	t.Parallel()
+	const envelope = `"type":"AppointmentCreate","webhookId":"w","timestamp":"2026-11-25T09:00:00Z"`
+	tests := map[string]struct {
+		body string
+		want bool
+	}{
+		"no contact":               {`{` + envelope + `,"appointment":{"id":"a","startTime":"2026-12-09T15:00:00Z"}}`, true},
+		"an empty contact":         {`{` + envelope + `,"appointment":{"id":"a","contactId":"","startTime":"2026-12-09T15:00:00Z"}}`, true},
+		"a blank contact":          {`{` + envelope + `,"appointment":{"id":"a","contactId":"  ","startTime":"2026-12-09T15:00:00Z"}}`, true},
+		"a contact that is null":   {`{` + envelope + `,"appointment":{"id":"a","contactId":null,"startTime":"2026-12-09T15:00:00Z"}}`, true},
+		"a contact called null":    {`{` + envelope + `,"appointment":{"id":"a","contactId":"null","startTime":"2026-12-09T15:00:00Z"}}`, true},
+		"a contact":                {`{` + envelope + `,"appointment":{"id":"a","contactId":"c","startTime":"2026-12-09T15:00:00Z"}}`, false},
+		"a contact at the root":    {`{` + envelope + `,"contactId":"c","appointment":{"id":"a","startTime":"2026-12-09T15:00:00Z"}}`, false},
+		"not the whole of it":      {`{` + envelope + `,"appointment":{"id":"a"}}`, false},
+		"a body that was cut":      {`{` + envelope + `,"payloadTooLarge":true,"appointment":{"id":"a","startTime":"2026-12-09T15:00:00Z"}}`, false},
+		"a body of people's own":   {`{"type":"AppointmentCreate","appointment":{"id":"a","startTime":"2026-12-09T15:00:00Z"}}`, false},
+		"a workflow's body":        {`{"workflow":{"id":"w"},"calendar":{"appointmentId":"a","startTime":"2026-12-09T15:00:00"}}`, false},
+		"an appointment id, alone": {`{` + envelope + `,"appointmentId":"a"}`, false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			body, err := ghl.Decode(jsonType, []byte(tt.body))
+			require.NoError(t, err)
+			assert.Equal(t, tt.want, ghl.BookingOf(body, ghl.Normalise(body, received), received).NoContact)
+		})
+	}
+}

@@ -13,6 +13,7 @@ import (
 
 // Results and reasons, in the words of status.result and of the condition Ready.
 const (
+	resultLeadSkipped    = "LeadSkipped"
 	resultSuperseded     = "Superseded"
 	resultContactSynced  = "ContactSynced"
 	resultContactSkipped = "ContactSkipped"

@@ -113,10 +113,13 @@ func (s *leadSync) run(ctx context.Context) (Outcome, error) {
 		return s.write(ctx, s.known.VerityContactID)
 	}
 	contact, err := s.find(ctx)
-	if errors.Is(err, errNoContact) && !live {
+	nobody, isNobodys := errors.AsType[nobodysError](err)
+	switch {
+	case (isNobodys || errors.Is(err, errNoContact)) && !live:
 		return s.nothingToRelease(ctx)
-	}
-	if err != nil {
+	case isNobodys:
+		return Skip(resultLeadSkipped, nobody.Error()), nil
+	case err != nil:
 		return Outcome{}, err
 	}
 	if err := s.attach(ctx, contact, left); err != nil {

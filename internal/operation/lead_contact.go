@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/dfmiddleware/verity-sync/internal/destination"
@@ -19,6 +20,25 @@ const (
 	nobody       = "no contact has the phone number or e-mail address of the appointment's contact"
 	nothingKnown = "neither a phone number nor an e-mail address is known of the appointment's contact"
 )
+
+// nobodysError says why an appointment has no contact: there is nobody whose lead could follow it.
+type nobodysError string
+
+func (e nobodysError) Error() string { return string(e) }
+
+const (
+	nobodysAtGHL     = nobodysError("GoHighLevel says that the appointment has no contact: it is blocked or busy time")
+	nobodysByPayload = nobodysError("the webhook has the whole appointment and no contact: it is blocked or busy time")
+	nobodysDeleted   = nobodysError("the appointment is deleted, and no webhook has named its contact")
+)
+
+// neverKnown is the failure of an event that says nothing of whose the appointment is, where nobody can be asked.
+func neverKnown() error {
+	return &failure{reason: reasonInvalidPayload, err: &destination.Error{
+		Destination: "payload", Class: destination.Permanent, Err: errNoContact,
+		Message: "it names no contact, phone number or e-mail address, and GoHighLevel's API is not configured",
+	}}
+}
 
 func noContact(message string) error {
 	err := &destination.Error{Destination: verity.DatabaseDestination, Class: destination.Transient, Message: message, Err: errNoContact}
@@ -67,6 +87,9 @@ func (s *leadSync) find(ctx context.Context) (string, error) {
 		return "", err
 	}
 	if kept.or(said).or(asked).empty() {
+		if s.known.GHLContactID == "" && s.GHL == nil {
+			return "", neverKnown()
+		}
 		return "", noContact(nothingKnown)
 	}
 	if !asked.empty() {
@@ -150,22 +173,33 @@ func (s *leadSync) identify(ctx context.Context) error {
 	return nil
 }
 
-// askWhose asks GoHighLevel for the contact of an appointment of which no event says one.
+// askWhose asks GoHighLevel for the contact of an appointment of which no event says one. That it has none is a nobodysError. GoHighLevel
+// has the last word; where it cannot be asked, or does not know the appointment, what the webhook says counts.
 func (s *leadSync) askWhose(ctx context.Context) (id, from string, err error) {
 	location := s.location("")
 	said := s.saidOfContact(location)
 	if !s.known.Deleted {
 		read, found, err := s.askAppointment(ctx, location, s.said.AppointmentID)
-		switch {
+		switch contact := strings.TrimSpace(read.ContactID); {
 		case locationUnknown(err) && !said.empty():
 			return "", "", nil // Verity may know the payload's phone number all the same.
+		case locationUnknown(err) && s.booking.NoContact:
+			return "", "", nobodysByPayload
 		case err != nil:
 			return "", "", err
-		case found && read.ContactID != "":
+		case found && contact != "":
 			s.said.BookedAt = cmp.Or(s.said.BookedAt, s.bookedAt(read))
-			return read.ContactID, "ghl-appointment", nil
+			return contact, "ghl-appointment", nil
+		case found && said.empty():
+			return "", "", nobodysAtGHL
 		}
 		location = cmp.Or(location, read.LocationID)
+	}
+	switch {
+	case said.empty() && s.booking.NoContact:
+		return "", "", nobodysByPayload
+	case said.empty() && s.known.Deleted:
+		return "", "", nobodysDeleted
 	}
 	if location == "" {
 		return "", "", nil // A search is always one of a location.

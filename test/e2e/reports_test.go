@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
+	"github.com/dfmiddleware/verity-sync/internal/sim/ghlapi"
 	"github.com/dfmiddleware/verity-sync/internal/sim/ghlsender"
 	"github.com/dfmiddleware/verity-sync/internal/testenv/repo"
 	"github.com/dfmiddleware/verity-sync/internal/testenv/system"
@@ -42,4 +43,22 @@ func TestAnUpdateOfAnOlderAppointmentLeavesTheLeadWhereItIs(t *testing.T) {
 	leads, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	require.NoError(t, err)
 	assert.Equal(t, []string{"aptExampleNewerP10"}, leads)
+}
+
+func TestAnAppointmentOfNobodyIsSkipped(t *testing.T) {
+	t.Parallel()
+	s := start(t, system.Options{Receivers: 1, Controllers: 1})
+	require.NoError(t, s.AddLocation(reportsLocation))
+	s.GHL.PutAppointment(ghlapi.Appointment{ID: "aptExampleApptA01", LocationID: reportsLocation})
+
+	e := postReport(t, s, "a01-appointment-without-contact")
+	assert.Equal(t, v1alpha1.ResultLeadSkipped, e.Status.Result)
+	assert.EqualValues(t, 1, e.Status.Attempts)
+	for _, c := range e.Status.Conditions {
+		if c.Type == v1alpha1.SyncedCondition {
+			assert.Equal(t, v1alpha1.SyncSkippedReason, c.Reason)
+			assert.Equal(t, "GoHighLevel says that the appointment has no contact: it is blocked or busy time", c.Message)
+		}
+	}
+	assert.Equal(t, map[string]int{"verity.forward success": 1, "verity.lead skipped": 1}, ledgerOf(t, s, e.Spec.EventID))
 }
