@@ -269,6 +269,26 @@ func TestGoHighLevelIsAskedForABookingTimeOnlyWhereItDecides(t *testing.T) {
 	assert.Equal(t, []string{b + " active"}, w.leadsOf(x.verity))
 }
 
+func TestABookingTimeIsAskedForInTheLocationOfItsAppointment(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for name, known := range map[string]tokens{
+		"with tokens of both locations":   {location: "token1", "loc2": "token2"},
+		"with the token of the first one": {location: "token1"},
+	} {
+		g, x, twin, a, b := newGHLWith(t, known), w.contact(), w.stranger(), w.appointment(), w.appointment()
+		w.remember(twin.ghl, x.phone, "")
+		g.PutLocation(ghlsim.Location{ID: "loc2", Token: "token2"})
+		g.PutAppointment(ghlsim.Appointment{ID: a, LocationID: "loc2", ContactID: twin.ghl, DateAdded: june})
+		g.PutAppointment(ghlsim.Appointment{ID: b, LocationID: location, ContactID: x.ghl, DateAdded: at(1)})
+		lead := w.lead()
+		lead.GHL = g.api
+		require.NoError(t, lead.Run(t.Context(), claimed(t, updated(a, twin.ghl, 3, "confirmed").with(body{"locationId": "loc2"}))).Err, name)
+		require.NoError(t, lead.Run(t.Context(), claimed(t, updated(b, x.ghl, 2, "confirmed"))).Err, name)
+		assert.Equal(t, []string{b + " active"}, w.leadsOf(x.verity), name)
+	}
+}
+
 // TestTheReportOfAnOlderAppointment has the bodies p10 of the reports arrive in every order.
 func TestTheReportOfAnOlderAppointment(t *testing.T) {
 	t.Parallel()

@@ -82,22 +82,25 @@ func (s *leadSync) spare(of store.ContactAppointments) *verity.Spare {
 }
 
 // unclear returns the candidates whose booking time GoHighLevel can still be asked for.
-func (s *leadSync) unclear(of store.ContactAppointments) []string {
-	var ids []string
+func (s *leadSync) unclear(of store.ContactAppointments) []store.Candidate {
+	var unclear []store.Candidate
 	for _, c := range of.Candidates {
 		known := !c.BookedAt.IsZero() || c.CreationSeen && (c.ID != s.said.AppointmentID || !s.said.Undated)
-		if s.GHL != nil && !known && !s.asked[c.ID] && len(s.asked)+len(ids) < maxBookingTimes {
-			ids = append(ids, c.ID)
+		if s.GHL != nil && !known && !s.asked[c.ID] && len(s.asked)+len(unclear) < maxBookingTimes {
+			unclear = append(unclear, c)
 		}
 	}
-	return ids
+	return unclear
 }
 
 // askBookingTimes records when appointments were booked, as far as GoHighLevel says. Those of a location without a token stay unknown.
-func (s *leadSync) askBookingTimes(ctx context.Context, ids []string) error {
-	location := s.location(s.known.Contact.LocationID)
-	for _, id := range ids {
-		read, found, err := s.askAppointment(ctx, location, id)
+func (s *leadSync) askBookingTimes(ctx context.Context, of []store.Candidate) error {
+	for _, c := range of {
+		location := c.LocationID // A contact of Verity can be one of several locations of GoHighLevel.
+		if c.ID == s.said.AppointmentID {
+			location = s.location(s.known.Contact.LocationID)
+		}
+		read, found, err := s.askAppointment(ctx, location, c.ID)
 		if err != nil && !locationUnknown(err) {
 			return err
 		}
@@ -106,7 +109,7 @@ func (s *leadSync) askBookingTimes(ctx context.Context, ids []string) error {
 			continue
 		}
 		s.details["bookingTimesFrom"] = "ghl"
-		if err := s.Known.RecordBookingTime(ctx, id, at); err != nil {
+		if err := s.Known.RecordBookingTime(ctx, c.ID, at); err != nil {
 			return ours(err)
 		}
 	}

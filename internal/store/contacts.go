@@ -195,7 +195,8 @@ type ContactAppointments struct {
 
 // Candidate is a live appointment of a contact.
 type Candidate struct {
-	ID string
+	ID         string
+	LocationID string
 	// BookedAt is when GoHighLevel says that it was booked, zero where it has not said.
 	BookedAt time.Time
 	// CreationSeen is true where an event reported the booking itself.
@@ -223,7 +224,7 @@ func (s *Store) AppointmentsOfContact(ctx context.Context, verityContactID strin
 		case row.Former || endings.ended(row.Deleted, row.Status):
 			out.Ended = append(out.Ended, row.GhlAppointmentID)
 		case row.Booked:
-			c := Candidate{ID: row.GhlAppointmentID, CreationSeen: row.CreationSeen}
+			c := Candidate{ID: row.GhlAppointmentID, LocationID: row.LocationID, CreationSeen: row.CreationSeen}
 			if row.BookedAt != nil {
 				c.BookedAt = *row.BookedAt
 			}

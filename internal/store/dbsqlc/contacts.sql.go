@@ -64,13 +64,14 @@ func (q *Queries) AppointmentSynced(ctx context.Context, arg AppointmentSyncedPa
 }
 
 const appointmentsOfContact = `-- name: AppointmentsOfContact :many
-SELECT a.ghl_appointment_id, a.status, a.deleted, a.booked, a.creation_seen, a.booked_at, a.former::boolean AS former
+SELECT a.ghl_appointment_id, a.status, a.deleted, a.booked, a.creation_seen, a.booked_at,
+       coalesce(a.location_id, '')::text AS location_id, a.former::boolean AS former
 FROM (
-    SELECT o.ghl_appointment_id, o.status, o.deleted, o.booked, o.creation_seen, o.booked_at, o.first_at, false AS former
+    SELECT o.ghl_appointment_id, o.status, o.deleted, o.booked, o.creation_seen, o.booked_at, o.first_at, o.location_id, false AS former
     FROM appointments o
     WHERE o.verity_contact_id = $1::text
     UNION ALL
-    SELECT f.ghl_appointment_id, f.status, f.deleted, f.booked, f.creation_seen, f.booked_at, f.first_at, true
+    SELECT f.ghl_appointment_id, f.status, f.deleted, f.booked, f.creation_seen, f.booked_at, f.first_at, f.location_id, true
     FROM appointments f
     WHERE f.former_contact_ids <> '{}' AND f.former_contact_ids @> ARRAY[$1::text]
       AND f.verity_contact_id IS DISTINCT FROM $1::text
@@ -85,6 +86,7 @@ type AppointmentsOfContactRow struct {
 	Booked           bool
 	CreationSeen     bool
 	BookedAt         *time.Time
+	LocationID       string
 	Former           bool
 }
 
@@ -107,6 +109,7 @@ func (q *Queries) AppointmentsOfContact(ctx context.Context, verityContactID str
 			&i.Booked,
 			&i.CreationSeen,
 			&i.BookedAt,
+			&i.LocationID,
 			&i.Former,
 		); err != nil {
 			return nil, err

@@ -124,13 +124,14 @@ UPDATE appointments SET booked_at = least(booked_at, @booked_at::timestamptz) WH
 -- The appointment that was booked last comes first; those whose booking time is not known come after all others, in the order of their first
 -- events. Those that a lead of the contact may still point at are among them. Each of the two has an index of its own; with one question for
 -- both, a table that is young and not yet analyzed is read from end to end.
-SELECT a.ghl_appointment_id, a.status, a.deleted, a.booked, a.creation_seen, a.booked_at, a.former::boolean AS former
+SELECT a.ghl_appointment_id, a.status, a.deleted, a.booked, a.creation_seen, a.booked_at,
+       coalesce(a.location_id, '')::text AS location_id, a.former::boolean AS former
 FROM (
-    SELECT o.ghl_appointment_id, o.status, o.deleted, o.booked, o.creation_seen, o.booked_at, o.first_at, false AS former
+    SELECT o.ghl_appointment_id, o.status, o.deleted, o.booked, o.creation_seen, o.booked_at, o.first_at, o.location_id, false AS former
     FROM appointments o
     WHERE o.verity_contact_id = @verity_contact_id::text
     UNION ALL
-    SELECT f.ghl_appointment_id, f.status, f.deleted, f.booked, f.creation_seen, f.booked_at, f.first_at, true
+    SELECT f.ghl_appointment_id, f.status, f.deleted, f.booked, f.creation_seen, f.booked_at, f.first_at, f.location_id, true
     FROM appointments f
     WHERE f.former_contact_ids <> '{}' AND f.former_contact_ids @> ARRAY[@verity_contact_id::text]
       AND f.verity_contact_id IS DISTINCT FROM @verity_contact_id::text
