@@ -150,6 +150,9 @@ func TestALeadThatPointsAtAnAppointmentOfWhichNothingIsKnown(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	before := time.Date(2026, time.October, 1, 12, 0, 0, 0, time.UTC)
+	reschedule := func(a, x string) body {
+		return calendar(a, x, "confirmed", "2026-12-09T15:00:00").with(body{"locationId": location})
+	}
 	tests := map[string]struct {
 		lead  string
 		event func(a, x string) body
@@ -158,20 +161,22 @@ func TestALeadThatPointsAtAnAppointmentOfWhichNothingIsKnown(t *testing.T) {
 		takes     bool
 		result    string
 	}{
-		"stays with an update":                              {"legacy", func(a, x string) body { return updated(a, x, 10, "showed") }, time.Time{}, false, "LeadUnchanged"},
-		"stays with an update of what was booked earlier":   {"legacy", func(a, x string) body { return updated(a, x, 10, "showed").addedAt(june) }, time.Time{}, false, "LeadUnchanged"},
-		"follows an update of what was booked since":        {"legacy", func(a, x string) body { return updated(a, x, 10, "confirmed").addedAt(at(1)) }, time.Time{}, true, "LeadUpdated"},
-		"stays with a workflow's change":                    {"legacy", func(a, x string) body { return calendar(a, x, "showed", "2026-12-09T15:00:00") }, time.Time{}, false, "LeadUnchanged"},
-		"stays with a confirmation of what took place":      {"legacy", func(a, x string) body { return calendar(a, x, "confirmed", "2026-06-09T15:00:00") }, time.Time{}, false, "LeadUnchanged"},
-		"follows a booking":                                 {"legacy", func(a, x string) body { return booked(a, x, 10).addedAt(at(10)) }, time.Time{}, true, "LeadUpdated"},
-		"follows a booking of which nobody says when":       {"legacy", func(a, x string) body { return booked(a, x, 10) }, time.Time{}, true, "LeadUpdated"},
-		"follows a workflow's booking":                      {"legacy", func(a, x string) body { return calendar(a, x, "confirmed", "2026-12-09T15:00:00") }, time.Time{}, true, "LeadUpdated"},
-		"stays where GoHighLevel says that it was earlier":  {"legacy", func(a, x string) body { return updated(a, x, 10, "showed") }, june, false, "LeadUnchanged"},
-		"follows where GoHighLevel says that it was later":  {"legacy", func(a, x string) body { return updated(a, x, 10, "showed") }, at(1), true, "LeadUpdated"},
-		"follows an update where it points at nothing":      {"", func(a, x string) body { return updated(a, x, 10, "showed") }, time.Time{}, true, "LeadUpdated"},
-		"follows an update where it points at a contact":    {"contact", func(a, x string) body { return updated(a, x, 10, "showed") }, time.Time{}, true, "LeadUpdated"},
-		"stays where the appointment was deleted":           {"legacy", func(a, x string) body { return deleted(a, x, 10) }, time.Time{}, false, "LeadUnchanged"},
-		"stays where the appointment was called off before": {"legacy", func(a, x string) body { return updated(a, x, 10, "cancelled") }, time.Time{}, false, "LeadUnchanged"},
+		"stays with an update":                                                   {"legacy", func(a, x string) body { return updated(a, x, 10, "showed") }, time.Time{}, false, "LeadUnchanged"},
+		"stays with an update of what was booked earlier":                        {"legacy", func(a, x string) body { return updated(a, x, 10, "showed").addedAt(june) }, time.Time{}, false, "LeadUnchanged"},
+		"follows an update of what was booked since":                             {"legacy", func(a, x string) body { return updated(a, x, 10, "confirmed").addedAt(at(1)) }, time.Time{}, true, "LeadUpdated"},
+		"stays with a workflow's change":                                         {"legacy", func(a, x string) body { return calendar(a, x, "showed", "2026-12-09T15:00:00") }, time.Time{}, false, "LeadUnchanged"},
+		"stays with a confirmation of what took place":                           {"legacy", func(a, x string) body { return calendar(a, x, "confirmed", "2026-06-09T15:00:00") }, time.Time{}, false, "LeadUnchanged"},
+		"follows a booking":                                                      {"legacy", func(a, x string) body { return booked(a, x, 10).addedAt(at(10)) }, time.Time{}, true, "LeadUpdated"},
+		"follows a booking of which nobody says when":                            {"legacy", func(a, x string) body { return booked(a, x, 10) }, time.Time{}, true, "LeadUpdated"},
+		"follows a workflow's booking":                                           {"legacy", func(a, x string) body { return calendar(a, x, "confirmed", "2026-12-09T15:00:00") }, time.Time{}, true, "LeadUpdated"},
+		"stays where GoHighLevel says that it was earlier":                       {"legacy", func(a, x string) body { return updated(a, x, 10, "showed") }, june, false, "LeadUnchanged"},
+		"follows where GoHighLevel says that it was later":                       {"legacy", func(a, x string) body { return updated(a, x, 10, "showed") }, at(1), true, "LeadUpdated"},
+		"stays where GoHighLevel says that a workflow's booking is a reschedule": {"legacy", reschedule, june, false, "LeadUnchanged"},
+		"follows where GoHighLevel says that a workflow's booking is one":        {"legacy", reschedule, at(19), true, "LeadUpdated"},
+		"follows an update where it points at nothing":                           {"", func(a, x string) body { return updated(a, x, 10, "showed") }, time.Time{}, true, "LeadUpdated"},
+		"follows an update where it points at a contact":                         {"contact", func(a, x string) body { return updated(a, x, 10, "showed") }, time.Time{}, true, "LeadUpdated"},
+		"stays where the appointment was deleted":                                {"legacy", func(a, x string) body { return deleted(a, x, 10) }, time.Time{}, false, "LeadUnchanged"},
+		"stays where the appointment was called off before":                      {"legacy", func(a, x string) body { return updated(a, x, 10, "cancelled") }, time.Time{}, false, "LeadUnchanged"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

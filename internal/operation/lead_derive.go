@@ -69,9 +69,12 @@ func (s *leadSync) deriveOnce(
 }
 
 // spare protects the leads that point at an appointment of which nothing is known, such as those that the earlier middleware wrote, from
-// appointments of which only changes are known: those may be older. A booking that was reported takes every lead.
+// appointments of which only changes are known: those may be older. A booking that was reported takes every lead, one that may be a
+// reschedule only once GoHighLevel was asked.
 func (s *leadSync) spare(of store.ContactAppointments) *verity.Spare {
-	if len(of.Candidates) == 0 || slices.ContainsFunc(of.Candidates, func(c store.Candidate) bool { return c.CreationSeen }) {
+	unclear := s.unclear(of)
+	reported := func(c store.Candidate) bool { return c.CreationSeen && !slices.Contains(unclear, c) }
+	if len(of.Candidates) == 0 || slices.ContainsFunc(of.Candidates, reported) {
 		return nil
 	}
 	spare := &verity.Spare{Known: of.Known, BookedAt: of.Candidates[0].BookedAt}

@@ -199,7 +199,7 @@ type Candidate struct {
 	LocationID string
 	// BookedAt is when GoHighLevel says that it was booked, zero where it has not said.
 	BookedAt time.Time
-	// CreationSeen is true where an event reported the booking itself.
+	// CreationSeen is true where an event reported the booking itself, and it was not booked more than a day before all its events.
 	CreationSeen bool
 }
 

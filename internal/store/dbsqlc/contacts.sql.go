@@ -64,7 +64,8 @@ func (q *Queries) AppointmentSynced(ctx context.Context, arg AppointmentSyncedPa
 }
 
 const appointmentsOfContact = `-- name: AppointmentsOfContact :many
-SELECT a.ghl_appointment_id, a.status, a.deleted, a.booked, a.creation_seen, a.booked_at,
+SELECT a.ghl_appointment_id, a.status, a.deleted, a.booked, a.booked_at,
+       (a.creation_seen AND coalesce(a.booked_at >= a.first_at - interval '1 day', true))::boolean AS creation_seen,
        coalesce(a.location_id, '')::text AS location_id, a.former::boolean AS former
 FROM (
     SELECT o.ghl_appointment_id, o.status, o.deleted, o.booked, o.creation_seen, o.booked_at, o.first_at, o.location_id, false AS former
@@ -84,8 +85,8 @@ type AppointmentsOfContactRow struct {
 	Status           string
 	Deleted          bool
 	Booked           bool
-	CreationSeen     bool
 	BookedAt         *time.Time
+	CreationSeen     bool
 	LocationID       string
 	Former           bool
 }
@@ -107,8 +108,8 @@ func (q *Queries) AppointmentsOfContact(ctx context.Context, verityContactID str
 			&i.Status,
 			&i.Deleted,
 			&i.Booked,
-			&i.CreationSeen,
 			&i.BookedAt,
+			&i.CreationSeen,
 			&i.LocationID,
 			&i.Former,
 		); err != nil {

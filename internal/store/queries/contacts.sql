@@ -124,7 +124,8 @@ UPDATE appointments SET booked_at = least(booked_at, @booked_at::timestamptz) WH
 -- The appointment that was booked last comes first; those whose booking time is not known come after all others, in the order of their first
 -- events. Those that a lead of the contact may still point at are among them. Each of the two has an index of its own; with one question for
 -- both, a table that is young and not yet analyzed is read from end to end.
-SELECT a.ghl_appointment_id, a.status, a.deleted, a.booked, a.creation_seen, a.booked_at,
+SELECT a.ghl_appointment_id, a.status, a.deleted, a.booked, a.booked_at,
+       (a.creation_seen AND coalesce(a.booked_at >= a.first_at - interval '1 day', true))::boolean AS creation_seen,
        coalesce(a.location_id, '')::text AS location_id, a.former::boolean AS former
 FROM (
     SELECT o.ghl_appointment_id, o.status, o.deleted, o.booked, o.creation_seen, o.booked_at, o.first_at, o.location_id, false AS former
