@@ -16,7 +16,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/testenv/predecessor"
 )
 
-// TestAfterAnAdoptionAChangeOfAnOldAppointmentMovesNoLead has the database of the earlier middleware adopted with changes of old
+// TestAfterAnAdoptionAChangeOfAnOldAppointmentMovesNoLead has the database of the legacy middleware adopted with changes of old
 // appointments that were still to be worked on. The leads point at what it wrote, of which nothing is known.
 func TestAfterAnAdoptionAChangeOfAnOldAppointmentMovesNoLead(t *testing.T) {
 	t.Parallel()

@@ -145,7 +145,7 @@ func TestTheAppointmentThatWasBookedLastHasTheLead(t *testing.T) {
 	}
 }
 
-// TestALeadThatPointsAtAnAppointmentOfWhichNothingIsKnown is about leads that the earlier middleware wrote, or people.
+// TestALeadThatPointsAtAnAppointmentOfWhichNothingIsKnown is about leads that the legacy middleware wrote, or people.
 func TestALeadThatPointsAtAnAppointmentOfWhichNothingIsKnown(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -68,7 +68,7 @@ func (s *leadSync) deriveOnce(
 	return result, desired, of, err
 }
 
-// spare protects the leads that point at an appointment of which nothing is known, such as those that the earlier middleware wrote, from
+// spare protects the leads that point at an appointment of which nothing is known, such as those that the legacy middleware wrote, from
 // appointments of which only changes are known: those may be older. A booking that was reported takes every lead, one that may be a
 // reschedule only once GoHighLevel was asked.
 func (s *leadSync) spare(of store.ContactAppointments) *verity.Spare {
@@ -79,7 +79,7 @@ func (s *leadSync) spare(of store.ContactAppointments) *verity.Spare {
 	}
 	spare := &verity.Spare{Known: of.Known, BookedAt: of.Candidates[0].BookedAt}
 	if id := s.known.GHLContactID; id != "" {
-		spare.Known = append(spare.Known, id) // The earlier middleware wrote contacts in place of appointments.
+		spare.Known = append(spare.Known, id) // The legacy middleware wrote contacts in place of appointments.
 	}
 	return spare
 }
