@@ -212,7 +212,7 @@ func (v *Verifier) hasSecret(h http.Header, query url.Values) bool {
 // The app ids are for signed posts, since nothing else carries one; a signed post without an app id is none of ours
 // where they are set. A body without a location is let through where something else has shown that it is ours: a
 // secret, an own key, or an app id. Where the list of locations is all there is to hold against GHL's published key, it
-// is another customer's for all we know.
+// is another customer's for all we know. A body that names several locations needs all of them on the list.
 func (v *Verifier) Authorize(p Proof, b Body, e event.Event) error {
 	signed := p == ProofPublishedKey || p == ProofOwnKey
 	if signed && len(v.appIDs) > 0 && !slices.Contains(v.appIDs, b.AppID()) {
@@ -224,6 +224,11 @@ func (v *Verifier) Authorize(p Proof, b Body, e event.Event) error {
 	location := e.LocationID
 	if location == "" && e.EntityType == "location" {
 		location = e.EntityID
+	}
+	for _, named := range b.locationIDs() {
+		if !slices.Contains(v.locationIDs, named) {
+			return ErrLocationIgnored
+		}
 	}
 	switch {
 	case slices.Contains(v.locationIDs, location):

@@ -50,6 +50,8 @@ type Body struct {
 type scope struct {
 	object
 	appointment, calendar, contact, location object
+	// snapshot is the contact as events of payments repeat it.
+	snapshot object
 }
 
 var byteOrderMark = []byte("\xef\xbb\xbf")
@@ -103,6 +105,7 @@ func scopeOf(o object) scope {
 		calendar:    o.block("calendar"),
 		contact:     o.block("contact"),
 		location:    o.block("location"),
+		snapshot:    o.block("contactSnapshot"),
 	}
 }
 

@@ -98,7 +98,7 @@ func (b Body) shape() name {
 		return name{typ: b.appointmentType(), entity: event.EntityAppointment, known: true}
 	case b.root.word("pipeline_id") != "" || b.root.word("opportunity_name") != "":
 		return name{typ: event.TypeOpportunityUpdated, entity: event.EntityOpportunity, known: true}
-	case b.contactID(event.EntityUnknown, "") != "":
+	case explicitContactID(b.root) != "" || explicitContactID(b.custom) != "":
 		return name{typ: event.TypeContactUpdated, entity: event.EntityContact, known: true}
 	default:
 		return name{typ: event.TypeUnknown, entity: event.EntityUnknown}
@@ -159,14 +159,8 @@ func explicitAppointmentID(s scope) string {
 
 // contactID takes the root's id for events about a contact only.
 func (b Body) contactID(entity, customID string) string {
-	for _, s := range [...]*scope{&b.root, &b.custom} {
-		if id := s.appointment.id("contactId"); id != "" {
-			return id
-		}
-		if id := s.id("contactId", "contact_id"); id != "" {
-			return id
-		}
-		if id := s.contact.id("id"); id != "" {
+	for _, id := range [...]string{explicitContactID(b.root), b.root.snapshot.id("id"), explicitContactID(b.custom)} {
+		if id != "" {
 			return id
 		}
 	}
@@ -179,19 +173,50 @@ func (b Body) contactID(entity, customID string) string {
 	return b.rootID(entity)
 }
 
+func explicitContactID(s scope) string {
+	if id := s.appointment.id("contactId"); id != "" {
+		return id
+	}
+	if id := s.id("contactId", "contact_id"); id != "" {
+		return id
+	}
+	return s.contact.id("id")
+}
+
 func (b Body) locationID() string {
 	for _, s := range [...]*scope{&b.root, &b.custom} {
-		if id := s.id("locationId"); id != "" {
-			return id
-		}
-		if id := s.location.id("id"); id != "" {
-			return id
-		}
-		if id := s.id("location_id"); id != "" {
-			return id
+		for _, id := range [...]string{s.id("locationId"), s.location.id("id"), s.id("location_id"), s.altLocationID()} {
+			if id != "" {
+				return id
+			}
 		}
 	}
 	return ""
+}
+
+// altLocationID is the location's id as events of payments have it, with a type beside it: an altId of another type is
+// an agency's or something else's. The contact that such an event repeats says it too.
+func (s *scope) altLocationID() string {
+	if strings.EqualFold(s.word("altType"), "location") {
+		if id := s.id("altId"); id != "" {
+			return id
+		}
+	}
+	return s.snapshot.id("locationId")
+}
+
+// locationIDs are all the locations that GHL's own members at the root name. They are one, unless the sender puts one
+// location's name on another one's event.
+func (b Body) locationIDs() []string {
+	var ids []string
+	for _, id := range [...]string{
+		b.root.id("locationId"), b.root.location.id("id"), b.root.altLocationID(), b.root.snapshot.id("locationId"),
+	} {
+		if id != "" && !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 // entityID is the id of what is neither appointment nor contact.

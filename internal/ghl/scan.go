@@ -201,6 +201,7 @@ var wanted = func() map[string]string {
 		"type", "event", "customData", "data", "workflow", "appointment", "calendar", "contact", "location",
 		"id", "_id", "webhookId", "timestamp", "dateUpdated", "updatedAt", "deletedAt", "payloadTooLarge",
 		"appointmentStatus", "appoinmentStatus", "status", "dateAdded", "date_created", "startTime",
+		"altId", "altType", "contactSnapshot",
 	}
 	names = append(names, opportunityMarks...)
 	names = append(names, personMembers...)
