@@ -8,9 +8,20 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/event"
 )
 
-// opportunityMarks are the members that workflow bodies of opportunity triggers have at the root. With one of them
-// there, the root's id is the opportunity's. The last one is GHL's spelling.
-var opportunityMarks = []string{"pipeline_id", "opportunity_name", "pipeline_name", "pipleline_stage"}
+// opportunityMarks are the members that only an opportunity has at the root: in bodies of workflow triggers, in the API's
+// form, and in both as people rebuild them. With one of them there, the root's id is the opportunity's. "pipleline_stage" is
+// GHL's spelling. A reference to an opportunity ("opportunityId") is no mark: notes and tasks have it too.
+var opportunityMarks = []string{
+	"pipeline_id", "opportunity_name", "pipeline_name", "pipleline_stage", "pipeline_stage", "pipeline_stage_id",
+	"pipelineId", "opportunityName", "pipelineName", "pipelineStage", "pipelineStageId",
+	"monetary_value", "monetaryValue",
+}
+
+// namedByShape are the marks that show that a body without a type is an opportunity's.
+var namedByShape = []string{
+	"pipeline_id", "opportunity_name", "pipelineId", "opportunityName", "pipeline_stage_id", "pipelineStageId",
+	"monetary_value", "monetaryValue",
+}
 
 // Normalise says what a body is about. It cannot fail: what cannot be read is left out of the event, and the body is
 // stored all the same. A time of occurrence later than receivedAt becomes receivedAt.
@@ -96,13 +107,27 @@ func (b Body) shape() name {
 	switch {
 	case inCalendar || inBlock:
 		return name{typ: b.appointmentType(), entity: event.EntityAppointment, known: true}
-	case b.root.word("pipeline_id") != "" || b.root.word("opportunity_name") != "":
+	case b.root.id(namedByShape...) != "" || b.ownOpportunityID():
 		return name{typ: event.TypeOpportunityUpdated, entity: event.EntityOpportunity, known: true}
 	case explicitContactID(b.root) != "" || explicitContactID(b.custom) != "":
 		return name{typ: event.TypeContactUpdated, entity: event.EntityContact, known: true}
 	default:
 		return name{typ: event.TypeUnknown, entity: event.EntityUnknown}
 	}
+}
+
+// ownOpportunityID reports whether the body has an opportunity's id that is its own: what is about something else may refer
+// to an opportunity, and has an id of its own kind beside it.
+func (b Body) ownOpportunityID() bool {
+	if b.root.id(idNames(event.EntityOpportunity)...) == "" {
+		return false
+	}
+	for _, other := range [...]string{"conversation", "email", "invoice", "message", "note", "order", "record", "task"} {
+		if b.root.id(idNames(other)...) != "" {
+			return false
+		}
+	}
+	return true
 }
 
 // appointmentType tells a change from a booking. It takes a status that only an existing appointment can have;

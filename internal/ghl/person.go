@@ -1,6 +1,7 @@
 package ghl
 
 import (
+	"cmp"
 	"strings"
 
 	"github.com/dfmiddleware/verity-sync/internal/event"
@@ -24,8 +25,8 @@ var personMembers = []string{
 
 // PersonOf returns what a body says of the contact concerned, where the event is about an appointment or a contact: first
 // what stands at the root, where marketplace contact events and workflow bodies have it, then what the contact block says;
-// a phone number and an address also from customData. A member called name at the root is the contact's name in contact
-// events only: elsewhere it is that of the entity, or a custom field.
+// a phone number and an address also from customData. A member called name at the root is the contact's only where the body
+// is a contact's beyond doubt: see nameIsPersons.
 func PersonOf(b Body, entityType string) Person {
 	root, contact, custom := b.root.object, b.root.contact, b.custom.object
 	p := Person{
@@ -39,7 +40,7 @@ func PersonOf(b Body, entityType string) Person {
 		return p
 	}
 	full := firstOf([]string{"fullName", "full_name"}, root, contact)
-	if full == "" && entityType == event.EntityContact {
+	if full == "" && entityType == event.EntityContact && b.nameIsPersons() {
 		full = first("name", root)
 	}
 	if full == "" {
@@ -48,6 +49,47 @@ func PersonOf(b Body, entityType string) Person {
 	given, family, _ := strings.Cut(full, " ")
 	p.FirstName, p.LastName = given, strings.TrimSpace(family)
 	return p
+}
+
+// nameIsPersons reports whether a member called name at the root of a contact event is the contact's name. Deals, invoices,
+// forms, tasks, products and companies have a name too, and a contact's id beside it: without a type they are contact events.
+// So a type must say contact, and nothing that the body is something else's; or there is no type, and every member is one
+// that is said of contacts. In a workflow body the contact's name is full_name, and name is a custom field.
+func (b Body) nameIsPersons() bool {
+	contactID := cmp.Or(explicitContactID(b.root), explicitContactID(b.custom))
+	own := b.root.id("id", "_id")
+	if b.workflow || contactID != "" && own != "" && own != contactID || b.root.id(opportunityMarks...) != "" {
+		return false
+	}
+	for _, word := range [...]string{b.root.word("type"), b.root.word("event"), b.custom.word("type")} {
+		if n := classify(word); n.known {
+			return n.entity == event.EntityContact
+		}
+	}
+	return b.onlyOfContacts()
+}
+
+// ofContacts are the members, by their letters and digits alone, that are said of contacts, and of the sender and the
+// delivery beside them. What a contact shares with an invoice, a task or a deal is not among them: status, source, title,
+// assignedTo, companyName.
+var ofContacts = func() map[string]bool {
+	m := map[string]bool{}
+	for _, member := range strings.Fields(`
+		id contact contactId contactType email additionalEmails emailLowerCase phone phoneRaw additionalPhones
+		name fullName firstName lastName dateOfBirth gender dnd dndSettings tags
+		address address1 fullAddress city state postalCode zip country timezone website
+		location locationId customData customFields customField dateCreated dateAdded dateUpdated timestamp webhookId
+	`) {
+		m[string(bare(member))] = true
+	}
+	return m
+}()
+
+// onlyOfContacts reports whether every member at the root is one of ofContacts.
+func (b Body) onlyOfContacts() bool {
+	only := true
+	eachMember(b.Payload, func(key, _ []byte) { only = only && ofContacts[string(bare(string(key)))] })
+	return only
 }
 
 // LocationCountryOf returns the country of the location that a body was sent for: an ISO 3166 code of two letters, "" where it

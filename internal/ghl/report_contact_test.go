@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/dfmiddleware/verity-sync/internal/event"
 	"github.com/dfmiddleware/verity-sync/internal/ghl"
 )
 
@@ -17,13 +18,95 @@ func TestReportsOfDealsAndOrders(t *testing.T) {
 	bodies := readBodies(t, "reports")
 	// Everything in the reports has happened by then.
 	after := received.AddDate(0, 1, 0)
-	for _, report := range []string{"p09-ordercreate-altid"} {
+	for _, report := range []string{"p04-opportunity-camel-case", "p09-ordercreate-altid"} {
 		t.Run(report, func(t *testing.T) {
 			t.Parallel()
 			require.Contains(t, expected, report)
 			body, err := ghl.Decode(jsonType, []byte(bodies[report]))
 			require.NoError(t, err)
 			assert.Equal(t, expected[report], columns(ghl.Normalise(body, after)))
+		})
+	}
+}
+
+func TestADealWithoutATypeIsToldByItsMarks(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct{ body, entity, id string }{
+		"pipelineId":               {`{"id":"o","contactId":"c","pipelineId":"p"}`, "opportunity", "o"},
+		"pipelineStageId":          {`{"id":"o","contactId":"c","pipelineStageId":"s"}`, "opportunity", "o"},
+		"pipeline_stage_id":        {`{"id":"o","contact_id":"c","pipeline_stage_id":"s"}`, "opportunity", "o"},
+		"monetaryValue":            {`{"id":"o","contactId":"c","monetaryValue":4200.50}`, "opportunity", "o"},
+		"a monetaryValue of 0":     {`{"id":"o","contactId":"c","monetaryValue":0}`, "opportunity", "o"},
+		"monetary_value as a form": {`{"id":"o","contact_id":"c","monetary_value":"10"}`, "opportunity", "o"},
+		"opportunityName":          {`{"id":"o","contactId":"c","opportunityName":"Deal"}`, "opportunity", "o"},
+		"opportunityId":            {`{"opportunityId":"o","contactId":"c","name":"Deal"}`, "opportunity", "o"},
+		"opportunity_id":           {`{"opportunity_id":"o","contact_id":"c"}`, "opportunity", "o"},
+		"opportunityId before id":  {`{"id":"x","opportunityId":"o","contactId":"c","pipelineId":"p"}`, "opportunity", "o"},
+		"no contact":               {`{"id":"o","pipelineId":"p"}`, "opportunity", "o"},
+
+		"an empty mark is none":                   {`{"contactId":"c","pipelineId":"","monetaryValue":null,"opportunityId":""}`, "contact", "c"},
+		"a template is no mark":                   {`{"contactId":"c","pipelineId":"{{opportunity.pipeline}}"}`, "contact", "c"},
+		"a mark in customData is a workflow's":    {`{"contact_id":"c","customData":{"pipelineId":"p","opportunityId":"o"}}`, "contact", "c"},
+		"a note that refers to a deal":            {`{"contactId":"c","opportunityId":"o","noteId":"n"}`, "contact", "c"},
+		"a task that refers to a deal":            {`{"contact_id":"c","opportunity_id":"o","task_id":"n"}`, "contact", "c"},
+		"an appointment that refers to a deal":    {`{"contact_id":"c","pipeline_id":"p","calendar":{"appointmentId":"a"}}`, "appointment", "a"},
+		"a type comes before any mark":            {`{"type":"NoteCreate","id":"n","contactId":"c","opportunityId":"o"}`, "note", "n"},
+		"a deal's id is no contact's":             {`{"id":"o","pipelineId":"p","customData":{"type":"ContactUpdate"}}`, "contact", ""},
+		"an order that repeats its contact alone": {`{"_id":"o","contactSnapshot":{"id":"c"}}`, "unknown", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := normalise(t, test.body)
+			assert.Equal(t, test.entity, e.EntityType)
+			assert.Equal(t, test.id, e.EntityID)
+		})
+	}
+}
+
+func TestARootNameIsAPersonsOnlyBeyondDoubt(t *testing.T) {
+	t.Parallel()
+	ada, nobody := ghl.Person{FirstName: "Ada", LastName: "Example"}, ghl.Person{}
+	for name, test := range map[string]struct {
+		body string
+		want ghl.Person
+	}{
+		"the type says contact":                 {`{"type":"ContactCreate","id":"c","name":"Ada Example","source":"x","assignedTo":"u"}`, ada},
+		"the type says contact, dotted":         {`{"event":"contact.updated","contactId":"c","name":"Ada Example","company":"x"}`, ada},
+		"customData has the type":               {`{"contactId":"c","name":"Ada Example","status":"x","customData":{"type":"contact"}}`, ada},
+		"no type, and what contacts have alone": {`{"contact_id":"c","name":"Ada Example","tags":"a, b","locationId":"l","date_created":"x"}`, ada},
+		"no type, and the contact's own id":     {`{"id":"c","contactId":"c","name":"Ada Example"}`, ada},
+
+		"a deal":                             {`{"id":"o","contactId":"c","pipelineId":"p","name":"Case 2231 - kitchen remodel"}`, nobody},
+		"a deal that says contact":           {`{"id":"c","pipelineId":"p","name":"Case 2231","customData":{"type":"contact.updated"}}`, nobody},
+		"a deal by nothing but its status":   {`{"contactId":"c","name":"Case 2231","status":"open","source":"referral"}`, nobody},
+		"something with an id of its own":    {`{"id":"x","contactId":"c","name":"Case 2231"}`, nobody},
+		"the same, and the type says so":     {`{"type":"ContactUpdate","id":"x","contactId":"c","name":"Case 2231"}`, nobody},
+		"an invoice":                         {`{"contactId":"c","name":"Invoice 12","invoiceNumber":"12","amountDue":10}`, nobody},
+		"an invoice with an id":              {`{"_id":"i","contactId":"c","name":"Invoice 12"}`, nobody},
+		"a form":                             {`{"contact_id":"c","name":"Contact us","formId":"f"}`, nobody},
+		"a form's submission in snake case":  {`{"contact_id":"c","name":"Contact us","submission_id":"s"}`, nobody},
+		"a survey":                           {`{"contactId":"c","name":"How was it","surveyId":"s"}`, nobody},
+		"a task":                             {`{"contactId":"c","name":"Call back","dueDate":"2026-11-30"}`, nobody},
+		"a task by who does it":              {`{"contactId":"c","name":"Call back","assignedTo":"u"}`, nobody},
+		"an order":                           {`{"contactId":"c","name":"Order 7","amount":149,"currency":"USD"}`, nobody},
+		"a payment":                          {`{"contactId":"c","name":"Visa","transactionId":"t"}`, nobody},
+		"a product":                          {`{"contactId":"c","name":"Kitchen","productType":"PHYSICAL"}`, nobody},
+		"a user":                             {`{"contactId":"c","name":"Agent Smith","role":"user"}`, nobody},
+		"a company":                          {`{"contactId":"c","name":"Example Ltd","companyId":"x"}`, nobody},
+		"a message":                          {`{"contactId":"c","name":"SMS","conversationId":"x","direction":"inbound"}`, nobody},
+		"a member with white space around":   {`{"contactId":"c","name":"Call back","\tdueDate":"2026-11-30"}`, nobody},
+		"a member with an escape":            {`{"contactId":"c","name":"Call back","due\u0044ate":"2026-11-30"}`, nobody},
+		"a workflow's custom field":          {`{"contact_id":"c","name":"Spaniel","workflow":{"id":"w"}}`, nobody},
+		"the type of another entity":         {`{"type":"UserCreate","contactId":"c","name":"Agent Smith"}`, nobody},
+		"full_name is the contact's anyway":  {`{"contact_id":"c","name":"Deal","full_name":"Ada Example","invoice_number":"12"}`, ada},
+		"first_name is the contact's anyway": {`{"contact_id":"c","name":"Deal","first_name":"Ada","last_name":"Example"}`, ada},
+		"and so is the contact block's name": {`{"name":"Deal","contact":{"id":"c","name":"Ada Example"},"dueDate":"x"}`, ada},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			body, err := ghl.Decode(jsonType, []byte(test.body))
+			require.NoError(t, err)
+			assert.Equal(t, test.want, ghl.PersonOf(body, event.EntityContact))
 		})
 	}
 }

@@ -68,6 +68,18 @@ func (o object) text(name string) string {
 // them: people's customData has keys with a leading tab.
 func membersOf(text []byte) object {
 	found := make(object, 0, 8)
+	eachMember(text, func(key, value []byte) {
+		trimmed := bytes.TrimSpace(key)
+		if name, ok := wanted[string(trimmed)]; ok {
+			found = found.set(member{name: name, value: value, padded: len(trimmed) != len(key)})
+		}
+	})
+	return found
+}
+
+// eachMember calls yield with the key, unescaped, and the JSON text of the value of each member of text, which must be a
+// valid JSON object.
+func eachMember(text []byte, yield func(key, value []byte)) {
 	c := cursor{text: text}
 	c.space()
 	c.at++ // {
@@ -76,22 +88,18 @@ func membersOf(text []byte) object {
 			c.at++
 			c.space()
 		}
-		key := c.string()
+		quoted := c.string()
 		c.space()
 		c.at++ // :
 		c.space()
 		value := c.value()
 
-		plain := key[1 : len(key)-1]
-		if bytes.IndexByte(plain, '\\') >= 0 {
-			plain = []byte(unquote(key))
+		key := quoted[1 : len(quoted)-1]
+		if bytes.IndexByte(key, '\\') >= 0 {
+			key = []byte(unquote(quoted))
 		}
-		trimmed := bytes.TrimSpace(plain)
-		if name, ok := wanted[string(trimmed)]; ok {
-			found = found.set(member{name: name, value: value, padded: len(trimmed) != len(plain)})
-		}
+		yield(key, value)
 	}
-	return found
 }
 
 // cursor steps through JSON text that is known to be valid.
