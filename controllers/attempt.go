@@ -45,6 +45,9 @@ type done struct {
 
 func (d done) failed() bool { return d.Err != nil }
 
+// waits returns the name of the places that it waits for, "" where it does not. It was not run then, and is not counted.
+func (d done) waits() string { return destination.PlacesOf(d.Err) }
+
 // permanent reports whether it was refused for good, in this attempt or an earlier one.
 func (d done) permanent() bool {
 	return d.failed() && (d.known || destination.ClassOf(d.Err) == destination.Permanent)
@@ -53,6 +56,8 @@ func (d done) permanent() bool {
 // word says how it ended, in logs and metrics.
 func (d done) word() string {
 	switch {
+	case d.waits() != "":
+		return "waiting"
 	case d.permanent():
 		return destination.Permanent.String()
 	case d.failed():
@@ -173,7 +178,7 @@ func (r *WebhookEventReconciler) tell(ctx context.Context, s *scope, f store.Fin
 	}
 	for _, d := range results {
 		fields = append(fields, d.name, d.word())
-		if d.known {
+		if d.known || d.waits() != "" {
 			continue
 		}
 		r.Metrics.Attempt(d.name, d.word())
@@ -188,6 +193,8 @@ func (r *WebhookEventReconciler) tell(ctx context.Context, s *scope, f store.Fin
 	switch {
 	case f.Status == store.StatusDone:
 		log.V(1).Info("event is done", fields...)
+	case f.Reason == v1alpha1.WaitingForCapacityReason:
+		log.V(1).Info("event waits for its turn at a destination", fields...)
 	case f.Status == store.StatusError:
 		log.Info("event ends in error", fields...)
 		r.warn(s.object, f.Reason, f.Message)

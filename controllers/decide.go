@@ -55,16 +55,21 @@ func (r *WebhookEventReconciler) decide(c *store.Claimed, plan Plan, results []d
 func (r *WebhookEventReconciler) scheduleRetry(f *store.Finish, c *store.Claimed, refused, retry []done, forwardPending bool) {
 	counted := false
 	var delay, retryAfter time.Duration
-	var heldBy []string
+	var heldBy, places []string
+	paused := false
 	for _, d := range retry {
 		retryAfter = max(retryAfter, destination.RetryAfterOf(d.Err))
 		switch {
+		case d.waits() != "":
+			places = append(places, d.waits())
 		case d.Wait > 0:
 			// The whole wait and a little more, never less: the destination is known not to answer before.
 			delay = max(delay, d.Wait+time.Duration(rand.Float64()*float64(d.Wait)/2)) //nolint:gosec // Spreads load.
 			// A pause ends when it was said to end.
 			if destination.ClassOf(d.Err) != destination.Limited {
 				heldBy = append(heldBy, destination.NameOf(d.Err))
+			} else {
+				paused = true
 			}
 		case d.NotYet && forwardPending:
 			// It waits for the forward, whose own failure says whether the attempt counts.
@@ -86,8 +91,16 @@ func (r *WebhookEventReconciler) scheduleRetry(f *store.Finish, c *store.Claimed
 		f.Message = fmt.Sprintf("attempt %d of %d failed: %s", c.Attempts, r.Backoff.MaxAttempts, f.Message)
 		return
 	}
-	f.Reason = v1alpha1.DestinationUnavailableReason
-	f.Delay, f.HeldBy = delay, heldBy
+	f.Reason, f.Delay = v1alpha1.DestinationUnavailableReason, delay
+	switch {
+	case delay == 0 && len(places) > 0:
+		// The Releaser has it go on as soon as it is its turn; the delay is for the case that nobody does.
+		f.Reason, f.Delay, f.HeldBy = v1alpha1.WaitingForCapacityReason, spread(r.Backoff.Max), places
+	case len(heldBy) > 0 && !paused:
+		f.HeldBy = append(heldBy, places...)
+	default:
+		f.HeldBy = heldBy
+	}
 	f.Attempts = c.Attempts - 1
 	f.Message += "; the event waits, which uses up none of its attempts"
 }
@@ -119,8 +132,8 @@ func joined(failures []done) string {
 func ledgerOf(results []done) []store.LedgerEntry {
 	var entries []store.LedgerEntry
 	for _, d := range results {
-		if d.known {
-			continue
+		if d.known || d.waits() != "" {
+			continue // The ledger has it, or nothing was done.
 		}
 		entry := store.LedgerEntry{
 			Operation: d.name, Direction: d.direction, Status: store.LedgerSuccess, TargetID: d.TargetID, Details: map[string]any{},

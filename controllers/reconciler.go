@@ -42,6 +42,7 @@ type Rows interface {
 	Undispatch(ctx context.Context, ids ...uuid.UUID) (int64, error)
 	Park(ctx context.Context, ids []uuid.UUID) ([]uuid.UUID, error)
 	ReleaseHeld(ctx context.Context, down []string, limit int) (released []store.Released, more bool, err error)
+	ReleaseForPlaces(ctx context.Context, places string, free int) (released []store.Released, more bool, err error)
 	ReleaseToTry(ctx context.Context, destinations []string) ([]store.Released, error)
 	ListLive(ctx context.Context, grace time.Duration, after store.Live, limit int) ([]store.Live, error)
 	Statuses(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]store.Status, error)

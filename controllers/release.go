@@ -3,6 +3,7 @@ package controllers
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -10,19 +11,30 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
+	"github.com/dfmiddleware/verity-sync/internal/destination"
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
 // Outages says which destinations hold events back, and which of those may be tried again.
 type Outages func() (down, mayTry []string)
 
+// Capacity says at which destinations a limit of calls at a time can keep events waiting, and how much is free there.
+type Capacity struct {
+	Vacancies func() []destination.Vacancy
+	// Left receives after a call has ended. It may miss calls that end together.
+	Left <-chan struct{}
+}
+
 // Releaser lets events go on that wait for a destination, long before their own time: one at a time as long as it is open
 // whether the destination answers again, and once it does all of them, oldest first, at the pace at which they are done.
-// So an outage of hours is over about as soon as what has piled up is done. Reconciler, Namespace and Outages are required.
+// So an outage of hours is over about as soon as what has piled up is done. Events that wait for their turn at a destination
+// go on as calls end there, the oldest first. Reconciler, Namespace and Outages are required.
 type Releaser struct {
 	Reconciler *WebhookEventReconciler
 	Namespace  string
 	Outages    Outages
+	// Capacity is zero where nothing limits the calls at a time.
+	Capacity Capacity
 	// Every is how often it looks whether something has changed; 500 ms by default. That alone costs the database nothing.
 	Every time.Duration
 	// Batch is how many events may be due and not yet claimed for having been let go; 256 by default. It keeps most of the
@@ -37,7 +49,18 @@ type Releaser struct {
 	lastDown []string
 	asked    time.Time
 	more     bool
+	// queues has what is known of the events that wait for places, by the places' name.
+	queues map[string]*turns
 }
+
+// turns is when the database was last asked for events that wait for places, and whether it may have more.
+type turns struct {
+	asked time.Time
+	more  bool
+}
+
+// recentlyRefused is how long after a call was turned away the event is on record as waiting, by all means.
+const recentlyRefused = 10 * time.Second
 
 // NeedLeaderElection makes the manager run it on the leader only.
 func (*Releaser) NeedLeaderElection() bool { return true }
@@ -47,25 +70,65 @@ func (r *Releaser) Start(ctx context.Context) error {
 	r.Every = cmp.Or(r.Every, 500*time.Millisecond)
 	r.Batch = cmp.Or(r.Batch, 256)
 	r.Recheck = cmp.Or(r.Recheck, 30*time.Second)
+	r.queues = map[string]*turns{}
 	ticker := time.NewTicker(r.Every)
 	defer ticker.Stop()
+	next := r.look
 	for {
-		if err := r.release(ctx); err != nil && ctx.Err() == nil {
+		if err := next(ctx); err != nil && ctx.Err() == nil {
 			r.Log.Info("what waits for a destination could not be let go and waits for its own time meanwhile", "error", err.Error())
 		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
+			next = r.look
+		case <-r.Capacity.Left:
+			next = r.fill
 		}
 	}
+}
+
+func (r *Releaser) look(ctx context.Context) error { return errors.Join(r.release(ctx), r.fill(ctx)) }
+
+// fill has as many events go on as there are free places, at each destination for which events may wait.
+func (r *Releaser) fill(ctx context.Context) error {
+	for _, v := range r.vacancies() {
+		q := r.queues[v.Places]
+		if q == nil {
+			q = &turns{}
+			r.queues[v.Places] = q
+		}
+		if v.Free == 0 || !q.more && time.Since(v.Refused) > recentlyRefused && time.Since(q.asked) < r.Recheck {
+			continue
+		}
+		released, more, err := r.Reconciler.Rows.ReleaseForPlaces(ctx, v.Places, v.Free)
+		if err != nil {
+			return err
+		}
+		q.asked, q.more = time.Now(), more
+		r.wake(ctx, released)
+	}
+	return nil
+}
+
+func (r *Releaser) vacancies() []destination.Vacancy {
+	if r.Capacity.Vacancies == nil {
+		return nil
+	}
+	return r.Capacity.Vacancies()
 }
 
 func (r *Releaser) release(ctx context.Context) error {
 	down, mayTry := r.Outages()
 	slices.Sort(down)
 	if !slices.Equal(down, r.lastDown) || r.more || time.Since(r.asked) >= r.Recheck {
-		released, more, err := r.Reconciler.Rows.ReleaseHeld(ctx, down, r.Batch)
+		// What waits for a place waits for that to be free, whatever is up.
+		heldBack := slices.Clone(down)
+		for _, v := range r.vacancies() {
+			heldBack = append(heldBack, v.Places)
+		}
+		released, more, err := r.Reconciler.Rows.ReleaseHeld(ctx, heldBack, r.Batch)
 		if err != nil {
 			return err
 		}

@@ -141,8 +141,12 @@ func showState(st *v1alpha1.WebhookEventStatus, generation int64, state store.St
 		st.Phase = v1alpha1.PhasePending
 		next := metav1.NewTime(state.NextAttemptAt.UTC())
 		st.NextAttemptTime = &next
+		when := "next attempt at"
+		if state.Reason == v1alpha1.WaitingForCapacityReason {
+			when = "next attempt when its turn comes, at the latest at"
+		}
 		ready(metav1.ConditionFalse, orReason(state.Reason, v1alpha1.RetryScheduledReason),
-			fmt.Sprintf("%s; next attempt at %s", state.Message, next.Format(time.RFC3339)))
+			fmt.Sprintf("%s; %s %s", state.Message, when, next.Format(time.RFC3339)))
 	default:
 		st.Phase = v1alpha1.PhasePending
 		ready(metav1.ConditionFalse, v1alpha1.QueuedReason, "an attempt is due")
@@ -224,6 +228,9 @@ func showSynced(st *v1alpha1.WebhookEventStatus, generation int64, plan Plan, re
 	for _, d := range results {
 		switch {
 		case d.name == store.OperationForward:
+		case d.waits() != "":
+			set(metav1.ConditionFalse, v1alpha1.WaitingForCapacityReason, d.Err.Error())
+			return
 		case d.failed():
 			set(metav1.ConditionFalse, orReason(d.Reason, v1alpha1.SyncFailedReason), d.Err.Error())
 			return

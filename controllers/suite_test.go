@@ -64,8 +64,9 @@ type settings struct {
 	prune, audit  time.Duration
 	recheck       time.Duration
 	// outages says what is down; without it nothing is let go before its time.
-	outages controllers.Outages
-	paused  bool
+	outages  controllers.Outages
+	capacity controllers.Capacity
+	paused   bool
 }
 
 func newSuite(t *testing.T, change ...func(*settings)) *suite {
@@ -152,6 +153,7 @@ func (s *suite) start() {
 	if s.settings.outages != nil {
 		require.NoError(s.t, mgr.Add(&controllers.Releaser{
 			Reconciler: r, Namespace: s.namespace, Outages: s.settings.outages, Every: 20 * time.Millisecond, Batch: 5, Log: testr.New(s.t),
+			Capacity: s.settings.capacity,
 		}))
 	}
 	s.stop = s.background(mgr.Start)

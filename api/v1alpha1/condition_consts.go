@@ -36,6 +36,9 @@ const (
 	// DestinationUnavailableReason (False) surfaces when a destination answers nobody, or asked for a pause. The
 	// event waits for it, and the wait does not use up its attempts.
 	DestinationUnavailableReason = "DestinationUnavailable"
+	// WaitingForCapacityReason (False) surfaces when as many calls to a destination are under way as are allowed at a time.
+	// The event goes on when its turn comes, and the wait does not use up its attempts.
+	WaitingForCapacityReason = "WaitingForCapacity"
 	// WaitingForOlderEventReason (False) surfaces when an older event of the same entity is not finished. The event
 	// goes on as soon as that one is done or in error.
 	WaitingForOlderEventReason = "WaitingForOlderEvent"

@@ -103,7 +103,8 @@ func addController(mgr ctrl.Manager, cfg config.Controller, flags controllerFlag
 		return fmt.Errorf("set up housekeeping: %w", err)
 	}
 	if err := mgr.Add(&controllers.Releaser{
-		Reconciler: reconciler, Namespace: namespace, Outages: destinations.Outages, Log: mgr.GetLogger().WithName("releaser"),
+		Reconciler: reconciler, Namespace: namespace, Outages: destinations.Outages, Capacity: destinations.Capacity(),
+		Log: mgr.GetLogger().WithName("releaser"),
 	}); err != nil {
 		return fmt.Errorf("set up the release of what waits: %w", err)
 	}

@@ -32,6 +32,10 @@ type destinations struct {
 	// breakers are those but GoHighLevel's, of which there is one for each location; ghl is nil where it is not asked.
 	breakers []*destination.Breaker
 	ghl      *operation.GHL
+
+	// bulkheads bound the calls at a time to what not every event needs; left receives after a call there has ended.
+	bulkheads []*destination.Bulkhead
+	left      chan struct{}
 }
 
 // openDestinations sets up what is configured, for so many events that are worked on at a time. None of it need be up; changed
@@ -42,7 +46,7 @@ func openDestinations(ctx context.Context, cfg config.Controller, workers int, d
 	client := destination.NewClient(version.Product())
 	breakers := boundedBy(cfg.RetryMaxDelay)
 	breakers.Changed = changed
-	d := &destinations{}
+	d := &destinations{left: make(chan struct{}, 1)}
 	// What every event needs has no bound: where that hangs, there is nothing else to do.
 	breaker := func(name string, calls *destination.Bulkhead) *destination.Breaker {
 		measures.Breaker(name, true)
@@ -75,17 +79,17 @@ func openDestinations(ctx context.Context, cfg config.Controller, workers int, d
 		if err := metrics.RegisterPool(ctrlmetrics.Registry, "verity", leads.Stat); err != nil {
 			return nil, fmt.Errorf("set up metrics: %w", err)
 		}
-		d.leads, deps.Leads, deps.LeadsBreaker = leads, leads, breaker(verity.DatabaseDestination, share(workers))
+		d.leads, deps.Leads, deps.LeadsBreaker = leads, leads, breaker(verity.DatabaseDestination, d.share(verity.DatabaseDestination, workers))
 	}
 	if token := cfg.AlowareAPIToken.Reveal(); token != "" {
 		client, err := aloware.New(aloware.Options{BaseURL: cfg.AlowareBaseURL.String(), Token: token, HTTP: client})
 		if err != nil {
 			return nil, fmt.Errorf("set up Aloware: %w", err)
 		}
-		deps.Aloware, deps.AlowareBreaker = client, breaker(aloware.Destination, share(workers))
+		deps.Aloware, deps.AlowareBreaker = client, breaker(aloware.Destination, d.share(aloware.Destination, workers))
 	}
 	var err error
-	breakers.Calls = share(workers) // All locations together: it is one API.
+	breakers.Calls = d.share("ghl", workers) // All locations together: it is one API.
 	if deps.GHL, err = openGHL(cfg, client, breakers, measures, log); err != nil {
 		return nil, err
 	}
@@ -113,7 +117,16 @@ func boundedBy(maxDelay time.Duration) destination.BreakerOptions {
 
 // share is how many of the workers a destination may keep busy that not every event needs: two of them can hang, and there
 // is somebody left for the others.
-func share(workers int) *destination.Bulkhead { return destination.NewBulkhead(workers / 3) }
+func (d *destinations) share(name string, workers int) *destination.Bulkhead {
+	b := destination.NewBulkhead(name, workers/3, func() {
+		select {
+		case d.left <- struct{}{}:
+		default: // Whoever receives looks at all places.
+		}
+	})
+	d.bulkheads = append(d.bulkheads, b)
+	return b
+}
 
 // openGHL returns GoHighLevel's API, nil where there is no token for it.
 func openGHL(cfg config.Controller, client *http.Client, breakers destination.BreakerOptions, measures *metrics.Controller,
@@ -155,6 +168,17 @@ func (d *destinations) Outages() (down, mayTry []string) {
 		breakers = append(slices.Clone(breakers), d.ghl.Breakers.All()...)
 	}
 	return destination.Outages(breakers...)
+}
+
+// Capacity says what the limits of calls at a time leave free.
+func (d *destinations) Capacity() controllers.Capacity {
+	return controllers.Capacity{Left: d.left, Vacancies: func() []destination.Vacancy {
+		vacancies := make([]destination.Vacancy, len(d.bulkheads))
+		for i, b := range d.bulkheads {
+			vacancies[i] = b.Vacancy()
+		}
+		return vacancies
+	}}
 }
 
 // Plan implements controllers.Planner.

@@ -81,12 +81,12 @@ func (b *Breaker) Do(ctx context.Context, f func(context.Context) error) error {
 			Message: fmt.Sprintf("asked for a pause, %s of it left", pause.Round(time.Second)),
 		}
 	}
-	leave, ok := b.opts.Calls.enter(ctx)
-	if !ok {
-		return &Error{Destination: b.name, Class: Limited, RetryAfter: fullPause, Message: ErrFull.Error(), Err: ErrFull}
+	leave, err := b.opts.Calls.enter(ctx)
+	if err != nil {
+		return &Error{Destination: b.name, Class: Limited, RetryAfter: fullPause, Message: err.Error(), Err: err}
 	}
 	defer leave()
-	_, err := b.cb.Execute(func() (struct{}, error) { return struct{}{}, f(ctx) })
+	_, err = b.cb.Execute(func() (struct{}, error) { return struct{}{}, f(ctx) })
 	if heldBack(err) {
 		return &Error{Destination: b.name, Class: Unavailable, Message: "does not answer; calls are held back until it does", Err: err}
 	}

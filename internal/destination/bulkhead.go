@@ -3,19 +3,42 @@ package destination
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 )
 
-// ErrFull says that a call was not made, since as many as may be are under way. It says nothing about the event.
-var ErrFull = errors.New("as many calls as may be are under way")
+// ErrFull says that a call was not made, since as many calls as are allowed are under way. It is no failure of the event,
+// which waits for a place: see PlacesOf.
+var ErrFull = errors.New("the limit of calls at a time is reached")
+
+// fullError is ErrFull with the places that the event waits for.
+type fullError struct {
+	places string
+	calls  int
+}
+
+func (e *fullError) Error() string {
+	return fmt.Sprintf("the limit of %d calls at a time is reached", e.calls)
+}
+
+func (*fullError) Is(target error) bool { return target == ErrFull }
+
+// PlacesOf returns the name of the places that an event waits for whose call ended with err, "" where the call was made, or was
+// not made for another reason.
+func PlacesOf(err error) string {
+	if full, ok := errors.AsType[*fullError](err); ok {
+		return full.places
+	}
+	return ""
+}
 
 const (
 	// fullPatience is how long a call waits for its turn while those under way are quick.
 	fullPatience = 100 * time.Millisecond
 	// slowCall is how long a call may take before it counts as stuck: then nobody waits behind it.
 	slowCall = time.Second
-	// fullPause is how long an event waits that found no place.
+	// fullPause is the least that an event waits that found no place, where it has to wait for something else too.
 	fullPause = 2 * time.Second
 )
 
@@ -23,39 +46,76 @@ const (
 // from what has nothing to do with it until its breaker opens. It may be shared by several breakers. A nil Bulkhead bounds
 // nothing.
 type Bulkhead struct {
+	name  string
 	slots chan struct{}
+	// left is called whenever a place is given back. It must not block.
+	left func()
 
-	mu    sync.Mutex
-	begun map[*time.Time]struct{}
+	mu      sync.Mutex
+	begun   map[*time.Time]struct{}
+	refused time.Time
 }
 
-// NewBulkhead returns one that lets so many calls through at a time, at least one.
-func NewBulkhead(calls int) *Bulkhead {
-	return &Bulkhead{slots: make(chan struct{}, max(1, calls)), begun: map[*time.Time]struct{}{}}
-}
-
-// enter takes a place, which leave gives back, or reports that there is none.
-func (b *Bulkhead) enter(ctx context.Context) (leave func(), ok bool) {
-	if b == nil {
-		return func() {}, true
+// NewBulkhead returns one that lets so many calls to the destination called name through at a time, at least one. left is called
+// whenever a call has ended; it must not block, and may be nil.
+func NewBulkhead(name string, calls int, left func()) *Bulkhead {
+	if left == nil {
+		left = func() {}
 	}
+	return &Bulkhead{name: name, slots: make(chan struct{}, max(1, calls)), left: left, begun: map[*time.Time]struct{}{}}
+}
+
+// Vacancy is what a bulkhead has to offer to the events that wait for a place.
+type Vacancy struct {
+	// Places is the name under which events wait: see PlacesOf. It is no destination's.
+	Places string
+	// Free is how many calls could begin now.
+	Free int
+	// Refused is when a call was last turned away, zero where none was.
+	Refused time.Time
+}
+
+// Vacancy says what is free.
+func (b *Bulkhead) Vacancy() Vacancy {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return Vacancy{Places: b.places(), Free: cap(b.slots) - len(b.slots), Refused: b.refused}
+}
+
+func (b *Bulkhead) places() string { return "places:" + b.name }
+
+// enter takes a place, which leave gives back, or says that there is none.
+func (b *Bulkhead) enter(ctx context.Context) (leave func(), err error) {
+	if b == nil {
+		return func() {}, nil
+	}
+	if leave := b.tryToEnter(ctx); leave != nil {
+		return leave, nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.refused = time.Now()
+	return nil, &fullError{places: b.places(), calls: cap(b.slots)}
+}
+
+func (b *Bulkhead) tryToEnter(ctx context.Context) (leave func()) {
 	select {
 	case b.slots <- struct{}{}:
-		return b.taken(), true
+		return b.taken()
 	default:
 	}
 	if b.stuck() {
-		return nil, false
+		return nil
 	}
 	patience := time.NewTimer(fullPatience)
 	defer patience.Stop()
 	select {
 	case b.slots <- struct{}{}:
-		return b.taken(), true
+		return b.taken()
 	case <-patience.C:
 	case <-ctx.Done():
 	}
-	return nil, false
+	return nil
 }
 
 func (b *Bulkhead) taken() (leave func()) {
@@ -68,6 +128,7 @@ func (b *Bulkhead) taken() (leave func()) {
 		delete(b.begun, &now)
 		b.mu.Unlock()
 		<-b.slots
+		b.left()
 	}
 }
 

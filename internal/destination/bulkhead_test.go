@@ -26,7 +26,7 @@ func TestADestinationThatHangsTakesNoMorePlacesThanItHas(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		// Two breakers that share the places, as those of GoHighLevel's locations do.
-		opts := destination.BreakerOptions{Calls: destination.NewBulkhead(2)}
+		opts := destination.BreakerOptions{Calls: destination.NewBulkhead("ghl", 2, nil)}
 		one, two := destination.NewBreaker("ghl:one", opts), destination.NewBreaker("ghl:two", opts)
 		release, calls := make(chan struct{}), sync.WaitGroup{}
 		hang(one, release, &calls)
@@ -55,7 +55,7 @@ func TestADestinationThatHangsTakesNoMorePlacesThanItHas(t *testing.T) {
 func TestACallGetsThePlaceOfOneThatEnds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := destination.NewBreaker("aloware", destination.BreakerOptions{Calls: destination.NewBulkhead(1)})
+		b := destination.NewBreaker("aloware", destination.BreakerOptions{Calls: destination.NewBulkhead("aloware", 1, nil)})
 		release, calls := make(chan struct{}), sync.WaitGroup{}
 		hang(b, release, &calls)
 		synctest.Wait()

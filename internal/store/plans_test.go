@@ -180,6 +180,14 @@ func statements(t *testing.T, pool *pgxpool.Pool) map[string]plan {
 			_, err := q.DeleteFinishedBatch(ctx, dbsqlc.DeleteFinishedBatchParams{RetentionSeconds: (59 * 24 * time.Hour).Seconds(), MaxRows: 500})
 			return err
 		},
+		"controller: CountReleasedForPlaces": func() error {
+			_, err := q.CountReleasedForPlaces(ctx, "places:aloware")
+			return err
+		},
+		"controller: ReleaseForPlaces": func() error {
+			_, err := q.ReleaseForPlaces(ctx, dbsqlc.ReleaseForPlacesParams{Places: "places:aloware", MaxRows: 10})
+			return err
+		},
 		"figures: ReadFigures":  func() error { _, err := q.ReadFigures(ctx); return err },
 		"figures: CountBacklog": func() error { _, err := q.CountBacklog(ctx); return err },
 	} {

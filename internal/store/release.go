@@ -41,6 +41,27 @@ func (s *Store) ReleaseHeld(ctx context.Context, down []string, limit int) (rele
 	return released, int64(len(rows)) == room, nil
 }
 
+// ReleaseForPlaces makes due the oldest of the events that wait for places at a destination and for nothing else: as many as
+// there are free places, less those that are due and not yet claimed. It reports whether there may be more.
+func (s *Store) ReleaseForPlaces(ctx context.Context, places string, free int) (released []Released, more bool, err error) {
+	due, err := s.q.CountReleasedForPlaces(ctx, places)
+	if err != nil {
+		return nil, false, s.noted(err, "count the events that were released for %s", places)
+	}
+	room := int64(free) - due
+	if room <= 0 {
+		return nil, true, nil
+	}
+	rows, err := s.q.ReleaseForPlaces(ctx, dbsqlc.ReleaseForPlacesParams{Places: places, MaxRows: int32(room)}) //nolint:gosec // Few.
+	if err != nil {
+		return nil, false, s.noted(err, "release events for %s", places)
+	}
+	for _, row := range rows {
+		released = append(released, Released(row))
+	}
+	return released, int64(len(rows)) == room, nil
+}
+
 // ReleaseToTry makes due, for each destination, one event that waits for it, so that it is seen whether the destination
 // answers again. The next time it is another event's turn: what one event meets with may be its own.
 func (s *Store) ReleaseToTry(ctx context.Context, destinations []string) ([]Released, error) {

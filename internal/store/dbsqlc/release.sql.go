@@ -30,6 +30,64 @@ func (q *Queries) CountReleased(ctx context.Context) (int64, error) {
 	return column_1, err
 }
 
+const countReleasedForPlaces = `-- name: CountReleasedForPlaces :one
+SELECT count(*)::bigint FROM webhook_events
+WHERE status = 'pending' AND held_by IS NOT NULL AND NOT suspended AND $1::text = ANY (held_by)
+  AND next_attempt_at > now() - interval '1 minute' AND next_attempt_at <= now()
+`
+
+// How many events that wait for places are due and have yet to be claimed.
+func (q *Queries) CountReleasedForPlaces(ctx context.Context, places string) (int64, error) {
+	row := q.db.QueryRow(ctx, countReleasedForPlaces, places)
+	var column_1 int64
+	err := row.Scan(&column_1)
+	return column_1, err
+}
+
+const releaseForPlaces = `-- name: ReleaseForPlaces :many
+UPDATE webhook_events e SET next_attempt_at = now()
+WHERE e.id IN (
+    SELECT h.id FROM webhook_events h
+    WHERE h.status = 'pending' AND h.held_by IS NOT NULL AND NOT h.suspended AND h.next_attempt_at > now()
+      AND h.held_by = ARRAY[$1::text]
+    ORDER BY h.received_at, h.id
+    LIMIT $2::int
+    FOR UPDATE SKIP LOCKED)
+RETURNING e.id, e.source, (e.dispatched_at IS NOT NULL)::boolean AS live
+`
+
+type ReleaseForPlacesParams struct {
+	Places  string
+	MaxRows int32
+}
+
+type ReleaseForPlacesRow struct {
+	ID     uuid.UUID
+	Source string
+	Live   bool
+}
+
+// Makes due what waits for places and for nothing else, the oldest first.
+func (q *Queries) ReleaseForPlaces(ctx context.Context, arg ReleaseForPlacesParams) ([]ReleaseForPlacesRow, error) {
+	rows, err := q.db.Query(ctx, releaseForPlaces, arg.Places, arg.MaxRows)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ReleaseForPlacesRow
+	for rows.Next() {
+		var i ReleaseForPlacesRow
+		if err := rows.Scan(&i.ID, &i.Source, &i.Live); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const releaseHeld = `-- name: ReleaseHeld :many
 UPDATE webhook_events e SET next_attempt_at = now()
 WHERE e.id IN (

@@ -21,6 +21,24 @@ WHERE e.id IN (
     FOR UPDATE SKIP LOCKED)
 RETURNING e.id, e.source, (e.dispatched_at IS NOT NULL)::boolean AS live;
 
+-- name: CountReleasedForPlaces :one
+-- How many events that wait for places are due and have yet to be claimed.
+SELECT count(*)::bigint FROM webhook_events
+WHERE status = 'pending' AND held_by IS NOT NULL AND NOT suspended AND @places::text = ANY (held_by)
+  AND next_attempt_at > now() - interval '1 minute' AND next_attempt_at <= now();
+
+-- name: ReleaseForPlaces :many
+-- Makes due what waits for places and for nothing else, the oldest first.
+UPDATE webhook_events e SET next_attempt_at = now()
+WHERE e.id IN (
+    SELECT h.id FROM webhook_events h
+    WHERE h.status = 'pending' AND h.held_by IS NOT NULL AND NOT h.suspended AND h.next_attempt_at > now()
+      AND h.held_by = ARRAY[@places::text]
+    ORDER BY h.received_at, h.id
+    LIMIT @max_rows::int
+    FOR UPDATE SKIP LOCKED)
+RETURNING e.id, e.source, (e.dispatched_at IS NOT NULL)::boolean AS live;
+
 -- name: ReleaseToTry :many
 -- Makes due, for each destination, one event that it holds back, unless there is one already: that whose time is nearest. It
 -- is put off when the try fails, so that the next try is made with another one.
