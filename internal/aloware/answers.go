@@ -34,8 +34,8 @@ func failure(class destination.Class, message string, err error) *destination.Er
 	return &destination.Error{Destination: Destination, Class: class, Message: message, Err: err}
 }
 
-// refusal returns the error that an answer amounts to, nil where it is a success. What Aloware says is looked at and left
-// out of the message, since it may repeat what it was sent.
+// refusal returns the error that an answer amounts to, nil where it is a success. Of what Aloware says, the message has the
+// names of fields alone: the rest may repeat what it was sent.
 func refusal(resp *http.Response, body []byte, now time.Time) *destination.Error {
 	e := destination.FromResponse(Destination, resp, now)
 	if e == nil {
@@ -58,6 +58,9 @@ func refusal(resp *http.Response, body []byte, now time.Time) *destination.Error
 		}
 	case http.StatusBadRequest, http.StatusUnprocessableEntity:
 		set(destination.Permanent, ErrValidation, "the request was refused as invalid")
+		if fields := refusedFields(body); fields != "" {
+			e.Message += ": it refuses the fields " + fields
+		}
 	case http.StatusTooManyRequests:
 		set(destination.Limited, ErrLimited, "the limit of requests is reached")
 		if e.RetryAfter == 0 {
