@@ -224,7 +224,7 @@ func showSynced(st *v1alpha1.WebhookEventStatus, generation int64, plan Plan, re
 		set(metav1.ConditionTrue, v1alpha1.SyncSkippedReason, plan.NoSync)
 		return
 	}
-	skipped := ""
+	skipped, note := "", "see status.result"
 	for _, d := range results {
 		switch {
 		case d.name == store.OperationForward:
@@ -236,13 +236,15 @@ func showSynced(st *v1alpha1.WebhookEventStatus, generation int64, plan Plan, re
 			return
 		case d.Skipped != "" && skipped == "":
 			skipped = d.Skipped
+		case d.Note != "":
+			note = d.Note
 		}
 	}
 	if skipped != "" {
 		set(metav1.ConditionTrue, v1alpha1.SyncSkippedReason, skipped)
 		return
 	}
-	set(metav1.ConditionTrue, v1alpha1.SyncedReason, "see status.result")
+	set(metav1.ConditionTrue, v1alpha1.SyncedReason, note)
 }
 
 // kstatus keeps Reconciling while the event is on its way and Stalled while it needs a person.

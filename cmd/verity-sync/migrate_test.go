@@ -37,6 +37,7 @@ would apply 2: normalise what was adopted
 would apply 3: what waits for a destination
 would apply 4: what is parked
 would apply 5: compatibility
+would apply 9: aloware contacts
 
 The rows of webhook_events would stay, under their ids:
 
@@ -73,7 +74,8 @@ Tables that are there would change:
 		`ordering_key, run, ledger_run, replay_request, attempts, next_attempt_at, claimed_term, suspended, parked, forward, reason, `+
 		`result, verity_contact_id, occurred_at, dispatched_at, started_at, held_by
   sync_log gets webhook_event_id, run, operation, attempt, details
-  contact_mappings gets location_id, synced_occurred_at, phone_observed_at, email_observed_at
+  contact_mappings gets location_id, synced_occurred_at, phone_observed_at, email_observed_at, aloware_phone_number, aloware_contact_since, `+
+		`former_aloware_contact_ids
   contact_mappings.aloware_contact_id need not be unique any more: contact_mappings_aloware_contact_id_key is dropped
   contact_mappings.aloware_contact_id need not be unique any more: contact_mappings_aloware_idx is dropped
 
@@ -112,7 +114,7 @@ func TestABinaryThatCannotDoWithANewerSchemaRefusesToStart(t *testing.T) {
 			p := start(t, []string{"DATABASE_URL=" + url, "GHL_WEBHOOK_SECRETS=workflow-secret"}, tc.args...)
 			assert.Equal(t, 1, p.exitCode(t))
 			assert.Contains(t, p.log(), "Error: "+tc.doing+"the database schema is too new for this binary (version 999, for binaries that know at least 999; "+
-				"this one knows 6): run the verity-sync that has migrated it")
+				"this one knows 9): run the verity-sync that has migrated it")
 		})
 	}
 }

@@ -60,7 +60,9 @@ func openDestinations(ctx context.Context, cfg config.Controller, workers int, d
 		Known:   db,
 		Endings: store.Endings{Deletion: cfg.VerityOnDelete == config.Clear, Cancellation: cfg.VerityOnCancel == config.Clear},
 		Tags:    cfg.GHLAppointmentTags,
-		Regions: operation.Regions{Default: cfg.DefaultPhoneRegion, Locations: cfg.GHLLocationRegions},
+		// Aloware knows a contact by its phone number.
+		KeepOnPhoneChange: cfg.AlowareOnPhoneChange == config.KeepContact,
+		Regions:           operation.Regions{Default: cfg.DefaultPhoneRegion, Locations: cfg.GHLLocationRegions},
 	}
 	if cfg.VerityBaseURL != nil {
 		forwarder, err := verity.NewForwarder(verity.ForwarderConfig{
@@ -79,7 +81,8 @@ func openDestinations(ctx context.Context, cfg config.Controller, workers int, d
 		if err := metrics.RegisterPool(ctrlmetrics.Registry, "verity", leads.Stat); err != nil {
 			return nil, fmt.Errorf("set up metrics: %w", err)
 		}
-		d.leads, deps.Leads, deps.LeadsBreaker = leads, leads, breaker(verity.DatabaseDestination, d.share(verity.DatabaseDestination, workers))
+		d.leads, deps.Leads = leads, leads
+		deps.LeadsBreaker = breaker(verity.DatabaseDestination, d.share(verity.DatabaseDestination, workers))
 	}
 	if token := cfg.AlowareAPIToken.Reveal(); token != "" {
 		client, err := aloware.New(aloware.Options{BaseURL: cfg.AlowareBaseURL.String(), Token: token, HTTP: client})

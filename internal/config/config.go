@@ -64,6 +64,8 @@ type Controller struct {
 
 	AlowareBaseURL  *url.URL `env:"ALOWARE_BASE_URL" envDefault:"https://app.aloware.com" help:"Aloware's API"`
 	AlowareAPIToken Secret   `env:"ALOWARE_API_TOKEN" file:"true" unset:"contacts are not synced to Aloware" help:"token of Aloware's API"`
+	// Aloware knows contacts by their phone number and has no way to change it.
+	AlowareOnPhoneChange OnPhoneChange `env:"ALOWARE_ON_PHONE_CHANGE" envDefault:"create" help:"what Aloware gets when a contact's phone number has changed: create (another contact, with the new number; the former one stays) or keep (nothing)"`
 
 	DefaultPhoneRegion string  `env:"DEFAULT_PHONE_REGION" envDefault:"US" help:"region that phone numbers without a country code belong to, as an ISO 3166-1 code"`
 	GHLLocationRegions Regions `env:"GHL_LOCATION_REGIONS" unset:"what a webhook says of its location, else DEFAULT_PHONE_REGION" help:"regions of phone numbers without a country code, of locations: <location id>=<region>, comma-separated"`

@@ -37,6 +37,7 @@ func TestTheControllerStartsWithItsDefaults(t *testing.T) {
 		VerityOnDelete:       config.Clear,
 		VerityOnCancel:       config.Keep,
 		GHLAPIBaseURL:        &url.URL{Scheme: "https", Host: "services.leadconnectorhq.com"},
+		AlowareOnPhoneChange: config.CreateContact,
 		AlowareBaseURL:       &url.URL{Scheme: "https", Host: "app.aloware.com"},
 		DefaultPhoneRegion:   "US",
 		RetryBaseDelay:       5 * time.Second,
@@ -85,10 +86,12 @@ func TestValuesAreRead(t *testing.T) {
 		"RETENTION=31d",
 		"ERROR_TTL= 96h ",
 		"ALOWARE_BASE_URL=",
+		"ALOWARE_ON_PHONE_CHANGE=keep",
 	})
 	require.NoError(t, err)
 	assert.Equal(t, "http://verity.example.com:8080/base", got.VerityBaseURL.String())
 	assert.Equal(t, config.Clear, got.VerityOnCancel)
+	assert.Equal(t, config.KeepContact, got.AlowareOnPhoneChange)
 	assert.Equal(t, tokens, got.GHLTokensDir)
 	assert.Equal(t, config.List{"booked", "from verity"}, got.GHLAppointmentTags)
 	assert.Equal(t, config.Regions{"location-1": "DE", "location-2": "CH"}, got.GHLLocationRegions)

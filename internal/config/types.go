@@ -108,6 +108,17 @@ const (
 	Keep OnEnd = "keep"
 )
 
+// OnPhoneChange says what becomes of Aloware's contact when a contact's phone number has changed.
+type OnPhoneChange string
+
+// The values of ALOWARE_ON_PHONE_CHANGE.
+const (
+	// CreateContact has Aloware create another contact with the new number, or update the one that has it.
+	CreateContact OnPhoneChange = "create"
+	// KeepContact leaves the contact at Aloware as it is.
+	KeepContact OnPhoneChange = "keep"
+)
+
 // parsers has every type of variable. Their errors complete the sentence "<VARIABLE>: …" and never quote a secret.
 var parsers = map[reflect.Type]env.ParserFunc{
 	reflect.TypeFor[bool]():          parser(parseBool),
@@ -117,6 +128,7 @@ var parsers = map[reflect.Type]env.ParserFunc{
 	reflect.TypeFor[List]():          parser(parseList),
 	reflect.TypeFor[Regions]():       parser(parseRegions),
 	reflect.TypeFor[OnEnd]():         parser(parseOnEnd),
+	reflect.TypeFor[OnPhoneChange](): parser(parseOnPhoneChange),
 	reflect.TypeFor[Secret]():        parser(parseSecret),
 	reflect.TypeFor[Secrets]():       parser(parseSecrets),
 	reflect.TypeFor[DatabaseURL]():   parser(parseDatabaseURL),
@@ -221,6 +233,15 @@ func parseOnEnd(value string) (OnEnd, error) {
 		return policy, nil
 	default:
 		return "", fmt.Errorf("expected %s or %s, got %q", Clear, Keep, value)
+	}
+}
+
+func parseOnPhoneChange(value string) (OnPhoneChange, error) {
+	switch policy := OnPhoneChange(value); policy {
+	case CreateContact, KeepContact:
+		return policy, nil
+	default:
+		return "", fmt.Errorf("expected %s or %s, got %q", CreateContact, KeepContact, value)
 	}
 }
 

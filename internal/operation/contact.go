@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"time"
 
 	"github.com/dfmiddleware/verity-sync/internal/aloware"
 	"github.com/dfmiddleware/verity-sync/internal/destination"
@@ -30,6 +32,9 @@ type Contact struct {
 	GHL *GHL
 	// Regions are those of phone numbers in national form.
 	Regions Regions
+	// KeepOnPhoneChange leaves Aloware's contact alone where the phone number has changed. Otherwise Aloware gets, or has, another contact
+	// with the new number, since it knows contacts by nothing else.
+	KeepOnPhoneChange bool
 }
 
 // Name implements Operation.
@@ -85,8 +90,9 @@ func (s *contactSync) run(ctx context.Context) (Outcome, error) {
 			}
 		}
 	}
+	where := whereabouts{person.Country, location, locationCountry}
 	contact := aloware.Contact{
-		PhoneNumber: s.Regions.e164(person.Phone, whereabouts{person.Country, location, locationCountry}),
+		PhoneNumber: s.Regions.e164(person.Phone, where),
 		Email:       address(person.Email), FirstName: person.FirstName, LastName: person.LastName, Country: person.Country,
 	}
 	mapping := store.Mapping{GHLContactID: id, LocationID: location, Phone: contact.PhoneNumber, Email: contact.Email}
@@ -102,18 +108,47 @@ func (s *contactSync) run(ctx context.Context) (Outcome, error) {
 	if why := s.whyNot(contact, person.Phone != ""); why != "" {
 		return Skip(resultContactSkipped, why), nil
 	}
+	former := s.Regions.e164(mapping.AlowarePhone, where)
+	changed := mapping.AlowareContactID != "" && former != "" && former != contact.PhoneNumber
+	if changed && s.KeepOnPhoneChange {
+		s.details["alowareContactID"] = mapping.AlowareContactID
+		return Skip(resultContactSkipped,
+			"the phone number changed, and with ALOWARE_ON_PHONE_CHANGE=keep Aloware's contact stays as it is"), nil
+	}
 	told, alowareID, err := s.send(ctx, contact)
 	if told {
 		// Also where it does not say the id: an older event is not to overwrite what it was told.
 		failpoint.Hit(failpoint.ContactSent)
-		if err := s.Known.ContactSynced(ctx, id, alowareID, at); err != nil {
+		if err := s.Known.ContactSynced(ctx, id, store.AlowareContact{ID: alowareID, Phone: contact.PhoneNumber}, at); err != nil {
 			return Outcome{}, ours(err)
 		}
 	}
 	if err != nil {
 		return Outcome{}, err
 	}
-	return Outcome{Result: resultContactSynced, TargetID: alowareID}, nil
+	note := s.noteOther(mapping, former == contact.PhoneNumber, alowareID, at)
+	return Outcome{Result: resultContactSynced, TargetID: alowareID, Note: note}, nil
+}
+
+// noteOther reports that Aloware has another contact than before: for another phone number, or for the same one where somebody
+// deleted the former contact there. A run that is repeated, since its outcome was not recorded, reports it again.
+func (s *contactSync) noteOther(before store.Mapping, sameNumber bool, alowareID string, at time.Time) string {
+	previous := before.AlowareContactID
+	form := "the phone number changed: Aloware has the contact %s for the new one, and keeps the contact %s for the former one"
+	if sameNumber && previous != alowareID {
+		form = "Aloware has the contact %s for the phone number now, in place of the contact %s"
+	}
+	if n := len(before.FormerAlowareContactIDs); n > 0 && previous == alowareID &&
+		before.AlowareSince != nil && before.AlowareSince.Equal(at) {
+		previous = before.FormerAlowareContactIDs[n-1]
+	}
+	if previous == "" || previous == alowareID {
+		return ""
+	}
+	s.details["previousAlowareContactID"] = previous
+	note := fmt.Sprintf(form, alowareID, previous)
+	s.details["because"] = note
+	return note
 }
 
 // reread asks GoHighLevel for a contact of whom the event was cut on its way. Where that cannot be done, what has come is

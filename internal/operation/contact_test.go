@@ -173,6 +173,9 @@ func TestContact(t *testing.T) {
 				require.NoError(t, err)
 				want := tt.kept(x)
 				want.GHLContactID, want.LastSyncedAt, want.SyncedOccurredAt = x.ghl, m.LastSyncedAt, m.SyncedOccurredAt
+				if want.AlowareContactID != "" {
+					want.AlowarePhone, want.AlowareSince = x.phone, m.AlowareSince
+				}
 				assert.Equal(t, want, m)
 				assert.Equal(t, want.AlowareContactID != "", m.LastSyncedAt != nil)
 			}

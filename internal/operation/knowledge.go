@@ -14,7 +14,7 @@ import (
 type Knowledge interface {
 	Mapping(ctx context.Context, ghlContactID string) (store.Mapping, error)
 	RememberContact(ctx context.Context, m store.Mapping, observedAt time.Time) error
-	ContactSynced(ctx context.Context, ghlContactID, alowareContactID string, occurredAt time.Time) error
+	ContactSynced(ctx context.Context, ghlContactID string, at store.AlowareContact, occurredAt time.Time) error
 
 	Appointment(ctx context.Context, id string) (store.Appointment, error)
 	MergeAppointment(ctx context.Context, e store.AppointmentEvent) (known store.Appointment, newest bool, err error)

@@ -28,6 +28,8 @@ type Outcome struct {
 	Result string
 	// Skipped says why there was nothing to do; "" where something was done.
 	Skipped string
+	// Note says what a person should know of something that was done; "" for nothing. Like Details, it holds no personal data.
+	Note string
 	// TargetID is the id of what was written at the destination.
 	TargetID string
 	// VerityContactID is the contact that the event was matched with.

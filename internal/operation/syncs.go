@@ -23,6 +23,8 @@ type Dependencies struct {
 	// Aloware is nil where it is not configured; AlowareBreaker stands before it.
 	Aloware        Aloware
 	AlowareBreaker *destination.Breaker
+	// KeepOnPhoneChange leaves Aloware's contact alone where the contact's phone number has changed.
+	KeepOnPhoneChange bool
 	// Regions are those of phone numbers in national form. The default must be there.
 	Regions Regions
 }
@@ -43,7 +45,8 @@ func NewSyncs(d Dependencies) (*Syncs, error) {
 		return nil, errors.New("tags need GoHighLevel's API and Verity's database: they are added after a lead was synced")
 	}
 	s := &Syncs{contact: []Operation{
-		&Contact{Known: d.Known, Aloware: d.Aloware, Breaker: d.AlowareBreaker, GHL: d.GHL, Regions: d.Regions},
+		&Contact{Known: d.Known, Aloware: d.Aloware, Breaker: d.AlowareBreaker, GHL: d.GHL, Regions: d.Regions,
+			KeepOnPhoneChange: d.KeepOnPhoneChange},
 	}}
 	if d.Leads != nil {
 		s.appointment = append(s.appointment, &Lead{

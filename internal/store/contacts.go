@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -23,6 +24,20 @@ type Mapping struct {
 	// Aloware was told.
 	LastSyncedAt     *time.Time
 	SyncedOccurredAt *time.Time
+	// AlowarePhone is the phone number under which Aloware has AlowareContactID, "" where it is not known. It may be as it was typed.
+	AlowarePhone string
+	// AlowareSince is when, at GoHighLevel, the contact was as it was when it got AlowareContactID; nil where that is not known.
+	AlowareSince *time.Time
+	// FormerAlowareContactIDs are contacts of Aloware that it was before, the last one last.
+	FormerAlowareContactIDs []string
+}
+
+// AlowareContact is what Aloware has of a contact.
+type AlowareContact struct {
+	// ID is "" where Aloware has taken the contact and did not say its id.
+	ID string
+	// Phone is the number that it was given, in E.164.
+	Phone string
 }
 
 // Mapping returns what is known of a contact, or ErrNotFound.
@@ -37,6 +52,8 @@ func (s *Store) Mapping(ctx context.Context, ghlContactID string) (Mapping, erro
 	return Mapping{
 		GHLContactID: row.GhlContactID, LocationID: row.LocationID, AlowareContactID: row.AlowareContactID,
 		Phone: row.PhoneNumber, Email: row.Email, LastSyncedAt: row.LastSyncedAt, SyncedOccurredAt: row.SyncedOccurredAt,
+		AlowarePhone: row.AlowarePhoneNumber, AlowareSince: row.AlowareContactSince,
+		FormerAlowareContactIDs: slices.Concat(row.FormerAlowareContactIds), // None is nil.
 	}, nil
 }
 
@@ -48,11 +65,12 @@ func (s *Store) RememberContact(ctx context.Context, m Mapping, observedAt time.
 	}), "remember contact %s", m.GHLContactID)
 }
 
-// ContactSynced records that Aloware has a remembered contact, under this id ("" where it does not say), as the contact was at
-// occurredAt.
-func (s *Store) ContactSynced(ctx context.Context, ghlContactID, alowareContactID string, occurredAt time.Time) error {
+// ContactSynced records what Aloware has of a remembered contact, as the contact was at occurredAt. Another id than before makes
+// that a former one.
+func (s *Store) ContactSynced(ctx context.Context, ghlContactID string, at AlowareContact, occurredAt time.Time) error {
 	return s.noted(s.q.ContactSynced(ctx, dbsqlc.ContactSyncedParams{
-		GhlContactID: ghlContactID, AlowareContactID: alowareContactID, SyncDirection: DirectionToAloware, OccurredAt: occurredAt,
+		GhlContactID: ghlContactID, AlowareContactID: at.ID, PhoneNumber: at.Phone, SyncDirection: DirectionToAloware,
+		OccurredAt: occurredAt,
 	}), "record the sync of contact %s", ghlContactID)
 }
 

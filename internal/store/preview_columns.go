@@ -42,7 +42,8 @@ var addedColumns = []struct {
 		"result", "verity_contact_id", "occurred_at", "dispatched_at", "started_at", "held_by",
 	}},
 	{"sync_log", []string{"webhook_event_id", "run", "operation", "attempt", "details"}},
-	{"contact_mappings", []string{"location_id", "synced_occurred_at", "phone_observed_at", "email_observed_at"}},
+	{"contact_mappings", []string{"location_id", "synced_occurred_at", "phone_observed_at", "email_observed_at",
+		"aloware_phone_number", "aloware_contact_since", "former_aloware_contact_ids"}},
 }
 
 // readColumns returns the columns of the tables that are adopted, by table and name.

@@ -166,24 +166,34 @@ func (q *Queries) AttachAppointments(ctx context.Context, arg AttachAppointments
 
 const contactSynced = `-- name: ContactSynced :exec
 UPDATE contact_mappings
-SET aloware_contact_id = coalesce(nullif($1::text, ''), aloware_contact_id), last_synced_at = clock_timestamp(), sync_direction = $2::text,
+SET aloware_contact_id = coalesce(nullif($1::text, ''), aloware_contact_id),
+    aloware_phone_number = CASE WHEN $1::text <> '' THEN $2::text ELSE aloware_phone_number END,
+    aloware_contact_since = CASE WHEN $1::text <> coalesce(aloware_contact_id, '') AND $1::text <> ''
+                                 THEN $3::timestamptz ELSE aloware_contact_since END,
+    former_aloware_contact_ids = CASE
+        WHEN $1::text = '' OR aloware_contact_id = $1::text THEN former_aloware_contact_ids
+        ELSE array_remove(array_append(array_remove(former_aloware_contact_ids, $1::text), aloware_contact_id), NULL) END,
+    last_synced_at = clock_timestamp(), sync_direction = $4::text,
     synced_occurred_at = greatest(synced_occurred_at, $3::timestamptz), updated_at = clock_timestamp()
-WHERE ghl_contact_id = $4
+WHERE ghl_contact_id = $5
 `
 
 type ContactSyncedParams struct {
 	AlowareContactID string
-	SyncDirection    string
+	PhoneNumber      string
 	OccurredAt       time.Time
+	SyncDirection    string
 	GhlContactID     string
 }
 
-// What Aloware has been told. A newer event that was synced meanwhile stays the newest. An id that it does not say is the one it had.
+// What Aloware has been told. A newer event that was synced meanwhile stays the newest. An id that it does not say is the one it had. The
+// one that it had and has no more is kept.
 func (q *Queries) ContactSynced(ctx context.Context, arg ContactSyncedParams) error {
 	_, err := q.db.Exec(ctx, contactSynced,
 		arg.AlowareContactID,
-		arg.SyncDirection,
+		arg.PhoneNumber,
 		arg.OccurredAt,
+		arg.SyncDirection,
 		arg.GhlContactID,
 	)
 	return err
@@ -192,19 +202,23 @@ func (q *Queries) ContactSynced(ctx context.Context, arg ContactSyncedParams) er
 const mappingOfContact = `-- name: MappingOfContact :one
 
 SELECT ghl_contact_id, coalesce(location_id, '')::text AS location_id, coalesce(aloware_contact_id, '')::text AS aloware_contact_id,
-       coalesce(phone_number, '')::text AS phone_number, coalesce(email, '')::text AS email, last_synced_at, synced_occurred_at
+       coalesce(phone_number, '')::text AS phone_number, coalesce(email, '')::text AS email, last_synced_at, synced_occurred_at,
+       coalesce(aloware_phone_number, '')::text AS aloware_phone_number, aloware_contact_since, former_aloware_contact_ids
 FROM contact_mappings
 WHERE ghl_contact_id = $1
 `
 
 type MappingOfContactRow struct {
-	GhlContactID     string
-	LocationID       string
-	AlowareContactID string
-	PhoneNumber      string
-	Email            string
-	LastSyncedAt     *time.Time
-	SyncedOccurredAt *time.Time
+	GhlContactID            string
+	LocationID              string
+	AlowareContactID        string
+	PhoneNumber             string
+	Email                   string
+	LastSyncedAt            *time.Time
+	SyncedOccurredAt        *time.Time
+	AlowarePhoneNumber      string
+	AlowareContactSince     *time.Time
+	FormerAlowareContactIds []string
 }
 
 // Contacts and appointments: what is known of them.
@@ -219,6 +233,9 @@ func (q *Queries) MappingOfContact(ctx context.Context, ghlContactID string) (Ma
 		&i.Email,
 		&i.LastSyncedAt,
 		&i.SyncedOccurredAt,
+		&i.AlowarePhoneNumber,
+		&i.AlowareContactSince,
+		&i.FormerAlowareContactIds,
 	)
 	return i, err
 }
@@ -372,6 +389,7 @@ SET location_id       = coalesce(m.location_id, excluded.location_id),
     email             = CASE WHEN m.email IS NULL OR excluded.email_observed_at >= coalesce(m.email_observed_at, '-infinity')
                              THEN coalesce(excluded.email, m.email) ELSE m.email END,
     email_observed_at = greatest(m.email_observed_at, excluded.email_observed_at),
+    aloware_phone_number = coalesce(m.aloware_phone_number, CASE WHEN m.aloware_contact_id IS NOT NULL THEN m.phone_number END),
     updated_at        = clock_timestamp()
 `
 
@@ -383,7 +401,8 @@ type RememberContactParams struct {
 	Email        string
 }
 
-// Phone and e-mail as the newest source says; what it does not say is kept. An older source fills only what is missing.
+// Phone and e-mail as the newest source says; what it does not say is kept. An older source fills only what is missing. Where Aloware has
+// a contact and its number was not recorded, it is the one that was known until now.
 func (q *Queries) RememberContact(ctx context.Context, arg RememberContactParams) error {
 	_, err := q.db.Exec(ctx, rememberContact,
 		arg.GhlContactID,

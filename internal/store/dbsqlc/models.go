@@ -34,19 +34,22 @@ type Appointment struct {
 }
 
 type ContactMapping struct {
-	ID               uuid.UUID
-	AlowareContactID *string
-	GhlContactID     string
-	PhoneNumber      *string
-	Email            *string
-	LastSyncedAt     *time.Time
-	SyncDirection    string
-	CreatedAt        time.Time
-	UpdatedAt        time.Time
-	LocationID       *string
-	SyncedOccurredAt *time.Time
-	PhoneObservedAt  *time.Time
-	EmailObservedAt  *time.Time
+	ID                      uuid.UUID
+	AlowareContactID        *string
+	GhlContactID            string
+	PhoneNumber             *string
+	Email                   *string
+	LastSyncedAt            *time.Time
+	SyncDirection           string
+	CreatedAt               time.Time
+	UpdatedAt               time.Time
+	LocationID              *string
+	SyncedOccurredAt        *time.Time
+	PhoneObservedAt         *time.Time
+	EmailObservedAt         *time.Time
+	AlowarePhoneNumber      *string
+	AlowareContactSince     *time.Time
+	FormerAlowareContactIds []string
 }
 
 type ControllerTerm struct {

@@ -2,12 +2,14 @@
 
 -- name: MappingOfContact :one
 SELECT ghl_contact_id, coalesce(location_id, '')::text AS location_id, coalesce(aloware_contact_id, '')::text AS aloware_contact_id,
-       coalesce(phone_number, '')::text AS phone_number, coalesce(email, '')::text AS email, last_synced_at, synced_occurred_at
+       coalesce(phone_number, '')::text AS phone_number, coalesce(email, '')::text AS email, last_synced_at, synced_occurred_at,
+       coalesce(aloware_phone_number, '')::text AS aloware_phone_number, aloware_contact_since, former_aloware_contact_ids
 FROM contact_mappings
 WHERE ghl_contact_id = @ghl_contact_id;
 
 -- name: RememberContact :exec
--- Phone and e-mail as the newest source says; what it does not say is kept. An older source fills only what is missing.
+-- Phone and e-mail as the newest source says; what it does not say is kept. An older source fills only what is missing. Where Aloware has
+-- a contact and its number was not recorded, it is the one that was known until now.
 INSERT INTO contact_mappings AS m (ghl_contact_id, location_id, phone_number, phone_observed_at, email, email_observed_at)
 VALUES (@ghl_contact_id, nullif(@location_id::text, ''),
         nullif(@phone_number::text, ''), CASE WHEN @phone_number::text <> '' THEN @observed_at::timestamptz END,
@@ -20,12 +22,21 @@ SET location_id       = coalesce(m.location_id, excluded.location_id),
     email             = CASE WHEN m.email IS NULL OR excluded.email_observed_at >= coalesce(m.email_observed_at, '-infinity')
                              THEN coalesce(excluded.email, m.email) ELSE m.email END,
     email_observed_at = greatest(m.email_observed_at, excluded.email_observed_at),
+    aloware_phone_number = coalesce(m.aloware_phone_number, CASE WHEN m.aloware_contact_id IS NOT NULL THEN m.phone_number END),
     updated_at        = clock_timestamp();
 
 -- name: ContactSynced :exec
--- What Aloware has been told. A newer event that was synced meanwhile stays the newest. An id that it does not say is the one it had.
+-- What Aloware has been told. A newer event that was synced meanwhile stays the newest. An id that it does not say is the one it had. The
+-- one that it had and has no more is kept.
 UPDATE contact_mappings
-SET aloware_contact_id = coalesce(nullif(@aloware_contact_id::text, ''), aloware_contact_id), last_synced_at = clock_timestamp(), sync_direction = @sync_direction::text,
+SET aloware_contact_id = coalesce(nullif(@aloware_contact_id::text, ''), aloware_contact_id),
+    aloware_phone_number = CASE WHEN @aloware_contact_id::text <> '' THEN @phone_number::text ELSE aloware_phone_number END,
+    aloware_contact_since = CASE WHEN @aloware_contact_id::text <> coalesce(aloware_contact_id, '') AND @aloware_contact_id::text <> ''
+                                 THEN @occurred_at::timestamptz ELSE aloware_contact_since END,
+    former_aloware_contact_ids = CASE
+        WHEN @aloware_contact_id::text = '' OR aloware_contact_id = @aloware_contact_id::text THEN former_aloware_contact_ids
+        ELSE array_remove(array_append(array_remove(former_aloware_contact_ids, @aloware_contact_id::text), aloware_contact_id), NULL) END,
+    last_synced_at = clock_timestamp(), sync_direction = @sync_direction::text,
     synced_occurred_at = greatest(synced_occurred_at, @occurred_at::timestamptz), updated_at = clock_timestamp()
 WHERE ghl_contact_id = @ghl_contact_id;
 
