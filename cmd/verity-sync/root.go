@@ -24,7 +24,15 @@ func newRootCommand(environ []string) *cobra.Command {
 		SilenceUsage:      true,
 		SilenceErrors:     true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+		Args:              noArguments,
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+		if holdsURL(err.Error()) {
+			return errors.New("a flag is not understood; it is not shown, since it may hold a password")
+		}
+		return err
+	})
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.AddCommand(newReceiverCommand(environ), newControllerCommand(environ), newMigrateCommand(environ), newReplayCommand(environ))
 	return root
@@ -32,10 +40,27 @@ func newRootCommand(environ []string) *cobra.Command {
 
 // setup gives a command what every process has: no arguments, and its environment in --help.
 func setup[P config.Process](cmd *cobra.Command) *cobra.Command {
-	cmd.Args = cobra.NoArgs
+	cmd.Args = noArguments
 	// A template of a command holds for its subcommands too.
 	cmd.SetUsageTemplate(cmd.UsageTemplate() + "\nEnvironment:\n" + describe(config.Variables[P]()))
 	return cmd
+}
+
+// noArguments refuses every argument. One that may be a database URL is not shown: its password would be in the container's log.
+func noArguments(cmd *cobra.Command, args []string) error {
+	switch {
+	case len(args) == 0:
+		return nil
+	case holdsURL(args[0]):
+		return fmt.Errorf("%q takes no URL as an argument: set an environment variable, see --help", cmd.CommandPath())
+	default:
+		return fmt.Errorf("unknown command %q for %q, see --help", args[0], cmd.CommandPath())
+	}
+}
+
+// holdsURL reports whether text may hold a URL or a keyword with its value.
+func holdsURL(text string) bool {
+	return strings.ContainsAny(text, "@=") || strings.Contains(text, "://")
 }
 
 // describe lists variables in the manner of flags. A template prints it, so that it must not hold braces.

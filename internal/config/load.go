@@ -3,7 +3,9 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -128,6 +130,10 @@ func valueOf(v Variable, environment map[string]string) (string, error) {
 		return "", fmt.Errorf("expected either this or %s, both are set", v.FileName())
 	}
 	content, err := os.ReadFile(file)
+	if failed, ok := errors.AsType[*fs.PathError](err); ok && !filepath.IsAbs(file) {
+		// It may be the secret itself, which must not be shown.
+		return "", fmt.Errorf("read %s: expected the path of a file that holds the value: %w", v.FileName(), failed.Err)
+	}
 	if err != nil {
 		return "", fmt.Errorf("read %s: %w", v.FileName(), err)
 	}

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -45,7 +46,11 @@ func (c Controller) mistakes() []Mistake {
 		fmt.Sprintf("expected a region such as US or DE, got %q", c.DefaultPhoneRegion), "DEFAULT_PHONE_REGION")
 	if c.GHLTokensDir != "" {
 		info, err := os.Stat(c.GHLTokensDir)
-		rules.check(err == nil && info.IsDir(), fmt.Sprintf("expected a directory, got %q", c.GHLTokensDir), "GHL_TOKENS_DIR")
+		message := "expected a directory"
+		if filepath.IsAbs(c.GHLTokensDir) { // Anything else may be a token.
+			message = fmt.Sprintf("expected a directory, got %q", c.GHLTokensDir)
+		}
+		rules.check(err == nil && info.IsDir(), message, "GHL_TOKENS_DIR")
 	}
 	rules.check(len(c.GHLAppointmentTags) == 0 || c.GHLAPIToken != "" || c.GHLTokensDir != "",
 		"tags cannot be added without GHL_API_TOKEN or GHL_TOKENS_DIR", "GHL_APPOINTMENT_TAGS")

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"net/url"
 	"reflect"
@@ -14,8 +13,6 @@ import (
 	"unicode"
 
 	"github.com/caarlos0/env/v11"
-	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nyaruka/phonenumbers"
 )
 
@@ -41,6 +38,9 @@ func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 // LogValue covers log/slog.
 func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
+// writeString ignores the error as package fmt does: a Formatter has nowhere to report it.
+func writeString(f fmt.State, s string) { _, _ = io.WriteString(f, s) }
+
 // Secrets is a list of which any one is accepted.
 type Secrets []Secret
 
@@ -52,44 +52,6 @@ func (s Secrets) Reveal() []string {
 	}
 	return revealed
 }
-
-// DatabaseURL says how to connect to a Postgres. However it is printed, it shows user, host and database only.
-type DatabaseURL string
-
-// Reveal returns the URL with its password, for pgx.
-func (d DatabaseURL) Reveal() string { return string(d) }
-
-func (d DatabaseURL) String() string {
-	if d == "" {
-		return ""
-	}
-	cfg, err := pgconn.ParseConfig(string(d))
-	if err != nil {
-		return redacted
-	}
-	shown := url.URL{
-		Scheme: "postgres",
-		User:   url.User(cfg.User),
-		Host:   fmt.Sprintf("%s:%d", cfg.Host, cfg.Port),
-		Path:   "/" + cfg.Database,
-	}
-	return shown.String()
-}
-
-// GoString is what %#v prints.
-func (d DatabaseURL) GoString() string { return d.String() }
-
-// Format covers every verb of package fmt, %x and %q among them.
-func (d DatabaseURL) Format(f fmt.State, _ rune) { writeString(f, d.String()) }
-
-// MarshalText covers JSON and YAML.
-func (d DatabaseURL) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
-
-// LogValue covers log/slog.
-func (d DatabaseURL) LogValue() slog.Value { return slog.StringValue(d.String()) }
-
-// writeString ignores the error as package fmt does: a Formatter has nowhere to report it.
-func writeString(f fmt.State, s string) { _, _ = io.WriteString(f, s) }
 
 // List is a comma-separated list, without blanks around its elements and without empty ones.
 type List []string
@@ -188,7 +150,8 @@ func parseBaseURL(value string) (url.URL, error) {
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 		return url.URL{}, errors.New("expected an absolute http or https URL")
 	}
-	if u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+	// A "/" in a password would hide the rest of it, and the @ behind it, in the path.
+	if u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Contains(value, "@") {
 		return url.URL{}, errors.New("expected a URL without user name, password, query and fragment")
 	}
 	return *u, nil
@@ -265,17 +228,4 @@ func parseSecrets(value string) (Secrets, error) {
 		}
 	}
 	return secrets, nil
-}
-
-// parseDatabaseURL keeps pgx's own error to itself: it cannot always tell where the password of a malformed URL ends.
-// A certificate file that is not there is worth telling.
-func parseDatabaseURL(value string) (DatabaseURL, error) {
-	_, err := pgxpool.ParseConfig(value)
-	if file, ok := errors.AsType[*fs.PathError](err); ok {
-		return "", file
-	}
-	if err != nil {
-		return "", errors.New("expected a Postgres URL: postgres://user:password@host:5432/database?sslmode=require")
-	}
-	return DatabaseURL(value), nil
 }
