@@ -105,16 +105,20 @@ type MigrationStatus struct {
 	AppliedAt time.Time
 }
 
-// Migrate brings the database at url up to date and returns what was applied. Concurrent calls wait for each other.
+// Migrate brings the database at url up to date and returns what was applied. Concurrent calls wait for each other. An
+// ObstructedError says that nothing was changed, and what is in the way.
 func Migrate(ctx context.Context, url string, opts MigrateOptions) ([]MigrationStatus, error) {
 	if opts.Normalise == nil {
 		return nil, errors.New("migrate: Normalise is not set")
 	}
-	db, provider, _, err := openProvider(ctx, url, opts)
+	db, provider, version, err := openProvider(ctx, url, opts)
 	if err != nil {
 		return nil, err
 	}
 	defer db.Close()
+	if err := checkObstacles(ctx, db, provider, version); err != nil {
+		return nil, err
+	}
 	// There is nothing to do for a database that is newer, which is what a rollback finds.
 	results, err := provider.Up(ctx)
 	if err != nil {
@@ -181,9 +185,9 @@ func openProvider(ctx context.Context, url string, opts MigrateOptions) (*sql.DB
 	if err != nil {
 		return nil, nil, 0, errors.Join(err, db.Close())
 	}
-	var version int64
-	if err := db.QueryRowContext(ctx, versionQuery).Scan(&version); err != nil && sqlState(err) != undefinedTable {
-		return nil, nil, 0, errors.Join(fmt.Errorf("read the schema version: %w", err), db.Close())
+	version, err := readVersion(ctx, db)
+	if err != nil {
+		return nil, nil, 0, errors.Join(err, db.Close())
 	}
 	if version > latestVersion {
 		var oldest int64

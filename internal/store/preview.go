@@ -53,21 +53,25 @@ type AdoptedType struct {
 	OtherEntity int64
 }
 
-// PreviewMigration says what Migrate would do to the database at url, which it reads and does not change.
+// PreviewMigration says what Migrate would do to the database at url, which it reads and does not change. Where Migrate would
+// return an ObstructedError, it returns that, along with what is pending.
 func PreviewMigration(ctx context.Context, url string, opts MigrateOptions) (Preview, error) {
 	known, err := MigrationsOf(ctx, url)
 	if err != nil {
 		return Preview{}, err
 	}
 	p := Preview{Pending: slices.DeleteFunc(known, func(m MigrationStatus) bool { return !m.AppliedAt.IsZero() })}
-	if !slices.ContainsFunc(p.Pending, func(m MigrationStatus) bool { return m.Version == adoptVersion }) {
-		return p, nil
-	}
-	db, _, _, err := openProvider(ctx, url, opts)
+	db, provider, version, err := openProvider(ctx, url, opts)
 	if err != nil {
 		return Preview{}, err
 	}
 	defer db.Close()
+	if err := checkObstacles(ctx, db, provider, version); err != nil {
+		return p, err
+	}
+	if !slices.ContainsFunc(p.Pending, func(m MigrationStatus) bool { return m.Version == adoptVersion }) {
+		return p, nil
+	}
 	tx, err := db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
 	if err != nil {
 		return Preview{}, fmt.Errorf("look at the database: %w", err)

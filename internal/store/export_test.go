@@ -1,0 +1,14 @@
+package store
+
+import "context"
+
+// MigrateUnchecked migrates without a look at what is in the way.
+func MigrateUnchecked(ctx context.Context, url string, opts MigrateOptions) error {
+	db, provider, _, err := openProvider(ctx, url, opts)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	_, err = provider.Up(ctx)
+	return err
+}

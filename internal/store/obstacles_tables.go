@@ -1,0 +1,163 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+)
+
+// legacyTable restricts a query with pg_class c to the legacy tables.
+const legacyTable = ` c.relnamespace = current_schema()::regnamespace AND c.relname IN ('webhook_events', 'sync_log', 'contact_mappings') `
+
+// scanObstacle reads object, problem, statement and what is to be done afterwards.
+func scanObstacle(rows *sql.Rows) (Obstacle, error) {
+	var o Obstacle
+	var statement string
+	err := rows.Scan(&o.Object, &o.Problem, &statement, &o.Afterwards)
+	if statement != "" {
+		o.Statements = []string{statement}
+	}
+	return o, err
+}
+
+// tableObstacles are legacy tables that are no ordinary tables, and what hides their rows or uses their row type.
+func tableObstacles(ctx context.Context, tx *sql.Tx, _ plan) ([]Obstacle, error) {
+	return rowsOf(ctx, tx, scanObstacle, `
+		SELECT pg_describe_object('pg_class'::regclass, c.oid, 0), 'the migration needs an ordinary table here',
+		       format('ALTER %s %s RENAME TO %I', CASE c.relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'f' THEN 'FOREIGN TABLE'
+		                                                      WHEN 'S' THEN 'SEQUENCE' WHEN 'i' THEN 'INDEX' WHEN 'I' THEN 'INDEX' WHEN 'c' THEN 'TYPE'
+		                                                      ELSE 'TABLE' END, c.oid::regclass, 'other_' || c.relname),
+		       'or, to keep its rows, create an ordinary table of its name, with the same columns and rows, before the migration'
+		FROM pg_class c WHERE`+legacyTable+`AND c.relkind <> 'r'
+		UNION ALL
+		SELECT 'table ' || c.oid::regclass, 'it inherits from ' || i.inhparent::regclass || ', so that its columns cannot be altered',
+		       CASE WHEN c.relispartition THEN format('ALTER TABLE %s DETACH PARTITION %s', i.inhparent::regclass, c.oid::regclass)
+		            ELSE format('ALTER TABLE %s NO INHERIT %s', c.oid::regclass, i.inhparent::regclass) END, ''
+		FROM pg_class c JOIN pg_inherits i ON i.inhrelid = c.oid WHERE`+legacyTable+`
+		UNION ALL
+		SELECT 'table ' || c.oid::regclass, 'its row security is forced, so that the migration may not see all rows',
+		       format('ALTER TABLE %s NO FORCE ROW LEVEL SECURITY', c.oid::regclass),
+		       'ALTER TABLE … FORCE ROW LEVEL SECURITY only with policies that let verity-sync see and change all rows'
+		FROM pg_class c WHERE`+legacyTable+`AND c.relrowsecurity AND c.relforcerowsecurity
+		UNION ALL
+		SELECT 'column ' || a.attname || ' of table ' || a.attrelid::regclass, 'it holds rows of ' || c.oid::regclass || ', whose type changes',
+		       format('ALTER TABLE %s ALTER COLUMN %I TYPE jsonb USING to_jsonb(%I)', a.attrelid::regclass, a.attname, a.attname), ''
+		FROM pg_class c
+		JOIN pg_type t ON t.oid = c.reltype
+		JOIN pg_attribute a ON a.atttypid IN (t.oid, t.typarray) AND NOT a.attisdropped
+		JOIN pg_class o ON o.oid = a.attrelid AND o.relkind IN ('r', 'p')
+		WHERE`+legacyTable+`
+		UNION ALL
+		SELECT pg_describe_object('pg_trigger'::regclass, t.oid, 0), 'it is deferred: the migration updates rows and then alters the table',
+		       format('ALTER TABLE %s DISABLE TRIGGER %I', c.oid::regclass, t.tgname),
+		       format('ALTER TABLE %s ENABLE TRIGGER %I', c.oid::regclass, t.tgname)
+		FROM pg_class c JOIN pg_trigger t ON t.tgrelid = c.oid
+		WHERE`+legacyTable+`AND NOT t.tgisinternal AND t.tginitdeferred AND t.tgtype & 16 <> 0 AND t.tgenabled <> 'D'
+		ORDER BY 1, 2`)
+}
+
+// keyObstacles are unique keys that are missing, and foreign keys that are in the way of one that goes.
+func keyObstacles(ctx context.Context, tx *sql.Tx, _ plan) ([]Obstacle, error) {
+	return rowsOf(ctx, tx, scanObstacle, `
+		SELECT 'table ' || c.oid::regclass, format('%I is not unique there, which verity-sync relies on', k.name),
+		       format('ALTER TABLE %s ADD UNIQUE (%I)', c.oid::regclass, k.name), ''
+		FROM pg_class c
+		JOIN (VALUES ('webhook_events', 'id'), ('webhook_events', 'dedupe_key'), ('contact_mappings', 'ghl_contact_id')) k (tab, name)
+		  ON k.tab = c.relname
+		JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = k.name AND NOT a.attisdropped
+		WHERE`+legacyTable+`AND c.relkind = 'r' AND NOT EXISTS (
+		    SELECT FROM pg_index i
+		    WHERE i.indrelid = c.oid AND i.indisunique AND i.indimmediate AND i.indisvalid AND i.indnkeyatts = 1 AND i.indkey[0] = a.attnum
+		      AND i.indpred IS NULL)
+		UNION ALL
+		SELECT pg_describe_object('pg_constraint'::regclass, f.oid, 0),
+		       'it needs contact_mappings.aloware_contact_id to be unique, and several contacts may share one after the migration',
+		       format('ALTER TABLE %s DROP CONSTRAINT %I', f.conrelid::regclass, f.conname), ''
+		FROM pg_class c
+		JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'aloware_contact_id'
+		JOIN pg_constraint f ON f.confrelid = c.oid AND f.contype = 'f' AND a.attnum = ANY (f.confkey)
+		WHERE`+legacyTable+`AND c.relname = 'contact_mappings'
+		UNION ALL
+		SELECT pg_describe_object('pg_constraint'::regclass, f.oid, 0), 'verity-sync stores values that have no match there',
+		       format('ALTER TABLE %s DROP CONSTRAINT %I', f.conrelid::regclass, f.conname), ''
+		FROM pg_class c
+		JOIN pg_constraint f ON f.conrelid = c.oid AND f.contype = 'f'
+		WHERE`+legacyTable+`AND EXISTS (
+		    SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum = ANY (f.conkey) AND (c.relname || '.' || a.attname) = ANY ($1::text[]))
+		ORDER BY 1, 2`, legacyColumnNames())
+}
+
+func legacyColumnNames() []string {
+	names := make([]string, len(legacyColumns))
+	for i, c := range legacyColumns {
+		names[i] = c.table + "." + c.name
+	}
+	return names
+}
+
+// stored are values that verity-sync stores in columns for which the legacy middleware may have had a list.
+var stored = map[string][]string{
+	"webhook_events.status":           {"pending", "processing", "done", "error"},
+	"webhook_events.source":           {"ghl"},
+	"webhook_events.event_type":       {"appointment.created", "contact.tag_updated", "opportunity.updated", "unknown", "a_type_of_its_own"},
+	"webhook_events.entity_type":      {"appointment", "contact", "opportunity", "user", "unknown"},
+	"webhook_events.dedupe_key":       {"ghl:1", "3f2504e0-4f89-41d3-9a0c-0305e82c3301"},
+	"sync_log.status":                 {"success", "error", "skipped"},
+	"sync_log.direction":              {"ghl_to_verity", "verity_to_ghl", "ghl_to_aloware"},
+	"sync_log.entity_type":            {"appointment", "contact", "opportunity", "user", "unknown"},
+	"contact_mappings.sync_direction": {"ghl_to_aloware"},
+}
+
+// constraintObstacles are CHECK constraints of one column that refuse what verity-sync stores there.
+func constraintObstacles(ctx context.Context, tx *sql.Tx, p plan) ([]Obstacle, error) {
+	type check struct{ table, column, name, expression, object, statement string }
+	checks, err := rowsOf(ctx, tx, func(rows *sql.Rows) (c check, err error) {
+		return c, rows.Scan(&c.table, &c.column, &c.name, &c.expression, &c.object, &c.statement)
+	}, `
+		SELECT c.relname, a.attname, k.conname, pg_get_expr(k.conbin, k.conrelid), pg_describe_object('pg_constraint'::regclass, k.oid, 0),
+		       format('ALTER TABLE %s DROP CONSTRAINT %I', c.oid::regclass, k.conname)
+		FROM pg_class c
+		JOIN pg_constraint k ON k.conrelid = c.oid AND k.contype = 'c' AND cardinality(k.conkey) = 1
+		JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.conkey[1]
+		WHERE`+legacyTable+`AND format_type(a.atttypid, NULL) IN ('text', 'character varying') ORDER BY k.conname`)
+	if err != nil {
+		return nil, err
+	}
+	var found []Obstacle
+	for _, c := range checks {
+		named := false
+		for _, added := range p.constraints {
+			named = named || added == [2]string{c.table, c.name} // Its name is in the way already.
+		}
+		for _, value := range stored[c.table+"."+c.column] {
+			var refused bool
+			err := inSavepoint(ctx, tx, func() error {
+				return tx.QueryRowContext(ctx, fmt.Sprintf(`SELECT NOT coalesce((%s), true) FROM (SELECT $1::text) AS %s (%s)`,
+					c.expression, quoteIdent(c.table), quoteIdent(c.column)), value).Scan(&refused)
+			})
+			if err == nil && refused && !named {
+				found = append(found, Obstacle{
+					Object: c.object, Problem: fmt.Sprintf("it refuses %q, which verity-sync stores in %s.%s", value, c.table, c.column),
+					Statements: []string{c.statement},
+				})
+				break
+			}
+		}
+	}
+	return found, nil
+}
+
+// inSavepoint undoes what f's failure does to the transaction.
+func inSavepoint(ctx context.Context, tx *sql.Tx, f func() error) error {
+	if _, err := tx.ExecContext(ctx, "SAVEPOINT attempt"); err != nil {
+		return err
+	}
+	if err := f(); err != nil {
+		if _, undone := tx.ExecContext(ctx, "ROLLBACK TO SAVEPOINT attempt"); undone != nil {
+			return undone
+		}
+		return err
+	}
+	_, err := tx.ExecContext(ctx, "RELEASE SAVEPOINT attempt")
+	return err
+}
