@@ -14,6 +14,6 @@ func main() {
 	ctx := ctrl.SetupSignalHandler()
 	if err := newRootCommand(os.Environ()).ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "Error:", err)
-		os.Exit(1)
+		os.Exit(exitCode(err))
 	}
 }

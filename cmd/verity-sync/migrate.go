@@ -25,13 +25,19 @@ func newMigrateCommand(environ []string) *cobra.Command {
 		Use:   "migrate",
 		Short: "Bring the middleware database up to date",
 		Long: "Bring the middleware database up to date, and adopt one of the predecessor, every row and id kept.\n" +
-			"Several migrations at a time wait for each other.",
+			"Several migrations at a time wait for each other.\n\n" +
+			"It looks first for what is in the way. Where it finds something, it changes nothing and lists what to do.\n\n" +
+			"Exit codes:\n" +
+			"  0  the database is up to date; with --dry-run: it can be migrated\n" +
+			"  1  a failure that may pass, such as a database that is down: run it again\n" +
+			"  3  a failure that no retry changes: a mistake in the configuration, a wrong password, an unknown database,\n" +
+			"     a missing right, something in the way of the migration, or a schema that is too new",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := load[config.Migrate](environ, nil)
 			if err != nil {
 				return err
 			}
-			return runMigrate(cmd.Context(), cfg, flags, cmd.OutOrStdout())
+			return classified(runMigrate(cmd.Context(), cfg, flags, cmd.OutOrStdout()))
 		},
 	}
 	flags.bind(cmd.Flags())
@@ -48,7 +54,7 @@ func newMigrateStatusCommand(environ []string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return runMigrateStatus(cmd.Context(), cfg, cmd.OutOrStdout())
+			return classified(runMigrateStatus(cmd.Context(), cfg, cmd.OutOrStdout()))
 		},
 	})
 }

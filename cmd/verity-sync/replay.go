@@ -63,7 +63,7 @@ func newReplayCommand(environ []string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return runReplay(cmd.Context(), cfg, selection, flags, cmd.OutOrStdout())
+			return classified(runReplay(cmd.Context(), cfg, selection, flags, cmd.OutOrStdout()))
 		},
 	}
 	flags.bind(cmd.Flags())

@@ -29,9 +29,9 @@ func newRootCommand(environ []string) *cobra.Command {
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
 		if holdsURL(err.Error()) {
-			return errors.New("a flag is not understood; it is not shown, since it may hold a password")
+			err = errors.New("a flag is not understood; it is not shown, since it may hold a password")
 		}
-		return err
+		return permanent(err)
 	})
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.AddCommand(newReceiverCommand(environ), newControllerCommand(environ), newMigrateCommand(environ), newReplayCommand(environ))
@@ -52,9 +52,9 @@ func noArguments(cmd *cobra.Command, args []string) error {
 	case len(args) == 0:
 		return nil
 	case holdsURL(args[0]):
-		return fmt.Errorf("%q takes no URL as an argument: set an environment variable, see --help", cmd.CommandPath())
+		return permanent(fmt.Errorf("%q takes no URL as an argument: set an environment variable, see --help", cmd.CommandPath()))
 	default:
-		return fmt.Errorf("unknown command %q for %q, see --help", args[0], cmd.CommandPath())
+		return permanent(fmt.Errorf("unknown command %q for %q, see --help", args[0], cmd.CommandPath()))
 	}
 }
 
@@ -90,7 +90,7 @@ func describe(variables []config.Variable) string {
 func load[P config.Process](environ []string, flags error) (P, error) {
 	p, err := config.Load[P](environ)
 	if err = errors.Join(flags, err); err != nil {
-		return p, fmt.Errorf("the configuration has mistakes:\n%w", err)
+		return p, permanent(fmt.Errorf("the configuration has mistakes:\n%w", err))
 	}
 	return p, nil
 }

@@ -180,6 +180,9 @@ func openProvider(ctx context.Context, url string, opts MigrateOptions) (*sql.DB
 		return nil, nil, 0, errors.New("parse database URL: not a Postgres URL or connection string")
 	}
 	cfg.RuntimeParams["application_name"] = "verity-sync migrate"
+	if cfg.ConnectTimeout == 0 {
+		cfg.ConnectTimeout = connectTimeout
+	}
 	db := stdlib.OpenDB(*cfg)
 	provider, err := newProvider(ctx, db, opts)
 	if err != nil {
@@ -209,10 +212,10 @@ func newProvider(ctx context.Context, db *sql.DB, opts MigrateOptions) (*goose.P
 		return nil, fmt.Errorf("connect to the database: %w", err)
 	}
 	if schema == "" {
-		return nil, errors.New("the search_path of the database names no schema that exists")
+		return nil, fmt.Errorf("%w: its search_path names no schema that exists", errUnsuitable)
 	}
 	if encoding != "UTF8" {
-		return nil, fmt.Errorf("the database has the encoding %s; payloads need UTF8", encoding)
+		return nil, fmt.Errorf("%w: it has the encoding %s, and payloads need UTF8", errUnsuitable, encoding)
 	}
 	// A lock for each schema: two schemas of one database have nothing to wait for.
 	sum := sha256.Sum256([]byte("verity-sync migrate " + schema))

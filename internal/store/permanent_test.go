@@ -1,0 +1,27 @@
+package store_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/stretchr/testify/assert"
+
+	"github.com/dfmiddleware/verity-sync/internal/store"
+)
+
+// TestOutagesAreNotPermanent has the states of a server that no test can bring about at will, beside those of cmd/verity-sync.
+func TestOutagesAreNotPermanent(t *testing.T) {
+	t.Parallel()
+	for code, want := range map[string]bool{
+		"28P01": true, "28000": true, "3D000": true, "42501": true, "0A000": true, "2BP01": true, "23505": true, "22P02": true, "3F000": true,
+		"57P03": false, "57P01": false, "53300": false, "53100": false, "25006": false, "08006": false, "40001": false, "40P01": false,
+		"55P03": false, "58030": false, "XX000": false, "": false,
+	} {
+		assert.Equal(t, want, store.IsPermanent(fmt.Errorf("migrate: %w", &pgconn.PgError{Code: code})), code)
+	}
+	assert.True(t, store.IsPermanent(fmt.Errorf("a: %w", &store.ObstructedError{})))
+	assert.False(t, store.IsPermanent(errors.New("connection refused")))
+	assert.False(t, store.IsPermanent(nil))
+}
