@@ -6,14 +6,19 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/dfmiddleware/verity-sync/internal/config"
+	"github.com/dfmiddleware/verity-sync/internal/ghl"
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
+
+// fromStart is the value of --from.
+const fromStart = "start"
 
 // replayFlags say which events run again, and how.
 type replayFlags struct {
@@ -27,18 +32,21 @@ type replayFlags struct {
 func (f *replayFlags) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&f.status, "status", string(store.StatusError), "replay events with this status: error or done")
 	fs.StringVar(&f.since, "since", "", "replay events that were finished at most this long ago, for instance 24h or 7d (required)")
-	fs.StringVar(&f.eventType, "type", "", "replay events of this type only, for instance appointment.created (default: every type)")
+	fs.StringVar(&f.eventType, "type", "", "replay events of this type only, for instance appointment.created or AppointmentCreate (default: every type)")
 	fs.StringVar(&f.from, "from", "", "start: repeat what has succeeded too, under a new idempotency key (default: only what has not)")
 	fs.BoolVar(&f.dryRun, "dry-run", false, "say how many events would be replayed, and change nothing")
 }
 
 func (f *replayFlags) selection() (store.ReplaySelection, error) {
-	sel := store.ReplaySelection{Status: store.Status(f.status), Type: f.eventType}
+	sel := store.ReplaySelection{Status: store.Status(strings.ToLower(f.status)), Type: f.eventType}
+	if typ, known := ghl.TypeOf(f.eventType); known { // However GoHighLevel spells it.
+		sel.Type = typ
+	}
 	var mistakes []error
 	if !sel.Status.Finished() {
 		mistakes = append(mistakes, fmt.Errorf("--status: expected error or done, got %q", f.status))
 	}
-	if !slices.Contains([]string{"", "start"}, f.from) {
+	if !slices.Contains([]string{"", fromStart}, strings.ToLower(f.from)) {
 		mistakes = append(mistakes, fmt.Errorf("--from: expected start or nothing, got %q", f.from))
 	}
 	since, err := config.ParseDuration(f.since)
@@ -91,13 +99,34 @@ func runReplay(ctx context.Context, cfg config.Migrate, sel store.ReplaySelectio
 			return err
 		}
 		fmt.Fprintf(out, "would replay %d %s\n", n, what)
-		return nil
+		return explainNone(ctx, db, sel, n, out)
 	}
 	start := time.Now()
-	n, err := db.ReplayAll(ctx, sel, flags.from == "start")
+	n, err := db.ReplayAll(ctx, sel, strings.EqualFold(flags.from, fromStart))
 	if err != nil {
 		return fmt.Errorf("%d were replayed, then: %w", n, err)
 	}
 	fmt.Fprintf(out, "replays %d %s (%s)\n", n, what, time.Since(start).Round(time.Millisecond))
+	return explainNone(ctx, db, sel, n, out)
+}
+
+// explainNone prints which types there are where a selection by type has no event.
+func explainNone(ctx context.Context, db *store.Store, sel store.ReplaySelection, n int64, out io.Writer) error {
+	if n > 0 || sel.Type == "" {
+		return nil
+	}
+	types, err := db.ReplayableTypes(ctx, sel)
+	if err != nil {
+		return err
+	}
+	if len(types) == 0 {
+		fmt.Fprintf(out, "There is no event of any other type with this status in that time either.\n")
+		return nil
+	}
+	names := make([]string, len(types))
+	for i, t := range types {
+		names[i] = fmt.Sprintf("%s (%d)", t.Type, t.Events)
+	}
+	fmt.Fprintf(out, "There is no event of the type %s. With this status and in that time there are: %s.\n", sel.Type, strings.Join(names, ", "))
 	return nil
 }

@@ -196,3 +196,10 @@ func truncate(s string, n int) string {
 	}
 	return s[:n]
 }
+
+// TypeOf returns the normalised type for a sender's spelling of it, such as "appointment.created" for AppointmentCreate, and whether it
+// is one that is known.
+func TypeOf(spelling string) (typ string, known bool) {
+	n := classify(spelling)
+	return n.typ, n.known && n.typ != ""
+}

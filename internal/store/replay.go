@@ -32,6 +32,27 @@ func (s *Store) CountReplayable(ctx context.Context, sel ReplaySelection) (int64
 	return n, s.noted(err, "count the events to replay")
 }
 
+// TypeCount is how many events of a type there are.
+type TypeCount struct {
+	Type   string
+	Events int64
+}
+
+// replayTypes bounds the types that ReplayableTypes returns.
+const replayTypes = 10
+
+// ReplayableTypes returns the most frequent types of what a selection has, whatever its own type.
+func (s *Store) ReplayableTypes(ctx context.Context, sel ReplaySelection) ([]TypeCount, error) {
+	rows, err := s.q.ListReplayableTypes(ctx, dbsqlc.ListReplayableTypesParams{
+		Status: string(sel.Status), SinceSeconds: sel.Since.Seconds(), MaxRows: replayTypes,
+	})
+	types := make([]TypeCount, len(rows))
+	for i, row := range rows {
+		types[i] = TypeCount{row.EventType, row.Events}
+	}
+	return types, s.noted(err, "list the types of the events to replay")
+}
+
 // ReplayAll starts a new run of every selected event, batch by batch, and returns how many there were. What the ledger of
 // earlier runs has is skipped, or repeated where fromStart is true. It has the controller look for them at once.
 func (s *Store) ReplayAll(ctx context.Context, sel ReplaySelection, fromStart bool) (int64, error) {

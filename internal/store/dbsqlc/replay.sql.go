@@ -82,6 +82,47 @@ func (q *Queries) DeleteFinishedBatch(ctx context.Context, arg DeleteFinishedBat
 	return result.RowsAffected(), nil
 }
 
+const listReplayableTypes = `-- name: ListReplayableTypes :many
+SELECT event_type, count(*)::bigint AS events FROM webhook_events
+WHERE status = $1::text AND processed_at >= now() - make_interval(secs => $2::float8)
+  AND NOT (adopted AND status = 'done' AND started_at IS NULL)
+GROUP BY event_type
+ORDER BY 2 DESC, 1
+LIMIT $3::int
+`
+
+type ListReplayableTypesParams struct {
+	Status       string
+	SinceSeconds float64
+	MaxRows      int32
+}
+
+type ListReplayableTypesRow struct {
+	EventType string
+	Events    int64
+}
+
+// What a selection without a type has, by type: for a type of which there is none.
+func (q *Queries) ListReplayableTypes(ctx context.Context, arg ListReplayableTypesParams) ([]ListReplayableTypesRow, error) {
+	rows, err := q.db.Query(ctx, listReplayableTypes, arg.Status, arg.SinceSeconds, arg.MaxRows)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ListReplayableTypesRow
+	for rows.Next() {
+		var i ListReplayableTypesRow
+		if err := rows.Scan(&i.EventType, &i.Events); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const now = `-- name: Now :one
 SELECT now()::timestamptz AS now
 `

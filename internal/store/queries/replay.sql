@@ -49,3 +49,12 @@ DELETE FROM sync_log WHERE id IN (
     SELECT l.id FROM sync_log l
     WHERE l.webhook_event_id IS NULL AND l.started_at < now() - make_interval(secs => @retention_seconds::float8)
     LIMIT @max_rows::int);
+
+-- name: ListReplayableTypes :many
+-- What a selection without a type has, by type: for a type of which there is none.
+SELECT event_type, count(*)::bigint AS events FROM webhook_events
+WHERE status = @status::text AND processed_at >= now() - make_interval(secs => @since_seconds::float8)
+  AND NOT (adopted AND status = 'done' AND started_at IS NULL)
+GROUP BY event_type
+ORDER BY 2 DESC, 1
+LIMIT @max_rows::int;
