@@ -49,8 +49,8 @@ func TestReplayFindsATypeHoweverItIsSpelt(t *testing.T) {
 	out, err = run(t, environ, "replay", "--since=24h", "--type=AppointmentCreate", "--from=Start", "--status=Error")
 	require.NoError(t, err)
 	assert.Contains(t, out, "replays 2 events")
-	_, err = run(t, environ, "replay", "--since=24h", "--from=strat", "--status=pending")
-	require.ErrorContains(t, err, `--from: expected start or nothing, got "strat"`)
+	_, err = run(t, environ, "replay", "--since=24h", "--from=begin", "--status=pending")
+	require.ErrorContains(t, err, `--from: expected start or nothing, got "begin"`)
 	require.ErrorContains(t, err, `--status: expected error or done, got "pending"`)
 	assert.Equal(t, exitPermanent, exitCode(err))
 }

@@ -106,7 +106,8 @@ func readVersion(ctx context.Context, db *sql.DB) (int64, error) {
 }
 
 // rowsOf collects the rows of a query.
-func rowsOf[T any](ctx context.Context, tx *sql.Tx, scan func(*sql.Rows) (T, error), query string, args ...any) (found []T, err error) {
+func rowsOf[T any](ctx context.Context, tx *sql.Tx, scan func(*sql.Rows) (T, error), query string, args ...any,
+) (found []T, err error) {
 	rows, err := tx.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, err

@@ -65,14 +65,16 @@ func columnObstacles(ctx context.Context, tx *sql.Tx, p plan) ([]Obstacle, error
 		return c, err
 	}, `
 		SELECT c.relname, a.attname, format_type(coalesce(nullif(t.typbasetype, 0), t.oid), NULL), a.attnotnull,
-		       a.atthasdef AND a.attgenerated = '', a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL, a.attgenerated::text,
+		       a.atthasdef AND a.attgenerated = '', a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL,
+		              a.attgenerated::text,
 		       coalesce(k.object, ''), coalesce(k.statement, '')
 		FROM pg_class c
 		JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 		JOIN pg_type t ON t.oid = a.atttypid
 		LEFT JOIN LATERAL (
 		    SELECT pg_describe_object('pg_class'::regclass, i.indexrelid, 0) AS object,
-		           CASE WHEN i.indisprimary THEN format('ALTER TABLE %s DROP CONSTRAINT %I, ADD PRIMARY KEY (id)', c.oid::regclass, x.relname)
+		           CASE WHEN i.indisprimary THEN format('ALTER TABLE %s DROP CONSTRAINT %I, ADD PRIMARY KEY (id)', c.oid::regclass,
+		                  x.relname)
 		                ELSE format('ALTER TABLE %s REPLICA IDENTITY DEFAULT', c.oid::regclass) END AS statement
 		    FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
 		    WHERE i.indrelid = c.oid AND (i.indisprimary OR i.indisreplident) AND a.attnum = ANY (i.indkey)

@@ -149,7 +149,8 @@ func nameObstacles(ctx context.Context, tx *sql.Tx, p plan) ([]Obstacle, error) 
 		     constraints AS (SELECT * FROM unnest($3::text[], $4::text[]) AS n (tab, name))
 		SELECT pg_describe_object('pg_class'::regclass, a.attrelid, a.attnum), 'a migration adds a column of this name',
 		       format('ALTER TABLE %s RENAME COLUMN %I TO %I', a.attrelid::regclass, a.attname, 'other_' || a.attname), ''
-		FROM columns n JOIN pg_attribute a ON a.attrelid = to_regclass(quote_ident(current_schema()) || '.' || n.tab) AND a.attname = n.name
+		FROM columns n JOIN pg_attribute a ON a.attrelid = to_regclass(quote_ident(current_schema()) || '.' || n.tab)
+		       AND a.attname = n.name
 		WHERE NOT a.attisdropped
 		UNION ALL
 		SELECT pg_describe_object('pg_constraint'::regclass, c.oid, 0), 'a migration adds a constraint of this name',

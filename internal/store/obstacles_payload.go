@@ -51,12 +51,14 @@ func viewObstacles(ctx context.Context, tx *sql.Tx, table uint32, attribute int)
 		    SELECT r.ev_class, u.depth + 1
 		    FROM uses u
 		    JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = u.view
-		    JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid AND r.rulename = '_RETURN' AND r.ev_class <> u.view)
+		    JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid AND r.rulename = '_RETURN'
+		           AND r.ev_class <> u.view)
 		SELECT pg_describe_object('pg_class'::regclass, view, 0),
 		       CASE max(depth) WHEN 1 THEN 'it reads webhook_events.payload_json, whose type changes'
 		                       ELSE 'it reads a view of webhook_events.payload_json' END,
 		       format('DROP %s %s', CASE c.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'VIEW' END, view::regclass),
-		       format('create it again; pg_dump --schema-only --table=''%s.%s'' prints its definition now', quote_ident(n.nspname), quote_ident(c.relname))
+		       format('create it again; pg_dump --schema-only --table=''%s.%s'' prints its definition now', quote_ident(n.nspname),
+		              quote_ident(c.relname))
 		FROM uses JOIN pg_class c ON c.oid = view JOIN pg_namespace n ON n.oid = c.relnamespace
 		GROUP BY view, c.relkind, n.nspname, c.relname
 		ORDER BY max(depth) DESC, 1`, table, attribute)
@@ -68,8 +70,10 @@ func dependentObstacles(ctx context.Context, tx *sql.Tx, table uint32, attribute
 		WITH dependents AS (
 		    SELECT DISTINCT d.classid, d.objid
 		    FROM pg_depend d
-		    WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = $1 AND d.refobjsubid = $2 AND d.classid NOT IN ('pg_class'::regclass, 'pg_constraint'::regclass))
-		SELECT replace(pg_describe_object(d.classid, d.objid, 0), 'default value for column', 'generated column'), 'it uses webhook_events.payload_json, whose type changes', s.statement, s.afterwards
+		    WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = $1 AND d.refobjsubid = $2
+		           AND d.classid NOT IN ('pg_class'::regclass, 'pg_constraint'::regclass))
+		SELECT replace(pg_describe_object(d.classid, d.objid, 0), 'default value for column', 'generated column'),
+		       'it uses webhook_events.payload_json, whose type changes', s.statement, s.afterwards
 		FROM dependents d
 		CROSS JOIN LATERAL (
 		    SELECT format('DROP TRIGGER %I ON %s', t.tgname, t.tgrelid::regclass) AS statement,
@@ -85,7 +89,8 @@ func dependentObstacles(ctx context.Context, tx *sql.Tx, table uint32, attribute
 		                  ' WITH CHECK (' || pg_get_expr(p.polwithcheck, p.polrelid) || ')')
 		    FROM pg_policy p WHERE d.classid = 'pg_policy'::regclass AND p.oid = d.objid
 		    UNION ALL
-		    SELECT CASE a.attgenerated WHEN 's' THEN format('ALTER TABLE %s ALTER COLUMN %I DROP EXPRESSION', f.adrelid::regclass, a.attname)
+		    SELECT CASE a.attgenerated WHEN 's' THEN format('ALTER TABLE %s ALTER COLUMN %I DROP EXPRESSION', f.adrelid::regclass,
+		           a.attname)
 		                               ELSE format('ALTER TABLE %s DROP COLUMN %I', f.adrelid::regclass, a.attname) END,
 		           format('to have it computed again, drop the column and add it anew: %I %s GENERATED ALWAYS AS (%s)', a.attname,
 		                  format_type(a.atttypid, a.atttypmod), pg_get_expr(f.adbin, f.adrelid))
@@ -133,16 +138,20 @@ func retypedObstacles(ctx context.Context, tx *sql.Tx, table uint32, attribute i
 		}
 		return d, err
 	}, `
-		SELECT pg_describe_object('pg_class'::regclass, i.indexrelid, 0), format('DROP INDEX %s', i.indexrelid::regclass), pg_get_indexdef(i.indexrelid),
+		SELECT pg_describe_object('pg_class'::regclass, i.indexrelid, 0), format('DROP INDEX %s', i.indexrelid::regclass),
+		       pg_get_indexdef(i.indexrelid),
 		       EXISTS (SELECT FROM generate_series(0, i.indnkeyatts - 1) n WHERE i.indkey[n] = $2),
 		       concat_ws(chr(31), pg_get_expr(i.indpred, i.indrelid),
-		                 (SELECT string_agg(pg_get_indexdef(i.indexrelid, n, false), chr(31)) FROM generate_series(1, i.indnkeyatts) n WHERE i.indkey[n - 1] = 0))
+		                 (SELECT string_agg(pg_get_indexdef(i.indexrelid, n, false), chr(31)) FROM generate_series(1,
+		                        i.indnkeyatts) n WHERE i.indkey[n - 1] = 0))
 		FROM pg_index i
-		WHERE i.indrelid = $1 AND NOT EXISTS (SELECT FROM pg_constraint c WHERE c.conindid = i.indexrelid AND c.contype IN ('p', 'u', 'x'))
+		WHERE i.indrelid = $1 AND NOT EXISTS (SELECT FROM pg_constraint c WHERE c.conindid = i.indexrelid AND c.contype IN ('p', 'u',
+		       'x'))
 		  AND EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
 		                AND d.refclassid = 'pg_class'::regclass AND d.refobjid = $1 AND d.refobjsubid = $2)
 		UNION ALL
-		SELECT pg_describe_object('pg_constraint'::regclass, c.oid, 0), format('ALTER TABLE %s DROP CONSTRAINT %I', c.conrelid::regclass, c.conname),
+		SELECT pg_describe_object('pg_constraint'::regclass, c.oid, 0), format('ALTER TABLE %s DROP CONSTRAINT %I',
+		       c.conrelid::regclass, c.conname),
 		       pg_get_constraintdef(c.oid), c.contype <> 'c', CASE c.contype WHEN 'c' THEN pg_get_expr(c.conbin, c.conrelid) ELSE '' END
 		FROM pg_constraint c
 		WHERE EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_constraint'::regclass AND d.objid = c.oid

@@ -24,8 +24,10 @@ func scanObstacle(rows *sql.Rows) (Obstacle, error) {
 func tableObstacles(ctx context.Context, tx *sql.Tx, _ plan) ([]Obstacle, error) {
 	return rowsOf(ctx, tx, scanObstacle, `
 		SELECT pg_describe_object('pg_class'::regclass, c.oid, 0), 'the migration needs an ordinary table here',
-		       format('ALTER %s %s RENAME TO %I', CASE c.relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'f' THEN 'FOREIGN TABLE'
-		                                                      WHEN 'S' THEN 'SEQUENCE' WHEN 'i' THEN 'INDEX' WHEN 'I' THEN 'INDEX' WHEN 'c' THEN 'TYPE'
+		       format('ALTER %s %s RENAME TO %I', CASE c.relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW'
+		              WHEN 'f' THEN 'FOREIGN TABLE'
+		                                                      WHEN 'S' THEN 'SEQUENCE' WHEN 'i' THEN 'INDEX' WHEN 'I' THEN 'INDEX'
+		                                                             WHEN 'c' THEN 'TYPE'
 		                                                      ELSE 'TABLE' END, c.oid::regclass, 'other_' || c.relname),
 		       'or, to keep its rows, create an ordinary table of its name, with the same columns and rows, before the migration'
 		FROM pg_class c WHERE`+legacyTable+`AND c.relkind <> 'r'
@@ -40,7 +42,8 @@ func tableObstacles(ctx context.Context, tx *sql.Tx, _ plan) ([]Obstacle, error)
 		       'ALTER TABLE … FORCE ROW LEVEL SECURITY only with policies that let verity-sync see and change all rows'
 		FROM pg_class c WHERE`+legacyTable+`AND c.relrowsecurity AND c.relforcerowsecurity
 		UNION ALL
-		SELECT 'column ' || a.attname || ' of table ' || a.attrelid::regclass, 'it holds rows of ' || c.oid::regclass || ', whose type changes',
+		SELECT 'column ' || a.attname || ' of table ' || a.attrelid::regclass, 'it holds rows of ' || c.oid::regclass || ',
+		       whose type changes',
 		       format('ALTER TABLE %s ALTER COLUMN %I TYPE jsonb USING to_jsonb(%I)', a.attrelid::regclass, a.attname, a.attname), ''
 		FROM pg_class c
 		JOIN pg_type t ON t.oid = c.reltype
@@ -48,7 +51,8 @@ func tableObstacles(ctx context.Context, tx *sql.Tx, _ plan) ([]Obstacle, error)
 		JOIN pg_class o ON o.oid = a.attrelid AND o.relkind IN ('r', 'p')
 		WHERE`+legacyTable+`
 		UNION ALL
-		SELECT pg_describe_object('pg_trigger'::regclass, t.oid, 0), 'it is deferred: the migration updates rows and then alters the table',
+		SELECT pg_describe_object('pg_trigger'::regclass, t.oid, 0),
+		       'it is deferred: the migration updates rows and then alters the table',
 		       format('ALTER TABLE %s DISABLE TRIGGER %I', c.oid::regclass, t.tgname),
 		       format('ALTER TABLE %s ENABLE TRIGGER %I', c.oid::regclass, t.tgname)
 		FROM pg_class c JOIN pg_trigger t ON t.tgrelid = c.oid
@@ -67,7 +71,8 @@ func keyObstacles(ctx context.Context, tx *sql.Tx, _ plan) ([]Obstacle, error) {
 		JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = k.name AND NOT a.attisdropped
 		WHERE`+legacyTable+`AND c.relkind = 'r' AND NOT EXISTS (
 		    SELECT FROM pg_index i
-		    WHERE i.indrelid = c.oid AND i.indisunique AND i.indimmediate AND i.indisvalid AND i.indnkeyatts = 1 AND i.indkey[0] = a.attnum
+		    WHERE i.indrelid = c.oid AND i.indisunique AND i.indimmediate AND i.indisvalid AND i.indnkeyatts = 1
+		           AND i.indkey[0] = a.attnum
 		      AND i.indpred IS NULL)
 		UNION ALL
 		SELECT pg_describe_object('pg_constraint'::regclass, f.oid, 0),
@@ -83,7 +88,8 @@ func keyObstacles(ctx context.Context, tx *sql.Tx, _ plan) ([]Obstacle, error) {
 		FROM pg_class c
 		JOIN pg_constraint f ON f.conrelid = c.oid AND f.contype = 'f'
 		WHERE`+legacyTable+`AND EXISTS (
-		    SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum = ANY (f.conkey) AND (c.relname || '.' || a.attname) = ANY ($1::text[]))
+		    SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum = ANY (f.conkey)
+		           AND (c.relname || '.' || a.attname) = ANY ($1::text[]))
 		ORDER BY 1, 2`, legacyColumnNames())
 }
 
@@ -114,7 +120,8 @@ func constraintObstacles(ctx context.Context, tx *sql.Tx, p plan) ([]Obstacle, e
 	checks, err := rowsOf(ctx, tx, func(rows *sql.Rows) (c check, err error) {
 		return c, rows.Scan(&c.table, &c.column, &c.name, &c.expression, &c.object, &c.statement)
 	}, `
-		SELECT c.relname, a.attname, k.conname, pg_get_expr(k.conbin, k.conrelid), pg_describe_object('pg_constraint'::regclass, k.oid, 0),
+		SELECT c.relname, a.attname, k.conname, pg_get_expr(k.conbin, k.conrelid), pg_describe_object('pg_constraint'::regclass,
+		       k.oid, 0),
 		       format('ALTER TABLE %s DROP CONSTRAINT %I', c.oid::regclass, k.conname)
 		FROM pg_class c
 		JOIN pg_constraint k ON k.conrelid = c.oid AND k.contype = 'c' AND cardinality(k.conkey) = 1
