@@ -49,3 +49,21 @@ func FuzzEmail(f *testing.F) {
 		}
 	})
 }
+
+// FuzzVariants holds that the way back from a variant is the number itself, and that a number and its variants differ.
+func FuzzVariants(f *testing.F) {
+	f.Add("+52 1 55 1234 5678", "MX")
+	f.Add("+55 11 98765-4321", "BR")
+	f.Fuzz(func(t *testing.T, raw, region string) {
+		number, ok := phone.E164(raw, region)
+		if ok != (phone.Unusable(raw, region) == "") {
+			t.Fatalf("E164 finds %q in %q, and Unusable says otherwise", number, raw)
+		}
+		for _, variant := range phone.Variants(number) {
+			back := phone.Variants(variant)
+			if len(back) != 1 || back[0] != number {
+				t.Fatalf("%q is also written %q, and that %q", number, variant, back)
+			}
+		}
+	})
+}

@@ -1,38 +1,93 @@
-// Package phone brings phone numbers and e-mail addresses as people type them into the one form by which contacts of
-// different systems are told to be the same. It knows no system in particular.
+// Package phone reads phone numbers and e-mail addresses as people type them: it finds the usable value in what surrounds
+// it and returns it in the one form in which systems agree on it. It knows no system in particular.
 package phone
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"unicode"
-	"unicode/utf8"
 
 	"github.com/nyaruka/phonenumbers"
 )
 
-// E164 returns raw in E.164 form ("+12055550142"), and false where it is no phone number. The region (ISO 3166-1
-// alpha-2, any case) is that of numbers in national form. Extensions are dropped: E.164 has none.
+// E164 returns the first usable phone number of raw in E.164 form ("+12055550142"), and false where there is none. The
+// region (ISO 3166-1 alpha-2, any case) is that of numbers in national form. Extensions are dropped: E.164 has none.
+// Around a number there may be invisible characters, brackets, punctuation, a label ("Mobile: …") and other numbers.
 //
 // A number need not be one that is in use: its length has to be right for its country. Numbering plans grow faster than
 // anyone's copy of them. One digit repeated, as people type to get past a form, counts only where it is in use: it would
 // match others who did the same. A number without a plus sign that is too long for its region is international where
 // that makes it one in use: senders lose the plus, or write 00 for it.
 func E164(raw, region string) (string, bool) {
-	raw = strings.TrimSpace(raw)
-	number, fit := parse(raw, strings.ToUpper(region))
-	if fit == valid {
-		return format(number)
-	}
-	if digits, ok := bareDigits(raw); ok && (fit == tooLong || strings.HasPrefix(digits, "00")) {
-		if international, fit := parse("+"+strings.TrimPrefix(digits, "00"), ""); fit == valid {
-			return format(international)
+	number, _ := read(raw, region)
+	return number, number != ""
+}
+
+// Unusable says why E164 finds no phone number in raw, without repeating any of it. It returns "" where E164 finds one.
+func Unusable(raw, region string) string {
+	_, why := read(raw, region)
+	return why
+}
+
+// Why a text holds no usable number.
+const (
+	noDigits = "it holds no digits that could be a phone number"
+	tooFew   = "it has too few digits, or lacks its area code"
+	tooMany  = "it has too many digits, or lacks its country code"
+	oneDigit = "it repeats a single digit"
+	unstable = "it means different numbers to different readers"
+)
+
+// read returns the first usable number of raw, or why there is none.
+func read(raw, region string) (number, why string) {
+	why = noDigits
+	for candidate := range candidates(raw) {
+		number, reason := readOne(candidate, strings.ToUpper(region))
+		if number != "" {
+			return number, ""
+		}
+		if why == noDigits {
+			why = reason
 		}
 	}
-	if fit != possible || repeats(number) {
-		return "", false
+	return "", why
+}
+
+// readOne reads a text that holds one number.
+func readOne(raw, region string) (number, why string) {
+	parsed, fit := parse(raw, region)
+	if fit == tooLong && parsed != nil {
+		// The other way to write the line may be the one that is in use today.
+		for _, variant := range Variants(fmt.Sprintf("+%d%s", parsed.GetCountryCode(), phonenumbers.GetNationalSignificantNumber(parsed))) {
+			if today, better := parse(variant, ""); better == valid {
+				parsed, fit = today, valid
+			}
+		}
 	}
-	return format(number)
+	if fit != valid {
+		if digits, ok := bareDigits(raw); ok && (fit == tooLong || strings.HasPrefix(digits, "00")) {
+			if international, better := parse("+"+strings.TrimPrefix(digits, "00"), ""); better == valid {
+				parsed, fit = international, valid
+			}
+		}
+	}
+	switch {
+	case !strings.ContainsFunc(raw, unicode.IsDigit):
+		why = noDigits
+	case fit == tooLong:
+		why = tooMany
+	case fit == unfit:
+		why = tooFew
+	case fit == possible && repeats(parsed):
+		why = oneDigit
+	default:
+		if number, ok := format(parsed); ok {
+			return number, ""
+		}
+		why = unstable
+	}
+	return "", why
 }
 
 // fit says how well a string goes as a number of its country.
@@ -98,27 +153,4 @@ func format(number *phonenumbers.PhoneNumber) (string, bool) {
 func repeats(number *phonenumbers.PhoneNumber) bool {
 	national := phonenumbers.GetNationalSignificantNumber(number)
 	return strings.Trim(national, national[:1]) == ""
-}
-
-// Email returns raw without blanks around it and in lower case, and false where it does not look like an address. The
-// check is for what keeps two people apart and rubbish out, not for what a mail server would take.
-func Email(raw string) (string, bool) {
-	address := strings.ToLower(strings.TrimSpace(raw))
-	local, domain, found := strings.Cut(address, "@")
-	// 254 bytes is the longest address that SMTP can carry (RFC 5321, 4.5.3.1.3).
-	if !found || local == "" || len(address) > 254 || strings.ContainsFunc(address, notInAddresses) {
-		return "", false
-	}
-	if strings.Contains(domain, "@") || strings.Contains(domain, "..") {
-		return "", false
-	}
-	dot := strings.LastIndex(domain, ".")
-	if dot < 1 || dot == len(domain)-1 || strings.HasPrefix(domain, ".") {
-		return "", false
-	}
-	return address, true
-}
-
-func notInAddresses(r rune) bool {
-	return unicode.IsSpace(r) || !unicode.IsPrint(r) || r == utf8.RuneError || strings.ContainsRune(`,;:<>()[]"\`, r)
 }
