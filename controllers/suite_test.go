@@ -1,6 +1,7 @@
 package controllers_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"fmt"
@@ -38,6 +39,9 @@ func TestMain(m *testing.M) { testenv.Main(m) }
 // patience is how long a test waits for what should happen at once, on a machine that has much else to do.
 const patience = 2 * time.Minute
 
+// watchTolerance is how long a watch may fail before the controllers of tests are not ready.
+const watchTolerance = 100 * time.Millisecond
+
 // suite is a database, a namespace, a relay and a controller of the test's own, with operations that do as the test says.
 type suite struct {
 	t         *testing.T
@@ -50,8 +54,9 @@ type suite struct {
 
 	forward, sync *scripted
 	settings      settings
-	// registry has the metrics of the controller that was started last.
+	// registry and health are those of the controller that was started last.
 	registry *prometheus.Registry
+	health   *controllers.WatchHealth
 	stop     context.CancelFunc
 	termOver chan error
 }
@@ -67,12 +72,14 @@ type settings struct {
 	outages  controllers.Outages
 	capacity controllers.Capacity
 	paused   bool
+	// cluster is the shared API server where it is nil; watchAs whom the controller acts as there, an administrator where it is nil.
+	cluster, watchAs *rest.Config
 }
 
 func newSuite(t *testing.T, change ...func(*settings)) *suite {
 	t.Helper()
 	s := &suite{
-		t: t, cluster: testenv.Kubernetes(t), scheme: runtime.NewScheme(), termOver: make(chan error, 10),
+		t: t, scheme: runtime.NewScheme(), termOver: make(chan error, 10),
 		forward: &scripted{name: store.OperationForward, direction: store.DirectionToVerity},
 		sync:    &scripted{name: store.OperationLead, direction: store.DirectionToVerity, result: v1alpha1.ResultLeadUpdated},
 		settings: settings{
@@ -83,6 +90,9 @@ func newSuite(t *testing.T, change ...func(*settings)) *suite {
 	}
 	for _, f := range change {
 		f(&s.settings)
+	}
+	if s.cluster = s.settings.cluster; s.cluster == nil {
+		s.cluster = testenv.Kubernetes(t)
 	}
 	s.namespace = testenv.Namespace(t, s.cluster)
 	require.NoError(t, clientgoscheme.AddToScheme(s.scheme))
@@ -131,18 +141,24 @@ func (s *suite) background(f func(context.Context) error) context.CancelFunc {
 
 // start starts a controller, which takes over from one that was started before.
 func (s *suite) start() {
-	mgr, err := ctrl.NewManager(s.cluster, ctrl.Options{
+	s.registry = prometheus.NewRegistry()
+	measures := metrics.NewController(s.registry)
+	s.health = controllers.NewWatchHealth(measures, testr.New(s.t), watchTolerance)
+	mgr, err := ctrl.NewManager(cmp.Or(s.settings.watchAs, s.cluster), ctrl.Options{
 		Scheme: s.scheme, Logger: testr.NewWithOptions(s.t, testr.Options{}),
-		Cache:                   cache.Options{DefaultNamespaces: map[string]cache.Config{s.namespace: {}}},
+		Cache: cache.Options{
+			DefaultNamespaces: map[string]cache.Config{s.namespace: {}}, NewInformer: s.health.NewInformer,
+		},
 		Metrics:                 metricsserver.Options{BindAddress: "0"},
 		Controller:              config.Controller{SkipNameValidation: ptr.To(true)},
 		GracefulShutdownTimeout: ptr.To(5 * time.Second),
 	})
 	require.NoError(s.t, err)
-	s.registry = prometheus.NewRegistry()
+	s.health.Cache = mgr.GetCache()
+	require.NoError(s.t, mgr.Add(s.health))
 	r := &controllers.WebhookEventReconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Rows: s.db, Plan: s, Recorder: mgr.GetEventRecorder("verity-sync"), Backoff: s.settings.backoff,
-		TTL: s.settings.ttl, Metrics: metrics.NewController(s.registry),
+		TTL: s.settings.ttl, Metrics: measures,
 		Holder: s.t.Name(), Concurrency: 4, Recheck: s.settings.recheck, TermOver: func(err error) { s.termOver <- err },
 	}
 	require.NoError(s.t, r.SetupWithManager(mgr))
@@ -263,7 +279,9 @@ func (s *suite) untilReason(id uuid.UUID, reason string) *v1alpha1.WebhookEvent 
 	return s.until(id, reason, func(e *v1alpha1.WebhookEvent) bool { return readyReason(e) == reason })
 }
 
-func eventually(is func() bool) bool {
+func eventually(is func() bool) bool { return within(patience, is) }
+
+func within(patience time.Duration, is func() bool) bool {
 	deadline := time.Now().Add(patience)
 	ticker := time.NewTicker(10 * time.Millisecond)
 	defer ticker.Stop()

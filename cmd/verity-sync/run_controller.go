@@ -41,7 +41,7 @@ func runController(ctx context.Context, cfg config.Controller, flags controllerF
 		return err
 	}
 	namespace := flags.kubernetes.resolveNamespace(os.Getenv, serviceAccountNamespace)
-	mgr, tell, err := newManager(flags, namespace, log)
+	mgr, tell, err := newManager(flags, namespace, measures, log)
 	if err != nil {
 		return err
 	}
@@ -114,8 +114,10 @@ func addController(mgr ctrl.Manager, cfg config.Controller, flags controllerFlag
 	return nil
 }
 
-// newManager returns a manager that watches one namespace, and what tells of the lease under which it leads.
-func newManager(flags controllerFlags, namespace string, log logr.Logger) (ctrl.Manager, *leaseEvents, error) {
+// newManager returns a manager that watches one namespace, and what tells of the lease under which it leads. It is ready while its cache
+// can be filled.
+func newManager(flags controllerFlags, namespace string, measures *metrics.Controller, log logr.Logger,
+) (ctrl.Manager, *leaseEvents, error) {
 	cluster, err := clusterConfig()
 	if err != nil {
 		return nil, nil, err
@@ -128,12 +130,14 @@ func newManager(flags controllerFlags, namespace string, log logr.Logger) (ctrl.
 	if err != nil {
 		return nil, nil, err
 	}
+	health := controllers.NewWatchHealth(measures, log.WithName("watch"), controllers.WatchTolerance)
 	mgr, err := ctrl.NewManager(cluster, ctrl.Options{
 		Scheme: scheme,
 		Logger: log,
 		Cache: cache.Options{
 			DefaultNamespaces: map[string]cache.Config{namespace: {}},
 			DefaultTransform:  cache.TransformStripManagedFields(),
+			NewInformer:       health.NewInformer,
 		},
 		Metrics:                             flags.metrics.serverOptions(),
 		HealthProbeBindAddress:              flags.healthProbeBindAddress,
@@ -152,7 +156,8 @@ func newManager(flags controllerFlags, namespace string, log logr.Logger) (ctrl.
 	if err := mgr.AddHealthzCheck("healthz", healthz.Ping); err != nil {
 		return nil, nil, fmt.Errorf("set up liveness: %w", err)
 	}
-	if err := mgr.AddReadyzCheck("readyz", healthz.Ping); err != nil {
+	health.Cache = mgr.GetCache()
+	if err := errors.Join(mgr.Add(health), mgr.AddReadyzCheck("watch", health.Ready)); err != nil {
 		return nil, nil, fmt.Errorf("set up readiness: %w", err)
 	}
 	return mgr, tell, nil

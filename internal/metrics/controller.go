@@ -33,6 +33,7 @@ type Controller struct {
 	leads       *prometheus.CounterVec
 	ghlRequests *prometheus.CounterVec
 	ghlBudget   *prometheus.GaugeVec
+	watch       prometheus.Gauge
 }
 
 // NewController registers the metrics of the controller with reg, which must not have them yet.
@@ -55,6 +56,10 @@ func NewController(reg prometheus.Registerer) *Controller {
 		ghlBudget: gauge("ghl_daily_budget_remaining",
 			"Requests to GoHighLevel's API that a location has left today, as its last answer said.",
 			"location"),
+		watch: with.NewGauge(prometheus.GaugeOpts{
+			Namespace: namespace, Name: "watch_failing",
+			Help: "1 while the controller cannot list and watch WebhookEvents, and until it has first done so, else 0.",
+		}),
 		steps: with.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: namespace, Name: "step_duration_seconds", Help: "Time that a step of a reconcile took.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
@@ -112,6 +117,15 @@ func (m *Controller) Breaker(destination string, up bool) {
 		state = 0
 	}
 	m.breakers.WithLabelValues(destination).Set(state)
+}
+
+// WatchFailing says whether WebhookEvents cannot be listed and watched.
+func (m *Controller) WatchFailing(failing bool) {
+	state := 0.0
+	if failing {
+		state = 1
+	}
+	m.watch.Set(state)
 }
 
 // Request counts a request to GoHighLevel's API.

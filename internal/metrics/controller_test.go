@@ -86,6 +86,14 @@ func TestControllerMetricsMove(t *testing.T) {
 			func(m *metrics.Controller) { m.Breaker("verity-db", false); m.Breaker("verity-db", true) },
 			`verity_sync_breaker_state{destination="verity-db"}`, 0,
 		},
+		"a watch that fails": {
+			func(m *metrics.Controller) { m.WatchFailing(false); m.WatchFailing(true) },
+			`verity_sync_watch_failing`, 1,
+		},
+		"a watch that works again": {
+			func(m *metrics.Controller) { m.WatchFailing(true); m.WatchFailing(false) },
+			`verity_sync_watch_failing`, 0,
+		},
 		"a request to GoHighLevel that got no answer": {
 			func(m *metrics.Controller) { m.Request("contacts.get", 0) },
 			`verity_sync_ghl_api_requests_total{code="0",endpoint="contacts.get"}`, 1,

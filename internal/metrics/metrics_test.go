@@ -74,6 +74,7 @@ func TestWhatDashboardsRelyOn(t *testing.T) {
 		"gauge verity_sync_ghl_daily_budget_remaining{location}",
 		"gauge verity_sync_oldest_unfinished_event_age_seconds{}",
 		"gauge verity_sync_undispatched_events{}",
+		"gauge verity_sync_watch_failing{}",
 		"histogram verity_sync_commit_batch_size{}",
 		"histogram verity_sync_event_duration_seconds{}",
 		"histogram verity_sync_relay_lag_seconds{}",

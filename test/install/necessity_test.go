@@ -1,6 +1,7 @@
 package install
 
 import (
+	"context"
 	"maps"
 	"net/http"
 	"slices"
@@ -67,7 +68,11 @@ var needs = map[right]need{
 		fails: "nothing is worked on where the API server cannot stream lists",
 		// Newer API servers can, and a client that asks for that needs no other right to list.
 		values: map[string]any{"extraEnv": []map[string]any{{"name": "KUBE_FEATURE_WatchListClient", "value": "false"}}},
-		show:   func(t *testing.T, d *deprived) { d.staysUntil(t, d.controller, `cannot list resource "webhookevents"`) },
+		show: func(t *testing.T, d *deprived) {
+			require.Error(t, d.controller.probe(t.Context(), d.controller.container.ReadinessProbe))
+			d.staysUntil(t, d.controller, `cannot list resource "webhookevents"`)
+			d.becomesReady(t, d.controller)
+		},
 	},
 	{controllerAccount, ourGroup, "webhookevents", "watch"}: {
 		fails: "a new event is not noticed for seconds, and for half a minute in the end",
@@ -155,6 +160,8 @@ func deprive(t *testing.T, taken right, values map[string]any) *deprived {
 	d.leadersHaveGone(t)
 	d.migrate(t, here(t))
 	d.receiver, d.controller = d.pods(t, "receiver", here(t))[0], d.pods(t, "controller", here(t))[0]
+	// Without some rights a controller is alive, and not ready.
+	d.controller.Ready = func(ctx context.Context) error { return d.controller.probe(ctx, d.controller.container.LivenessProbe) }
 	start(t, d.receiver, d.controller)
 	return d
 }
@@ -186,6 +193,11 @@ func (d *deprived) staysUntil(t *testing.T, p *pod, what string) {
 	}
 	d.giveBack()
 	d.await(t, id, v1alpha1.PhaseDone)
+}
+
+func (d *deprived) becomesReady(t *testing.T, p *pod) {
+	t.Helper()
+	require.Eventually(t, func() bool { return p.probe(t.Context(), p.container.ReadinessProbe) == nil }, eventually, tick)
 }
 
 func (d *deprived) metricsFail(t *testing.T, p *pod) {
@@ -254,11 +266,14 @@ func newEventsAreNotNoticed(t *testing.T, d *deprived) {
 	before := d.deniedWhileNoticing(t)
 	require.Eventually(t, func() bool { return len(denials(t, d.controller, cannotWatch)) > before }, eventually, tick,
 		"without a list a new event is not noticed")
-	deniedTimes(t, d.controller, cannotWatch, 4)
+	// The first denial is reported twice: that the watch fails from now on is reported once.
+	deniedTimes(t, d.controller, cannotWatch, 5)
 	times := denials(t, d.controller, cannotWatch)
 	// The third pause is 3.2 seconds at the least, and the log has whole ones.
-	assert.GreaterOrEqual(t, times[3].Sub(times[2]), 3*time.Second)
+	assert.GreaterOrEqual(t, times[4].Sub(times[3]), 3*time.Second)
+	require.Error(t, d.controller.probe(t.Context(), d.controller.container.ReadinessProbe), "a controller that lists again and again is not ready")
 	d.giveBack()
+	d.becomesReady(t, d.controller)
 	for given := time.Now(); d.deniedWhileNoticing(t) < len(denials(t, d.controller, cannotWatch)); {
 		require.Less(t, time.Since(given), eventually)
 	}

@@ -222,6 +222,14 @@ func outages(*world) []story {
 			"verity_sync_undispatched_events":                              exactly(0), "verity_sync_oldest_unfinished_event_age_seconds": exactly(0),
 			`verity_sync_events{status="pending"}`: exactly(0),
 		}},
+		{of: "a controller that may not watch", happens: func(t *testing.T, w *world) {
+			t.Helper()
+			w.restartAs(t, w.unprivileged(t))
+		}, shows: map[string]bounds{"verity_sync_watch_failing": exactly(1)}, over: func(t *testing.T, w *world) {
+			t.Helper()
+			w.restartAs(t, w.Kubeconfig)
+		}},
+		{of: "one that may", shows: map[string]bounds{"verity_sync_watch_failing": exactly(0)}},
 		{of: "posts that wait for Postgres", happens: func(t *testing.T, w *world) {
 			t.Helper()
 			lock, err := w.Database.Begin(t.Context())

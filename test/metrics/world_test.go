@@ -12,6 +12,7 @@ import (
 	"maps"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -24,6 +25,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/yaml"
 
 	"github.com/dfmiddleware/verity-sync/internal/testenv"
@@ -104,6 +106,33 @@ func (w *world) secure(ctx context.Context, t *testing.T, p *system.Process) {
 		_, _, _, err := w.get(t.Context(), p.MetricsURL, "")
 		require.NoError(c, err)
 	}, eventually, tick)
+}
+
+// unprivileged returns a kubeconfig of an account that may ask who reads its metrics, and nothing else.
+func (w *world) unprivileged(t *testing.T) string {
+	t.Helper()
+	const account = "unprivileged"
+	token := w.account(t, account)
+	require.NoError(t, w.Kubernetes.Create(t.Context(), &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{GenerateName: account + "-"},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "system:auth-delegator"},
+		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Name: account, Namespace: w.Namespace}},
+	}))
+	config, err := clientcmd.LoadFromFile(w.Kubeconfig)
+	require.NoError(t, err)
+	config.AuthInfos[config.Contexts[config.CurrentContext].AuthInfo].Token = token
+	path := filepath.Join(t.TempDir(), "kubeconfig")
+	require.NoError(t, clientcmd.WriteToFile(*config, path))
+	return path
+}
+
+// restartAs starts the controller again with another kubeconfig.
+func (w *world) restartAs(t *testing.T, kubeconfig string) {
+	t.Helper()
+	p := w.Controllers[0]
+	require.NoError(t, p.Stop())
+	p.Env["KUBECONFIG"] = kubeconfig
+	require.NoError(t, p.Start(t.Context()))
 }
 
 // reader returns the token of an account that is bound to the ClusterRole for whoever scrapes.

@@ -33,6 +33,10 @@ type Process struct {
 	Env   map[string]string
 	Flags []string
 
+	// probe is the path that answers once the process has started. It is liveness for a controller, which is not ready as long as it cannot
+	// watch WebhookEvents: a test may have taken that away.
+	probe string
+
 	binary, command string
 	address, dir    string
 	logs            []string
@@ -45,6 +49,7 @@ func (s *System) newReceiver(ctx context.Context, number int, env map[string]str
 	if err != nil {
 		return nil, err
 	}
+	p.probe = "/readyz"
 	p.Flags = append(p.Flags, "--listen-address="+p.address, "--drain-delay=100ms")
 	return p, nil
 }
@@ -54,6 +59,7 @@ func (s *System) newController(ctx context.Context, number int, env map[string]s
 	if err != nil {
 		return nil, err
 	}
+	p.probe = "/healthz"
 	p.Flags = append(p.Flags, "--health-probe-bind-address="+p.address)
 	if s.options.Controllers > 1 {
 		p.Flags = append(p.Flags, "--leader-elect")
@@ -80,7 +86,8 @@ func (s *System) newProcess(ctx context.Context, command string, number int, env
 	return p, nil
 }
 
-// Start starts the process, or starts it again after Stop or Kill, and waits until it is ready, for as long as ctx allows.
+// Start starts the process, or starts it again after Stop or Kill, and waits until a receiver is ready or a controller alive, for as long
+// as ctx allows.
 func (p *Process) Start(ctx context.Context) error {
 	p.service.LogPath = filepath.Join(p.dir, fmt.Sprintf("%s.%d.log", p.Name, len(p.logs)))
 	p.logs = append(p.logs, p.service.LogPath)
@@ -146,7 +153,7 @@ func (p *Process) newCommand() *exec.Cmd {
 }
 
 func (p *Process) ready(ctx context.Context) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.URL+"/readyz", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.URL+p.probe, nil)
 	if err != nil {
 		return err
 	}
