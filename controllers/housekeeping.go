@@ -92,6 +92,7 @@ func (h *Housekeeper) prune(ctx context.Context) error {
 	for i := range all {
 		e := &all[i]
 		switch {
+		case e.DeletionTimestamp != nil: // Somebody's finalizer keeps it.
 		case e.Status.Phase.Finished():
 			kinds[e.Status.Phase] = append(kinds[e.Status.Phase], e)
 		case e.Status.NextAttemptTime != nil && !e.Spec.Suspend && time.Until(e.Status.NextAttemptTime.Time) > 0:
@@ -155,7 +156,13 @@ func (h *Housekeeper) deleteAll(ctx context.Context, events []*v1alpha1.WebhookE
 	var group errgroup.Group
 	group.SetLimit(housekeepingDeletes)
 	for _, e := range events {
-		group.Go(func() error { return deleteUnchanged(ctx, h.Reconciler.Client, e) })
+		group.Go(func() error {
+			err := deleteUnchanged(ctx, h.Reconciler.Client, e)
+			if apierrors.IsConflict(err) {
+				return nil // It is looked at again.
+			}
+			return err
+		})
 	}
 	return group.Wait()
 }
@@ -214,10 +221,10 @@ func (h *Housekeeper) auditObjects(ctx context.Context) error {
 		return err
 	}
 	for page := range slices.Chunk(all, housekeepingPage) {
-		ids := make([]uuid.UUID, 0, len(page))
+		ids := make([]uuid.UUID, len(page))
 		for i := range page {
-			if id, ok := idOf(page[i].Name); ok {
-				ids = append(ids, id)
+			if ids[i], err = h.Reconciler.rowOf(ctx, &page[i]); err != nil {
+				return err
 			}
 		}
 		statuses, err := h.Reconciler.Rows.Statuses(ctx, ids)
@@ -225,7 +232,7 @@ func (h *Housekeeper) auditObjects(ctx context.Context) error {
 			return err
 		}
 		for i := range page {
-			id, _ := idOf(page[i].Name)
+			id := ids[i]
 			status, found := statuses[id]
 			if found && agree(status, page[i].Status.Phase) {
 				continue

@@ -140,6 +140,8 @@ type scope struct {
 	object *v1alpha1.WebhookEvent
 	// claimed is the attempt under way.
 	claimed *store.Claimed
+	// refused is true where the API server refuses every status of the object.
+	refused bool
 }
 
 // step does one thing for an event. It returns nil where the next step follows.
@@ -160,9 +162,9 @@ func (r *WebhookEventReconciler) Reconcile(ctx context.Context, req ctrl.Request
 	} else if err != nil {
 		return ctrl.Result{}, fmt.Errorf("read WebhookEvent %s: %w", req.Name, err)
 	}
-	id, err := uuid.Parse(object.Spec.EventID)
+	id, err := r.rowOf(ctx, object)
 	if err != nil {
-		return ctrl.Result{}, fmt.Errorf("read the event id of WebhookEvent %s: %w", req.Name, err)
+		return ctrl.Result{}, err
 	}
 	s := &scope{id: id, object: object}
 	for _, step := range r.steps() {
@@ -199,16 +201,6 @@ func (r *WebhookEventReconciler) bringBack(ctx context.Context, name string) err
 		ctrl.LoggerFrom(ctx).Info("an unfinished WebhookEvent was deleted; it comes back", "event", id)
 	}
 	return err
-}
-
-// idOf returns the event's id that the name of a WebhookEvent ends in.
-func idOf(name string) (uuid.UUID, bool) {
-	const length = 36
-	if len(name) <= length {
-		return uuid.Nil, false
-	}
-	id, err := uuid.Parse(name[len(name)-length:])
-	return id, err == nil
 }
 
 // wake has the WebhookEvent called name reconciled now.

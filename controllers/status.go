@@ -76,18 +76,31 @@ func (r *WebhookEventReconciler) project(ctx context.Context, s *scope, state st
 }
 
 // update writes the status that change makes, if it differs. It is an optimistic write: one that is based on a stale read
-// is refused, and made once more on what the API server has now.
+// is refused, and made once more on what the API server has now. One that the API server refuses as invalid is made once more
+// without what the status held before.
 func (r *WebhookEventReconciler) update(ctx context.Context, s *scope, change func(*v1alpha1.WebhookEventStatus)) error {
 	err := r.write(ctx, s, change)
-	if !apierrors.IsConflict(err) {
-		return err
+	if apierrors.IsConflict(err) {
+		live := &v1alpha1.WebhookEvent{}
+		if err := r.Live.Get(ctx, client.ObjectKeyFromObject(s.object), live); err != nil {
+			return err
+		}
+		s.object = live
+		err = r.write(ctx, s, change)
 	}
-	live := &v1alpha1.WebhookEvent{}
-	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(s.object), live); err != nil {
-		return err
+	if apierrors.IsInvalid(err) {
+		err = r.write(ctx, s, func(st *v1alpha1.WebhookEventStatus) {
+			*st = v1alpha1.WebhookEventStatus{
+				Phase: st.Phase, ObservedGeneration: st.ObservedGeneration, LastHandledReplay: st.LastHandledReplay,
+			}
+			change(st)
+		})
 	}
-	s.object = live
-	return r.write(ctx, s, change)
+	if apierrors.IsInvalid(err) {
+		r.reportRefused(ctx, s, err)
+		return nil
+	}
+	return err
 }
 
 func (r *WebhookEventReconciler) write(ctx context.Context, s *scope, change func(*v1alpha1.WebhookEventStatus)) error {

@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -44,7 +43,7 @@ func (t *termHolder) get(ctx context.Context, rows Rows, holder string) (int64, 
 // replay starts a new run of a finished event that is asked to run again. If the process dies right after, the request's
 // value is on the row: it is served once.
 func (r *WebhookEventReconciler) replay(ctx context.Context, s *scope) (*ctrl.Result, error) {
-	request := s.object.Annotations[v1alpha1.ReplayRequestedAtAnnotation]
+	request := replayRequest(s.object)
 	if !s.object.Status.Phase.Finished() || request == "" || request == s.object.Status.LastHandledReplay {
 		return nil, nil
 	}
@@ -95,13 +94,10 @@ func (r *WebhookEventReconciler) expire(ctx context.Context, s *scope) (*ctrl.Re
 	return &ctrl.Result{}, err
 }
 
-// deleteUnchanged deletes an object unless it changed since it was read; that it is gone already is no error.
+// deleteUnchanged deletes an object, and returns a conflict if it changed since it was read; that it is gone already is no error.
 func deleteUnchanged(ctx context.Context, c client.Client, object *v1alpha1.WebhookEvent) error {
 	err := c.Delete(ctx, object, client.Preconditions{UID: &object.UID, ResourceVersion: &object.ResourceVersion})
-	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
-		return nil
-	}
-	return err
+	return client.IgnoreNotFound(err)
 }
 
 // hold waits while the event is suspended, or until its next attempt is due. The row knows best when that is: it may have
@@ -165,6 +161,9 @@ func (r *WebhookEventReconciler) projectRow(ctx context.Context, s *scope) (*ctr
 		ttl := r.TTL.Done
 		if state.Status == store.StatusError {
 			ttl = r.TTL.Error
+		}
+		if s.refused {
+			return r.expireRefused(ctx, s, ttl)
 		}
 		return &ctrl.Result{RequeueAfter: ttl}, nil
 	case state.DueIn > 0:
