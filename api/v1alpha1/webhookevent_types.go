@@ -26,6 +26,7 @@ func (p WebhookEventPhase) Finished() bool { return p == PhaseDone || p == Phase
 // WebhookEventSpec identifies one webhook that was received and stored. It holds ids only: the payload stays in the
 // database, under eventID.
 //
+// +kubebuilder:validation:XValidation:rule="type(self.receivedAt) == google.protobuf.Timestamp",message="receivedAt must be a date and time, for instance 2026-11-23T10:00:00Z"
 // +kubebuilder:validation:XValidation:rule="self.eventID == oldSelf.eventID && self.source == oldSelf.source && self.eventType == oldSelf.eventType && self.entityType == oldSelf.entityType && self.receivedAt == oldSelf.receivedAt",message="spec is immutable: only suspend can be changed"
 // +kubebuilder:validation:XValidation:rule="has(self.entityID) == has(oldSelf.entityID) && (!has(self.entityID) || self.entityID == oldSelf.entityID)",message="spec is immutable: only suspend can be changed"
 // +kubebuilder:validation:XValidation:rule="has(self.locationID) == has(oldSelf.locationID) && (!has(self.locationID) || self.locationID == oldSelf.locationID)",message="spec is immutable: only suspend can be changed"
