@@ -42,6 +42,10 @@ const (
 	// WaitingForOlderEventReason (False) surfaces when an older event of the same entity is not finished. The event
 	// goes on as soon as that one is done or in error.
 	WaitingForOlderEventReason = "WaitingForOlderEvent"
+	// NotCreatedReason surfaces in the column reason of webhook_events when the API server refuses to create the
+	// WebhookEvent, for instance because an admission policy denies it. The row waits, and the WebhookEvent is created as
+	// soon as it is admitted.
+	NotCreatedReason = "NotCreated"
 	// SuspendedReason (False) surfaces when spec.suspend is true. Nothing happens until it is false.
 	SuspendedReason = "Suspended"
 	// AttemptsExhaustedReason (False) surfaces when the last attempt allowed has failed. The event stays in phase

@@ -25,9 +25,9 @@ const (
 // events shows what the database knows of all events. It looks when it is scraped; while the database does not answer,
 // there is nothing to show, which an alert on the absence of a figure sees.
 type events struct {
-	source                           Figures
-	now                              func() time.Time
-	status, undispatched, oldest, up *prometheus.Desc
+	source                                       Figures
+	now                                          func() time.Time
+	status, undispatched, notCreated, oldest, up *prometheus.Desc
 
 	mu    sync.Mutex
 	taken time.Time
@@ -50,6 +50,8 @@ func registerEvents(reg prometheus.Registerer, source Figures, now func() time.T
 		status: desc("events",
 			"Events in the database, by status. Those that are done are estimated from the table's statistics.", "status"),
 		undispatched: desc("undispatched_events", "Unfinished events without a WebhookEvent, parked ones included."),
+		notCreated: desc("refused_events",
+			"Unfinished events whose WebhookEvent the API server refused to create, for instance by an admission policy."),
 		oldest: desc("oldest_unfinished_event_age_seconds",
 			"Time since the receipt of the oldest event that is neither done nor in error, waiting and suspended ones included; "+
 				"0 without one."),
@@ -59,7 +61,7 @@ func registerEvents(reg prometheus.Registerer, source Figures, now func() time.T
 
 // Describe implements prometheus.Collector.
 func (e *events) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{e.status, e.undispatched, e.oldest, e.up} {
+	for _, d := range []*prometheus.Desc{e.status, e.undispatched, e.notCreated, e.oldest, e.up} {
 		ch <- d
 	}
 }
@@ -80,6 +82,7 @@ func (e *events) Collect(ch chan<- prometheus.Metric) {
 	gauge(e.status, float64(f.Error), string(store.StatusError))
 	gauge(e.status, float64(f.Done), string(store.StatusDone))
 	gauge(e.undispatched, float64(f.Undispatched))
+	gauge(e.notCreated, float64(f.NotCreated))
 	gauge(e.oldest, f.OldestUnfinished.Seconds())
 }
 

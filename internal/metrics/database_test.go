@@ -53,7 +53,7 @@ func TestTheFiguresOfAllEventsAreThoseOfTheDatabase(t *testing.T) {
 		"an empty table": {
 			rows: `SELECT`,
 			want: map[string]float64{
-				`verity_sync_database_up`: 1, `verity_sync_undispatched_events`: 0,
+				`verity_sync_database_up`: 1, `verity_sync_refused_events`: 0, `verity_sync_undispatched_events`: 0,
 				`verity_sync_events{status="pending"}`: 0, `verity_sync_events{status="processing"}`: 0,
 				`verity_sync_events{status="error"}`: 0, `verity_sync_events{status="done"}`: 0,
 			},
@@ -68,7 +68,7 @@ func TestTheFiguresOfAllEventsAreThoseOfTheDatabase(t *testing.T) {
 				             ('error', true, interval '3 hours', 4), ('done', true, interval '2 hours', 7)) r (status, dispatched, age, n),
 				     generate_series(1, r.n)`,
 			want: map[string]float64{
-				`verity_sync_database_up`: 1, `verity_sync_undispatched_events`: 3,
+				`verity_sync_database_up`: 1, `verity_sync_refused_events`: 0, `verity_sync_undispatched_events`: 3,
 				`verity_sync_events{status="pending"}`: 5, `verity_sync_events{status="processing"}`: 1,
 				`verity_sync_events{status="error"}`: 4, `verity_sync_events{status="done"}`: 7,
 			},
@@ -80,7 +80,7 @@ func TestTheFiguresOfAllEventsAreThoseOfTheDatabase(t *testing.T) {
 				VALUES ('ghl', '', 'note.created', 'note', '{}', 'a', 'done', now() - interval '1 day', now()),
 				       ('ghl', '', 'note.created', 'note', '{}', 'b', 'error', now() - interval '1 day', now())`,
 			want: map[string]float64{
-				`verity_sync_database_up`: 1, `verity_sync_undispatched_events`: 0,
+				`verity_sync_database_up`: 1, `verity_sync_refused_events`: 0, `verity_sync_undispatched_events`: 0,
 				`verity_sync_events{status="pending"}`: 0, `verity_sync_events{status="processing"}`: 0,
 				`verity_sync_events{status="error"}`: 1, `verity_sync_events{status="done"}`: 1,
 			},
@@ -92,7 +92,7 @@ func TestTheFiguresOfAllEventsAreThoseOfTheDatabase(t *testing.T) {
 				       ('ghl', '', 'note.created', 'note', '{}', 'b', now() - interval '2 minutes', now(), NULL, true, false),
 				       ('ghl', '', 'note.created', 'note', '{}', 'c', now() - interval '1 minute', NULL, now() + interval '1 hour', false, true)`,
 			want: map[string]float64{
-				`verity_sync_database_up`: 1, `verity_sync_undispatched_events`: 1,
+				`verity_sync_database_up`: 1, `verity_sync_refused_events`: 0, `verity_sync_undispatched_events`: 1,
 				`verity_sync_events{status="pending"}`: 3, `verity_sync_events{status="processing"}`: 0,
 				`verity_sync_events{status="error"}`: 0, `verity_sync_events{status="done"}`: 0,
 			},

@@ -73,6 +73,7 @@ func TestWhatDashboardsRelyOn(t *testing.T) {
 		"gauge verity_sync_events{status}",
 		"gauge verity_sync_ghl_daily_budget_remaining{location}",
 		"gauge verity_sync_oldest_unfinished_event_age_seconds{}",
+		"gauge verity_sync_refused_events{}",
 		"gauge verity_sync_undispatched_events{}",
 		"gauge verity_sync_watch_failing{}",
 		"histogram verity_sync_commit_batch_size{}",

@@ -1,6 +1,8 @@
 package relay
 
 import (
+	"fmt"
+	"regexp"
 	"unicode/utf8"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -13,10 +15,26 @@ import (
 
 // The bounds of the API, in characters.
 const (
+	maxSource     = 32
 	maxEventType  = 128
 	maxEntityType = 64
 	maxID         = 256
 )
+
+// source is the pattern of spec.source.
+var source = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
+
+// unfit returns why no WebhookEvent can ever be created for a row, nil where one can. It has the API's own rules for whatever
+// webhookEventOf does not bring into a valid form, so that an object that is refused all the same is valid: somebody else is in its way.
+func unfit(row store.Dispatch) error {
+	if !source.MatchString(row.Source) || utf8.RuneCountInString(row.Source) > maxSource {
+		return fmt.Errorf("its source %.64q is not a name of at most %d characters out of a-z, 0-9 and -", row.Source, maxSource)
+	}
+	if year := row.ReceivedAt.UTC().Year(); year < 1 || year > 9999 {
+		return fmt.Errorf("its time of receipt is in the year %d", year)
+	}
+	return nil
+}
 
 // webhookEventOf makes the WebhookEvent of a row: ids only, bounded, and labels only where they are valid.
 func webhookEventOf(row store.Dispatch, namespace string) *v1alpha1.WebhookEvent {

@@ -30,6 +30,7 @@ type Rows interface {
 	ListUndispatched(ctx context.Context, want store.Undispatched) ([]store.Dispatch, error)
 	MarkDispatched(ctx context.Context, rows []store.Dispatch) error
 	MarkUnacceptable(ctx context.Context, id uuid.UUID, reason, message string) error
+	PostponeRelay(ctx context.Context, rows []store.Refused, bounds store.PostponeBounds) error
 	House(ctx context.Context) (store.House, error)
 }
 
@@ -98,6 +99,8 @@ type Relay struct {
 	out int
 	// made are rows whose WebhookEvents were created and that are not marked yet; out counts them no more.
 	made []store.Dispatch
+
+	refusals refusals
 }
 
 // New checks the options and returns a Relay.
@@ -177,6 +180,9 @@ func (r *Relay) relayOwn(ctx context.Context) {
 			err := r.create(ctx, row)
 			failpoint.Hit(failpoint.RelayCreated)
 			r.settle(1, row, err == nil)
+			if isRefusal(err) {
+				err = r.postpone(ctx, []store.Refused{refusedRow(row, err)})
+			}
 			if err != nil {
 				r.behind.Store(true)
 				if ctx.Err() == nil {
@@ -263,22 +269,23 @@ func (r *Relay) countRoom(ctx context.Context) (store.Undispatched, error) {
 	}, nil
 }
 
-// create creates the WebhookEvent of a row. One that exists already is a success; a row that the API server will never
-// accept is ended, so that it holds up nobody.
+// create creates the WebhookEvent of a row. One that exists already is a success. A row that can have none is ended, so that
+// it holds up nobody; nothing that the API server answers ends a row.
 func (r *Relay) create(ctx context.Context, row store.Dispatch) error {
 	ctx, cancel := context.WithTimeout(ctx, r.opts.CallTimeout)
 	defer cancel()
+	if err := unfit(row); err != nil {
+		message := fmt.Sprintf("no WebhookEvent can be created for it: %v", err)
+		r.opts.Log.Info("a webhook event ends in error", "event", row.ID, "error", message)
+		return r.opts.Rows.MarkUnacceptable(ctx, row.ID, v1alpha1.RejectedReason, message)
+	}
 	err := r.opts.Creator.Create(ctx, webhookEventOf(row, r.opts.Namespace))
 	switch {
 	case err == nil:
 		r.opts.Observe(time.Since(row.ReceivedAt))
 		return nil
-	case apierrors.IsAlreadyExists(err):
+	case apierrors.IsAlreadyExists(err) && !byAdmission(err):
 		return nil
-	case apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsRequestEntityTooLargeError(err):
-		message := fmt.Sprintf("the API server does not accept the WebhookEvent %s: %v", v1alpha1.NameOf(row.Source, row.ID.String()), err)
-		r.opts.Log.Info("a webhook event ends in error", "event", row.ID, "error", message)
-		return r.opts.Rows.MarkUnacceptable(ctx, row.ID, v1alpha1.RejectedReason, message)
 	default:
 		return err
 	}

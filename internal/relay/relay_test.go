@@ -140,7 +140,7 @@ type creator struct {
 	mu    sync.Mutex
 	names []string
 	fail  atomic.Bool
-	// failed counts the creates that were failed.
+	// failed counts the creates that did not succeed.
 	failed atomic.Int32
 }
 
@@ -150,12 +150,14 @@ func (c *creator) Create(ctx context.Context, obj client.Object, opts ...client.
 		return errors.New("the API server is away")
 	}
 	err := c.Client.Create(ctx, obj, opts...)
-	if err == nil {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.names = append(c.names, obj.GetName())
+	if err != nil {
+		c.failed.Add(1)
+		return err
 	}
-	return err
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.names = append(c.names, obj.GetName())
+	return nil
 }
 
 func TestWhatIsCommittedIsRelayedAtOnce(t *testing.T) {
@@ -223,7 +225,7 @@ func TestOneReplicaAtATimeRelaysWhatWasLeftBehind(t *testing.T) {
 	assert.Equal(t, 100, b.count())
 }
 
-func TestARowThatTheAPIServerRefusesHoldsUpNobody(t *testing.T) {
+func TestARowThatCanHaveNoWebhookEventHoldsUpNobody(t *testing.T) {
 	t.Parallel()
 	b := newBundle(t)
 	bad := b.post(b.writer(nil), func(e *event.Event) { e.Source = "Not A Name" })

@@ -129,19 +129,19 @@ func (r *Relay) relayOldest(ctx context.Context) (int, error) {
 	if err != nil || len(rows) == 0 {
 		return 0, err
 	}
-	made, failed := r.createAll(ctx, rows)
+	made, refused, failed := r.createAll(ctx, rows)
 	failpoint.Hit(failpoint.RelaySwept)
 	if len(made) > 0 {
 		markCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.opts.CallTimeout)
 		defer cancel()
 		failed = errors.Join(failed, r.opts.Rows.MarkDispatched(markCtx, made))
 	}
-	return len(made), failed
+	return len(made), errors.Join(failed, r.postpone(ctx, refused))
 }
 
 // createAll creates the WebhookEvents of rows, in their order as far as several at a time have one. It begins no more
-// after the first failure.
-func (r *Relay) createAll(ctx context.Context, rows []store.Dispatch) (made []store.Dispatch, failed error) {
+// after the first failure; that the API server refuses one object is none, since it may well accept the next.
+func (r *Relay) createAll(ctx context.Context, rows []store.Dispatch) (made []store.Dispatch, refused []store.Refused, failed error) {
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	next := make(chan store.Dispatch)
@@ -150,10 +150,13 @@ func (r *Relay) createAll(ctx context.Context, rows []store.Dispatch) (made []st
 			for row := range next {
 				err := r.create(ctx, row)
 				mu.Lock()
-				if err != nil {
-					failed = err
-				} else {
+				switch {
+				case err == nil:
 					made = append(made, row)
+				case isRefusal(err):
+					refused = append(refused, refusedRow(row, err))
+				default:
+					failed = err
 				}
 				mu.Unlock()
 			}
@@ -170,7 +173,7 @@ func (r *Relay) createAll(ctx context.Context, rows []store.Dispatch) (made []st
 	}
 	close(next)
 	wg.Wait()
-	return made, failed
+	return made, refused, failed
 }
 
 // pauseAfter returns how long to leave the API server or the database alone: what it asked for, else twice as long each

@@ -12,6 +12,8 @@ type Figures struct {
 	Done int64
 	// Undispatched counts unfinished events without a WebhookEvent.
 	Undispatched int64
+	// NotCreated counts those of them whose WebhookEvent the API server refused to create.
+	NotCreated int64
 	// OldestUnfinished is how long ago the oldest unfinished event was received; 0 without one.
 	OldestUnfinished time.Duration
 }
@@ -21,7 +23,7 @@ const estimate = `SELECT reltuples::bigint FROM pg_class WHERE oid = 'webhook_ev
 
 // Figures reads the figures of all events.
 func (s *Store) Figures(ctx context.Context) (Figures, error) {
-	row, err := s.q.ReadFigures(ctx)
+	row, err := s.q.ReadFigures(ctx, notCreated)
 	if err != nil {
 		return Figures{}, s.noted(err, "read the figures of all events")
 	}
@@ -31,6 +33,6 @@ func (s *Store) Figures(ctx context.Context) (Figures, error) {
 	}
 	return Figures{
 		Pending: row.Pending, Processing: row.Processing, Error: row.Error, Done: max(0, total-row.Pending-row.Processing-row.Error),
-		Undispatched: row.Undispatched, OldestUnfinished: time.Duration(row.OldestSeconds * float64(time.Second)),
+		Undispatched: row.Undispatched, NotCreated: row.NotCreated, OldestUnfinished: time.Duration(row.OldestSeconds * float64(time.Second)),
 	}, nil
 }

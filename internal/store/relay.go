@@ -63,16 +63,45 @@ func (s *Store) ListUndispatched(ctx context.Context, want Undispatched) ([]Disp
 func (s *Store) MarkDispatched(ctx context.Context, rows []Dispatch) error {
 	var p dbsqlc.MarkDispatchedParams
 	for _, row := range rows {
-		if row.StartedAt.IsZero() {
-			row.StartedAt = time.Unix(0, 0)
-		}
-		p.Ids, p.StartedAts = append(p.Ids, row.ID), append(p.StartedAts, row.StartedAt)
+		p.Ids, p.StartedAts = append(p.Ids, row.ID), append(p.StartedAts, row.startedAt())
 	}
 	_, err := s.q.MarkDispatched(ctx, p)
 	return s.noted(err, "mark %d events as dispatched", len(rows))
 }
 
-// MarkUnacceptable ends a row whose WebhookEvent the API server refuses as invalid.
+// startedAt is what the database has for it: the epoch where no attempt has begun.
+func (d Dispatch) startedAt() time.Time {
+	if d.StartedAt.IsZero() {
+		return time.Unix(0, 0)
+	}
+	return d.StartedAt
+}
+
+// Refused is a row whose WebhookEvent the API server refused to create, and what it said.
+type Refused struct {
+	Dispatch
+	Message string
+}
+
+// notCreated is the reason on a row whose WebhookEvent was refused, v1alpha1.NotCreatedReason.
+const notCreated = "NotCreated"
+
+// PostponeBounds bound how long a refused row waits until it is tried again.
+type PostponeBounds struct{ Min, Max time.Duration }
+
+// PostponeRelay parks refused rows until they are tried again. Rows of which an attempt has begun since, or whose WebhookEvents exist
+// after all, are left alone.
+func (s *Store) PostponeRelay(ctx context.Context, rows []Refused, bounds PostponeBounds) error {
+	p := dbsqlc.PostponeRelayParams{Reason: notCreated, MinSeconds: bounds.Min.Seconds(), MaxSeconds: bounds.Max.Seconds()}
+	for _, row := range rows {
+		p.Ids, p.StartedAts = append(p.Ids, row.ID), append(p.StartedAts, row.startedAt())
+		p.Messages = append(p.Messages, row.Message)
+	}
+	_, err := s.q.PostponeRelay(ctx, p)
+	return s.noted(err, "postpone %d events whose WebhookEvents were refused", len(rows))
+}
+
+// MarkUnacceptable ends a row that can have no WebhookEvent.
 func (s *Store) MarkUnacceptable(ctx context.Context, id uuid.UUID, reason, message string) error {
 	_, err := s.q.MarkUnacceptable(ctx, dbsqlc.MarkUnacceptableParams{ID: id, Reason: reason, ErrorMessage: message})
 	return s.noted(err, "mark event %s as not acceptable", id)

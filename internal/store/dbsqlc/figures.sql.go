@@ -15,7 +15,7 @@ WITH undispatched AS (
     SELECT count(*) AS n, min(received_at) AS oldest
     FROM webhook_events WHERE status IN ('pending', 'processing') AND dispatched_at IS NULL AND NOT parked
 ), parked AS (
-    SELECT count(*) AS n, min(received_at) AS oldest
+    SELECT count(*) AS n, min(received_at) AS oldest, count(*) FILTER (WHERE reason = $1::text) AS not_created
     FROM webhook_events WHERE status IN ('pending', 'processing') AND dispatched_at IS NULL AND parked
 ), live AS (
     SELECT count(*) FILTER (WHERE status = 'pending')    AS pending,
@@ -26,7 +26,7 @@ WITH undispatched AS (
     SELECT count(*) AS n FROM webhook_events WHERE status = 'error'
 )
 SELECT (l.pending + u.n + p.n)::bigint AS pending, l.processing::bigint AS processing, (u.n + p.n)::bigint AS undispatched,
-       f.n::bigint AS error,
+       p.not_created::bigint AS not_created, f.n::bigint AS error,
        coalesce(extract(epoch FROM now() - least(u.oldest, p.oldest, l.oldest)), 0)::float8 AS oldest_seconds
 FROM undispatched u, parked p, live l, failed f
 `
@@ -35,6 +35,7 @@ type ReadFiguresRow struct {
 	Pending       int64
 	Processing    int64
 	Undispatched  int64
+	NotCreated    int64
 	Error         int64
 	OldestSeconds float64
 }
@@ -42,13 +43,14 @@ type ReadFiguresRow struct {
 // Figures: what people watch. Each part is found in a partial index that is as small as what it counts.
 // Put as one question for all that is unfinished, no index answers it, and a large table is read from end to end. What has no
 // WebhookEvent is pending: it has yet to be claimed, or is parked.
-func (q *Queries) ReadFigures(ctx context.Context) (ReadFiguresRow, error) {
-	row := q.db.QueryRow(ctx, readFigures)
+func (q *Queries) ReadFigures(ctx context.Context, notCreated string) (ReadFiguresRow, error) {
+	row := q.db.QueryRow(ctx, readFigures, notCreated)
 	var i ReadFiguresRow
 	err := row.Scan(
 		&i.Pending,
 		&i.Processing,
 		&i.Undispatched,
+		&i.NotCreated,
 		&i.Error,
 		&i.OldestSeconds,
 	)

@@ -180,9 +180,45 @@ type MarkUnacceptableParams struct {
 	ID           uuid.UUID
 }
 
-// A row that the API server will never take ends here, visibly, and holds up nobody.
+// A row that can have no WebhookEvent ends here, visibly, and holds up nobody.
 func (q *Queries) MarkUnacceptable(ctx context.Context, arg MarkUnacceptableParams) (int64, error) {
 	result, err := q.db.Exec(ctx, markUnacceptable, arg.Reason, arg.ErrorMessage, arg.ID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const postponeRelay = `-- name: PostponeRelay :execrows
+UPDATE webhook_events
+SET parked = true, held_by = NULL, reason = $1::text,
+    error_message = ($2::text[])[array_position($3::uuid[], id)],
+    next_attempt_at = greatest(next_attempt_at, now() + (0.8 + 0.4 * random()) * least(greatest(now() - received_at,
+        make_interval(secs => $4::float8)), make_interval(secs => $5::float8)))
+WHERE id = ANY($3::uuid[]) AND status IN ('pending', 'processing') AND dispatched_at IS NULL
+  AND coalesce(started_at, 'epoch') = ($6::timestamptz[])[array_position($3::uuid[], id)]
+`
+
+type PostponeRelayParams struct {
+	Reason     string
+	Messages   []string
+	Ids        []uuid.UUID
+	MinSeconds float64
+	MaxSeconds float64
+	StartedAts []time.Time
+}
+
+// Rows whose WebhookEvents the API server refused to create are parked, and tried again after as long as they have waited already, within
+// bounds. A row of which an attempt has begun since, or that has its WebhookEvent after all, is left alone. No destination holds it.
+func (q *Queries) PostponeRelay(ctx context.Context, arg PostponeRelayParams) (int64, error) {
+	result, err := q.db.Exec(ctx, postponeRelay,
+		arg.Reason,
+		arg.Messages,
+		arg.Ids,
+		arg.MinSeconds,
+		arg.MaxSeconds,
+		arg.StartedAts,
+	)
 	if err != nil {
 		return 0, err
 	}

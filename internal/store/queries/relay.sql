@@ -54,8 +54,19 @@ UPDATE webhook_events SET dispatched_at = now()
 WHERE id = ANY(@ids::uuid[]) AND dispatched_at IS NULL
   AND coalesce(started_at, 'epoch') = (@started_ats::timestamptz[])[array_position(@ids::uuid[], id)];
 
+-- name: PostponeRelay :execrows
+-- Rows whose WebhookEvents the API server refused to create are parked, and tried again after as long as they have waited already, within
+-- bounds. A row of which an attempt has begun since, or that has its WebhookEvent after all, is left alone. No destination holds it.
+UPDATE webhook_events
+SET parked = true, held_by = NULL, reason = @reason::text,
+    error_message = (@messages::text[])[array_position(@ids::uuid[], id)],
+    next_attempt_at = greatest(next_attempt_at, now() + (0.8 + 0.4 * random()) * least(greatest(now() - received_at,
+        make_interval(secs => @min_seconds::float8)), make_interval(secs => @max_seconds::float8)))
+WHERE id = ANY(@ids::uuid[]) AND status IN ('pending', 'processing') AND dispatched_at IS NULL
+  AND coalesce(started_at, 'epoch') = (@started_ats::timestamptz[])[array_position(@ids::uuid[], id)];
+
 -- name: MarkUnacceptable :execrows
--- A row that the API server will never take ends here, visibly, and holds up nobody.
+-- A row that can have no WebhookEvent ends here, visibly, and holds up nobody.
 UPDATE webhook_events
 SET status = 'error', processed_at = clock_timestamp(), dispatched_at = now(), reason = @reason::text, error_message = @error_message::text
 WHERE id = @id AND status IN ('pending', 'processing');
