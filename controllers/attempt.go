@@ -197,19 +197,19 @@ func (r *WebhookEventReconciler) tell(ctx context.Context, s *scope, f store.Fin
 		log.V(1).Info("event waits for its turn at a destination", fields...)
 	case f.Status == store.StatusError:
 		log.Info("event ends in error", fields...)
-		r.warn(s.object, f.Reason, f.Message)
+		r.warn(s.object, f.Reason, "Attempt", f.Message)
 	default:
 		log.Info("attempt did not succeed", fields...)
 		if c.Attempts == 1 {
-			r.warn(s.object, f.Reason, f.Message)
+			r.warn(s.object, f.Reason, "Attempt", f.Message)
 		}
 	}
 }
 
 // warn publishes what went wrong as a Kubernetes Event about the object, not about one version of it: what goes wrong in the
 // same way again, as during an outage, then adds to the Event that is there.
-func (r *WebhookEventReconciler) warn(object *v1alpha1.WebhookEvent, reason, message string) {
+func (r *WebhookEventReconciler) warn(object *v1alpha1.WebhookEvent, reason, action, message string) {
 	object = object.DeepCopy()
 	object.ResourceVersion = ""
-	r.Recorder.Eventf(object, nil, corev1.EventTypeWarning, reason, "Attempt", "%s", message)
+	r.Recorder.Eventf(object, nil, corev1.EventTypeWarning, reason, action, "%s", message)
 }

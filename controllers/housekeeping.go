@@ -93,7 +93,7 @@ func (h *Housekeeper) prune(ctx context.Context) error {
 		e := &all[i]
 		switch {
 		case e.DeletionTimestamp != nil: // Somebody's finalizer keeps it.
-		case e.Status.Phase.Finished():
+		case e.Status.Phase.Finished() && e.ReplayRequest() == "": // Else it is about to run again.
 			kinds[e.Status.Phase] = append(kinds[e.Status.Phase], e)
 		case e.Status.NextAttemptTime != nil && !e.Spec.Suspend && time.Until(e.Status.NextAttemptTime.Time) > 0:
 			waiting = append(waiting, e)

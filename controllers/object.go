@@ -3,7 +3,6 @@ package controllers
 import (
 	"context"
 	"errors"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -53,19 +52,13 @@ func idOf(name string) (uuid.UUID, bool) {
 	return id, err == nil
 }
 
-// replayRequest returns the value of the annotation that asks for a replay, "" where none is asked for. Postgres stores no NUL
-// characters, which an annotation may have.
-func replayRequest(object *v1alpha1.WebhookEvent) string {
-	return strings.ReplaceAll(object.Annotations[v1alpha1.ReplayRequestedAtAnnotation], "\x00", "")
-}
-
 // reportRefused reports that the API server refuses every status of an object. The row goes on all the same.
 func (r *WebhookEventReconciler) reportRefused(ctx context.Context, s *scope, err error) {
 	s.refused = true
 	ctrl.LoggerFrom(ctx).Info("the API server refuses every status of this WebhookEvent; the event goes on, but where it stands is not "+
 		"shown; delete the WebhookEvent: that of an unfinished event is created anew",
 		"event", s.id, "name", s.object.Name, "error", err.Error())
-	r.warn(s.object, statusRefusedReason, "the API server refuses every status of this object, because of what the object holds besides; "+
+	r.warn(s.object, statusRefusedReason, "WriteStatus", "the API server refuses every status of this object, because of what the object holds besides; "+
 		"delete it: the WebhookEvent of an unfinished event is created anew")
 }
 

@@ -39,6 +39,7 @@ type Rows interface {
 	FinishAttempt(ctx context.Context, c *store.Claimed, f store.Finish) (store.Finished, error)
 	SetSuspended(ctx context.Context, id uuid.UUID, suspended bool) (string, error)
 	Replay(ctx context.Context, id uuid.UUID, request string, fromStart bool, term int64) (bool, error)
+	RefuseReplay(ctx context.Context, id uuid.UUID, request string, term int64) error
 	Undispatch(ctx context.Context, ids ...uuid.UUID) (int64, error)
 	Park(ctx context.Context, ids []uuid.UUID) ([]uuid.UUID, error)
 	ReleaseHeld(ctx context.Context, down []string, limit int) (released []store.Released, more bool, err error)
@@ -116,16 +117,20 @@ func (r *WebhookEventReconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Complete(r)
 }
 
-// changes lets through what asks for work: new objects, a changed spec or annotation, one that was finished and is no more,
-// and the deletion of an unfinished one. Our own status writes must not wake an event out of its backoff.
+// changes lets through what asks for work: new objects, a changed spec or annotation, one that was finished and is no more, one whose run
+// has ended and that is asked to run again, and the deletion of an unfinished one. Other status writes of our own must not wake an event
+// out of its backoff.
 func changes() predicate.Predicate {
-	reopened := predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+	phase := predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 		before, ok := e.ObjectOld.(*v1alpha1.WebhookEvent)
 		after, too := e.ObjectNew.(*v1alpha1.WebhookEvent)
-		return ok && too && before.Status.Phase.Finished() && !after.Status.Phase.Finished()
+		if !ok || !too || before.Status.Phase.Finished() == after.Status.Phase.Finished() {
+			return false
+		}
+		return !after.Status.Phase.Finished() || after.ReplayRequest() != ""
 	}}
 	return predicate.And(
-		predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}, reopened),
+		predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}, phase),
 		predicate.Funcs{DeleteFunc: func(e event.DeleteEvent) bool {
 			we, ok := e.Object.(*v1alpha1.WebhookEvent)
 			return !ok || !we.Status.Phase.Finished()

@@ -132,6 +132,9 @@ func showState(st *v1alpha1.WebhookEventStatus, generation int64, state store.St
 	if state.VerityContactID != "" {
 		st.VerityContactID = state.VerityContactID
 	}
+	if st.LastHandledReplay != state.ReplayRequest {
+		meta.RemoveStatusCondition(&st.Conditions, v1alpha1.ReplayRefusedCondition) // It was about another request.
+	}
 	st.LastHandledReplay = state.ReplayRequest
 	ready := func(status metav1.ConditionStatus, reason, message string) {
 		condition(st, generation, v1alpha1.ReadyCondition, status, reason, message)
@@ -278,7 +281,7 @@ func kstatus(st *v1alpha1.WebhookEventStatus, generation int64) {
 // order is the order in which conditions are shown.
 var order = map[string]int{
 	v1alpha1.ReadyCondition: 0, v1alpha1.ForwardedCondition: 1, v1alpha1.SyncedCondition: 2,
-	v1alpha1.ReconcilingCondition: 3, v1alpha1.StalledCondition: 4,
+	v1alpha1.ReconcilingCondition: 3, v1alpha1.StalledCondition: 4, v1alpha1.ReplayRefusedCondition: 5,
 }
 
 func condition(st *v1alpha1.WebhookEventStatus, generation int64, conditionType string, status metav1.ConditionStatus,

@@ -3,10 +3,12 @@ package controllers
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -40,18 +42,21 @@ func (t *termHolder) get(ctx context.Context, rows Rows, holder string) (int64, 
 	return t.term, nil
 }
 
-// replay starts a new run of a finished event that is asked to run again. If the process dies right after, the request's
-// value is on the row: it is served once.
+// replay starts a new run of a finished event that is asked to run again. A request that was made before the run ended is served here as
+// well, since the end of such a run wakes the event. If the process dies right after, the request's value is on the row: it is served once.
 func (r *WebhookEventReconciler) replay(ctx context.Context, s *scope) (*ctrl.Result, error) {
-	request := replayRequest(s.object)
-	if !s.object.Status.Phase.Finished() || request == "" || request == s.object.Status.LastHandledReplay {
+	request := s.object.ReplayRequest()
+	if !s.object.Status.Phase.Finished() || request == "" {
 		return nil, nil
 	}
 	term, err := r.term.get(ctx, r.Rows, r.Holder)
 	if err != nil {
 		return nil, err
 	}
-	fromStart := s.object.Annotations[v1alpha1.ReplayFromAnnotation] == v1alpha1.ReplayFromStart
+	fromStart, err := v1alpha1.ReplayFrom(s.object.Annotations[v1alpha1.ReplayFromAnnotation])
+	if err != nil {
+		return nil, r.refuseReplay(ctx, s, request, term, err)
+	}
 	from := s.object.Status.Phase
 	if started, err := r.Rows.Replay(ctx, s.id, request, fromStart, term); err != nil {
 		return nil, err
@@ -65,11 +70,24 @@ func (r *WebhookEventReconciler) replay(ctx context.Context, s *scope) (*ctrl.Re
 	}
 	if errors.Is(err, store.ErrNotFound) {
 		state = missingRow()
-	}
-	if state.ReplayRequest == "" {
 		state.ReplayRequest = request // There is no row to replay; that is the answer to this request.
 	}
 	return nil, r.project(ctx, s, state)
+}
+
+// refuseReplay answers a request that cannot be served as it is asked. If the process dies between the two writes, it is refused again.
+func (r *WebhookEventReconciler) refuseReplay(ctx context.Context, s *scope, request string, term int64, why error) error {
+	if err := r.Rows.RefuseReplay(ctx, s.id, request, term); err != nil {
+		return err
+	}
+	message := fmt.Sprintf("the replay %.64q was refused and does not run: annotation %s: %v; set it right, or remove it, and request another replay",
+		request, v1alpha1.ReplayFromAnnotation, why)
+	ctrl.LoggerFrom(ctx).Info("a replay was refused", "event", s.id, "error", message)
+	r.warn(s.object, v1alpha1.UnknownReplayFromReason, "Replay", message)
+	return r.update(ctx, s, func(st *v1alpha1.WebhookEventStatus) {
+		st.LastHandledReplay = request
+		condition(st, s.object.Generation, v1alpha1.ReplayRefusedCondition, metav1.ConditionTrue, v1alpha1.UnknownReplayFromReason, message)
+	})
 }
 
 // expire deletes a finished event at the end of its time. If the process dies right after, there is nothing left to do.
@@ -77,6 +95,9 @@ func (r *WebhookEventReconciler) expire(ctx context.Context, s *scope) (*ctrl.Re
 	status := &s.object.Status
 	if !status.Phase.Finished() {
 		return nil, nil
+	}
+	if s.object.ReplayRequest() != "" && !s.refused {
+		return &ctrl.Result{RequeueAfter: conflictPause}, nil // The run has just ended; the request is served first.
 	}
 	ttl := r.TTL.Done
 	if status.Phase == v1alpha1.PhaseError {

@@ -11,9 +11,11 @@ const (
 // Annotations that ask for something.
 const (
 	// ReplayRequestedAtAnnotation on a finished WebhookEvent runs it again. Any value that differs from
-	// status.lastHandledReplay is a request; a timestamp is the custom.
+	// status.lastHandledReplay is a request; a timestamp is the custom. A request on an unfinished one is served when its
+	// run ends.
 	ReplayRequestedAtAnnotation = "webhooks.dfmiddleware.io/replay-requested-at"
-	// ReplayFromAnnotation with the value ReplayFromStart makes a replay repeat what earlier runs have already done.
+	// ReplayFromAnnotation with the value ReplayFromStart, in any case, makes a replay repeat what earlier runs have already
+	// done. It counts as it is when the replay begins; a replay with any other value is refused.
 	ReplayFromAnnotation = "webhooks.dfmiddleware.io/replay-from"
 	// ReplayFromStart is the value of ReplayFromAnnotation that repeats every step.
 	ReplayFromStart = "start"
@@ -92,6 +94,15 @@ const (
 	SyncSkippedReason = "Skipped"
 	// SyncFailedReason (False) surfaces when the last attempt to sync failed; the message says how.
 	SyncFailedReason = "SyncFailed"
+)
+
+// ReplayRefusedCondition is True where the last request for a replay, status.lastHandledReplay, was refused: the event did
+// not run again. It is absent where that request was served.
+const (
+	ReplayRefusedCondition = "ReplayRefused"
+
+	// UnknownReplayFromReason (True) surfaces when the annotation replay-from has a value that means nothing.
+	UnknownReplayFromReason = "UnknownReplayFrom"
 )
 
 // The kstatus pair, present only while true, so that generic tools can tell progress from a halt.

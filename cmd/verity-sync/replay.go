@@ -5,20 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
 	"github.com/dfmiddleware/verity-sync/internal/config"
 	"github.com/dfmiddleware/verity-sync/internal/ghl"
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
-
-// fromStart is the value of --from.
-const fromStart = "start"
 
 // replayFlags say which events run again, and how.
 type replayFlags struct {
@@ -46,8 +43,8 @@ func (f *replayFlags) selection() (store.ReplaySelection, error) {
 	if !sel.Status.Finished() {
 		mistakes = append(mistakes, fmt.Errorf("--status: expected error or done, got %q", f.status))
 	}
-	if !slices.Contains([]string{"", fromStart}, strings.ToLower(f.from)) {
-		mistakes = append(mistakes, fmt.Errorf("--from: expected start or nothing, got %q", f.from))
+	if _, err := v1alpha1.ReplayFrom(f.from); err != nil {
+		mistakes = append(mistakes, fmt.Errorf("--from: %w", err))
 	}
 	since, err := config.ParseDuration(f.since)
 	if err != nil || since <= 0 {
@@ -102,7 +99,11 @@ func runReplay(ctx context.Context, cfg config.Migrate, sel store.ReplaySelectio
 		return explainNone(ctx, db, sel, n, out)
 	}
 	start := time.Now()
-	n, err := db.ReplayAll(ctx, sel, strings.EqualFold(flags.from, fromStart))
+	fromStart, err := v1alpha1.ReplayFrom(flags.from)
+	if err != nil {
+		return err
+	}
+	n, err := db.ReplayAll(ctx, sel, fromStart)
 	if err != nil {
 		return fmt.Errorf("%d were replayed, then: %w", n, err)
 	}

@@ -311,10 +311,30 @@ func (s *Store) SetSuspended(ctx context.Context, id uuid.UUID, suspended bool) 
 	return next, s.noted(err, "suspend event %s", id)
 }
 
-// Replay starts a new run of a finished event and returns true, or false where this request has been served already.
+// Replay starts a new run of a finished event and returns true, or false where this request has been served already, or the event is not
+// finished. It returns ErrTermOver where another leader has taken over.
 func (s *Store) Replay(ctx context.Context, id uuid.UUID, request string, fromStart bool, term int64) (bool, error) {
 	n, err := s.q.ReplayEvent(ctx, dbsqlc.ReplayEventParams{ID: id, Request: request, FromStart: fromStart, Term: term})
-	return n > 0, s.noted(err, "replay event %s", id)
+	if err != nil {
+		return false, s.noted(err, "replay event %s", id)
+	}
+	if n == 0 {
+		return false, s.unfenced(ctx, term, nil)
+	}
+	return true, nil
+}
+
+// RefuseReplay records that a request for a replay of a finished event was answered without a new run. It returns ErrTermOver where another
+// leader has taken over.
+func (s *Store) RefuseReplay(ctx context.Context, id uuid.UUID, request string, term int64) error {
+	n, err := s.q.RefuseReplay(ctx, dbsqlc.RefuseReplayParams{ID: id, Request: request, Term: term})
+	if err != nil {
+		return s.noted(err, "refuse to replay event %s", id)
+	}
+	if n == 0 {
+		return s.unfenced(ctx, term, nil)
+	}
+	return nil
 }
 
 // Undispatch asks the relay for the WebhookEvents of unfinished rows once more and returns how many were asked for.

@@ -76,6 +76,10 @@ func TestARefusedEventIsReplayedWithKubectlOnceItsDestinationIsMended(t *testing
 	annotate(t, s, nameOf(id), "4", "webhooks.dfmiddleware.io/replay-from-")
 	times, _ = forwardsOf(s, id+".4")
 	assert.Zero(t, times, "without the second annotation nothing is repeated again")
+
+	annotate(t, s, nameOf(id), "5", "webhooks.dfmiddleware.io/replay-from=Start")
+	times, _ = forwardsOf(s, id+".5")
+	assert.Equal(t, 1, times, "in any case")
 }
 
 func TestAnEventIsReplayedOnceTheConfigurationIsMended(t *testing.T) {
@@ -139,6 +143,14 @@ func TestTheReplayCommandReplaysManyAlsoThoseWhoseWebhookEventIsGone(t *testing.
 	assert.Equal(t, row{Status: "error", Attempts: 1, Reason: "Rejected"}, rowOf(t, s, other), "of another type")
 	assert.True(t, strings.HasPrefix(replay(t, s, errors...), "replays 0 events"))
 
+	t.Run("where to begin is understood in any case, and anything else is refused", func(t *testing.T) {
+		assert.True(t, strings.HasPrefix(replay(t, s, "--dry-run", "--since=1h", "--from=START"), "would replay"))
+		cmd := exec.CommandContext(t.Context(), s.Binary, "replay", "--dry-run", "--since=1h", "--from=strat")
+		cmd.Env = []string{"DATABASE_URL=" + s.DatabaseURL}
+		output, err := cmd.CombinedOutput()
+		require.Error(t, err)
+		assert.Contains(t, string(output), `--from: expected start or nothing, got "strat"`)
+	})
 	t.Run("those that are done, from the start", func(t *testing.T) {
 		assert.True(t, strings.HasPrefix(replay(t, s, "--status=done", "--since=1h", "--type=appointment.created", "--from=start"), "replays 1 event"))
 		require.Eventually(t, func() bool {

@@ -380,13 +380,33 @@ func (q *Queries) ParkEvents(ctx context.Context, ids []uuid.UUID) ([]uuid.UUID,
 	return items, nil
 }
 
+const refuseReplay = `-- name: RefuseReplay :execrows
+UPDATE webhook_events SET replay_request = $1::text
+WHERE id = $2 AND status IN ('done', 'error') AND (SELECT t.term FROM controller_term t) = $3::bigint
+`
+
+type RefuseReplayParams struct {
+	Request string
+	ID      uuid.UUID
+	Term    int64
+}
+
+// The request is answered, and the event does not run again.
+func (q *Queries) RefuseReplay(ctx context.Context, arg RefuseReplayParams) (int64, error) {
+	result, err := q.db.Exec(ctx, refuseReplay, arg.Request, arg.ID, arg.Term)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const replayEvent = `-- name: ReplayEvent :execrows
 UPDATE webhook_events e
 SET status = 'pending', run = e.run + 1,
     ledger_run = CASE WHEN $1::boolean THEN e.run + 1 ELSE e.ledger_run END,
     forward = e.forward OR $1::boolean,
     replay_request = $2::text, attempts = 0, next_attempt_at = NULL, processed_at = NULL, reason = NULL,
-    error_message = NULL
+    error_message = NULL, parked = false, dispatched_at = coalesce(e.dispatched_at, now())
 WHERE e.id = $3 AND e.status IN ('done', 'error') AND e.replay_request IS DISTINCT FROM $2::text
   AND (SELECT t.term FROM controller_term t) = $4::bigint
 `

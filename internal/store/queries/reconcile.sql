@@ -119,9 +119,14 @@ SET status = 'pending', run = e.run + 1,
     ledger_run = CASE WHEN @from_start::boolean THEN e.run + 1 ELSE e.ledger_run END,
     forward = e.forward OR @from_start::boolean,
     replay_request = @request::text, attempts = 0, next_attempt_at = NULL, processed_at = NULL, reason = NULL,
-    error_message = NULL
+    error_message = NULL, parked = false, dispatched_at = coalesce(e.dispatched_at, now())
 WHERE e.id = @id AND e.status IN ('done', 'error') AND e.replay_request IS DISTINCT FROM @request::text
   AND (SELECT t.term FROM controller_term t) = @term::bigint;
+
+-- name: RefuseReplay :execrows
+-- The request is answered, and the event does not run again.
+UPDATE webhook_events SET replay_request = @request::text
+WHERE id = @id AND status IN ('done', 'error') AND (SELECT t.term FROM controller_term t) = @term::bigint;
 
 -- name: UndispatchEvents :execrows
 -- Asks the relay for the WebhookEvents of these rows once more; finished ones are left alone.
