@@ -91,6 +91,11 @@ func (h *Housekeeper) prune(ctx context.Context) error {
 	var waiting []*v1alpha1.WebhookEvent
 	for i := range all {
 		e := &all[i]
+		if foreign, err := h.Reconciler.labelledForeign(ctx, e); err != nil {
+			return err
+		} else if foreign {
+			continue
+		}
 		switch {
 		case e.DeletionTimestamp != nil: // Somebody's finalizer keeps it.
 		case e.Status.Phase.Finished() && e.ReplayRequest() == "": // Else it is about to run again.
@@ -239,6 +244,13 @@ func (h *Housekeeper) auditObjects(ctx context.Context) error {
 			}
 			if !found && page[i].Status.Phase.Finished() {
 				continue // The row has gone at the end of its time; what is shown was true.
+			}
+			if !found {
+				if foreign, err := h.Reconciler.labelledForeign(ctx, &page[i]); err != nil {
+					return err
+				} else if foreign {
+					continue
+				}
 			}
 			if err := h.mend(ctx, id, &page[i]); err != nil {
 				return err

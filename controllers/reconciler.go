@@ -33,6 +33,7 @@ import (
 
 // Rows is what the controller needs of the store.
 type Rows interface {
+	Installation(ctx context.Context) (string, error)
 	TakeTerm(ctx context.Context, holder string) (int64, error)
 	Load(ctx context.Context, id uuid.UUID) (store.State, error)
 	Claim(ctx context.Context, id uuid.UUID, term int64) (*store.Claimed, error)
@@ -171,6 +172,9 @@ func (r *WebhookEventReconciler) Reconcile(ctx context.Context, req ctrl.Request
 	if err != nil {
 		return ctrl.Result{}, err
 	}
+	if foreign, err := r.foreign(ctx, id, object); err != nil || foreign {
+		return ctrl.Result{}, err
+	}
 	s := &scope{id: id, object: object}
 	for _, step := range r.steps() {
 		start := time.Now()
@@ -192,6 +196,28 @@ func (r *WebhookEventReconciler) Reconcile(ctx context.Context, req ctrl.Request
 		}
 	}
 	return ctrl.Result{}, nil
+}
+
+// foreign reports whether an object is that of another installation in this namespace: it is labelled so, and this database has no row
+// for it. The label alone could have been edited.
+func (r *WebhookEventReconciler) foreign(ctx context.Context, id uuid.UUID, object *v1alpha1.WebhookEvent) (bool, error) {
+	if labelled, err := r.labelledForeign(ctx, object); err != nil || !labelled {
+		return false, err
+	}
+	_, err := r.Rows.Load(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return true, nil
+	}
+	return false, err
+}
+
+func (r *WebhookEventReconciler) labelledForeign(ctx context.Context, object *v1alpha1.WebhookEvent) (bool, error) {
+	label := object.Labels[v1alpha1.InstallationLabel]
+	if label == "" {
+		return false, nil
+	}
+	installation, err := r.Rows.Installation(ctx)
+	return label != installation, err
 }
 
 // bringBack asks for the WebhookEvent of an unfinished row again: its deletion loses nothing.

@@ -55,7 +55,7 @@ func TestAnEventGoesFromPendingThroughProcessingToDone(t *testing.T) {
 	assert.Equal(t, []string{"Ready=True/Done", "Forwarded=True/Forwarded", "Synced=True/Synced"}, conditions)
 	assert.Equal(t, map[string]string{
 		v1alpha1.SourceLabel: "ghl", v1alpha1.EventTypeLabel: "appointment.created", v1alpha1.EntityTypeLabel: "appointment",
-		v1alpha1.LocationLabel: "loc1",
+		v1alpha1.LocationLabel: "loc1", v1alpha1.InstallationLabel: value[string](s, `SELECT id::text FROM verity_sync_installation`),
 	}, e.Labels)
 	assert.Equal(t, "done", value[string](s, `SELECT status FROM webhook_events WHERE id = $1`, id))
 	assert.EqualValues(t, 2, value[int64](s, `SELECT count(*) FROM sync_log WHERE webhook_event_id = $1 AND status = 'success'`, id))

@@ -6,6 +6,9 @@ const (
 	EventTypeLabel  = "webhooks.dfmiddleware.io/event-type"
 	EntityTypeLabel = "webhooks.dfmiddleware.io/entity-type"
 	LocationLabel   = "webhooks.dfmiddleware.io/location"
+	// InstallationLabel has the id of the installation (of its database) that a WebhookEvent or a lease belongs to, so that
+	// installations in one namespace leave each other's alone. WebhookEvents that 0.1.0 created have none.
+	InstallationLabel = "webhooks.dfmiddleware.io/installation"
 )
 
 // Annotations that ask for something.

@@ -37,6 +37,8 @@ would apply 2: normalise what was adopted
 would apply 3: what waits for a destination
 would apply 4: what is parked
 would apply 5: compatibility
+would apply 6: booking times
+would apply 8: installation
 would apply 9: aloware contacts
 
 The rows of webhook_events would stay, under their ids:

@@ -41,7 +41,7 @@ func runController(ctx context.Context, cfg config.Controller, flags controllerF
 		return err
 	}
 	namespace := flags.kubernetes.resolveNamespace(os.Getenv, serviceAccountNamespace)
-	mgr, tell, err := newManager(flags, namespace, measures, log)
+	mgr, tell, err := newManager(flags, namespace, db.Installation, measures, log)
 	if err != nil {
 		return err
 	}
@@ -116,7 +116,7 @@ func addController(mgr ctrl.Manager, cfg config.Controller, flags controllerFlag
 
 // newManager returns a manager that watches one namespace, and what tells of the lease under which it leads. It is ready while its cache
 // can be filled.
-func newManager(flags controllerFlags, namespace string, measures *metrics.Controller, log logr.Logger,
+func newManager(flags controllerFlags, namespace string, installation installationOf, measures *metrics.Controller, log logr.Logger,
 ) (ctrl.Manager, *leaseEvents, error) {
 	cluster, err := clusterConfig()
 	if err != nil {
@@ -126,7 +126,7 @@ func newManager(flags controllerFlags, namespace string, measures *metrics.Contr
 	if err != nil {
 		return nil, nil, err
 	}
-	lock, tell, err := newElectionLock(cluster, namespace)
+	lock, tell, err := newElectionLock(cluster, namespace, installation, log)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -5,8 +5,8 @@ import (
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
@@ -20,14 +20,14 @@ const destinationAvailable = "DestinationAvailable"
 type leaseEvents struct {
 	recorder  events.EventRecorder
 	namespace string
-	// uid is the lease's, without which `kubectl describe` does not find an Event; nil where nobody was elected.
-	uid atomic.Pointer[types.UID]
+	// lease is what was elected on; nil where nobody was. Without its UID `kubectl describe` does not find an Event.
+	lease atomic.Pointer[metav1.ObjectMeta]
 }
 
 // Eventf is what the lock calls.
 func (e *leaseEvents) Eventf(lease runtime.Object, eventType, reason, message string, args ...any) {
 	if l, ok := lease.(*coordinationv1.Lease); ok {
-		e.uid.Store(&l.UID)
+		e.lease.Store(&l.ObjectMeta)
 	}
 	e.recorder.Eventf(lease, nil, eventType, reason, "Elect", message, args...)
 }
@@ -39,8 +39,8 @@ func (e *leaseEvents) destination(name string, up bool) {
 		// Events about the same thing for the same reason are taken for one: this keeps the destinations apart.
 		FieldPath: "destinations{" + name + "}",
 	}
-	if uid := e.uid.Load(); uid != nil {
-		lease.UID = *uid
+	if elected := e.lease.Load(); elected != nil {
+		lease.Name, lease.UID = elected.Name, elected.UID
 	}
 	if up {
 		e.recorder.Eventf(lease, nil, corev1.EventTypeNormal, destinationAvailable, "LetGo",

@@ -37,10 +37,11 @@ func unfit(row store.Dispatch) error {
 }
 
 // webhookEventOf makes the WebhookEvent of a row: ids only, bounded, and labels only where they are valid.
-func webhookEventOf(row store.Dispatch, namespace string) *v1alpha1.WebhookEvent {
+func webhookEventOf(row store.Dispatch, namespace, installation string) *v1alpha1.WebhookEvent {
 	e := &v1alpha1.WebhookEvent{
 		ObjectMeta: metav1.ObjectMeta{
-			Name: v1alpha1.NameOf(row.Source, row.ID.String()), Namespace: namespace, Labels: map[string]string{},
+			Name: v1alpha1.NameOf(row.Source, row.ID.String()), Namespace: namespace,
+			Labels: map[string]string{v1alpha1.InstallationLabel: installation},
 		},
 		Spec: v1alpha1.WebhookEventSpec{
 			EventID:    row.ID.String(),

@@ -24,6 +24,7 @@ import (
 
 // Rows is what the relay needs of the store.
 type Rows interface {
+	Installation(ctx context.Context) (string, error)
 	TakeRelayLease(ctx context.Context, holder string, ttl time.Duration) (bool, error)
 	ReleaseRelayLease(ctx context.Context, holder string) error
 	LeftBehind(ctx context.Context, grace time.Duration) (store.LeftBehind, error)
@@ -279,7 +280,11 @@ func (r *Relay) create(ctx context.Context, row store.Dispatch) error {
 		r.opts.Log.Info("a webhook event ends in error", "event", row.ID, "error", message)
 		return r.opts.Rows.MarkUnacceptable(ctx, row.ID, v1alpha1.RejectedReason, message)
 	}
-	err := r.opts.Creator.Create(ctx, webhookEventOf(row, r.opts.Namespace))
+	installation, err := r.opts.Rows.Installation(ctx)
+	if err != nil {
+		return err
+	}
+	err = r.opts.Creator.Create(ctx, webhookEventOf(row, r.opts.Namespace, installation))
 	switch {
 	case err == nil:
 		r.opts.Observe(time.Since(row.ReceivedAt))

@@ -21,6 +21,20 @@ func (s *Store) ReleaseRelayLease(ctx context.Context, holder string) error {
 	return s.noted(s.q.ReleaseRelayLease(ctx, holder), "release the relay lease")
 }
 
+// Installation returns the id of the installation whose database this is. It never changes, and is read once.
+func (s *Store) Installation(ctx context.Context) (string, error) {
+	if id := s.installation.Load(); id != nil {
+		return *id, nil
+	}
+	row, err := s.q.Installation(ctx)
+	if err != nil {
+		return "", s.noted(err, "read the id of the installation")
+	}
+	id := row.String()
+	s.installation.Store(&id)
+	return id, nil
+}
+
 // LeftBehind says what waits for the relay.
 type LeftBehind struct {
 	// Unparked is true where rows that no replica is about to relay by itself have been without a WebhookEvent for too long.

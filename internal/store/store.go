@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -49,6 +50,8 @@ type Store struct {
 	q    *dbsqlc.Queries
 	// unheard has the ids of events that may have been claimed: Postgres' answer did not arrive.
 	unheard sync.Map
+	// installation is the id of the installation, once it was read.
+	installation atomic.Pointer[string]
 }
 
 // Open returns a Store of the database at url, without waiting for a connection: a process starts whether or not its

@@ -85,6 +85,11 @@ type SyncLog struct {
 	Details        []byte
 }
 
+type VeritySyncInstallation struct {
+	One bool
+	ID  uuid.UUID
+}
+
 type VeritySyncSchemaCompatibility struct {
 	One           bool
 	OldestVersion int64

@@ -47,6 +47,17 @@ func (q *Queries) CountHouse(ctx context.Context) (CountHouseRow, error) {
 	return i, err
 }
 
+const installation = `-- name: Installation :one
+SELECT id FROM verity_sync_installation
+`
+
+func (q *Queries) Installation(ctx context.Context) (uuid.UUID, error) {
+	row := q.db.QueryRow(ctx, installation)
+	var id uuid.UUID
+	err := row.Scan(&id)
+	return id, err
+}
+
 const leftBehind = `-- name: LeftBehind :one
 SELECT EXISTS (
     SELECT 1 FROM webhook_events

@@ -9,6 +9,9 @@ WHERE holder = @holder OR expires_at < now();
 -- name: ReleaseRelayLease :exec
 UPDATE relay_lease SET expires_at = now() WHERE holder = @holder;
 
+-- name: Installation :one
+SELECT id FROM verity_sync_installation;
+
 -- name: LeftBehind :one
 -- Whether rows wait for the relay that no replica is about to dispatch by itself, and whether parked ones are due. Each is found in
 -- an index of its own, so that neither has to pass by the other.

@@ -41,7 +41,9 @@ func (s *System) startKubernetes(ctx context.Context) error {
 	if err := s.connect(given); err != nil {
 		return err
 	}
-	if err := s.Kubernetes.Create(ctx, namespace); err != nil {
+	if s.options.Namespace != "" {
+		namespace.Name = s.options.Namespace
+	} else if err := s.Kubernetes.Create(ctx, namespace); err != nil {
 		return fmt.Errorf("make a namespace: %w", err)
 	}
 	s.Namespace = namespace.Name

@@ -40,6 +40,8 @@ type Options struct {
 	// custom resource definition. The system makes databases and a namespace of its own there, and drops the databases in the end. Where
 	// one is not given, it starts a server of its own.
 	DatabaseURL, Kubeconfig string
+	// Namespace is one that exists already, for instance that of another system; "" makes a new one.
+	Namespace string
 	// OwnVerityServer has Verity's database on a second Postgres of the system's own, so that either can fail without the other.
 	OwnVerityServer bool
 	// Durable has what is committed survive a crash of the machine, as in production. Without it the servers that the system starts are
