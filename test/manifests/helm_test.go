@@ -8,8 +8,11 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	batchv1 "k8s.io/api/batch/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 
@@ -64,12 +67,25 @@ func TestHelmMigratesBeforeItTouchesWhatRuns(t *testing.T) {
 	for _, sample := range kustomization(t, file(t, "config", "samples")) {
 		require.NoError(t, cluster.apply(t, sample))
 	}
+	leases := cluster.dynamic.Resource(coordinationv1.SchemeGroupVersion.WithResource("leases")).Namespace(namespace)
+	_, err = leases.Create(t.Context(), &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": map[string]any{"name": "verity-sync-controller"},
+		"spec": map[string]any{"holderIdentity": "a controller that could not release it", "leaseDurationSeconds": int64(15)},
+	}}, metav1.CreateOptions{})
+	require.NoError(t, err)
 	_, err = helm(t, "uninstall", "verity-sync", "--namespace="+namespace, "--kubeconfig="+r.kubeconfig)
 	require.NoError(t, err)
 	assert.Empty(t, r.images(t))
 	events, err := cluster.dynamic.Resource(v1alpha1.GroupVersion.WithResource("webhookevents")).List(t.Context(), metav1.ListOptions{})
 	require.NoError(t, err)
 	assert.Len(t, events.Items, 1, "the definition is kept, and with it every WebhookEvent")
+	for _, resource := range []schema.GroupVersionResource{
+		coordinationv1.SchemeGroupVersion.WithResource("leases"), batchv1.SchemeGroupVersion.WithResource("jobs"),
+	} {
+		left, err := cluster.dynamic.Resource(resource).Namespace(namespace).List(t.Context(), metav1.ListOptions{})
+		require.NoError(t, err)
+		assert.Empty(t, left.Items, "no %s are left", resource.Resource)
+	}
 
 	_, err = r.helm(t, batchv1.JobComplete, func() {}, "install", trial)
 	require.NoError(t, err, "a definition that was kept is no obstacle")
