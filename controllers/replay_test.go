@@ -229,7 +229,7 @@ func TestWhereAReplayBeginsIsUnderstoodInAnyCaseAndAnythingElseIsRefused(t *test
 	t.Parallel()
 	for from, start := range map[string]bool{
 		"start": true, "Start": true, "START": true,
-		"begin": false, "strat": false, "start ": false, "true": false, "0": false,
+		"begin": false, "finish": false, "start ": false, "true": false, "0": false,
 	} {
 		t.Run(from, func(t *testing.T) {
 			t.Parallel()

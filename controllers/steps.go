@@ -80,7 +80,8 @@ func (r *WebhookEventReconciler) refuseReplay(ctx context.Context, s *scope, req
 	if err := r.Rows.RefuseReplay(ctx, s.id, request, term); err != nil {
 		return err
 	}
-	message := fmt.Sprintf("the replay %.64q was refused and does not run: annotation %s: %v; set it right, or remove it, and request another replay",
+	message := fmt.Sprintf(
+		"the replay %.64q was refused and does not run: annotation %s: %v; set it right, or remove it, and request another replay",
 		request, v1alpha1.ReplayFromAnnotation, why)
 	ctrl.LoggerFrom(ctx).Info("a replay was refused", "event", s.id, "error", message)
 	r.warn(s.object, v1alpha1.UnknownReplayFromReason, "Replay", message)

@@ -64,7 +64,9 @@ func (l *electionLock) Get(ctx context.Context) (*resourcelock.LeaderElectionRec
 //
 // The manager would make a lock that records its Kubernetes Events in the core group. Those of the controller go to
 // events.k8s.io, and it has no right to write others: each election would leave an error in its log and no Event.
-func newElectionLock(cluster *rest.Config, namespace string, installation installationOf, log logr.Logger) (resourcelock.Interface, *leaseEvents, error) {
+func newElectionLock(cluster *rest.Config, namespace string, installation installationOf, log logr.Logger) (
+	resourcelock.Interface, *leaseEvents, error,
+) {
 	host, err := os.Hostname()
 	if err != nil {
 		return nil, nil, fmt.Errorf("find the name of this host: %w", err)

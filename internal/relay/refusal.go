@@ -66,7 +66,7 @@ func (r *Relay) postpone(ctx context.Context, rows []store.Refused) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.opts.CallTimeout)
 	defer cancel()
 	if count := r.refusals.add(len(rows), time.Now()); count > 0 {
-		r.opts.Log.Info("the API server refuses WebhookEvents; their rows wait and are tried again within a minute or so; see what denies them",
+		r.opts.Log.Info("the API server refuses WebhookEvents; their rows wait and are tried again within a minute or so",
 			"refusals", count, "event", rows[0].ID, "error", rows[0].Message)
 	}
 	return r.opts.Rows.PostponeRelay(ctx, rows, postponeBounds)

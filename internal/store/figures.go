@@ -33,6 +33,7 @@ func (s *Store) Figures(ctx context.Context) (Figures, error) {
 	}
 	return Figures{
 		Pending: row.Pending, Processing: row.Processing, Error: row.Error, Done: max(0, total-row.Pending-row.Processing-row.Error),
-		Undispatched: row.Undispatched, NotCreated: row.NotCreated, OldestUnfinished: time.Duration(row.OldestSeconds * float64(time.Second)),
+		Undispatched: row.Undispatched, NotCreated: row.NotCreated,
+		OldestUnfinished: time.Duration(row.OldestSeconds * float64(time.Second)),
 	}, nil
 }

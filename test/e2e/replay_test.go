@@ -145,11 +145,11 @@ func TestTheReplayCommandReplaysManyAlsoThoseWhoseWebhookEventIsGone(t *testing.
 
 	t.Run("where to begin is understood in any case, and anything else is refused", func(t *testing.T) {
 		assert.True(t, strings.HasPrefix(replay(t, s, "--dry-run", "--since=1h", "--from=START"), "would replay"))
-		cmd := exec.CommandContext(t.Context(), s.Binary, "replay", "--dry-run", "--since=1h", "--from=strat")
+		cmd := exec.CommandContext(t.Context(), s.Binary, "replay", "--dry-run", "--since=1h", "--from=finish")
 		cmd.Env = []string{"DATABASE_URL=" + s.DatabaseURL}
 		output, err := cmd.CombinedOutput()
 		require.Error(t, err)
-		assert.Contains(t, string(output), `--from: expected start or nothing, got "strat"`)
+		assert.Contains(t, string(output), `--from: expected start or nothing, got "finish"`)
 	})
 	t.Run("those that are done, from the start", func(t *testing.T) {
 		assert.True(t, strings.HasPrefix(replay(t, s, "--status=done", "--since=1h", "--type=appointment.created", "--from=start"), "replays 1 event"))
