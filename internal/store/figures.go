@@ -23,7 +23,7 @@ const estimate = `SELECT reltuples::bigint FROM pg_class WHERE oid = 'webhook_ev
 
 // Figures reads the figures of all events.
 func (s *Store) Figures(ctx context.Context) (Figures, error) {
-	row, err := s.q.ReadFigures(ctx, notCreated)
+	row, err := s.q.ReadFigures(ctx)
 	if err != nil {
 		return Figures{}, s.noted(err, "read the figures of all events")
 	}

@@ -194,7 +194,7 @@ func statements(t *testing.T, pool *pgxpool.Pool) map[string]plan {
 			_, err := q.ReleaseForPlaces(ctx, dbsqlc.ReleaseForPlacesParams{Places: "places:aloware", MaxRows: 10})
 			return err
 		},
-		"figures: ReadFigures":  func() error { _, err := q.ReadFigures(ctx, "NotCreated"); return err },
+		"figures: ReadFigures":  func() error { _, err := q.ReadFigures(ctx); return err },
 		"figures: CountBacklog": func() error { _, err := q.CountBacklog(ctx); return err },
 	} {
 		require.ErrorIs(t, run(), errExplained, name)

@@ -15,8 +15,11 @@ WITH undispatched AS (
     SELECT count(*) AS n, min(received_at) AS oldest
     FROM webhook_events WHERE status IN ('pending', 'processing') AND dispatched_at IS NULL AND NOT parked
 ), parked AS (
-    SELECT count(*) AS n, min(received_at) AS oldest, count(*) FILTER (WHERE reason = $1::text) AS not_created
+    SELECT count(*) AS n, min(received_at) AS oldest
     FROM webhook_events WHERE status IN ('pending', 'processing') AND dispatched_at IS NULL AND parked
+), refused AS (
+    SELECT count(*) AS n
+    FROM webhook_events WHERE status IN ('pending', 'processing') AND dispatched_at IS NULL AND parked AND reason = 'NotCreated'
 ), live AS (
     SELECT count(*) FILTER (WHERE status = 'pending')    AS pending,
            count(*) FILTER (WHERE status = 'processing') AS processing,
@@ -26,9 +29,9 @@ WITH undispatched AS (
     SELECT count(*) AS n FROM webhook_events WHERE status = 'error'
 )
 SELECT (l.pending + u.n + p.n)::bigint AS pending, l.processing::bigint AS processing, (u.n + p.n)::bigint AS undispatched,
-       p.not_created::bigint AS not_created, f.n::bigint AS error,
+       r.n::bigint AS not_created, f.n::bigint AS error,
        coalesce(extract(epoch FROM now() - least(u.oldest, p.oldest, l.oldest)), 0)::float8 AS oldest_seconds
-FROM undispatched u, parked p, live l, failed f
+FROM undispatched u, parked p, refused r, live l, failed f
 `
 
 type ReadFiguresRow struct {
@@ -43,8 +46,8 @@ type ReadFiguresRow struct {
 // Figures: what people watch. Each part is found in a partial index that is as small as what it counts.
 // Put as one question for all that is unfinished, no index answers it, and a large table is read from end to end. What has no
 // WebhookEvent is pending: it has yet to be claimed, or is parked.
-func (q *Queries) ReadFigures(ctx context.Context, notCreated string) (ReadFiguresRow, error) {
-	row := q.db.QueryRow(ctx, readFigures, notCreated)
+func (q *Queries) ReadFigures(ctx context.Context) (ReadFiguresRow, error) {
+	row := q.db.QueryRow(ctx, readFigures)
 	var i ReadFiguresRow
 	err := row.Scan(
 		&i.Pending,

@@ -7,8 +7,11 @@ WITH undispatched AS (
     SELECT count(*) AS n, min(received_at) AS oldest
     FROM webhook_events WHERE status IN ('pending', 'processing') AND dispatched_at IS NULL AND NOT parked
 ), parked AS (
-    SELECT count(*) AS n, min(received_at) AS oldest, count(*) FILTER (WHERE reason = @not_created::text) AS not_created
+    SELECT count(*) AS n, min(received_at) AS oldest
     FROM webhook_events WHERE status IN ('pending', 'processing') AND dispatched_at IS NULL AND parked
+), refused AS (
+    SELECT count(*) AS n
+    FROM webhook_events WHERE status IN ('pending', 'processing') AND dispatched_at IS NULL AND parked AND reason = 'NotCreated'
 ), live AS (
     SELECT count(*) FILTER (WHERE status = 'pending')    AS pending,
            count(*) FILTER (WHERE status = 'processing') AS processing,
@@ -18,6 +21,6 @@ WITH undispatched AS (
     SELECT count(*) AS n FROM webhook_events WHERE status = 'error'
 )
 SELECT (l.pending + u.n + p.n)::bigint AS pending, l.processing::bigint AS processing, (u.n + p.n)::bigint AS undispatched,
-       p.not_created::bigint AS not_created, f.n::bigint AS error,
+       r.n::bigint AS not_created, f.n::bigint AS error,
        coalesce(extract(epoch FROM now() - least(u.oldest, p.oldest, l.oldest)), 0)::float8 AS oldest_seconds
-FROM undispatched u, parked p, live l, failed f;
+FROM undispatched u, parked p, refused r, live l, failed f;
