@@ -153,12 +153,6 @@ func statements(t *testing.T, pool *pgxpool.Pool) map[string]plan {
 			_, err := q.MarkDispatched(ctx, dbsqlc.MarkDispatchedParams{Ids: []uuid.UUID{fresh}, StartedAts: []time.Time{time.Unix(0, 0)}})
 			return err
 		},
-		"relay: PostponeRelay": func() error {
-			_, err := q.PostponeRelay(ctx, dbsqlc.PostponeRelayParams{
-				Ids: []uuid.UUID{fresh}, StartedAts: []time.Time{time.Unix(0, 0)}, Messages: []string{""}, MinSeconds: 2, MaxSeconds: 60,
-			})
-			return err
-		},
 		"controller: LoadEvent, of one that waits for another": func() error {
 			_, err := q.LoadEvent(ctx, second)
 			return err
