@@ -73,8 +73,8 @@ func columnObstacles(ctx context.Context, tx *sql.Tx, p plan) ([]Obstacle, error
 		JOIN pg_type t ON t.oid = a.atttypid
 		LEFT JOIN LATERAL (
 		    SELECT pg_describe_object('pg_class'::regclass, i.indexrelid, 0) AS object,
-		           CASE WHEN i.indisprimary THEN format('ALTER TABLE %s DROP CONSTRAINT %I, ADD PRIMARY KEY (id)', c.oid::regclass,
-		                  x.relname)
+		           CASE WHEN i.indisprimary
+		                THEN format('ALTER TABLE %s DROP CONSTRAINT %I, ADD PRIMARY KEY (id)', c.oid::regclass, x.relname)
 		                ELSE format('ALTER TABLE %s REPLICA IDENTITY DEFAULT', c.oid::regclass) END AS statement
 		    FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
 		    WHERE i.indrelid = c.oid AND (i.indisprimary OR i.indisreplident) AND a.attnum = ANY (i.indkey)

@@ -89,8 +89,8 @@ func dependentObstacles(ctx context.Context, tx *sql.Tx, table uint32, attribute
 		                  ' WITH CHECK (' || pg_get_expr(p.polwithcheck, p.polrelid) || ')')
 		    FROM pg_policy p WHERE d.classid = 'pg_policy'::regclass AND p.oid = d.objid
 		    UNION ALL
-		    SELECT CASE a.attgenerated WHEN 's' THEN format('ALTER TABLE %s ALTER COLUMN %I DROP EXPRESSION', f.adrelid::regclass,
-		           a.attname)
+		    SELECT CASE a.attgenerated
+		           WHEN 's' THEN format('ALTER TABLE %s ALTER COLUMN %I DROP EXPRESSION', f.adrelid::regclass, a.attname)
 		                               ELSE format('ALTER TABLE %s DROP COLUMN %I', f.adrelid::regclass, a.attname) END,
 		           format('to have it computed again, drop the column and add it anew: %I %s GENERATED ALWAYS AS (%s)', a.attname,
 		                  format_type(a.atttypid, a.atttypmod), pg_get_expr(f.adbin, f.adrelid))
@@ -142,16 +142,16 @@ func retypedObstacles(ctx context.Context, tx *sql.Tx, table uint32, attribute i
 		       pg_get_indexdef(i.indexrelid),
 		       EXISTS (SELECT FROM generate_series(0, i.indnkeyatts - 1) n WHERE i.indkey[n] = $2),
 		       concat_ws(chr(31), pg_get_expr(i.indpred, i.indrelid),
-		                 (SELECT string_agg(pg_get_indexdef(i.indexrelid, n, false), chr(31)) FROM generate_series(1,
-		                        i.indnkeyatts) n WHERE i.indkey[n - 1] = 0))
+		                 (SELECT string_agg(pg_get_indexdef(i.indexrelid, n, false), chr(31))
+		                  FROM generate_series(1, i.indnkeyatts) n WHERE i.indkey[n - 1] = 0))
 		FROM pg_index i
-		WHERE i.indrelid = $1 AND NOT EXISTS (SELECT FROM pg_constraint c WHERE c.conindid = i.indexrelid AND c.contype IN ('p', 'u',
-		       'x'))
+		WHERE i.indrelid = $1 AND NOT EXISTS (
+		    SELECT FROM pg_constraint c WHERE c.conindid = i.indexrelid AND c.contype IN ('p', 'u', 'x'))
 		  AND EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
 		                AND d.refclassid = 'pg_class'::regclass AND d.refobjid = $1 AND d.refobjsubid = $2)
 		UNION ALL
-		SELECT pg_describe_object('pg_constraint'::regclass, c.oid, 0), format('ALTER TABLE %s DROP CONSTRAINT %I',
-		       c.conrelid::regclass, c.conname),
+		SELECT pg_describe_object('pg_constraint'::regclass, c.oid, 0),
+		       format('ALTER TABLE %s DROP CONSTRAINT %I', c.conrelid::regclass, c.conname),
 		       pg_get_constraintdef(c.oid), c.contype <> 'c', CASE c.contype WHEN 'c' THEN pg_get_expr(c.conbin, c.conrelid) ELSE '' END
 		FROM pg_constraint c
 		WHERE EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_constraint'::regclass AND d.objid = c.oid

@@ -24,10 +24,9 @@ func scanObstacle(rows *sql.Rows) (Obstacle, error) {
 func tableObstacles(ctx context.Context, tx *sql.Tx, _ plan) ([]Obstacle, error) {
 	return rowsOf(ctx, tx, scanObstacle, `
 		SELECT pg_describe_object('pg_class'::regclass, c.oid, 0), 'the migration needs an ordinary table here',
-		       format('ALTER %s %s RENAME TO %I', CASE c.relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW'
-		              WHEN 'f' THEN 'FOREIGN TABLE'
-		                                                      WHEN 'S' THEN 'SEQUENCE' WHEN 'i' THEN 'INDEX' WHEN 'I' THEN 'INDEX'
-		                                                             WHEN 'c' THEN 'TYPE'
+		       format('ALTER %s %s RENAME TO %I',
+		              CASE c.relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'f' THEN 'FOREIGN TABLE'
+		                             WHEN 'S' THEN 'SEQUENCE' WHEN 'i' THEN 'INDEX' WHEN 'I' THEN 'INDEX' WHEN 'c' THEN 'TYPE'
 		                                                      ELSE 'TABLE' END, c.oid::regclass, 'other_' || c.relname),
 		       'or, to keep its rows, create an ordinary table of its name, with the same columns and rows, before the migration'
 		FROM pg_class c WHERE`+legacyTable+`AND c.relkind <> 'r'
@@ -42,8 +41,8 @@ func tableObstacles(ctx context.Context, tx *sql.Tx, _ plan) ([]Obstacle, error)
 		       'ALTER TABLE … FORCE ROW LEVEL SECURITY only with policies that let verity-sync see and change all rows'
 		FROM pg_class c WHERE`+legacyTable+`AND c.relrowsecurity AND c.relforcerowsecurity
 		UNION ALL
-		SELECT 'column ' || a.attname || ' of table ' || a.attrelid::regclass, 'it holds rows of ' || c.oid::regclass || ',
-		       whose type changes',
+		SELECT 'column ' || a.attname || ' of table ' || a.attrelid::regclass,
+		       'it holds rows of ' || c.oid::regclass || ', whose type changes',
 		       format('ALTER TABLE %s ALTER COLUMN %I TYPE jsonb USING to_jsonb(%I)', a.attrelid::regclass, a.attname, a.attname), ''
 		FROM pg_class c
 		JOIN pg_type t ON t.oid = c.reltype
@@ -120,8 +119,8 @@ func constraintObstacles(ctx context.Context, tx *sql.Tx, p plan) ([]Obstacle, e
 	checks, err := rowsOf(ctx, tx, func(rows *sql.Rows) (c check, err error) {
 		return c, rows.Scan(&c.table, &c.column, &c.name, &c.expression, &c.object, &c.statement)
 	}, `
-		SELECT c.relname, a.attname, k.conname, pg_get_expr(k.conbin, k.conrelid), pg_describe_object('pg_constraint'::regclass,
-		       k.oid, 0),
+		SELECT c.relname, a.attname, k.conname, pg_get_expr(k.conbin, k.conrelid),
+		       pg_describe_object('pg_constraint'::regclass, k.oid, 0),
 		       format('ALTER TABLE %s DROP CONSTRAINT %I', c.oid::regclass, k.conname)
 		FROM pg_class c
 		JOIN pg_constraint k ON k.conrelid = c.oid AND k.contype = 'c' AND cardinality(k.conkey) = 1
