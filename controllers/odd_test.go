@@ -246,7 +246,7 @@ func TestAnEventEndsWhateverWasWrittenIntoItsStatus(t *testing.T) {
 
 	s := newSuite(t, func(s *settings) {
 		s.audit, s.backoff = 100*time.Millisecond, controllers.Backoff{Base: 2 * time.Second, Max: 2 * time.Second, MaxAttempts: 1000}
-		s.finishedLimit = len(statuses) + 100
+		s.finishedLimit, s.maxWaiting = len(statuses)+100, len(statuses)+100
 	})
 	failure := failing(destination.Transient, "answered 503")
 	s.forward.script(func(int, *store.Claimed) operation.Outcome { return failure })

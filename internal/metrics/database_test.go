@@ -126,7 +126,7 @@ func TestADatabaseThatIsGoneShowsNoFigures(t *testing.T) {
 	clock := newClock()
 	reg := prometheus.NewPedanticRegistry()
 	require.NoError(t, metrics.RegisterEventsAt(reg, db, clock.now))
-	require.Len(t, gather(t, reg), 7, "four states, two figures, and that it is up")
+	require.Len(t, gather(t, reg), 8, "four states, three figures, and that it is up")
 
 	require.NoError(t, server.Stop(postgres.Immediate))
 	clock.add(time.Minute)
@@ -138,7 +138,7 @@ func TestADatabaseThatIsGoneShowsNoFigures(t *testing.T) {
 		tries++
 		require.LessOrEqual(t, tries, poolSize, "each connection to the old server fails once at most")
 	}
-	assert.Len(t, gather(t, reg), 7, "it is back")
+	assert.Len(t, gather(t, reg), 8, "it is back")
 }
 
 func TestFiguresAreReadOnceForScrapesThatComeTogether(t *testing.T) {

@@ -15,7 +15,10 @@ func beforeBookingTimes(t *testing.T) *bundle {
 	t.Helper()
 	b := newBundle(t)
 	b.exec(`ALTER TABLE appointments DROP COLUMN booked_at, DROP COLUMN creation_seen`)
-	b.exec(`DELETE FROM verity_sync_schema_version WHERE version_id = 6`)
+	b.exec(`DROP TABLE verity_sync_installation`)
+	b.exec(`DROP INDEX webhook_events_not_created_idx`)
+	b.exec(`ALTER TABLE contact_mappings DROP COLUMN aloware_phone_number, DROP COLUMN aloware_contact_since, DROP COLUMN former_aloware_contact_ids`)
+	b.exec(`DELETE FROM verity_sync_schema_version WHERE version_id >= 6`)
 	return b
 }
 
@@ -73,7 +76,9 @@ func TestAppointmentsOfThePreviousReleaseGetTheirBookingTimes(t *testing.T) {
 			b.stored(name, e.kind, e.hour, e.payload)
 		}
 	}
-	require.Len(t, migrate(t, b.url), 1)
+	applied := migrate(t, b.url)
+	require.NotEmpty(t, applied)
+	require.EqualValues(t, 6, applied[0].Version)
 	for name, tt := range tests {
 		assert.Equal(t, tt.booked, value[string](b, `SELECT coalesce((booked_at AT TIME ZONE 'UTC')::text, '') FROM appointments
 			WHERE ghl_appointment_id = $1`, name), name)
