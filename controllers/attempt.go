@@ -27,6 +27,8 @@ type Plan struct {
 	// Forward is nil where there is nothing to forward; NoForward says why, as a reason of the condition Forwarded.
 	Forward   operation.Operation
 	NoForward string
+	// Unparseable says why the event cannot be read; empty where it can. Nothing can be done with it: it ends in error.
+	Unparseable string
 	// Syncs are done one after the other, each only if the one before succeeded; NoSync says why there are none.
 	Syncs  []operation.Operation
 	NoSync string
@@ -83,17 +85,7 @@ func (r *WebhookEventReconciler) attempt(ctx context.Context, s *scope) (*ctrl.R
 	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), attemptTimeout)
 	defer cancel()
 	plan := r.Plan.Plan(c)
-	var results []done
-	if plan.Forward != nil {
-		results = append(results, r.run(work, c, plan.Forward))
-	}
-	for _, op := range plan.Syncs {
-		result := r.run(work, c, op)
-		results = append(results, result)
-		if result.failed() {
-			break
-		}
-	}
+	results := r.carryOut(work, c, plan)
 	failpoint.Hit(failpoint.Attempted)
 	finish := r.decide(c, plan, results)
 	finished, err := r.Rows.FinishAttempt(work, c, finish)
@@ -105,6 +97,22 @@ func (r *WebhookEventReconciler) attempt(ctx context.Context, s *scope) (*ctrl.R
 	r.tell(ctx, s, finish, results)
 	r.wake(ctx, s.object.Namespace, finished.Next)
 	return r.showOutcome(work, s, plan, finish, finished, results)
+}
+
+// carryOut runs the operations of a plan.
+func (r *WebhookEventReconciler) carryOut(ctx context.Context, c *store.Claimed, plan Plan) []done {
+	var results []done
+	if plan.Forward != nil {
+		results = append(results, r.run(ctx, c, plan.Forward))
+	}
+	for _, op := range plan.Syncs {
+		result := r.run(ctx, c, op)
+		results = append(results, result)
+		if result.failed() {
+			break
+		}
+	}
+	return results
 }
 
 const (

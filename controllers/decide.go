@@ -18,6 +18,10 @@ import (
 // so is a sync that waits for what the forward leads to.
 func (r *WebhookEventReconciler) decide(c *store.Claimed, plan Plan, results []done) store.Finish {
 	f := store.Finish{Attempts: c.Attempts, Result: c.Result, Ledger: ledgerOf(results)}
+	if plan.Unparseable != "" {
+		f.Status, f.Reason, f.Message = store.StatusError, v1alpha1.UnparseableReason, plan.Unparseable
+		return f
+	}
 	var refused, retry []done
 	forwardPending := false
 	for _, d := range results {

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
+	"github.com/dfmiddleware/verity-sync/internal/event"
 	"github.com/dfmiddleware/verity-sync/internal/failpoint"
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
@@ -25,7 +26,8 @@ import (
 type Housekeeper struct {
 	Reconciler *WebhookEventReconciler
 	Namespace  string
-	// FinishedLimit bounds the finished WebhookEvents of each kind, Done and Error; the oldest go first.
+	// FinishedLimit bounds the finished WebhookEvents of each kind, Done, Error, and Error of bodies that cannot be read; the
+	// oldest go first.
 	FinishedLimit int
 	// MaxWaiting bounds the WebhookEvents that wait for a later attempt; the surplus is parked in the database.
 	MaxWaiting int
@@ -87,7 +89,7 @@ func (h *Housekeeper) prune(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	kinds := map[v1alpha1.WebhookEventPhase][]*v1alpha1.WebhookEvent{}
+	kinds := map[kind][]*v1alpha1.WebhookEvent{}
 	var waiting []*v1alpha1.WebhookEvent
 	for i := range all {
 		e := &all[i]
@@ -99,7 +101,8 @@ func (h *Housekeeper) prune(ctx context.Context) error {
 		switch {
 		case e.DeletionTimestamp != nil: // Somebody's finalizer keeps it.
 		case e.Status.Phase.Finished() && e.ReplayRequest() == "": // Else it is about to run again.
-			kinds[e.Status.Phase] = append(kinds[e.Status.Phase], e)
+			k := kind{e.Status.Phase, e.Spec.EventType == event.TypeUnparseable}
+			kinds[k] = append(kinds[k], e)
 		case e.Status.NextAttemptTime != nil && !e.Spec.Suspend && time.Until(e.Status.NextAttemptTime.Time) > 0:
 			waiting = append(waiting, e)
 		}
@@ -110,6 +113,12 @@ func (h *Housekeeper) prune(ctx context.Context) error {
 	}
 	parked, err := h.park(ctx, beyond(waiting, h.MaxWaiting, nextAttempt))
 	return errors.Join(err, h.deleteAll(ctx, append(surplus, parked...)))
+}
+
+// kind is a history of its own: many bodies that cannot be read push no other error out.
+type kind struct {
+	phase       v1alpha1.WebhookEventPhase
+	unparseable bool
 }
 
 // beyond returns the events that are too many: for finished ones the oldest, for waiting ones those due last.

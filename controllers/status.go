@@ -47,7 +47,7 @@ func (r *WebhookEventReconciler) showOutcome(ctx context.Context, s *scope, plan
 ) (*ctrl.Result, error) {
 	err := r.update(ctx, s, func(st *v1alpha1.WebhookEventStatus) {
 		showState(st, s.object.Generation, store.State{
-			Status: row.Status, Attempts: row.Attempts, Reason: f.Reason, Message: f.Message, Result: f.Result,
+			ID: s.id, Status: row.Status, Attempts: row.Attempts, Reason: f.Reason, Message: f.Message, Result: f.Result,
 			VerityContactID: f.VerityContactID, NextAttemptAt: row.NextAttemptAt, ProcessedAt: row.ProcessedAt,
 			StartedAt: &s.claimed.StartedAt, ReplayRequest: st.LastHandledReplay,
 		})
@@ -200,8 +200,13 @@ func errorMessage(state store.State) string {
 	if message == "" {
 		message = "ended in error, and the row does not say why"
 	}
-	if state.Reason == v1alpha1.RowNotFoundReason {
+	switch state.Reason {
+	case v1alpha1.RowNotFoundReason:
 		return message
+	case v1alpha1.UnparseableReason:
+		return message + fmt.Sprintf("; it is stored and not forwarded, and a replay ends in the same way. Fix the merge field in the "+
+			"workflow. The body: SELECT encode(payload_raw, 'escape') FROM webhook_events WHERE id = '%s'; send it again once it is "+
+			"corrected", state.ID)
 	}
 	return message + "; nothing more happens by itself: mend the cause, then replay the event with the annotation " +
 		v1alpha1.ReplayRequestedAtAnnotation
@@ -211,6 +216,10 @@ func errorMessage(state store.State) string {
 func showForwarded(st *v1alpha1.WebhookEventStatus, generation int64, c *store.Claimed, plan Plan, results []done) {
 	set := func(status metav1.ConditionStatus, reason, message string) {
 		condition(st, generation, v1alpha1.ForwardedCondition, status, reason, message)
+	}
+	if plan.Unparseable != "" {
+		set(metav1.ConditionFalse, v1alpha1.UnparseableReason, "not forwarded: "+plan.Unparseable)
+		return
 	}
 	if plan.Forward == nil {
 		message := "VERITY_BASE_URL is not set: there is nowhere to forward to"
@@ -235,6 +244,10 @@ func showForwarded(st *v1alpha1.WebhookEventStatus, generation int64, c *store.C
 func showSynced(st *v1alpha1.WebhookEventStatus, generation int64, plan Plan, results []done) {
 	set := func(status metav1.ConditionStatus, reason, message string) {
 		condition(st, generation, v1alpha1.SyncedCondition, status, reason, message)
+	}
+	if plan.Unparseable != "" {
+		set(metav1.ConditionFalse, v1alpha1.UnparseableReason, "not synced: "+plan.Unparseable)
+		return
 	}
 	if len(plan.Syncs) == 0 {
 		set(metav1.ConditionTrue, v1alpha1.SyncSkippedReason, plan.NoSync)

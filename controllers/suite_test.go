@@ -176,7 +176,10 @@ func (s *suite) start() {
 }
 
 // Plan implements controllers.Planner.
-func (s *suite) Plan(*store.Claimed) controllers.Plan {
+func (s *suite) Plan(e *store.Claimed) controllers.Plan {
+	if e.Event.Type == event.TypeUnparseable {
+		return controllers.Plan{Unparseable: "body is not valid JSON at byte 7, in line 1"}
+	}
 	return controllers.Plan{Forward: s.forward, Syncs: []operation.Operation{s.sync}}
 }
 

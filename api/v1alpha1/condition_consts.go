@@ -61,6 +61,9 @@ const (
 	RejectedReason = "Rejected"
 	// InvalidPayloadReason (False) surfaces when the payload lacks what the event's type requires.
 	InvalidPayloadReason = "InvalidPayload"
+	// UnparseableReason (False) surfaces when the body of the webhook cannot be read, because a value broke its JSON or its
+	// form. The event is stored as it came and not forwarded; a replay ends in the same way.
+	UnparseableReason = "Unparseable"
 	// LocationUnknownReason (False) surfaces when GoHighLevel must be asked and it is not known on behalf of which
 	// location, or there is no token for that location.
 	LocationUnknownReason = "LocationUnknown"

@@ -38,6 +38,7 @@ would apply 3: what waits for a destination
 would apply 4: what is parked
 would apply 5: compatibility
 would apply 6: booking times
+would apply 7: intake
 would apply 8: installation
 would apply 9: aloware contacts
 

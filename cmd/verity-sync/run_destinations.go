@@ -15,6 +15,8 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/aloware"
 	"github.com/dfmiddleware/verity-sync/internal/config"
 	"github.com/dfmiddleware/verity-sync/internal/destination"
+	"github.com/dfmiddleware/verity-sync/internal/event"
+	"github.com/dfmiddleware/verity-sync/internal/ghl"
 	ghlapi "github.com/dfmiddleware/verity-sync/internal/ghl/api"
 	"github.com/dfmiddleware/verity-sync/internal/metrics"
 	"github.com/dfmiddleware/verity-sync/internal/operation"
@@ -186,6 +188,9 @@ func (d *destinations) Capacity() controllers.Capacity {
 
 // Plan implements controllers.Planner.
 func (d *destinations) Plan(e *store.Claimed) controllers.Plan {
+	if e.Event.Type == event.TypeUnparseable {
+		return controllers.Plan{Unparseable: unparseable(e)}
+	}
 	var plan controllers.Plan
 	switch {
 	case !e.Forward:
@@ -197,4 +202,12 @@ func (d *destinations) Plan(e *store.Claimed) controllers.Plan {
 	}
 	plan.Syncs, plan.NoSync = d.syncs.For(e.Event.EntityType)
 	return plan
+}
+
+// unparseable says why an event cannot be read.
+func unparseable(e *store.Claimed) string {
+	if fault := ghl.Fault(e.Headers["Content-Type"], e.Body()); fault != "" {
+		return fault
+	}
+	return "the body could not be read when it was received; this release can read it"
 }

@@ -52,6 +52,7 @@ func runReceiver(ctx context.Context, cfg config.Receiver, flags receiverFlags, 
 	server, err := receiver.New(receiver.Config{
 		Verifier:            verifier,
 		Committer:           writer,
+		Unanswered:          writer.Unanswered,
 		Jobs:                receiverJobs{Store: db, relay: relay},
 		JobsSecret:          cfg.JobsSecret.Reveal(),
 		WarnUnauthenticated: cfg.AllowUnauthenticated,

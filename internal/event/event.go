@@ -27,6 +27,8 @@ const (
 	TypeContactTagUpdated  = "contact.tag_updated"
 	TypeOpportunityUpdated = "opportunity.updated"
 	TypeUnknown            = "unknown"
+	// TypeUnparseable is the type of a body that cannot be read. It is stored as it came and ends in error.
+	TypeUnparseable = "unparseable"
 )
 
 // Event is one webhook, normalised. The zero value of a field means that the body did not say.

@@ -19,7 +19,9 @@ var (
 	ErrEmptyBody = errors.New("body is empty")
 	// ErrNotObject: the body is neither a JSON object nor a form.
 	ErrNotObject = errors.New("body is not a JSON object")
-	// ErrInvalidJSON: the body starts like a JSON object and is none, for instance because it was cut.
+	// ErrNotJSON is the ErrNotObject of a body that starts like no JSON and is not sent as a form.
+	ErrNotJSON = fmt.Errorf("%w: it starts like no JSON at all, and is not sent as a form", ErrNotObject)
+	// ErrInvalidJSON: the body starts like JSON and is none, for instance because it was cut.
 	ErrInvalidJSON = errors.New("body is not valid JSON")
 	// ErrInvalidForm: the content type says form, and the body has a broken percent escape.
 	ErrInvalidForm = errors.New("body is not a valid form")
@@ -84,7 +86,7 @@ func Decode(contentType string, raw []byte) (Body, error) {
 		}
 		b.Payload, b.Raw = payload, raw
 	default:
-		return Body{}, fmt.Errorf("%w: %s", ErrNotObject, kindOf(first))
+		return Body{}, notObject(text, first)
 	}
 	b.read()
 	return b, nil
@@ -112,7 +114,65 @@ func scopeOf(o object) scope {
 // AppID is the id of the marketplace app that the body was sent for, "" where it does not say.
 func (b Body) AppID() string { return b.root.id("appId") }
 
-// validate reports what is wrong with text, which starts like an object. The depth comes first: it bounds what a
+// notObject says why text, which starts with first, is no webhook: it is broken, or it is another JSON value.
+func notObject(text []byte, first byte) error {
+	kind := kindOf(first)
+	if kind == "" {
+		return ErrNotJSON
+	}
+	if err := validate(text); err != nil {
+		return err
+	}
+	return fmt.Errorf("%w: %s", ErrNotObject, kind)
+}
+
+// IsUnparseable reports whether an error of Decode is about a broken text, which an unescaped value can make of any body:
+// a line break or a quote in JSON, a percent sign in a form, bytes in another encoding. It is false for a well-formed text
+// that is no webhook, and for one that is empty: no value of any field is to blame for those.
+func IsUnparseable(err error) bool {
+	for _, broken := range []error{ErrNotJSON, ErrInvalidJSON, ErrInvalidForm, ErrInvalidUTF8} {
+		if errors.Is(err, broken) {
+			return true
+		}
+	}
+	return false
+}
+
+// Fault says what keeps Decode from reading a body and in which line, without a word of what it holds. It is empty where
+// Decode can read the body.
+func Fault(contentType string, raw []byte) string {
+	_, err := Decode(contentType, raw)
+	if err == nil {
+		return ""
+	}
+	text := bytes.TrimPrefix(raw, byteOrderMark)
+	at := len(text)
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
+		at = min(at, int(syntax.Offset))
+	} else if errors.Is(err, ErrInvalidUTF8) && !utf8.Valid(text) {
+		at = validPrefix(text)
+		err = fmt.Errorf("%w at byte %d", err, at+1)
+	} else {
+		return err.Error()
+	}
+	// A line break that is itself the fault ends the line that it is in.
+	return fmt.Sprintf("%s, in line %d", err, 1+bytes.Count(text[:max(at-1, 0)], []byte("\n")))
+}
+
+// validPrefix returns how many bytes of text come before the first that is no UTF-8.
+func validPrefix(text []byte) int {
+	n := 0
+	for n < len(text) {
+		r, size := utf8.DecodeRune(text[n:])
+		if r == utf8.RuneError && size <= 1 {
+			break
+		}
+		n += size
+	}
+	return n
+}
+
+// validate reports what is wrong with text, which starts like JSON. The depth comes first: it bounds what a
 // parser has to remember, here and in Postgres.
 func validate(text []byte) error {
 	if nesting(text) > MaxDepth {
@@ -145,7 +205,7 @@ func isForm(contentType string) bool {
 		mediaType == "application/x-www-form-urlencoded"
 }
 
-// kindOf names what starts with first, for people.
+// kindOf names the JSON value that starts with first, for people; "" where none does.
 func kindOf(first byte) string {
 	switch {
 	case first == '[':
@@ -157,6 +217,6 @@ func kindOf(first byte) string {
 	case first == 't' || first == 'f' || first == 'n':
 		return "it is true, false, null or a bare word"
 	default:
-		return "it starts like no JSON at all, and is not sent as a form"
+		return ""
 	}
 }

@@ -35,6 +35,9 @@ func Normalise(b Body, receivedAt time.Time) event.Event {
 		OccurredAt: b.occurredAt(receivedAt.UTC()),
 		Truncated:  b.truncated(),
 	}
+	if e.Type == event.TypeUnparseable {
+		e.Type = event.TypeUnknown // The name is for bodies that cannot be read; this one has been.
+	}
 	if id := b.root.id("webhookId"); id != "" {
 		e.DedupeKey = event.SourceGHL + ":" + id
 	}

@@ -209,8 +209,9 @@ var wanted = func() map[string]string {
 		"type", "event", "customData", "data", "workflow", "appointment", "calendar", "contact", "location",
 		"id", "_id", "webhookId", "timestamp", "dateUpdated", "updatedAt", "deletedAt", "payloadTooLarge",
 		"appointmentStatus", "appoinmentStatus", "status", "dateAdded", "date_created", "startTime",
-		"altId", "altType", "contactSnapshot",
+		"altId", "altType", "contactSnapshot", "triggerData",
 	}
+	names = append(names, messageMembers...)
 	names = append(names, opportunityMarks...)
 	names = append(names, personMembers...)
 	for _, entity := range entities {

@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/dfmiddleware/verity-sync/internal/event"
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
@@ -48,7 +49,8 @@ func registerEvents(reg prometheus.Registerer, source Figures, now func() time.T
 		source: source,
 		now:    now,
 		status: desc("events",
-			"Events in the database, by status. Those that are done are estimated from the table's statistics.", "status"),
+			"Events in the database, by status. Those that are done are estimated from the table's statistics. Events in error whose "+
+				"body cannot be read count as unparseable.", "status"),
 		undispatched: desc("undispatched_events", "Unfinished events without a WebhookEvent, parked ones included."),
 		notCreated: desc("refused_events",
 			"Unfinished events whose WebhookEvent the API server refused to create, for instance by an admission policy."),
@@ -80,6 +82,7 @@ func (e *events) Collect(ch chan<- prometheus.Metric) {
 	gauge(e.status, float64(f.Pending), string(store.StatusPending))
 	gauge(e.status, float64(f.Processing), string(store.StatusProcessing))
 	gauge(e.status, float64(f.Error), string(store.StatusError))
+	gauge(e.status, float64(f.Unparseable), event.TypeUnparseable)
 	gauge(e.status, float64(f.Done), string(store.StatusDone))
 	gauge(e.undispatched, float64(f.Undispatched))
 	gauge(e.notCreated, float64(f.NotCreated))

@@ -55,7 +55,7 @@ func TestTheFiguresOfAllEventsAreThoseOfTheDatabase(t *testing.T) {
 			want: map[string]float64{
 				`verity_sync_database_up`: 1, `verity_sync_refused_events`: 0, `verity_sync_undispatched_events`: 0,
 				`verity_sync_events{status="pending"}`: 0, `verity_sync_events{status="processing"}`: 0,
-				`verity_sync_events{status="error"}`: 0, `verity_sync_events{status="done"}`: 0,
+				`verity_sync_events{status="unparseable"}`: 0, `verity_sync_events{status="error"}`: 0, `verity_sync_events{status="done"}`: 0,
 			},
 		},
 		"rows in every state": {
@@ -70,9 +70,21 @@ func TestTheFiguresOfAllEventsAreThoseOfTheDatabase(t *testing.T) {
 			want: map[string]float64{
 				`verity_sync_database_up`: 1, `verity_sync_refused_events`: 0, `verity_sync_undispatched_events`: 3,
 				`verity_sync_events{status="pending"}`: 5, `verity_sync_events{status="processing"}`: 1,
-				`verity_sync_events{status="error"}`: 4, `verity_sync_events{status="done"}`: 7,
+				`verity_sync_events{status="unparseable"}`: 0, `verity_sync_events{status="error"}`: 4, `verity_sync_events{status="done"}`: 7,
 			},
 			age: time.Hour,
+		},
+		"bodies that cannot be read, which are told from other errors": {
+			rows: `INSERT INTO webhook_events
+				(source, body_hash, event_type, entity_type, payload_json, dedupe_key, status, received_at, processed_at)
+				VALUES ('ghl', '', 'unparseable', 'unknown', '{}', 'a', 'error', now(), now()),
+				       ('ghl', '', 'unparseable', 'unknown', '{}', 'b', 'error', now(), now()),
+				       ('ghl', '', 'note.created', 'note', '{}', 'd', 'error', now(), now())`,
+			want: map[string]float64{
+				`verity_sync_database_up`: 1, `verity_sync_undispatched_events`: 0,
+				`verity_sync_events{status="pending"}`: 0, `verity_sync_events{status="processing"}`: 0,
+				`verity_sync_events{status="unparseable"}`: 2, `verity_sync_events{status="error"}`: 1, `verity_sync_events{status="done"}`: 0,
+			},
 		},
 		"finished rows alone, whose age is nobody's worry": {
 			rows: `INSERT INTO webhook_events
@@ -82,7 +94,7 @@ func TestTheFiguresOfAllEventsAreThoseOfTheDatabase(t *testing.T) {
 			want: map[string]float64{
 				`verity_sync_database_up`: 1, `verity_sync_refused_events`: 0, `verity_sync_undispatched_events`: 0,
 				`verity_sync_events{status="pending"}`: 0, `verity_sync_events{status="processing"}`: 0,
-				`verity_sync_events{status="error"}`: 1, `verity_sync_events{status="done"}`: 1,
+				`verity_sync_events{status="unparseable"}`: 0, `verity_sync_events{status="error"}`: 1, `verity_sync_events{status="done"}`: 1,
 			},
 		},
 		"waiting, suspended and parked rows": {
@@ -94,7 +106,7 @@ func TestTheFiguresOfAllEventsAreThoseOfTheDatabase(t *testing.T) {
 			want: map[string]float64{
 				`verity_sync_database_up`: 1, `verity_sync_refused_events`: 0, `verity_sync_undispatched_events`: 1,
 				`verity_sync_events{status="pending"}`: 3, `verity_sync_events{status="processing"}`: 0,
-				`verity_sync_events{status="error"}`: 0, `verity_sync_events{status="done"}`: 0,
+				`verity_sync_events{status="unparseable"}`: 0, `verity_sync_events{status="error"}`: 0, `verity_sync_events{status="done"}`: 0,
 			},
 			age: 3 * time.Minute,
 		},
@@ -126,7 +138,7 @@ func TestADatabaseThatIsGoneShowsNoFigures(t *testing.T) {
 	clock := newClock()
 	reg := prometheus.NewPedanticRegistry()
 	require.NoError(t, metrics.RegisterEventsAt(reg, db, clock.now))
-	require.Len(t, gather(t, reg), 8, "four states, three figures, and that it is up")
+	require.Len(t, gather(t, reg), 9, "five states, three figures, and that it is up")
 
 	require.NoError(t, server.Stop(postgres.Immediate))
 	clock.add(time.Minute)
@@ -138,7 +150,7 @@ func TestADatabaseThatIsGoneShowsNoFigures(t *testing.T) {
 		tries++
 		require.LessOrEqual(t, tries, poolSize, "each connection to the old server fails once at most")
 	}
-	assert.Len(t, gather(t, reg), 8, "it is back")
+	assert.Len(t, gather(t, reg), 9, "it is back")
 }
 
 func TestFiguresAreReadOnceForScrapesThatComeTogether(t *testing.T) {

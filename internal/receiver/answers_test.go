@@ -1,16 +1,28 @@
 package receiver_test
 
 import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
+	"fmt"
+	"io"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/dfmiddleware/verity-sync/internal/destination"
+	"github.com/dfmiddleware/verity-sync/internal/event"
+	"github.com/dfmiddleware/verity-sync/internal/ghl"
 	"github.com/dfmiddleware/verity-sync/internal/receiver"
+	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
 // exchange is a request and what it must be answered with.
@@ -37,6 +49,8 @@ type exchange struct {
 const (
 	accepted        = `{"id":"<an id>","status":"accepted"}`
 	ignored         = `{"status":"ignored"}`
+	unparseable     = `{"id":"<an id>","status":"unparseable"}`
+	perhaps         = `{"error":"the event may be stored, send it again to be sure"}`
 	unauthenticated = `{"error":"no valid signature or secret"}`
 	notOurApp       = `{"error":"not signed for an app that is allowed here"}`
 	tooLarge        = `{"error":"body is larger than 1048576 bytes"}`
@@ -116,18 +130,144 @@ func TestWhatCannotBeReadIsRefused(t *testing.T) {
 
 	deep := strings.Repeat(`{"a":`, 1001) + "1" + strings.Repeat("}", 1001)
 	testExchanges(t, map[string]exchange{
-		"an array":                        {body: "[{}]", answer: `{"error":"body is not a JSON object: it is an array"}`},
-		"no body":                         {body: "", answer: `{"error":"body is empty"}`},
-		"half an object":                  {body: `{"a":`, answer: `{"error":"body is not valid JSON: unexpected end of JSON input at byte 5"}`},
-		"bytes that are not UTF-8":        {body: "{\"a\":\"\xff\"}", answer: `{"error":"body is not valid UTF-8"}`},
+		"an array":                         {body: "[{}]", answer: `{"error":"body is not a JSON object: it is an array"}`},
+		"no body":                          {body: "", answer: `{"error":"body is empty"}`},
+		"half an object, signed":           {body: `{"a":`, signed: true, answer: `{"error":"body is not valid JSON: unexpected end of JSON input at byte 5"}`},
+		"bytes that are not UTF-8, signed": {body: "{\"a\":\"\xff\"}", signed: true, answer: `{"error":"body is not valid UTF-8"}`},
+		"no JSON, signed": {
+			body: "<xml/>", signed: true, answer: `{"error":"body is not a JSON object: it starts like no JSON at all, and is not sent as a form"}`,
+		},
+		"half an object, signed, beside a secret": {
+			given: alsoSigning, body: `{"a":`, answer: `{"error":"body is not valid JSON: unexpected end of JSON input at byte 5"}`,
+		},
+		"half an object, from anyone, where that is allowed": {
+			given: allowingAnyone, header: asJSON, body: `{"a":`, answer: `{"error":"body is not valid JSON: unexpected end of JSON input at byte 5"}`,
+		},
 		"a thousand and one levels":       {body: deep, answer: `{"error":"body is nested deeper than 1000 levels"}`},
 		"a compressed body":               {header: compressed, body: "\x1f\x8b", answer: `{"error":"content encoding \"gzip\" is not supported"}`},
 		"what the store can never accept": {given: failing(unacceptable), body: workflow, answer: `{"error":"store: no row can hold it"}`},
 	}, func(x *exchange) {
-		if x.code = http.StatusBadRequest; x.header == nil {
+		if x.code = http.StatusBadRequest; x.header == nil && !x.signed {
 			x.header = secret
 		}
 	})
+}
+
+// alsoSigning has requests carry a valid signature beside what they carry else.
+func alsoSigning(f *fixture) { f.signature = f.sign(`{"a":`).Get("X-GHL-Signature") }
+
+func allowingAnyone(f *fixture) {
+	verifier, err := ghl.NewVerifier(ghl.AuthConfig{AllowUnauthenticated: true})
+	if err != nil {
+		panic(err)
+	}
+	f.config.Verifier = verifier
+}
+
+func TestWhatCannotBeReadAndHasASecretIsStoredAsItCame(t *testing.T) {
+	t.Parallel()
+	form := with(secret, "Content-Type", "application/x-www-form-urlencoded")
+	testExchanges(t, map[string]exchange{
+		"a line break in a value":           {body: "{\"contact_id\":\"c1\",\"note\":\"first\nsecond\"}"},
+		"a carriage return in a value":      {body: "{\"note\":\"first\r\nsecond\"}"},
+		"a tab in a value":                  {body: "{\"note\":\"a\tb\"}"},
+		"a quote in a value":                {body: `{"contact_id":"c1","note":"says "hi" to all"}`},
+		"a quote at the end of a value":     {body: `{"note":"6' 2""}`},
+		"a backslash in a value":            {body: `{"note":"C:\users"}`},
+		"a value that is missing":           {body: `{"age":,"note":""}`},
+		"half an object":                    {body: `{"a":`},
+		"an array with a line break":        {body: "[{\"a\":\"\n\"}]"},
+		"text after the object":             {body: `{}}`},
+		"bytes that are not UTF-8":          {body: "{\"a\":\"Zo\xeb\"}"},
+		"a value instead of an object":      {body: "Zoe Example"},
+		"no JSON":                           {body: "<xml/>"},
+		"a form with a percent sign":        {header: form, body: "contact_id=c1&note=100% sure"},
+		"a form of bytes that are no UTF-8": {header: form, body: "note=Zo%EB"},
+		"a location that is not wanted":     {body: "{\"locationId\":\"location-2\",\"note\":\"\n\"}"},
+		"a secret in the query":             {target: receiver.WebhookPath + "?token=" + workflowSecret, header: asJSON, body: `{"a":`},
+		"a signature that is N/A":           {header: with(secret, "X-GHL-Signature", "N/A"), body: `{"a":`},
+	}, func(x *exchange) {
+		if x.code, x.stored, x.answer = http.StatusOK, 1, unparseable; x.header == nil {
+			x.header = secret
+		}
+	})
+	testExchanges(t, map[string]exchange{
+		"where the store is down": {given: failing(errors.New("connection refused"))},
+	}, func(x *exchange) {
+		x.code, x.answer, x.answers, x.header, x.body = http.StatusTooManyRequests, notNow, retry, secret, "{"
+	})
+}
+
+func TestABodyThatCannotBeReadIsOneEventHoweverOftenItComes(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	addr := f.serve(t)
+	const body = "{\"note\":\"\n\"}"
+	post := func(body string) (id, status string) {
+		return send(t, addr, requestText("POST", receiver.WebhookPath, secret, body)).accepted(t)
+	}
+	first, status := post(body)
+	assert.Equal(t, "unparseable", status)
+	again, status := post(body)
+	assert.Equal(t, "duplicate", status)
+	assert.Equal(t, first, again)
+	_, status = post(body + " ")
+	assert.Equal(t, "unparseable", status)
+
+	stored := f.recorder.stored()
+	assert.Len(t, stored, 2)
+	assert.Equal(t, store.Delivery{
+		Event: event.Event{
+			Source: "ghl", Type: "unparseable", EntityType: "unknown",
+			DedupeKey: "ghl:unparseable:" + hex.EncodeToString(stored[0].BodyHash[:]),
+		},
+		Payload: []byte("{}"), Raw: []byte(body), Headers: map[string]string{"Content-Type": "application/json"}, BodyHash: sha256.Sum256([]byte(body)),
+	}, stored[0])
+}
+
+func TestBodiesThatCannotBeReadAreLimited(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	addr := f.serve(t)
+	codes := map[int]int{}
+	for i := range 150 {
+		codes[send(t, addr, requestText("POST", receiver.WebhookPath, secret, strconv.Itoa(i)+`{"`)).code]++
+	}
+	assert.GreaterOrEqual(t, codes[http.StatusOK], 100)
+	assert.Positive(t, codes[http.StatusTooManyRequests], "the rest is asked for again")
+	assert.Len(t, f.recorder.stored(), codes[http.StatusOK])
+	assert.Equal(t, http.StatusOK, send(t, addr, requestText("POST", receiver.WebhookPath, secret, workflow)).code, "others are not limited")
+}
+
+func TestADeliveryWhoseSenderLeftIsReported(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	left, reported := make(chan struct{}), make(chan store.Receipt, 1)
+	f.recorder.before = func(context.Context) error {
+		<-left
+		return nil
+	}
+	f.config.Unanswered = func(_ store.Delivery, r store.Receipt) { reported <- r }
+	server := httptest.NewUnstartedServer(nil)
+	handler, err := receiver.New(f.config)
+	require.NoError(t, err)
+	server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		go func() {
+			<-r.Context().Done()
+			close(left)
+		}()
+		handler.ServeHTTP(w, r)
+	})
+	server.Start()
+	defer server.Close()
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", server.Listener.Addr().String())
+	require.NoError(t, err)
+	_, err = io.WriteString(conn, requestText("POST", receiver.WebhookPath, secret, workflow))
+	require.NoError(t, err)
+	require.NoError(t, conn.Close())
+	r := <-reported
+	assert.NotEqual(t, uuid.Nil, r.ID)
+	assert.Len(t, f.recorder.stored(), 1)
 }
 
 func TestWhatCannotBeStoredIsAskedForAgain(t *testing.T) {
@@ -138,6 +278,11 @@ func TestWhatCannotBeStoredIsAskedForAgain(t *testing.T) {
 		"a panic":                 {given: panicking("boom"), counts: "verity_sync_webhook_panics_total"},
 	}, func(x *exchange) {
 		x.code, x.answer, x.answers, x.header, x.body = http.StatusTooManyRequests, notNow, retry, secret, workflow
+	})
+	testExchanges(t, map[string]exchange{
+		"a commit that may have happened": {given: failing(fmt.Errorf("commit: %w", store.ErrUncertain))},
+	}, func(x *exchange) {
+		x.code, x.answer, x.answers, x.header, x.body = http.StatusTooManyRequests, perhaps, retry, secret, workflow
 	})
 }
 
@@ -162,6 +307,7 @@ func TestOtherRequestsAreNeverRedirected(t *testing.T) {
 		"a dot":                 {target: "/api/./webhooks/ghl"},
 		"two dots":              {target: "/api/x/../webhooks/ghl"},
 		"another case":          {target: "/API/webhooks/ghl"},
+		"the root, by OPTIONS":  {method: "OPTIONS", target: "/"},
 		"the metrics":           {method: "GET", target: "/metrics"},
 	}, func(x *exchange) {
 		if x.code, x.answer = http.StatusNotFound, notFound; x.method == "" {
@@ -201,6 +347,9 @@ func TestProbes(t *testing.T) {
 	const ok = `{"status":"ok"}`
 	storeDown := failing(errors.New("connection refused"))
 	testExchanges(t, map[string]exchange{
+		"the root":                       {method: "GET", target: "/", code: 200, answer: ok},
+		"the root, with a query":         {method: "GET", target: "/?x", code: 200, answer: ok},
+		"the root, by HEAD":              {method: "HEAD", target: "/", code: 200},
 		"live":                           {method: "GET", target: "/healthz", code: 200, answer: ok},
 		"live, by HEAD":                  {method: "HEAD", target: "/healthz", code: 200},
 		"live, by POST":                  {target: "/healthz", code: 405, answer: notAllowed, answers: allowGet},
@@ -233,8 +382,11 @@ func testExchanges(t *testing.T, exchanges map[string]exchange, complete func(*e
 			if x.given != nil {
 				x.given(f)
 			}
+			if f.signature != "" && x.header == nil {
+				x.header = asJSON
+			}
 			if f.signature != "" {
-				x.header = with(asJSON, "X-GHL-Signature", f.signature)
+				x.header = with(x.header, "X-GHL-Signature", f.signature)
 			}
 			method, target := or(x.method, http.MethodPost), or(x.target, receiver.WebhookPath)
 			got := send(t, f.serve(t), requestText(method, target, x.header, x.body))

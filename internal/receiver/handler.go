@@ -14,7 +14,9 @@ const (
 	WebhookPath = "/api/webhooks/ghl"
 	JobsPath    = "/api/jobs/process-pending"
 	LivePath    = "/healthz"
-	ReadyPath   = "/readyz"
+	// RootPath is what load balancers check that are told no path. It says no more than LivePath.
+	RootPath  = "/"
+	ReadyPath = "/readyz"
 )
 
 // retryAfter is what a 429 asks for, in seconds. Postgres fails over in less than that.
@@ -37,7 +39,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case ReadyPath:
 		s.write(w, r, s.ready(r))
 	default:
-		s.write(w, r, notFound())
+		s.write(w, r, elsewhere(r))
 	}
 }
 
@@ -65,7 +67,15 @@ type failure struct {
 	Error string `json:"error"`
 }
 
+// Outcomes that are looked at.
+const (
+	accepted  = "accepted"
+	uncertain = "may be stored"
+)
+
 var (
+	errUnparseableRate = errors.New("too many bodies that cannot be read")
+
 	errNotFound = errors.New("not found")
 	errMethod   = errors.New("method not allowed")
 	errDraining = errors.New("draining")
@@ -94,6 +104,13 @@ func later(outcome string, cause error) answer {
 	}
 }
 
+// mayBeStored is for a commit of which it is not known how it ended. Sent again, the event is stored or a duplicate.
+func mayBeStored(cause error) answer {
+	a := later(uncertain, cause)
+	a.body = failure{"the event may be stored, send it again to be sure"}
+	return a
+}
+
 func (s *Server) write(w http.ResponseWriter, r *http.Request, a answer) {
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
@@ -119,6 +136,14 @@ func (s *Server) write(w http.ResponseWriter, r *http.Request, a answer) {
 	if _, err := w.Write(body); err != nil {
 		s.cfg.Log.V(1).Info("client left before its answer", "code", a.code)
 	}
+}
+
+// elsewhere answers what no other path does.
+func elsewhere(r *http.Request) answer {
+	if r.URL.Path == RootPath && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+		return live(r)
+	}
+	return notFound()
 }
 
 func live(r *http.Request) answer {

@@ -2,6 +2,7 @@ package receiver_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dfmiddleware/verity-sync/internal/receiver"
+	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
 // logLines are the lines of a log, in JSON.
@@ -56,7 +58,12 @@ func TestTheLogHoldsNoPersonalDataAndNoSecret(t *testing.T) {
 			`"outcome":"accepted"`, `"type":"contact.updated"`, `"entity":"contact-1"`, `"location":"location-1"`, `"proof":"secret"`,
 		}},
 		"refused":     {token: "guess-1234", want: []string{`"outcome":"unauthenticated"`, `"code":401`}},
-		"malformed":   {body: personal + "}", want: []string{`"outcome":"malformed"`, `"code":400`}},
+		"malformed":   {body: "[" + personal + "]", want: []string{`"outcome":"malformed"`, `"code":400`}},
+		"unparseable": {body: personal + "}", want: []string{`"outcome":"unparseable"`, `"code":200`, "at byte", `"id":"`}},
+		"uncertain": {
+			given: failing(fmt.Errorf("commit: %w", store.ErrUncertain)),
+			want:  []string{`"outcome":"may be stored"`, "webhook may be stored", `"code":429`},
+		},
 		"not stored":  {given: failing(errors.New("connection refused")), want: []string{`"outcome":"not stored"`, "connection refused"}},
 		"a panic":     {given: panicking(personal), want: []string{`"outcome":"panic"`, "a string", "webhook.go"}},
 		"a nil panic": {given: panicking(nil), want: []string{`"outcome":"panic"`, "webhook.go"}},

@@ -16,6 +16,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"golang.org/x/sync/semaphore"
+	"golang.org/x/time/rate"
 
 	"github.com/dfmiddleware/verity-sync/internal/ghl"
 	"github.com/dfmiddleware/verity-sync/internal/metrics"
@@ -30,6 +31,10 @@ const (
 	maxHeader = 64 << 10
 	// maxBodies bounds the bodies held in memory at a time.
 	maxBodies = 64 << 20
+
+	// unparseableRate is how many bodies that cannot be read are stored a second, and unparseableBurst how many at once.
+	unparseableRate  = 1
+	unparseableBurst = 100
 
 	headerTimeout = 5 * time.Second
 	bodyTimeout   = 10 * time.Second
@@ -65,6 +70,9 @@ type Config struct {
 	Jobs Jobs
 	// JobsSecret is the bearer token of the jobs endpoint, which does not exist without one.
 	JobsSecret string
+	// Unanswered, where it is not nil, is told of a delivery that was stored and whose sender left before its answer: it
+	// sends the delivery again. It must not block.
+	Unanswered func(store.Delivery, store.Receipt)
 	// WarnUnauthenticated logs a warning every minute: posts are accepted from anyone.
 	WarnUnauthenticated bool
 	// MaxInFlight bounds the requests that are being authenticated and committed at a time.
@@ -84,7 +92,9 @@ type Server struct {
 	slots    *semaphore.Weighted
 	bodies   *semaphore.Weighted
 	refusals *throttle
-	draining atomic.Bool
+	// unparseable limits the events that are made of bodies that cannot be read.
+	unparseable *rate.Limiter
+	draining    atomic.Bool
 }
 
 // New checks cfg and returns a Server that is ready to serve.
@@ -104,6 +114,8 @@ func New(cfg Config) (*Server, error) {
 		slots:    semaphore.NewWeighted(int64(cfg.MaxInFlight)),
 		bodies:   semaphore.NewWeighted(maxBodies),
 		refusals: newThrottle(),
+
+		unparseable: rate.NewLimiter(unparseableRate, unparseableBurst),
 	}, nil
 }
 

@@ -3,6 +3,7 @@ package receiver
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
@@ -10,8 +11,6 @@ import (
 	"runtime/debug"
 	"strings"
 	"time"
-
-	"github.com/google/uuid"
 
 	"github.com/dfmiddleware/verity-sync/internal/destination"
 	"github.com/dfmiddleware/verity-sync/internal/event"
@@ -25,7 +24,9 @@ type sighting struct {
 	bytes int
 	proof ghl.Proof
 	event event.Event
-	id    uuid.UUID
+	// delivery and receipt are set once it is stored.
+	delivery store.Delivery
+	receipt  *store.Receipt
 }
 
 func (s *Server) serveWebhook(w http.ResponseWriter, r *http.Request) {
@@ -33,6 +34,10 @@ func (s *Server) serveWebhook(w http.ResponseWriter, r *http.Request) {
 	var seen sighting
 	a := s.intake(r, &seen)
 	s.write(w, r, a)
+	if seen.receipt != nil && r.Context().Err() != nil && s.cfg.Unanswered != nil {
+		// The sender has hung up, so that it does not have its answer.
+		s.cfg.Unanswered(seen.delivery, *seen.receipt)
+	}
 	took := time.Since(started)
 	s.cfg.Metrics.Answered(event.SourceGHL, a.code, took)
 	s.logWebhook(a, seen, took)
@@ -86,6 +91,9 @@ func (s *Server) accept(r *http.Request, raw []byte, seen *sighting) answer {
 		return refuse(http.StatusBadRequest, "malformed", fmt.Errorf("content encoding %.20q is not supported", encoding))
 	}
 	body, err := ghl.Decode(r.Header.Get("Content-Type"), raw)
+	if proof == ghl.ProofSecret && ghl.IsUnparseable(err) {
+		return s.keepUnparseable(r, raw, err, seen)
+	}
 	if err != nil {
 		return refuse(http.StatusBadRequest, "malformed", err)
 	}
@@ -98,12 +106,35 @@ func (s *Server) accept(r *http.Request, raw []byte, seen *sighting) answer {
 		return refuse(http.StatusForbidden, "forbidden", err)
 	}
 	return s.commit(r.Context(), store.Delivery{
-		Event:    seen.event,
-		Payload:  body.Payload,
-		Raw:      body.Raw,
-		Headers:  headersOf(r.Header),
-		BodyHash: sha256.Sum256(raw),
+		Event:      seen.event,
+		Payload:    body.Payload,
+		Raw:        body.Raw,
+		Occurrence: body.IsOccurrence(seen.event),
+		Headers:    headersOf(r.Header),
+		BodyHash:   sha256.Sum256(raw),
 	}, seen)
+}
+
+// keepUnparseable stores a body that cannot be read, as it came: GoHighLevel does not send it again after a 400, and it may
+// be an event of ours with a value that broke it. Nothing in it can be trusted, so that no list of apps or locations is
+// asked. Beyond the rate it is asked for again.
+func (s *Server) keepUnparseable(r *http.Request, raw []byte, fault error, seen *sighting) answer {
+	if !s.unparseable.Allow() {
+		return later("unparseable, too many", fmt.Errorf("%w: %w", errUnparseableRate, fault))
+	}
+	hash := sha256.Sum256(raw)
+	seen.event = event.Event{
+		Source: event.SourceGHL, Type: event.TypeUnparseable, EntityType: event.EntityUnknown,
+		DedupeKey: event.SourceGHL + ":" + event.TypeUnparseable + ":" + hex.EncodeToString(hash[:]),
+	}
+	a := s.commit(r.Context(), store.Delivery{
+		Event: seen.event, Payload: []byte("{}"), Raw: raw, Headers: headersOf(r.Header), BodyHash: hash,
+	}, seen)
+	if a.outcome == accepted {
+		a.outcome, a.cause = event.TypeUnparseable, fault
+		a.body = status{ID: seen.receipt.ID.String(), Status: event.TypeUnparseable}
+	}
+	return a
 }
 
 // commit stores a delivery even if its sender has gone: one that timed out may never come again.
@@ -116,11 +147,14 @@ func (s *Server) commit(ctx context.Context, d store.Delivery, seen *sighting) a
 		if destination.ClassOf(err) == destination.Permanent {
 			return refuse(http.StatusBadRequest, "malformed", err)
 		}
+		if errors.Is(err, store.ErrUncertain) {
+			return mayBeStored(err)
+		}
 		return later("not stored", err)
 	}
 	failpoint.Hit(failpoint.ReceiverCommitted)
-	seen.id = receipt.ID
-	outcome := "accepted"
+	seen.delivery, seen.receipt = d, &receipt
+	outcome := accepted
 	if receipt.Duplicate {
 		s.cfg.Metrics.Duplicate()
 		outcome = "duplicate"
@@ -131,7 +165,7 @@ func (s *Server) commit(ctx context.Context, d store.Delivery, seen *sighting) a
 // logWebhook writes one line that tells all there is to tell. What was stored is a debug line: there are the metrics,
 // the database and the WebhookEvents to look at. Those that are refused cannot fill the log.
 func (s *Server) logWebhook(a answer, seen sighting, took time.Duration) {
-	if a.code == http.StatusOK && !s.cfg.Log.V(1).Enabled() {
+	if a.code == http.StatusOK && a.cause == nil && !s.cfg.Log.V(1).Enabled() {
 		return // What is taken in is by far the most, and not worth a line that nobody will read.
 	}
 	log := s.cfg.Log.WithValues("outcome", a.outcome, "code", a.code, "bytes", seen.bytes, "seconds", took.Seconds())
@@ -139,10 +173,10 @@ func (s *Server) logWebhook(a answer, seen sighting, took time.Duration) {
 		log = log.WithValues("proof", seen.proof.String(), "type", seen.event.Type, "entity", seen.event.EntityID,
 			"location", seen.event.LocationID)
 	}
-	if seen.id != uuid.Nil {
-		log = log.WithValues("id", seen.id.String())
+	if seen.receipt != nil {
+		log = log.WithValues("id", seen.receipt.ID.String())
 	}
-	if a.code == http.StatusOK {
+	if a.code == http.StatusOK && a.cause == nil {
 		log.V(1).Info("webhook taken in")
 		return
 	}
@@ -151,11 +185,16 @@ func (s *Server) logWebhook(a answer, seen sighting, took time.Duration) {
 		return
 	}
 	log = log.WithValues("suppressed", suppressed)
-	if a.code == http.StatusTooManyRequests {
+	switch {
+	case a.code == http.StatusOK:
+		log.Info("webhook stored though it cannot be read, its event ends in Error", "reason", a.cause.Error())
+	case a.outcome == uncertain:
+		log.Error(a.cause, "webhook may be stored, asked to send it again, which is a duplicate then")
+	case a.code == http.StatusTooManyRequests:
 		log.Error(a.cause, "webhook not stored, asked to send it again")
-		return
+	default:
+		log.Info("webhook refused", "reason", a.cause.Error())
 	}
-	log.Info("webhook refused", "reason", a.cause.Error())
 }
 
 // describePanic says what p is without what it holds, which may be a piece of the payload.

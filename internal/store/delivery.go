@@ -20,6 +20,9 @@ type Delivery struct {
 	Payload []byte
 	// Raw is the bytes received where they differ from Payload; nil where they do not. They are what is forwarded.
 	Raw []byte
+	// Occurrence is true where the body reports that something happened, such as a reply, and not how something is now. The
+	// same bytes again report that it happened again, so that without an id of its own, hash and time make no duplicate of it.
+	Occurrence bool
 	// Headers are the request headers on the allow-list, by canonical name.
 	Headers map[string]string
 	// BodyHash is the SHA-256 of the bytes received.

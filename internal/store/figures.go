@@ -7,7 +7,9 @@ import (
 
 // Figures are what the database knows of all events.
 type Figures struct {
-	Pending, Processing, Error int64
+	Pending, Processing int64
+	// Error counts the events in error but for those of which the body cannot be read: Unparseable counts them.
+	Error, Unparseable int64
 	// Done is estimated from the table's statistics: counting it would read the whole table.
 	Done int64
 	// Undispatched counts unfinished events without a WebhookEvent.
@@ -32,7 +34,8 @@ func (s *Store) Figures(ctx context.Context) (Figures, error) {
 		return Figures{}, s.noted(err, "estimate the size of webhook_events")
 	}
 	return Figures{
-		Pending: row.Pending, Processing: row.Processing, Error: row.Error, Done: max(0, total-row.Pending-row.Processing-row.Error),
+		Pending: row.Pending, Processing: row.Processing, Error: row.Error, Unparseable: row.Unparseable,
+		Done:         max(0, total-row.Pending-row.Processing-row.Error-row.Unparseable),
 		Undispatched: row.Undispatched, NotCreated: row.NotCreated,
 		OldestUnfinished: time.Duration(row.OldestSeconds * float64(time.Second)),
 	}, nil

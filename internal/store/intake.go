@@ -1,13 +1,9 @@
 package store
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -100,94 +96,6 @@ func receiptsOf(ctx context.Context, q *dbsqlc.Queries, batch []*pendingWrite, k
 		}
 	}
 	return receipts, nil
-}
-
-// newest is the newest event known of an ordering key or, without one, of a body.
-type newest struct {
-	id   uuid.UUID
-	hash []byte
-	// repeats is false where the event is too old for a delivery to be its duplicate.
-	repeats    bool
-	receivedAt time.Time
-}
-
-// findRepeats decides which deliveries without an id of their own are duplicates: of the newest event of their ordering
-// key if it has the same bytes, or of the same bytes within the hour if there is no ordering key. The decision holds
-// until the transaction ends, since it is made under a lock on that key.
-func findRepeats(ctx context.Context, q *dbsqlc.Queries, batch []*pendingWrite) ([]*Receipt, error) {
-	known, err := loadNewest(ctx, q, batch)
-	if err != nil {
-		return nil, err
-	}
-	duplicates := make([]*Receipt, len(batch))
-	for i, item := range batch {
-		d := &item.delivery
-		key := repeatKey(d)
-		n, ok := known[key]
-		if d.Event.DedupeKey == "" && ok && n.repeats && bytes.Equal(n.hash, d.BodyHash[:]) {
-			duplicates[i] = &Receipt{ID: n.id, ReceivedAt: n.receivedAt, Duplicate: true}
-			continue
-		}
-		known[key] = newest{id: item.id, hash: d.BodyHash[:], repeats: true}
-	}
-	return duplicates, nil
-}
-
-func loadNewest(ctx context.Context, q *dbsqlc.Queries, batch []*pendingWrite) (map[string]newest, error) {
-	var ordering []string
-	var hashes [][]byte
-	var locks []int64
-	for _, item := range batch {
-		d := &item.delivery
-		if d.Event.DedupeKey != "" {
-			continue
-		}
-		locks = append(locks, lockOf(repeatKey(d)))
-		if d.Event.OrderingKey != "" {
-			ordering = append(ordering, d.Event.OrderingKey)
-		} else {
-			hashes = append(hashes, d.BodyHash[:])
-		}
-	}
-	slices.Sort(locks)
-	slices.Sort(ordering)
-	if err := q.LockKeys(ctx, slices.Compact(locks)); err != nil {
-		return nil, fmt.Errorf("lock ordering keys: %w", err)
-	}
-	known := map[string]newest{}
-	if len(ordering) > 0 {
-		rows, err := q.NewestOfOrderingKeys(ctx, slices.Compact(ordering))
-		if err != nil {
-			return nil, fmt.Errorf("find the newest events: %w", err)
-		}
-		for _, row := range rows {
-			known[row.OrderingKey] = newest{id: row.ID, hash: row.BodyHash, repeats: row.Fresh, receivedAt: row.ReceivedAt}
-		}
-	}
-	if len(hashes) > 0 {
-		rows, err := q.LatestOfBodyHashes(ctx, hashes)
-		if err != nil {
-			return nil, fmt.Errorf("find the same bodies: %w", err)
-		}
-		for _, row := range rows {
-			known[string(row.BodyHash)] = newest{id: row.ID, hash: row.BodyHash, repeats: true, receivedAt: row.ReceivedAt}
-		}
-	}
-	return known, nil
-}
-
-// repeatKey is what deliveries that may repeat each other share.
-func repeatKey(d *Delivery) string {
-	if d.Event.OrderingKey != "" {
-		return d.Event.OrderingKey
-	}
-	return string(d.BodyHash[:])
-}
-
-// lockOf maps a key to an advisory lock. Two keys on one lock only wait for each other.
-func lockOf(key string) int64 {
-	sum := sha256.Sum256([]byte("verity-sync intake " + key))
-	return int64(binary.BigEndian.Uint64(sum[:8])) //nolint:gosec // All 64 bits are wanted.
 }
 
 func nonNil(b []byte) []byte {

@@ -92,3 +92,19 @@ func TestDeleteFinishedRemovesOldFinishedRowsInBatchesAndNothingElse(t *testing.
 	assert.EqualValues(t, 2, value[int64](b, `SELECT count(*) FROM webhook_events`))
 	assert.Zero(t, value[int64](b, `SELECT count(*) FROM sync_log`), "the ledger goes with its events")
 }
+
+func TestReplayAllLeavesOutWhatCannotBeReadUnlessItIsAskedFor(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t)
+	b.exec(`INSERT INTO webhook_events (source, event_type, entity_type, payload_json, payload_raw, dedupe_key, body_hash, status, processed_at)
+		VALUES ('ghl', 'unparseable', 'unknown', '{}', '{', 'a', '', 'error', now()), ('ghl', 'x', 'x', '{}', NULL, 'b', '', 'error', now())`)
+	for _, typ := range []string{"", "unparseable"} {
+		sel := store.ReplaySelection{Status: store.StatusError, Since: time.Hour, Type: typ}
+		counted, err := b.CountReplayable(t.Context(), sel)
+		require.NoError(t, err)
+		assert.EqualValues(t, 1, counted, typ)
+		n, err := b.ReplayAll(t.Context(), sel, false)
+		require.NoError(t, err)
+		assert.EqualValues(t, 1, n, typ)
+	}
+}

@@ -131,7 +131,9 @@ func TestATimeThatIsRecordedIsLaterThanWhatTheStatementWaitedFor(t *testing.T) {
 		"a contact that was synced": {
 			"contact_mappings",
 			func(_ *testing.T, b *bundle) func(context.Context) error {
-				return func(ctx context.Context) error { return b.ContactSynced(ctx, "c", store.AlowareContact{ID: "a", Phone: "+12055550142"}, time.Now()) }
+				return func(ctx context.Context) error {
+					return b.ContactSynced(ctx, "c", store.AlowareContact{ID: "a", Phone: "+12055550142"}, time.Now())
+				}
 			}, `SELECT least(last_synced_at, updated_at) FROM contact_mappings`,
 		},
 		"a contact of which more is known": {

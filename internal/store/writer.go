@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/dfmiddleware/verity-sync/internal/failpoint"
 )
@@ -18,6 +20,13 @@ var ErrOverloaded = errors.New("too many deliveries wait to be committed")
 
 // ErrClosed says that the writer takes no more deliveries.
 var ErrClosed = errors.New("the writer is closed")
+
+// ErrUncertain says that a delivery may be stored or not: the transaction did not end in time, or Postgres' answer to it was
+// lost.
+var ErrUncertain = errors.New("the event may be stored")
+
+// errNobodyWaits is the result of a delivery whose sender was answered before its turn came.
+var errNobodyWaits = errors.New("nobody waits for the delivery any more")
 
 // Dispatch is what a WebhookEvent is made of.
 type Dispatch struct {
@@ -56,6 +65,8 @@ type Writer struct {
 	store *Store
 	opts  WriterOptions
 	queue chan *pendingWrite
+	// unanswered has the events whose senders were not answered 200.
+	unanswered *unanswered
 
 	mu     sync.RWMutex
 	closed bool
@@ -66,7 +77,11 @@ type pendingWrite struct {
 	ctx      context.Context //nolint:containedctx // The request's: a delivery that nobody waits for any more is dropped.
 	id       uuid.UUID
 	delivery Delivery
-	result   chan writeResult
+	// repeats is the unanswered event that this delivery repeats, uuid.Nil if there is none.
+	repeats uuid.UUID
+	// ended is set by the one that decides how the sender is answered: the writer with a result, or Commit without one.
+	ended  atomic.Bool
+	result chan writeResult
 }
 
 type writeResult struct {
@@ -86,10 +101,21 @@ func NewWriter(store *Store, opts WriterOptions) *Writer {
 	if opts.Observe == nil {
 		opts.Observe = func(int) {}
 	}
-	w := &Writer{store: store, opts: opts, queue: make(chan *pendingWrite, opts.Queue)}
+	w := &Writer{store: store, opts: opts, queue: make(chan *pendingWrite, opts.Queue), unanswered: newUnanswered()}
+	var committers sync.WaitGroup
 	for range opts.Committers {
-		w.wg.Go(w.run)
+		committers.Add(1)
+		w.wg.Go(func() {
+			defer committers.Done()
+			w.run()
+		})
 	}
+	done := make(chan struct{})
+	w.wg.Go(func() {
+		defer close(done)
+		committers.Wait()
+	})
+	w.wg.Go(func() { w.keepMarking(done) })
 	return w
 }
 
@@ -99,8 +125,9 @@ func setDefault[T int | time.Duration](v *T, def T) {
 	}
 }
 
-// Commit stores d and returns once it is safe on disk, or says which earlier delivery it repeats. On an error it is not
-// known to be stored: the sender must be asked to send again, which is harmless if it was.
+// Commit stores d and returns once it is safe on disk, or says which earlier delivery it repeats. After an error the sender
+// must be asked to send it again: with ErrUncertain it may be stored, and is then a duplicate when it is sent again; with
+// any other error it is not stored.
 func (w *Writer) Commit(ctx context.Context, d Delivery) (Receipt, error) {
 	id, err := uuid.NewV7()
 	if err != nil {
@@ -114,7 +141,38 @@ func (w *Writer) Commit(ctx context.Context, d Delivery) (Receipt, error) {
 	case r := <-item.result:
 		return r.receipt, r.err
 	case <-ctx.Done():
-		return Receipt{}, fmt.Errorf("wait for the commit: %w", ctx.Err())
+	}
+	w.unanswered.add(item)
+	if item.ended.CompareAndSwap(false, true) {
+		return Receipt{}, fmt.Errorf("wait for the commit: %w: %w", ErrUncertain, ctx.Err())
+	}
+	// The result came at the same moment.
+	w.unanswered.drop(item.id)
+	r := <-item.result
+	return r.receipt, r.err
+}
+
+// end gives a delivery its result. Where its sender is not answered 200 though it may be stored, that is kept: the sender
+// sends it again.
+func (w *Writer) end(item *pendingWrite, r writeResult) {
+	uncertain := errors.Is(r.err, ErrUncertain)
+	if uncertain {
+		w.unanswered.add(item)
+	}
+	if r.err != nil {
+		w.unanswered.restore(item)
+	}
+	abandoned := !item.ended.CompareAndSwap(false, true)
+	switch {
+	case uncertain:
+		w.unanswered.settle(item, item.id)
+	case abandoned && r.err == nil:
+		w.unanswered.settle(item, r.receipt.ID)
+	case abandoned: // It is not stored.
+		w.unanswered.drop(item.id)
+	}
+	if !abandoned {
+		item.result <- r
 	}
 }
 
@@ -172,6 +230,8 @@ func (w *Writer) collect(batch []*pendingWrite) []*pendingWrite {
 	for _, item := range batch {
 		if item.ctx.Err() == nil {
 			live = append(live, item)
+		} else {
+			w.end(item, writeResult{err: errNobodyWaits})
 		}
 	}
 	return live
@@ -204,7 +264,7 @@ func (w *Writer) commitBatch(batch []*pendingWrite) {
 		w.commitBatch(batch)
 	default:
 		for _, item := range batch {
-			item.result <- writeResult{err: err}
+			w.end(item, writeResult{err: err})
 		}
 	}
 }
@@ -221,7 +281,7 @@ func (w *Writer) answer(batch []*pendingWrite, receipts []Receipt) {
 				EntityID: e.EntityID, LocationID: e.LocationID, ContactID: e.ContactID,
 			})
 		}
-		item.result <- writeResult{receipt: receipts[i]}
+		w.end(item, writeResult{receipt: receipts[i]})
 	}
 	failpoint.Hit(failpoint.WriterAnswered)
 	if len(added) > 0 {
@@ -237,20 +297,42 @@ func (w *Writer) commit(ctx context.Context, batch []*pendingWrite) ([]Receipt, 
 	}
 	if keyed {
 		receipts, err := insertBatch(ctx, w.store.q, batch, make([]*Receipt, len(batch)))
+		if !neverSent(err) {
+			err = uncertain(err)
+		}
 		return receipts, w.store.noted(err, "commit %d deliveries", len(batch))
 	}
 	var receipts []Receipt
+	committing := false
 	err := pgx.BeginFunc(ctx, w.store.pool, func(tx pgx.Tx) error {
 		q := w.store.q.WithTx(tx)
-		duplicates, err := findRepeats(ctx, q, batch)
+		duplicates, err := w.findRepeats(ctx, q, batch)
 		if err != nil {
 			return err
 		}
 		receipts, err = insertBatch(ctx, q, batch, duplicates)
 		failpoint.Hit(failpoint.WriterInserted)
+		committing = err == nil
 		return err
 	})
+	if committing {
+		err = uncertain(err)
+	}
 	return receipts, w.store.noted(err, "commit %d deliveries", len(batch))
+}
+
+// uncertain adds ErrUncertain to the error of a commit: without an answer of Postgres it may have been carried out.
+func uncertain(err error) error {
+	if err == nil || sqlState(err) != "" {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrUncertain, err)
+}
+
+// neverSent reports whether a statement did not reach Postgres.
+func neverSent(err error) bool {
+	_, connecting := errors.AsType[*pgconn.ConnectError](err)
+	return connecting || pgconn.SafeToRetry(err)
 }
 
 // isRetryable reports whether the transaction was rolled back for reasons of timing alone.

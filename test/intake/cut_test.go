@@ -30,7 +30,8 @@ func TestACommitWhoseAnswerIsLostEndsWithTheEventStoredOnce(t *testing.T) {
 	}{
 		"a statement, cut before Postgres has said anything":           {note(), pgproxy.Cut{Command: "INSERT"}},
 		"a statement, cut after Postgres has said that it is executed": {note(), pgproxy.Cut{Command: "INSERT", KeepsTag: true}},
-		"a transaction": {newBooking().webhook(), pgproxy.Cut{Command: "COMMIT"}},
+		"a transaction":            {newBooking().webhook(), pgproxy.Cut{Command: "COMMIT"}},
+		"a transaction of a reply": {reply(ghlsender.NewID(), "Yes"), pgproxy.Cut{Command: "COMMIT"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			postgres.Cut(&test.cut)

@@ -87,14 +87,17 @@ type delivery struct {
 
 type deliveries []*delivery
 
-// newDeliveries are signed webhooks and those of workflows, to both receivers.
+// newDeliveries are signed webhooks, and contacts and replies of workflows, to both receivers.
 func newDeliveries() deliveries {
 	var all deliveries
 	for i := range posts {
 		for _, receiver := range middleware.Receivers {
 			w := note()
-			if i%2 == 1 {
+			switch i % 3 {
+			case 1:
 				w = middleware.Sender.WorkflowContact(ghlsender.Contact{ID: ghlsender.NewID()}, nil)
+			case 2:
+				w = reply(ghlsender.NewID(), "Yes")
 			}
 			all = append(all, &delivery{receiver: receiver, webhook: w})
 		}

@@ -27,11 +27,13 @@ WITH undispatched AS (
     FROM webhook_events WHERE status IN ('pending', 'processing') AND dispatched_at IS NOT NULL
 ), failed AS (
     SELECT count(*) AS n FROM webhook_events WHERE status = 'error'
+), unparseable AS (
+    SELECT count(*) AS n FROM webhook_events WHERE status = 'error' AND event_type = 'unparseable'
 )
 SELECT (l.pending + u.n + p.n)::bigint AS pending, l.processing::bigint AS processing, (u.n + p.n)::bigint AS undispatched,
-       r.n::bigint AS not_created, f.n::bigint AS error,
+       r.n::bigint AS not_created, (f.n - b.n)::bigint AS error, b.n::bigint AS unparseable,
        coalesce(extract(epoch FROM now() - least(u.oldest, p.oldest, l.oldest)), 0)::float8 AS oldest_seconds
-FROM undispatched u, parked p, refused r, live l, failed f
+FROM undispatched u, parked p, refused r, live l, failed f, unparseable b
 `
 
 type ReadFiguresRow struct {
@@ -40,6 +42,7 @@ type ReadFiguresRow struct {
 	Undispatched  int64
 	NotCreated    int64
 	Error         int64
+	Unparseable   int64
 	OldestSeconds float64
 }
 
@@ -55,6 +58,7 @@ func (q *Queries) ReadFigures(ctx context.Context) (ReadFiguresRow, error) {
 		&i.Undispatched,
 		&i.NotCreated,
 		&i.Error,
+		&i.Unparseable,
 		&i.OldestSeconds,
 	)
 	return i, err

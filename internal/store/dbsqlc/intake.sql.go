@@ -64,6 +64,50 @@ func (q *Queries) EventsByDedupeKeys(ctx context.Context, dedupeKeys []string) (
 	return items, nil
 }
 
+const findUnanswered = `-- name: FindUnanswered :many
+SELECT id, coalesce(body_hash, '')::bytea AS body_hash, received_at FROM (
+    SELECT e.id, e.body_hash, e.received_at FROM webhook_events e
+    WHERE e.unanswered AND e.body_hash = ANY($1::bytea[]) AND e.received_at > now() - interval '24 hours'
+    UNION
+    SELECT e.id, e.body_hash, e.received_at FROM webhook_events e
+    WHERE e.id = ANY($2::uuid[]) AND e.body_hash = ANY($1::bytea[])
+) f
+ORDER BY received_at, id
+`
+
+type FindUnansweredParams struct {
+	BodyHashes   [][]byte
+	UncertainIds []uuid.UUID
+}
+
+type FindUnansweredRow struct {
+	ID         uuid.UUID
+	BodyHash   []byte
+	ReceivedAt time.Time
+}
+
+// Events with the same bytes whose sender was not answered 200, oldest first, and those of uncertain_ids, of which this process knows
+// that before it is on the rows. GoHighLevel sends an event again for a day at most.
+func (q *Queries) FindUnanswered(ctx context.Context, arg FindUnansweredParams) ([]FindUnansweredRow, error) {
+	rows, err := q.db.Query(ctx, findUnanswered, arg.BodyHashes, arg.UncertainIds)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []FindUnansweredRow
+	for rows.Next() {
+		var i FindUnansweredRow
+		if err := rows.Scan(&i.ID, &i.BodyHash, &i.ReceivedAt); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const insertEvents = `-- name: InsertEvents :many
 INSERT INTO webhook_events (
     id, received_at, source, event_type, entity_type, entity_id, location_id, contact_id, appointment_status,
@@ -206,6 +250,25 @@ SELECT pg_advisory_xact_lock(unnest($1::bigint[]))
 // Taken in the order given, which is the same everywhere (ascending), so that two batches cannot deadlock.
 func (q *Queries) LockKeys(ctx context.Context, keys []int64) error {
 	_, err := q.db.Exec(ctx, lockKeys, keys)
+	return err
+}
+
+const markAnswered = `-- name: MarkAnswered :exec
+UPDATE webhook_events SET unanswered = false WHERE id = ANY($1::uuid[]) AND unanswered
+`
+
+// The retry of these events has come.
+func (q *Queries) MarkAnswered(ctx context.Context, ids []uuid.UUID) error {
+	_, err := q.db.Exec(ctx, markAnswered, ids)
+	return err
+}
+
+const markUnanswered = `-- name: MarkUnanswered :exec
+UPDATE webhook_events SET unanswered = true WHERE id = ANY($1::uuid[]) AND NOT unanswered
+`
+
+func (q *Queries) MarkUnanswered(ctx context.Context, ids []uuid.UUID) error {
+	_, err := q.db.Exec(ctx, markUnanswered, ids)
 	return err
 }
 

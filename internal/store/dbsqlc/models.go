@@ -132,4 +132,5 @@ type WebhookEvent struct {
 	DispatchedAt      *time.Time
 	StartedAt         *time.Time
 	HeldBy            []string
+	Unanswered        bool
 }

@@ -138,7 +138,7 @@ WITH finished AS (
         verity_contact_id = coalesce(nullif($8::text, ''), e.verity_contact_id)
     WHERE e.id = $9 AND e.status = 'processing' AND e.claimed_term = $10::bigint AND e.run = $11::int
       AND (SELECT t.term FROM controller_term t) = $10::bigint
-    RETURNING e.id, e.received_at, e.source, e.event_type, e.entity_type, e.entity_id, e.payload_json, e.dedupe_key, e.status, e.error_message, e.processed_at, e.adopted, e.forward, e.location_id, e.contact_id, e.appointment_status, e.payload_raw, e.truncated, e.headers, e.body_hash, e.ordering_key, e.run, e.ledger_run, e.replay_request, e.attempts, e.next_attempt_at, e.claimed_term, e.suspended, e.parked, e.reason, e.result, e.verity_contact_id, e.occurred_at, e.dispatched_at, e.started_at, e.held_by
+    RETURNING e.id, e.received_at, e.source, e.event_type, e.entity_type, e.entity_id, e.payload_json, e.dedupe_key, e.status, e.error_message, e.processed_at, e.adopted, e.forward, e.location_id, e.contact_id, e.appointment_status, e.payload_raw, e.truncated, e.headers, e.body_hash, e.ordering_key, e.run, e.ledger_run, e.replay_request, e.attempts, e.next_attempt_at, e.claimed_term, e.suspended, e.parked, e.reason, e.result, e.verity_contact_id, e.occurred_at, e.dispatched_at, e.started_at, e.held_by, e.unanswered
 ), logged AS (
     INSERT INTO sync_log (webhook_event_id, run, direction, operation, entity_type, entity_id, source_id, target_id, status,
                           attempt, error_message, details, started_at, finished_at, correlation_id)
@@ -446,7 +446,7 @@ const setSuspended = `-- name: SetSuspended :one
 WITH held AS (
     UPDATE webhook_events e SET suspended = $1::boolean
     WHERE e.id = $2 AND e.status IN ('pending', 'processing') AND e.suspended <> $1::boolean
-    RETURNING e.id, e.received_at, e.source, e.event_type, e.entity_type, e.entity_id, e.payload_json, e.dedupe_key, e.status, e.error_message, e.processed_at, e.adopted, e.forward, e.location_id, e.contact_id, e.appointment_status, e.payload_raw, e.truncated, e.headers, e.body_hash, e.ordering_key, e.run, e.ledger_run, e.replay_request, e.attempts, e.next_attempt_at, e.claimed_term, e.suspended, e.parked, e.reason, e.result, e.verity_contact_id, e.occurred_at, e.dispatched_at, e.started_at, e.held_by
+    RETURNING e.id, e.received_at, e.source, e.event_type, e.entity_type, e.entity_id, e.payload_json, e.dedupe_key, e.status, e.error_message, e.processed_at, e.adopted, e.forward, e.location_id, e.contact_id, e.appointment_status, e.payload_raw, e.truncated, e.headers, e.body_hash, e.ordering_key, e.run, e.ledger_run, e.replay_request, e.attempts, e.next_attempt_at, e.claimed_term, e.suspended, e.parked, e.reason, e.result, e.verity_contact_id, e.occurred_at, e.dispatched_at, e.started_at, e.held_by, e.unanswered
 )
 SELECT coalesce((SELECT n.source || '-' || n.id FROM webhook_events n, held h
                  WHERE h.suspended AND n.ordering_key = h.ordering_key AND n.status IN ('pending', 'processing')

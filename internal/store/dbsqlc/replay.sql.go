@@ -15,7 +15,7 @@ const countReplayable = `-- name: CountReplayable :one
 SELECT count(*)::bigint FROM webhook_events
 WHERE status = $1::text AND processed_at >= now() - make_interval(secs => $2::float8)
   AND NOT (adopted AND status = 'done' AND started_at IS NULL)
-  AND ($3::text = '' OR event_type = $3::text)
+  AND (event_type = $3::text OR $3::text = '' AND event_type <> 'unparseable')
 `
 
 type CountReplayableParams struct {
@@ -25,7 +25,8 @@ type CountReplayableParams struct {
 }
 
 // Replay of many, and retention: what is done to finished rows.
-// What the earlier middleware had done is left out: it stands in the rows as that read it.
+// What the earlier middleware had done is left out: it stands in the rows as that read it. So are events that cannot be read, unless
+// they are asked for by their type: they would end in error again.
 func (q *Queries) CountReplayable(ctx context.Context, arg CountReplayableParams) (int64, error) {
 	row := q.db.QueryRow(ctx, countReplayable, arg.Status, arg.SinceSeconds, arg.EventType)
 	var column_1 int64
@@ -146,7 +147,7 @@ WHERE e.id IN (
     WHERE c.status = $2::text AND c.processed_at >= now() - make_interval(secs => $3::float8)
       AND c.processed_at <= $4::timestamptz
       AND NOT (c.adopted AND c.status = 'done' AND c.started_at IS NULL)
-      AND ($5::text = '' OR c.event_type = $5::text)
+      AND (c.event_type = $5::text OR $5::text = '' AND c.event_type <> 'unparseable')
     ORDER BY c.received_at, c.id
     LIMIT $6::int
     FOR UPDATE SKIP LOCKED)

@@ -24,6 +24,25 @@ FROM webhook_events
 WHERE body_hash = ANY(@body_hashes::bytea[]) AND ordering_key IS NULL AND received_at > now() - interval '1 hour'
 ORDER BY body_hash, received_at DESC, id DESC;
 
+-- name: FindUnanswered :many
+-- Events with the same bytes whose sender was not answered 200, oldest first, and those of uncertain_ids, of which this process knows
+-- that before it is on the rows. GoHighLevel sends an event again for a day at most.
+SELECT id, coalesce(body_hash, '')::bytea AS body_hash, received_at FROM (
+    SELECT e.id, e.body_hash, e.received_at FROM webhook_events e
+    WHERE e.unanswered AND e.body_hash = ANY(@body_hashes::bytea[]) AND e.received_at > now() - interval '24 hours'
+    UNION
+    SELECT e.id, e.body_hash, e.received_at FROM webhook_events e
+    WHERE e.id = ANY(@uncertain_ids::uuid[]) AND e.body_hash = ANY(@body_hashes::bytea[])
+) f
+ORDER BY received_at, id;
+
+-- name: MarkUnanswered :exec
+UPDATE webhook_events SET unanswered = true WHERE id = ANY(@ids::uuid[]) AND NOT unanswered;
+
+-- name: MarkAnswered :exec
+-- The retry of these events has come.
+UPDATE webhook_events SET unanswered = false WHERE id = ANY(@ids::uuid[]) AND unanswered;
+
 -- name: InsertEvents :many
 -- One statement for a whole batch. received_at is the database's clock, a microsecond apart in the order of arrival, so
 -- that replicas with clocks of their own agree on who came first. The rows go in by dedupe key: two batches that share

@@ -1,11 +1,12 @@
 -- Replay of many, and retention: what is done to finished rows.
 
 -- name: CountReplayable :one
--- What the earlier middleware had done is left out: it stands in the rows as that read it.
+-- What the earlier middleware had done is left out: it stands in the rows as that read it. So are events that cannot be read, unless
+-- they are asked for by their type: they would end in error again.
 SELECT count(*)::bigint FROM webhook_events
 WHERE status = @status::text AND processed_at >= now() - make_interval(secs => @since_seconds::float8)
   AND NOT (adopted AND status = 'done' AND started_at IS NULL)
-  AND (@event_type::text = '' OR event_type = @event_type::text);
+  AND (event_type = @event_type::text OR @event_type::text = '' AND event_type <> 'unparseable');
 
 -- name: ReplayBatch :execrows
 -- A batch of finished rows starts a new run, oldest first. Their WebhookEvents are made anew where they are gone; where they
@@ -21,7 +22,7 @@ WHERE e.id IN (
     WHERE c.status = @status::text AND c.processed_at >= now() - make_interval(secs => @since_seconds::float8)
       AND c.processed_at <= @until::timestamptz
       AND NOT (c.adopted AND c.status = 'done' AND c.started_at IS NULL)
-      AND (@event_type::text = '' OR c.event_type = @event_type::text)
+      AND (c.event_type = @event_type::text OR @event_type::text = '' AND c.event_type <> 'unparseable')
     ORDER BY c.received_at, c.id
     LIMIT @max_rows::int
     FOR UPDATE SKIP LOCKED);

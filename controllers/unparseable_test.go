@@ -1,0 +1,97 @@
+package controllers_test
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
+	"github.com/dfmiddleware/verity-sync/internal/destination"
+	"github.com/dfmiddleware/verity-sync/internal/event"
+	"github.com/dfmiddleware/verity-sync/internal/operation"
+	"github.com/dfmiddleware/verity-sync/internal/store"
+)
+
+// postUnparseable commits a body that cannot be read, as the receiver would.
+func (s *suite) postUnparseable(body string) uuid.UUID {
+	s.t.Helper()
+	r, err := s.writer.Commit(s.t.Context(), store.Delivery{
+		Event: event.Event{
+			Source: event.SourceGHL, Type: event.TypeUnparseable, EntityType: event.EntityUnknown, DedupeKey: "ghl:unparseable:" + body,
+		},
+		Payload: []byte("{}"), Raw: []byte(body), BodyHash: sha256.Sum256([]byte(body)),
+	})
+	require.NoError(s.t, err)
+	return r.ID
+}
+
+func TestABodyThatCannotBeReadEndsInErrorAndIsNotForwarded(t *testing.T) {
+	t.Parallel()
+	s := newSuite(t)
+	id := s.postUnparseable(`{"a":"`)
+	e := s.untilPhase(id, v1alpha1.PhaseError)
+	assert.EqualValues(t, 1, e.Status.Attempts)
+	for _, conditionType := range []string{v1alpha1.ReadyCondition, v1alpha1.ForwardedCondition, v1alpha1.SyncedCondition, v1alpha1.StalledCondition} {
+		c := meta.FindStatusCondition(e.Status.Conditions, conditionType)
+		require.NotNil(t, c, conditionType)
+		assert.Equal(t, v1alpha1.UnparseableReason, c.Reason, conditionType)
+		assert.Equal(t, conditionType == v1alpha1.StalledCondition, c.Status == metav1.ConditionTrue, conditionType)
+		assert.Contains(t, c.Message, "at byte 7, in line 1", conditionType)
+	}
+	ready := meta.FindStatusCondition(e.Status.Conditions, v1alpha1.ReadyCondition).Message
+	assert.Contains(t, ready, fmt.Sprintf("SELECT encode(payload_raw, 'escape') FROM webhook_events WHERE id = '%s'", id))
+	assert.NotContains(t, ready, v1alpha1.ReplayRequestedAtAnnotation, "a replay does not help")
+
+	s.change(id, func(e *v1alpha1.WebhookEvent) {
+		e.Annotations = map[string]string{
+			v1alpha1.ReplayRequestedAtAnnotation: "1", v1alpha1.ReplayFromAnnotation: v1alpha1.ReplayFromStart,
+		}
+	})
+	e = s.until(id, "replayed", func(e *v1alpha1.WebhookEvent) bool {
+		return e.Status.LastHandledReplay == "1" && e.Status.Phase == v1alpha1.PhaseError
+	})
+	assert.Equal(t, v1alpha1.UnparseableReason, readyReason(e))
+	assert.Zero(t, s.forward.calls(uuid.Nil))
+	assert.Zero(t, s.sync.calls(uuid.Nil))
+	assert.Zero(t, value[int64](s, `SELECT count(*) FROM sync_log`))
+}
+
+func TestBodiesThatCannotBeReadPushNoOtherErrorOut(t *testing.T) {
+	t.Parallel()
+	const limit = 3
+	s := newSuite(t, func(s *settings) { s.finishedLimit = limit })
+	s.forward.script(func(int, *store.Claimed) operation.Outcome { return failing(destination.Permanent, "answered 422") })
+	var errors []uuid.UUID
+	for range limit {
+		id := s.post("")
+		s.untilPhase(id, v1alpha1.PhaseError)
+		errors = append(errors, id)
+	}
+	var unreadable []uuid.UUID
+	for i := range 3 * limit {
+		unreadable = append(unreadable, s.postUnparseable(fmt.Sprint("{", i)))
+	}
+	require.True(t, eventually(func() bool {
+		if value[int64](s, `SELECT count(*) FROM webhook_events WHERE status = 'error'`) < 4*limit {
+			return false
+		}
+		left := 0
+		for _, id := range unreadable {
+			if s.get(id) != nil {
+				left++
+			}
+		}
+		return left == limit
+	}), "they have a limit of their own")
+	time.Sleep(3 * s.settings.prune) // Two rounds, in which nothing is to go.
+	for _, id := range errors {
+		assert.NotNil(t, s.get(id), "the error of an event that was there before")
+	}
+}

@@ -1,0 +1,227 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+)
+
+const (
+	// maxUnanswered bounds the unanswered events that a process keeps in memory. Beyond it an event that is stored and sent
+	// again may become two events.
+	maxUnanswered = 4096
+	// markBatch is how many events are marked in a transaction.
+	markBatch = 256
+	// markInterval is how often events are marked that could not be before.
+	markInterval = time.Second
+)
+
+// unanswered has the events without an id of their own that may be stored though their senders were not answered 200. The
+// senders send them again, to any receiver, so that the rows are marked as soon as Postgres can be reached. If the process
+// ends before, such an event becomes two when it is sent again.
+type unanswered struct {
+	mu sync.Mutex
+	// byID has the rows by their ids, byHash their ids by the hash of the bytes.
+	byID   map[uuid.UUID]unansweredRow
+	byHash map[[sha256.Size]byte][]uuid.UUID
+	// settled wakes keepMarking.
+	settled chan struct{}
+}
+
+type unansweredRow struct {
+	hash [sha256.Size]byte
+	// lock is that of the key under which the row is written.
+	lock int64
+	// settled is true once the transaction that writes the row has been given up or has committed.
+	settled bool
+}
+
+func newUnanswered() *unanswered {
+	return &unanswered{
+		byID: map[uuid.UUID]unansweredRow{}, byHash: map[[sha256.Size]byte][]uuid.UUID{}, settled: make(chan struct{}, 1),
+	}
+}
+
+// add keeps a delivery whose transaction may be under way.
+func (u *unanswered) add(item *pendingWrite) {
+	if item.delivery.Event.DedupeKey != "" {
+		return
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.put(item.id, rowOf(item, false))
+}
+
+func rowOf(item *pendingWrite, settled bool) unansweredRow {
+	return unansweredRow{hash: item.delivery.BodyHash, lock: lockOf(repeatKey(&item.delivery)), settled: settled}
+}
+
+// settle says that the transaction of a delivery that was added has ended, and which rows stand for it.
+func (u *unanswered) settle(item *pendingWrite, ids ...uuid.UUID) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	row, ok := u.byID[item.id]
+	if !ok {
+		return
+	}
+	u.remove(item.id)
+	row.settled = true
+	for _, id := range ids {
+		if id != uuid.Nil {
+			u.put(id, row)
+		}
+	}
+	select {
+	case u.settled <- struct{}{}:
+	default:
+	}
+}
+
+// restore keeps the row that a delivery was to repeat: its transaction did not commit.
+func (u *unanswered) restore(item *pendingWrite) {
+	if item.repeats == uuid.Nil {
+		return
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.put(item.repeats, rowOf(item, true))
+}
+
+// drop forgets a row.
+func (u *unanswered) drop(id uuid.UUID) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.remove(id)
+}
+
+func (u *unanswered) put(id uuid.UUID, row unansweredRow) {
+	if _, ok := u.byID[id]; !ok {
+		if len(u.byID) >= maxUnanswered {
+			return
+		}
+		u.byHash[row.hash] = append(u.byHash[row.hash], id)
+	}
+	u.byID[id] = row
+}
+
+func (u *unanswered) remove(id uuid.UUID) {
+	row, ok := u.byID[id]
+	if !ok {
+		return
+	}
+	delete(u.byID, id)
+	rest := slices.DeleteFunc(u.byHash[row.hash], func(other uuid.UUID) bool { return other == id })
+	if len(rest) == 0 {
+		delete(u.byHash, row.hash)
+	} else {
+		u.byHash[row.hash] = rest
+	}
+}
+
+// of returns the ids of the rows with these hashes.
+func (u *unanswered) of(hashes [][]byte) []uuid.UUID {
+	ids := []uuid.UUID{}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, hash := range hashes {
+		ids = append(ids, u.byHash[[sha256.Size]byte(hash)]...)
+	}
+	return ids
+}
+
+// toMark returns settled rows.
+func (u *unanswered) toMark() map[uuid.UUID]unansweredRow {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	rows := map[uuid.UUID]unansweredRow{}
+	for id, row := range u.byID {
+		if row.settled && len(rows) < markBatch {
+			rows[id] = row
+		}
+	}
+	return rows
+}
+
+// take removes rows and returns the ids of those that were still there: the others have been repeated meanwhile.
+func (u *unanswered) take(rows map[uuid.UUID]unansweredRow) []uuid.UUID {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	var ids []uuid.UUID
+	for id := range rows {
+		if _, ok := u.byID[id]; ok {
+			ids = append(ids, id)
+			u.remove(id)
+		}
+	}
+	return ids
+}
+
+// putBack adds rows that were taken.
+func (u *unanswered) putBack(ids []uuid.UUID, rows map[uuid.UUID]unansweredRow) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, id := range ids {
+		u.put(id, rows[id])
+	}
+}
+
+// Unanswered records that the sender of a stored delivery has left without its answer: it sends the delivery again.
+func (w *Writer) Unanswered(d Delivery, r Receipt) {
+	item := &pendingWrite{id: r.ID, delivery: d}
+	w.unanswered.add(item)
+	w.unanswered.settle(item, r.ID)
+}
+
+// keepMarking marks unanswered events in the database until done is closed, and once more then.
+func (w *Writer) keepMarking(done <-chan struct{}) {
+	ticker := time.NewTicker(markInterval)
+	defer ticker.Stop()
+	for open := true; open; {
+		select {
+		case <-done:
+			open = false
+		case <-w.unanswered.settled:
+		case <-ticker.C:
+		}
+		for more := true; more; {
+			more = w.markUnanswered()
+		}
+	}
+}
+
+// markUnanswered marks a batch and reports whether there may be more. The locks make it wait for a transaction that
+// Postgres may still be carrying out: a row that is not there then never will be.
+func (w *Writer) markUnanswered() (more bool) {
+	rows := w.unanswered.toMark()
+	if len(rows) == 0 {
+		return false
+	}
+	var locks []int64
+	for _, row := range rows {
+		locks = append(locks, row.lock)
+	}
+	slices.Sort(locks)
+	ctx, cancel := context.WithTimeout(context.Background(), w.opts.Timeout)
+	defer cancel()
+	var ids []uuid.UUID
+	err := pgx.BeginFunc(ctx, w.store.pool, func(tx pgx.Tx) error {
+		q := w.store.q.WithTx(tx)
+		if err := q.LockKeys(ctx, slices.Compact(locks)); err != nil {
+			return fmt.Errorf("lock ordering keys: %w", err)
+		}
+		ids = w.unanswered.take(rows)
+		return q.MarkUnanswered(ctx, ids)
+	})
+	if w.store.noted(err, "mark %d events as unanswered", len(rows)) != nil {
+		// Postgres' error is logged with each delivery. The rows are marked at the next round.
+		w.unanswered.putBack(ids, rows)
+		return false
+	}
+	return len(rows) == markBatch
+}

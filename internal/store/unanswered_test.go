@@ -1,0 +1,212 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dfmiddleware/verity-sync/internal/event"
+	"github.com/dfmiddleware/verity-sync/internal/store"
+	"github.com/dfmiddleware/verity-sync/internal/testenv/pgproxy"
+)
+
+// reply is an SMS reply as a workflow reports it: about a contact, without an id of its own.
+func reply(body string) store.Delivery {
+	d := delivery("", "contact1", body)
+	d.Event.Type, d.Event.EntityType = event.TypeContactUpdated, event.EntityContact
+	d.Event.OrderingKey = event.OrderingKeyOf(event.EntityContact, "contact1")
+	d.Occurrence = true
+	return d
+}
+
+// anonymous is an occurrence about nothing that can be told.
+func anonymous(body string) store.Delivery {
+	d := delivery("", "", body)
+	d.Event.Type, d.Event.EntityType, d.Occurrence = event.TypeUnknown, event.EntityUnknown, true
+	return d
+}
+
+// withoutAnID are deliveries without an id of their own, of each way to tell whether they are duplicates.
+func withoutAnID() map[string]store.Delivery {
+	return map[string]store.Delivery{
+		"a booking":                 delivery("", "apt1", `{"s":"booked"}`),
+		"a reply":                   reply(`{"message":{"body":"Yes"}}`),
+		"an event that is not told": anonymous(`{"form":"contact us"}`),
+	}
+}
+
+func TestOccurrencesWithTheSameBytesAreSeveralEvents(t *testing.T) {
+	t.Parallel()
+	for name, d := range map[string]store.Delivery{"a reply": reply(`{"message":"Yes"}`), "an event that is not told": anonymous(`{"form":1}`)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBundle(t)
+			writers := []*store.Writer{b.writer(store.WriterOptions{}), b.writer(store.WriterOptions{})}
+			ids := map[uuid.UUID]bool{}
+			for i := range 6 {
+				ids[b.commit(writers[i%2], d)] = true
+			}
+			assert.Len(t, ids, 6)
+			assert.EqualValues(t, 6, value[int64](b, `SELECT count(*) FROM webhook_events WHERE NOT unanswered`))
+		})
+	}
+}
+
+// lockTable makes every commit wait until the function that it returns is called.
+func (b *bundle) lockTable() (unlock func()) {
+	b.t.Helper()
+	tx, err := b.Pool().Begin(b.t.Context())
+	require.NoError(b.t, err)
+	_, err = tx.Exec(b.t.Context(), `LOCK TABLE webhook_events IN SHARE MODE`)
+	require.NoError(b.t, err)
+	b.t.Cleanup(func() { _ = tx.Rollback(context.Background()) })
+	return func() {
+		if err := tx.Rollback(b.t.Context()); !errors.Is(err, pgx.ErrTxClosed) {
+			require.NoError(b.t, err)
+		}
+	}
+}
+
+// waiting waits until a commit waits for the table.
+func (b *bundle) waiting() {
+	b.t.Helper()
+	require.Eventually(b.t, func() bool {
+		return value[bool](b, `SELECT EXISTS (SELECT 1 FROM pg_locks WHERE relation = 'webhook_events'::regclass AND NOT granted)`)
+	}, 10*time.Second, time.Millisecond)
+}
+
+func (b *bundle) eventually(sql string) {
+	b.t.Helper()
+	require.Eventually(b.t, func() bool { return value[bool](b, sql) }, 30*time.Second, 5*time.Millisecond, sql)
+}
+
+func TestADeliveryThatWasStoredThoughItsSenderWasToldToSendAgainIsADuplicateOnce(t *testing.T) {
+	t.Parallel()
+	const stored = `SELECT count(*) = 1 FROM webhook_events`
+	for name, d := range withoutAnID() {
+		for where, same := range map[string]bool{"the same receiver": true, "another receiver": false} {
+			t.Run(name+" is sent again to "+where, func(t *testing.T) {
+				t.Parallel()
+				b := newBundle(t)
+				first, second := b.writer(store.WriterOptions{Timeout: time.Minute}), b.writer(store.WriterOptions{})
+				unlock := b.lockTable()
+				ctx, giveUp := context.WithCancel(t.Context())
+				result := make(chan error, 1)
+				go func() {
+					_, err := first.Commit(ctx, d)
+					result <- err
+				}()
+				b.waiting()
+				giveUp() // The time for an answer is over; the commit is under way.
+				require.ErrorIs(t, <-result, store.ErrUncertain)
+				unlock()
+				b.eventually(stored)
+				if same {
+					second = first
+				} else {
+					b.eventually(`SELECT unanswered FROM webhook_events`)
+				}
+
+				again, err := second.Commit(t.Context(), d)
+				require.NoError(t, err)
+				assert.True(t, again.Duplicate)
+				assert.Equal(t, value[uuid.UUID](b, `SELECT id FROM webhook_events`), again.ID)
+				b.eventually(`SELECT NOT unanswered FROM webhook_events`)
+
+				for _, w := range []*store.Writer{first, second} {
+					third, err := w.Commit(t.Context(), d)
+					require.NoError(t, err)
+					assert.Equal(t, !d.Occurrence, third.Duplicate, "it has been answered")
+				}
+			})
+		}
+	}
+}
+
+func TestARetryIsADuplicateThoughAnotherEventOfItsEntityCameInBetween(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t)
+	w := b.writer(store.WriterOptions{})
+	booked, cancelled := delivery("", "apt1", `{"s":"booked"}`), delivery("", "apt1", `{"s":"cancelled"}`)
+	r, err := w.Commit(t.Context(), booked)
+	require.NoError(t, err)
+	w.Unanswered(booked, r)
+	b.commit(w, cancelled)
+	b.eventually(`SELECT bool_or(unanswered) FROM webhook_events`)
+
+	again, err := b.writer(store.WriterOptions{}).Commit(t.Context(), booked)
+	require.NoError(t, err)
+	assert.Equal(t, store.Receipt{ID: r.ID, ReceivedAt: again.ReceivedAt, Duplicate: true}, again,
+		"an older state does not become the newest because its sender had to send it again")
+	b.commit(w, booked)
+}
+
+func TestACommitWhoseAnswerIsLostIsRepeatedOnce(t *testing.T) {
+	t.Parallel()
+	for name, d := range withoutAnID() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBundle(t)
+			proxy := b.proxy()
+			w := store.NewWriter(open(t, proxy.URL()), store.WriterOptions{})
+			t.Cleanup(w.Close)
+			b.commit(w, delivery("", "apt0", `{}`)) // The pool has a connection.
+			proxy.Cut(&pgproxy.Cut{Command: "COMMIT"})
+			_, err := w.Commit(t.Context(), d)
+			require.ErrorIs(t, err, store.ErrUncertain)
+			b.eventually(`SELECT count(*) = 2 FROM webhook_events`)
+
+			again, err := w.Commit(t.Context(), d)
+			require.NoError(t, err)
+			assert.True(t, again.Duplicate)
+			b.eventually(`SELECT NOT bool_or(unanswered) FROM webhook_events`)
+			assert.EqualValues(t, 2, value[int64](b, `SELECT count(*) FROM webhook_events`))
+		})
+	}
+}
+
+func TestEachOfSeveralUnansweredRepliesIsRepeatedOnce(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t)
+	w := b.writer(store.WriterOptions{})
+	d := reply(`{"message":"Yes"}`)
+	for _, id := range []uuid.UUID{b.commit(w, d), b.commit(w, d)} {
+		w.Unanswered(d, store.Receipt{ID: id})
+	}
+	var duplicates []bool
+	ids := map[uuid.UUID]bool{}
+	for range 3 {
+		r, err := w.Commit(t.Context(), d)
+		require.NoError(t, err)
+		duplicates = append(duplicates, r.Duplicate)
+		ids[r.ID] = true
+	}
+	assert.Equal(t, []bool{true, true, false}, duplicates)
+	assert.Len(t, ids, 3)
+}
+
+func TestOnlyWhatMayBeStoredIsCalledUncertain(t *testing.T) {
+	t.Parallel()
+	t.Run("a database that nobody reaches", func(t *testing.T) {
+		t.Parallel()
+		w := store.NewWriter(open(t, "postgres://nobody@127.0.0.1:1/nothing"), store.WriterOptions{})
+		t.Cleanup(w.Close)
+		_, err := w.Commit(t.Context(), delivery("w1", "apt1", `{}`))
+		require.Error(t, err)
+		assert.NotErrorIs(t, err, store.ErrUncertain)
+	})
+	t.Run("a statement that Postgres refuses", func(t *testing.T) {
+		t.Parallel()
+		b := newBundle(t)
+		b.exec(`DROP TABLE webhook_events CASCADE`)
+		_, err := b.writer(store.WriterOptions{}).Commit(t.Context(), delivery("w1", "apt1", `{}`))
+		require.Error(t, err)
+		assert.NotErrorIs(t, err, store.ErrUncertain)
+	})
+}
