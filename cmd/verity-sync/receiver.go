@@ -19,6 +19,7 @@ type receiverFlags struct {
 	listenAddress   string
 	maxInFlight     int
 	drainDelay      time.Duration
+	drainTimeout    time.Duration
 	shutdownTimeout time.Duration
 }
 
@@ -26,9 +27,11 @@ func (f *receiverFlags) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&f.listenAddress, "listen-address", ":8080", "address of the webhooks, the jobs endpoint and the probes")
 	fs.IntVar(&f.maxInFlight, "max-in-flight", 1000, "webhooks that are authenticated and committed at a time; more are answered 429")
 	fs.DurationVar(&f.drainDelay, "drain-delay", 5*time.Second,
-		"how long posts are still accepted after SIGTERM turned readiness off, for load balancers to notice")
+		"how long no post must have come after SIGTERM turned readiness off, until posts are no longer accepted: load balancers have noticed then")
+	fs.DurationVar(&f.drainTimeout, "drain-timeout", 30*time.Second,
+		"how long posts are accepted after SIGTERM at most; it is the drain delay where that is longer")
 	fs.DurationVar(&f.shutdownTimeout, "shutdown-timeout", 20*time.Second,
-		"how long posts under way have to finish after the drain delay; the pod's grace period must be longer than both")
+		"how long posts under way have to finish after the drain; the pod's grace period must be longer than both together")
 	f.kubernetes.bind(fs)
 	f.metrics.bind(fs)
 	f.log.bind(fs)
@@ -39,6 +42,7 @@ func (f *receiverFlags) mistakes() error {
 		required("listen-address", f.listenAddress),
 		atLeast("max-in-flight", f.maxInFlight, 1),
 		atLeast("drain-delay", f.drainDelay, 0),
+		atLeast("drain-timeout", f.drainTimeout, 0),
 		atLeast("shutdown-timeout", f.shutdownTimeout, time.Second),
 		f.metrics.mistakes(),
 	)

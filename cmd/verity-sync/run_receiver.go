@@ -16,6 +16,7 @@ import (
 
 	"github.com/dfmiddleware/verity-sync/internal/config"
 	"github.com/dfmiddleware/verity-sync/internal/ghl"
+	"github.com/dfmiddleware/verity-sync/internal/memory"
 	"github.com/dfmiddleware/verity-sync/internal/metrics"
 	"github.com/dfmiddleware/verity-sync/internal/receiver"
 	"github.com/dfmiddleware/verity-sync/internal/store"
@@ -57,7 +58,9 @@ func runReceiver(ctx context.Context, cfg config.Receiver, flags receiverFlags, 
 		JobsSecret:          cfg.JobsSecret.Reveal(),
 		WarnUnauthenticated: cfg.AllowUnauthenticated,
 		MaxInFlight:         flags.maxInFlight,
+		MemoryLimit:         memory.SetLimit(),
 		DrainDelay:          flags.drainDelay,
+		DrainTimeout:        flags.drainTimeout,
 		ShutdownTimeout:     flags.shutdownTimeout,
 		Metrics:             metrics.NewReceiver(ctrlmetrics.Registry),
 		Log:                 log,

@@ -175,3 +175,58 @@ func postOver(t *testing.T, transport http.RoundTripper) (closes bool, err error
 	}
 	return resp.Close, nil
 }
+
+// TestTheDrainLastsUntilLoadBalancersHaveNoticed has posts come on new connections after the receiver was told to stop.
+func TestTheDrainLastsUntilLoadBalancersHaveNoticed(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		// every is how long after the last one the next post comes, until no more come after noticed.
+		every, noticed time.Duration
+		want           time.Duration
+		// probes has something look at the probes every second, which is no post.
+		probes bool
+	}{
+		"nobody posts": {want: 5 * time.Second},
+		"nobody posts, and the probes are looked at":   {want: 5 * time.Second, probes: true},
+		"a load balancer notices after 20 s":           {every: 2 * time.Second, noticed: 20 * time.Second, want: 25 * time.Second, probes: true},
+		"few posts come until one notices after 16 s":  {every: 4 * time.Second, noticed: 16 * time.Second, want: 21 * time.Second},
+		"a load balancer that never notices is bounded": {every: time.Second, noticed: time.Hour, want: 30 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			given := func(f *fixture) { f.config.DrainDelay, f.config.DrainTimeout = 5*time.Second, 30*time.Second }
+			inBubble(t, given, func(t *testing.T, b *bubble) {
+				synctest.Wait()
+				started := time.Now()
+				b.stop()
+				var others sync.WaitGroup
+				repeat := func(every, until time.Duration, request string, code int) {
+					others.Go(func() {
+						for every > 0 {
+							time.Sleep(every)
+							if time.Since(started) > until {
+								return
+							}
+							conn, err := b.dial()
+							if err != nil {
+								assert.GreaterOrEqual(t, time.Since(started), test.want, "a post is refused")
+								return
+							}
+							_, err = io.WriteString(conn, request)
+							assert.NoError(t, err)
+							assert.Equal(t, code, client{conn}.answer(t).code)
+							assert.NoError(t, conn.Close())
+						}
+					})
+				}
+				repeat(test.every, test.noticed, webhook, 200)
+				if test.probes {
+					repeat(time.Second, time.Hour, "GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n", 503)
+				}
+				require.NoError(t, <-b.served)
+				assert.Equal(t, test.want, time.Since(started))
+				others.Wait()
+			})
+		})
+	}
+}

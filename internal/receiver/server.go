@@ -29,8 +29,10 @@ const (
 	maxBody = 1 << 20
 	// maxHeader is generous for a webhook and keeps headers from filling the memory.
 	maxHeader = 64 << 10
-	// maxBodies bounds the bodies held in memory at a time.
+	// maxBodies bounds the bodies held in memory at a time, where there is memory enough: a body is copied several times on
+	// its way to Postgres, so that all of them may have one part in bodyShare of the memory.
 	maxBodies = 64 << 20
+	bodyShare = 14
 
 	// unparseableRate is how many bodies that cannot be read are stored a second, and unparseableBurst how many at once.
 	unparseableRate  = 1
@@ -77,9 +79,11 @@ type Config struct {
 	WarnUnauthenticated bool
 	// MaxInFlight bounds the requests that are being authenticated and committed at a time.
 	MaxInFlight int
-	// DrainDelay is how long posts are still accepted after readiness went off, so that load balancers have noticed
-	// before the listener closes.
-	DrainDelay time.Duration
+	// MemoryLimit is how much memory the process may use, in bytes; 0 where that is not known.
+	MemoryLimit int64
+	// DrainDelay is how long no post must have come, after readiness went off, before the listener closes: load balancers have
+	// noticed then. DrainTimeout bounds how long that takes; it is DrainDelay where that is longer.
+	DrainDelay, DrainTimeout time.Duration
 	// ShutdownTimeout is how long requests in flight have to finish after that. 14 s finish every one of them.
 	ShutdownTimeout time.Duration
 	Metrics         *metrics.Receiver
@@ -95,6 +99,8 @@ type Server struct {
 	// unparseable limits the events that are made of bodies that cannot be read.
 	unparseable *rate.Limiter
 	draining    atomic.Bool
+	// lastPost is when the last post came, in nanoseconds since 1970, while draining.
+	lastPost atomic.Int64
 }
 
 // New checks cfg and returns a Server that is ready to serve.
@@ -112,11 +118,19 @@ func New(cfg Config) (*Server, error) {
 	return &Server{
 		cfg:      cfg,
 		slots:    semaphore.NewWeighted(int64(cfg.MaxInFlight)),
-		bodies:   semaphore.NewWeighted(maxBodies),
+		bodies:   semaphore.NewWeighted(bodyBudget(cfg.MemoryLimit)),
 		refusals: newThrottle(),
 
 		unparseable: rate.NewLimiter(unparseableRate, unparseableBurst),
 	}, nil
+}
+
+// bodyBudget returns how many bytes of bodies fit into the memory; a single body always does.
+func bodyBudget(memoryLimit int64) int64 {
+	if memoryLimit <= 0 {
+		return maxBodies
+	}
+	return max(maxBody, min(maxBodies, memoryLimit/bodyShare))
 }
 
 // Serve answers requests on l until ctx ends and every request on a connection that was accepted by then, or during the
@@ -150,12 +164,8 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	case <-ctx.Done():
 	}
 
-	s.cfg.Log.Info("draining", "delay", s.cfg.DrainDelay.String())
-	s.draining.Store(true)
-	select {
-	case err := <-served:
-		return fmt.Errorf("serve webhooks while draining: %w", err)
-	case <-time.After(s.cfg.DrainDelay):
+	if err := s.drain(served); err != nil {
+		return err
 	}
 	if err := l.Close(); err != nil {
 		return fmt.Errorf("close the listener: %w", errors.Join(err, srv.Close()))
@@ -165,6 +175,29 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		return fmt.Errorf("serve webhooks while draining: %w", errors.Join(err, srv.Close()))
 	}
 	return s.finish(context.WithoutCancel(ctx), srv, conns)
+}
+
+// drain turns readiness off and returns once no post has come for the drain delay, or after the drain timeout: until then
+// there are load balancers that have not noticed.
+func (s *Server) drain(served <-chan error) error {
+	s.cfg.Log.Info("draining", "delay", s.cfg.DrainDelay.String(), "timeout", s.cfg.DrainTimeout.String())
+	s.lastPost.Store(time.Now().UnixNano())
+	s.draining.Store(true)
+	timeout := time.After(max(s.cfg.DrainTimeout, s.cfg.DrainDelay))
+	for {
+		quiet := time.Until(time.Unix(0, s.lastPost.Load()).Add(s.cfg.DrainDelay))
+		if quiet <= 0 {
+			return nil
+		}
+		select {
+		case err := <-served:
+			return fmt.Errorf("serve webhooks while draining: %w", err)
+		case <-timeout:
+			s.cfg.Log.Info("posts still come at the end of the drain timeout, a load balancer has not noticed that this receiver stops")
+			return nil
+		case <-time.After(quiet):
+		}
+	}
 }
 
 // finish ends a server that accepts no more connections once it has answered what it has.

@@ -31,6 +31,9 @@ type sighting struct {
 
 func (s *Server) serveWebhook(w http.ResponseWriter, r *http.Request) {
 	started := time.Now()
+	if s.draining.Load() {
+		s.lastPost.Store(started.UnixNano())
+	}
 	var seen sighting
 	a := s.intake(r, &seen)
 	s.write(w, r, a)

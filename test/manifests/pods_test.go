@@ -105,6 +105,8 @@ func TestThereIsTimeToFinishHoweverLongItTakes(t *testing.T) {
 	tests := map[string][]string{
 		"by default":              nil,
 		"with a long drain delay": {"--set=receiver.drainSeconds=120"},
+		"with a long drain":       {"--set=receiver.drainMaxSeconds=300"},
+		"of values of a release that knew no bound": {"--set=receiver.drainMaxSeconds=null"},
 		"with a long shutdown":    {"--set=receiver.shutdownSeconds=90,controller.shutdownSeconds=90"},
 	}
 	for name, arguments := range tests {
@@ -115,16 +117,19 @@ func TestThereIsTimeToFinishHoweverLongItTakes(t *testing.T) {
 					continue
 				}
 				pod := podOf(object)
-				var needed time.Duration
+				var delay, timeout, shutdown time.Duration
 				for _, argument := range containersOf(pod)[0]["args"].([]any) {
 					flag, value, _ := strings.Cut(argument.(string), "=")
-					if flag == "--drain-delay" || flag == "--shutdown-timeout" {
-						d, err := time.ParseDuration(value)
-						require.NoError(t, err)
-						needed += d
+					for name, into := range map[string]*time.Duration{"--drain-delay": &delay, "--drain-timeout": &timeout, "--shutdown-timeout": &shutdown} {
+						if flag == name {
+							var err error
+							*into, err = time.ParseDuration(value)
+							require.NoError(t, err)
+						}
 					}
 				}
-				require.Positive(t, needed)
+				require.Positive(t, shutdown)
+				needed := max(delay, timeout) + shutdown
 				grace, err := time.ParseDuration(fmt.Sprintf("%vs", pod["terminationGracePeriodSeconds"]))
 				require.NoError(t, err)
 				assert.GreaterOrEqual(t, grace, needed+5*time.Second, object.GetName())

@@ -50,7 +50,7 @@ func (s *System) newReceiver(ctx context.Context, number int, env map[string]str
 		return nil, err
 	}
 	p.probe = "/readyz"
-	p.Flags = append(p.Flags, "--listen-address="+p.address, "--drain-delay=100ms")
+	p.Flags = append(p.Flags, "--listen-address="+p.address, "--drain-delay=100ms", "--drain-timeout=1s")
 	return p, nil
 }
 

@@ -1,0 +1,4 @@
+package memory
+
+// LimitOf is exported for tests.
+var LimitOf = limitOf
