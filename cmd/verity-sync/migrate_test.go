@@ -75,7 +75,7 @@ Tables that are there would change:
   contact_mappings.updated_at becomes NOT NULL
   webhook_events gets adopted, location_id, contact_id, appointment_status, payload_raw, truncated, headers, body_hash, `+
 		`ordering_key, run, ledger_run, replay_request, attempts, next_attempt_at, claimed_term, suspended, parked, forward, reason, `+
-		`result, verity_contact_id, occurred_at, dispatched_at, started_at, held_by
+		`result, verity_contact_id, occurred_at, dispatched_at, started_at, held_by, unanswered
   sync_log gets webhook_event_id, run, operation, attempt, details
   contact_mappings gets location_id, synced_occurred_at, phone_observed_at, email_observed_at, aloware_phone_number, aloware_contact_since, `+
 		`former_aloware_contact_ids

@@ -27,7 +27,8 @@ func (f *receiverFlags) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&f.listenAddress, "listen-address", ":8080", "address of the webhooks, the jobs endpoint and the probes")
 	fs.IntVar(&f.maxInFlight, "max-in-flight", 1000, "webhooks that are authenticated and committed at a time; more are answered 429")
 	fs.DurationVar(&f.drainDelay, "drain-delay", 5*time.Second,
-		"how long no post must have come after SIGTERM turned readiness off, until posts are no longer accepted: load balancers have noticed then")
+		"how long no post must have come after SIGTERM turned readiness off, until posts are no longer accepted: "+
+			"load balancers have noticed then")
 	fs.DurationVar(&f.drainTimeout, "drain-timeout", 30*time.Second,
 		"how long posts are accepted after SIGTERM at most; it is the drain delay where that is longer")
 	fs.DurationVar(&f.shutdownTimeout, "shutdown-timeout", 20*time.Second,

@@ -76,7 +76,7 @@ type Controller struct {
 
 	DoneTTL              time.Duration `env:"DONE_TTL" envDefault:"1h" help:"how long a WebhookEvent that is done stays"`
 	ErrorTTL             time.Duration `env:"ERROR_TTL" envDefault:"72h" help:"how long a WebhookEvent in error stays"`
-	FinishedHistoryLimit int           `env:"FINISHED_HISTORY_LIMIT" envDefault:"250" help:"most WebhookEvents that stay, of those that are done and of those in error"`
+	FinishedHistoryLimit int           `env:"FINISHED_HISTORY_LIMIT" envDefault:"250" help:"most WebhookEvents that stay, of those that are done, of those in error, and of those that do not parse"`
 	Retention            time.Duration `env:"RETENTION" envDefault:"90d" help:"how long finished rows stay in the database, at least 31d: GHL re-sends a webhook for 30 days"`
 
 	// MaxWaitingEvents caps the unfinished WebhookEvents that wait for a later attempt: the surplus is parked.

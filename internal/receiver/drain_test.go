@@ -187,9 +187,9 @@ func TestTheDrainLastsUntilLoadBalancersHaveNoticed(t *testing.T) {
 		probes bool
 	}{
 		"nobody posts": {want: 5 * time.Second},
-		"nobody posts, and the probes are looked at":   {want: 5 * time.Second, probes: true},
-		"a load balancer notices after 20 s":           {every: 2 * time.Second, noticed: 20 * time.Second, want: 25 * time.Second, probes: true},
-		"few posts come until one notices after 16 s":  {every: 4 * time.Second, noticed: 16 * time.Second, want: 21 * time.Second},
+		"nobody posts, and the probes are looked at":    {want: 5 * time.Second, probes: true},
+		"a load balancer notices after 20 s":            {every: 2 * time.Second, noticed: 20 * time.Second, want: 25 * time.Second, probes: true},
+		"few posts come until one notices after 16 s":   {every: 4 * time.Second, noticed: 16 * time.Second, want: 21 * time.Second},
 		"a load balancer that never notices is bounded": {every: time.Second, noticed: time.Hour, want: 30 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {

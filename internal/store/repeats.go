@@ -68,7 +68,9 @@ func (w *Writer) findRepeats(ctx context.Context, q *dbsqlc.Queries, batch []*pe
 }
 
 // loadUnanswered returns the events with the bytes of these deliveries whose senders were not answered 200.
-func (w *Writer) loadUnanswered(ctx context.Context, q *dbsqlc.Queries, batch []*pendingWrite) (map[[sha256.Size]byte][]dbsqlc.FindUnansweredRow, error) {
+func (w *Writer) loadUnanswered(ctx context.Context, q *dbsqlc.Queries, batch []*pendingWrite) (
+	map[[sha256.Size]byte][]dbsqlc.FindUnansweredRow, error,
+) {
 	var p dbsqlc.FindUnansweredParams
 	for _, item := range batch {
 		if item.delivery.Event.DedupeKey == "" {

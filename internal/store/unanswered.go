@@ -178,13 +178,13 @@ func (w *Writer) Unanswered(d Delivery, r Receipt) {
 	w.unanswered.settle(item, r.ID)
 }
 
-// keepMarking marks unanswered events in the database until done is closed, and once more then.
-func (w *Writer) keepMarking(done <-chan struct{}) {
+// keepMarking marks unanswered events in the database until the last batch has ended, and once more then.
+func (w *Writer) keepMarking() {
 	ticker := time.NewTicker(markInterval)
 	defer ticker.Stop()
 	for open := true; open; {
 		select {
-		case <-done:
+		case <-w.committed:
 			open = false
 		case <-w.unanswered.settled:
 		case <-ticker.C:

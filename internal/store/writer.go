@@ -71,6 +71,9 @@ type Writer struct {
 	mu     sync.RWMutex
 	closed bool
 	wg     sync.WaitGroup
+	// committed is closed once everything that was queued is committed, which ends marking.
+	committed chan struct{}
+	marking   sync.WaitGroup
 }
 
 type pendingWrite struct {
@@ -102,20 +105,11 @@ func NewWriter(store *Store, opts WriterOptions) *Writer {
 		opts.Observe = func(int) {}
 	}
 	w := &Writer{store: store, opts: opts, queue: make(chan *pendingWrite, opts.Queue), unanswered: newUnanswered()}
-	var committers sync.WaitGroup
+	w.committed = make(chan struct{})
+	w.marking.Go(w.keepMarking)
 	for range opts.Committers {
-		committers.Add(1)
-		w.wg.Go(func() {
-			defer committers.Done()
-			w.run()
-		})
+		w.wg.Go(w.run)
 	}
-	done := make(chan struct{})
-	w.wg.Go(func() {
-		defer close(done)
-		committers.Wait()
-	})
-	w.wg.Go(func() { w.keepMarking(done) })
 	return w
 }
 
@@ -196,12 +190,17 @@ func (w *Writer) Queued() int { return len(w.queue) }
 // Close commits what is queued and stops.
 func (w *Writer) Close() {
 	w.mu.Lock()
-	if !w.closed {
+	first := !w.closed
+	if first {
 		w.closed = true
 		close(w.queue)
 	}
 	w.mu.Unlock()
 	w.wg.Wait()
+	if first {
+		close(w.committed)
+	}
+	w.marking.Wait()
 }
 
 func (w *Writer) run() {

@@ -103,11 +103,11 @@ func TestNoPodHasMoreThanItNeeds(t *testing.T) {
 func TestThereIsTimeToFinishHoweverLongItTakes(t *testing.T) {
 	t.Parallel()
 	tests := map[string][]string{
-		"by default":              nil,
-		"with a long drain delay": {"--set=receiver.drainSeconds=120"},
-		"with a long drain":       {"--set=receiver.drainMaxSeconds=300"},
+		"by default":                                nil,
+		"with a long drain delay":                   {"--set=receiver.drainSeconds=120"},
+		"with a long drain":                         {"--set=receiver.drainMaxSeconds=300"},
 		"of values of a release that knew no bound": {"--set=receiver.drainMaxSeconds=null"},
-		"with a long shutdown":    {"--set=receiver.shutdownSeconds=90,controller.shutdownSeconds=90"},
+		"with a long shutdown":                      {"--set=receiver.shutdownSeconds=90,controller.shutdownSeconds=90"},
 	}
 	for name, arguments := range tests {
 		t.Run(name, func(t *testing.T) {
