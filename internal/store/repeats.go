@@ -30,7 +30,7 @@ type newest struct {
 func (w *Writer) findRepeats(ctx context.Context, q *dbsqlc.Queries, batch []*pendingWrite) ([]*Receipt, error) {
 	for _, item := range batch {
 		w.unanswered.restore(item) // Of an earlier try.
-		item.repeats = uuid.Nil
+		item.repeats, item.dropped = uuid.Nil, false
 	}
 	known, err := loadNewest(ctx, q, batch)
 	if err != nil {
@@ -46,6 +46,10 @@ func (w *Writer) findRepeats(ctx context.Context, q *dbsqlc.Queries, batch []*pe
 		d := &item.delivery
 		key := repeatKey(d)
 		n, ok := known[key]
+		if item.dropped = d.Event.DedupeKey == "" && item.ctx.Err() != nil; item.dropped {
+			duplicates[i] = &Receipt{Duplicate: true} // It is not inserted.
+			continue
+		}
 		if rows := unanswered[d.BodyHash]; d.Event.DedupeKey == "" && len(rows) > 0 {
 			item.repeats, unanswered[d.BodyHash] = rows[0].ID, rows[1:]
 			w.unanswered.drop(item.repeats)

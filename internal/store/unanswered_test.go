@@ -3,6 +3,7 @@ package store_test
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -209,4 +210,54 @@ func TestOnlyWhatMayBeStoredIsCalledUncertain(t *testing.T) {
 		require.Error(t, err)
 		assert.NotErrorIs(t, err, store.ErrUncertain)
 	})
+}
+
+// lookedAt is a context that says when somebody has asked whether it has ended.
+type lookedAt struct {
+	context.Context //nolint:containedctx // It is one.
+	once            sync.Once
+	looked          chan struct{}
+}
+
+func (c *lookedAt) Err() error {
+	err := c.Context.Err()
+	c.once.Do(func() { close(c.looked) })
+	return err
+}
+
+func TestADeliveryWhoseRetryOvertookItIsNotStored(t *testing.T) {
+	t.Parallel()
+	for name, d := range withoutAnID() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBundle(t)
+			slow, err := store.Open(t.Context(), b.url, store.Options{Name: "slow", MaxConns: 1})
+			require.NoError(t, err)
+			t.Cleanup(slow.Close)
+			w := store.NewWriter(slow, store.WriterOptions{Committers: 1, Timeout: time.Minute})
+			t.Cleanup(w.Close)
+			conn, err := slow.Pool().Acquire(t.Context()) // The writer waits for it.
+			require.NoError(t, err)
+			release := sync.OnceFunc(conn.Release)
+			t.Cleanup(release)
+			inner, giveUp := context.WithCancel(t.Context())
+			defer giveUp()
+			ctx := &lookedAt{Context: inner, looked: make(chan struct{})}
+			result := make(chan error, 1)
+			go func() {
+				_, err := w.Commit(ctx, d)
+				result <- err
+			}()
+			<-ctx.looked // It is in a batch.
+			giveUp()
+			require.ErrorIs(t, <-result, store.ErrUncertain)
+
+			retry := b.commit(b.writer(store.WriterOptions{}), d)
+			release()
+			_, err = w.Commit(t.Context(), delivery("w1", "apt9", `{}`)) // It comes after the first one.
+			require.NoError(t, err)
+			assert.Equal(t, retry, value[uuid.UUID](b, `SELECT id FROM webhook_events WHERE entity_id IS DISTINCT FROM 'apt9'`))
+			assert.EqualValues(t, 2, value[int64](b, `SELECT count(*) FROM webhook_events`))
+		})
+	}
 }

@@ -82,6 +82,8 @@ type pendingWrite struct {
 	delivery Delivery
 	// repeats is the unanswered event that this delivery repeats, uuid.Nil if there is none.
 	repeats uuid.UUID
+	// dropped is true where the sender was answered before the delivery could be inserted: its retry may be there already.
+	dropped bool
 	// ended is set by the one that decides how the sender is answered: the writer with a result, or Commit without one.
 	ended  atomic.Bool
 	result chan writeResult
@@ -273,6 +275,10 @@ const emptyObject = "{}"
 func (w *Writer) answer(batch []*pendingWrite, receipts []Receipt) {
 	added := make([]Dispatch, 0, len(batch))
 	for i, item := range batch {
+		if item.dropped {
+			w.end(item, writeResult{err: errNobodyWaits})
+			continue
+		}
 		if r := receipts[i]; !r.Duplicate {
 			e := item.delivery.Event
 			added = append(added, Dispatch{
