@@ -81,7 +81,7 @@ func TestTheFiguresOfAllEventsAreThoseOfTheDatabase(t *testing.T) {
 				       ('ghl', '', 'unparseable', 'unknown', '{}', 'b', 'error', now(), now()),
 				       ('ghl', '', 'note.created', 'note', '{}', 'd', 'error', now(), now())`,
 			want: map[string]float64{
-				`verity_sync_database_up`: 1, `verity_sync_undispatched_events`: 0,
+				`verity_sync_database_up`: 1, `verity_sync_refused_events`: 0, `verity_sync_undispatched_events`: 0,
 				`verity_sync_events{status="pending"}`: 0, `verity_sync_events{status="processing"}`: 0,
 				`verity_sync_events{status="unparseable"}`: 2, `verity_sync_events{status="error"}`: 1, `verity_sync_events{status="done"}`: 0,
 			},
