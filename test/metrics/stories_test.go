@@ -190,6 +190,7 @@ func work(w *world) []story {
 
 // outages are what does not work, and how it works again.
 func outages(*world) []story {
+	var lift func(context.Context) error
 	return []story{
 		{of: "a destination that is down", happens: func(t *testing.T, w *world) {
 			t.Helper()
@@ -222,6 +223,17 @@ func outages(*world) []story {
 			"verity_sync_undispatched_events":                              exactly(0), "verity_sync_oldest_unfinished_event_age_seconds": exactly(0),
 			`verity_sync_events{status="pending"}`: exactly(0),
 		}},
+		{of: "an admission policy that denies WebhookEvents", happens: func(t *testing.T, w *world) {
+			t.Helper()
+			var err error
+			lift, err = w.DenyWebhookEvents(t.Context(), "false")
+			require.NoError(t, err)
+			assert.Equal(t, http.StatusOK, send(t, w, note(w)))
+		}, shows: map[string]bounds{"verity_sync_refused_events": exactly(1)}, over: func(t *testing.T, w *world) {
+			t.Helper()
+			require.NoError(t, lift(t.Context()))
+		}},
+		{of: "one that was lifted", shows: map[string]bounds{"verity_sync_refused_events": exactly(0)}},
 		{of: "a controller that may not watch", happens: func(t *testing.T, w *world) {
 			t.Helper()
 			w.restartAs(t, w.unprivileged(t))
