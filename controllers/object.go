@@ -58,8 +58,9 @@ func (r *WebhookEventReconciler) reportRefused(ctx context.Context, s *scope, er
 	ctrl.LoggerFrom(ctx).Info("the API server refuses every status of this WebhookEvent; the event goes on, but where it stands is not "+
 		"shown; delete the WebhookEvent: that of an unfinished event is created anew",
 		"event", s.id, "name", s.object.Name, "error", err.Error())
-	r.warn(s.object, statusRefusedReason, "WriteStatus", "the API server refuses every status of this object, because of what the object holds besides; "+
-		"delete it: the WebhookEvent of an unfinished event is created anew")
+	r.warn(s.object, statusRefusedReason, "WriteStatus",
+		"the API server refuses every status of this object, because of what the object holds besides; "+
+			"delete it: the WebhookEvent of an unfinished event is created anew")
 }
 
 // expireRefused deletes an object of a finished or missing row whose status cannot say so, at the end of its time.

@@ -29,7 +29,8 @@ type replayFlags struct {
 func (f *replayFlags) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&f.status, "status", string(store.StatusError), "replay events with this status: error or done")
 	fs.StringVar(&f.since, "since", "", "replay events that were finished at most this long ago, for instance 24h or 7d (required)")
-	fs.StringVar(&f.eventType, "type", "", "replay events of this type only, for instance appointment.created or AppointmentCreate (default: every type)")
+	fs.StringVar(&f.eventType, "type", "",
+		"replay events of this type only, for instance appointment.created or AppointmentCreate (default: every type)")
 	fs.StringVar(&f.from, "from", "", "start: repeat what has succeeded too, under a new idempotency key (default: only what has not)")
 	fs.BoolVar(&f.dryRun, "dry-run", false, "say how many events would be replayed, and change nothing")
 }
@@ -128,6 +129,7 @@ func explainNone(ctx context.Context, db *store.Store, sel store.ReplaySelection
 	for i, t := range types {
 		names[i] = fmt.Sprintf("%s (%d)", t.Type, t.Events)
 	}
-	fmt.Fprintf(out, "There is no event of the type %s. With this status and in that time there are: %s.\n", sel.Type, strings.Join(names, ", "))
+	fmt.Fprintf(out, "There is no event of the type %s. With this status and in that time there are: %s.\n",
+		sel.Type, strings.Join(names, ", "))
 	return nil
 }

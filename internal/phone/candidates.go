@@ -16,8 +16,8 @@ var (
 	// digitRun is a number within other text: digits with what people put between them, and an extension.
 	digitRun = regexp.MustCompile(`(?:\+|\(\+?)?[ ]?[0-9](?:[ ().\-‐-―+]*[0-9])*(?:\s*(?i:ext\.?|x|#)\s*[0-9]+)?`)
 	// label is a word before a number that says what kind it is, and may stand close to it.
-	label = regexp.MustCompile(`(?i)(?:^|\pZ|\pP)(?:tel|telephone|phone|ph|mobile|mobil|mob|cellular|cell|cel|handy|home|work|office|main|` +
-		`whatsapp|wa|sms|text|call|direct|number|no|nr|t|m|p|c|h|w)$`)
+	label = regexp.MustCompile(`(?i)(?:^|\pZ|\pP)(?:tel|telephone|phone|ph|mobile|mobil|mob|cellular|cell|cel|handy|` +
+		`home|work|office|main|whatsapp|wa|sms|text|call|direct|number|no|nr|t|m|p|c|h|w)$`)
 	// otherNumber is a word before a number that no one answers as the person.
 	otherNumber = regexp.MustCompile(`(?i)(?:^|\pZ|\pP)(?:fax|telefax|pager)\PN*$`)
 )

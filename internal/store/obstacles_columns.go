@@ -21,7 +21,8 @@ var legacyColumns = func() []legacyColumn {
 	var columns []legacyColumn
 	// An asterisk marks a column that may have to be NULL.
 	for table, list := range map[string]string{
-		"webhook_events": "id uuid, received_at timestamptz, source text, event_type text, entity_type text, entity_id text, payload_json json, " +
+		"webhook_events": "id uuid, received_at timestamptz, source text, event_type text, entity_type text, entity_id text, " +
+			"payload_json json, " +
 			"dedupe_key text, status text, error_message* text, processed_at* timestamptz",
 		"sync_log": "id uuid, direction text, entity_type text, entity_id text, source_id text, target_id* text, status* text, " +
 			"started_at* timestamptz, finished_at* timestamptz, error_message* text, correlation_id* text",
@@ -112,7 +113,9 @@ func obstaclesOfTable(table string, columns []foundColumn, p plan) []Obstacle {
 		additions = append(additions, "ADD COLUMN "+want.name+" "+want.dataType)
 	}
 	if len(missing) > 0 {
-		o := Obstacle{Object: "table " + table, Problem: "it lacks " + strings.Join(missing, ", ") + ", which the table of the legacy middleware has"}
+		o := Obstacle{
+			Object: "table " + table, Problem: "it lacks " + strings.Join(missing, ", ") + ", which the table of the legacy middleware has",
+		}
 		if len(missing) <= 3 {
 			o.Statements = []string{"ALTER TABLE " + table + " " + strings.Join(additions, ", ")}
 		} else { // Another application's.
@@ -124,7 +127,8 @@ func obstaclesOfTable(table string, columns []foundColumn, p plan) []Obstacle {
 	for _, c := range columns {
 		if c.notNull && !c.filled && !required[c.name] && !slices.Contains(p.columns, [2]string{table, c.name}) {
 			found = append(found, Obstacle{
-				Object: "column " + c.name + " of table " + table, Problem: "it is NOT NULL and has no default, and verity-sync does not fill it",
+				Object:     "column " + c.name + " of table " + table,
+				Problem:    "it is NOT NULL and has no default, and verity-sync does not fill it",
 				Statements: []string{fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s DROP NOT NULL", table, quoteIdent(c.name))},
 			})
 		}
@@ -152,13 +156,15 @@ func (want legacyColumn) obstacles(c foundColumn) []Obstacle {
 		if c.dataType == "timestamp without time zone" {
 			using, note = c.name+" AT TIME ZONE 'UTC'", "nothing; where the times are not in UTC, name their time zone in the statement"
 		}
-		add("it is "+c.dataType+", and verity-sync needs "+want.dataType, note, "%sALTER COLUMN %s TYPE %s USING %s", drop, c.name, want.dataType, using)
+		add("it is "+c.dataType+", and verity-sync needs "+want.dataType, note,
+			"%sALTER COLUMN %s TYPE %s USING %s", drop, c.name, want.dataType, using)
 	}
 	changesNull := c.name == "entity_id" || c.name == "source_id"
 	switch {
 	case changesNull && c.inKey != "":
 		found = append(found, Obstacle{
-			Object: c.inKey, Problem: c.table + "." + c.name + " may be NULL after the migration, and cannot be as long as this index has it",
+			Object:     c.inKey,
+			Problem:    c.table + "." + c.name + " may be NULL after the migration, and cannot be as long as this index has it",
 			Statements: []string{c.sqlKeyIndex},
 		})
 	case want.null && c.notNull:

@@ -177,7 +177,8 @@ func retypedObstacles(ctx context.Context, tx *sql.Tx, table uint32, attribute i
 		}
 		if fails {
 			d.Problem = "webhook_events.payload_json becomes json, which its definition does not work with"
-			d.Afterwards = "create it again with payload_json::jsonb in place of payload_json, in an index ((payload_json::jsonb)): " + d.Afterwards
+			d.Afterwards = "create it again with payload_json::jsonb in place of payload_json, in an index ((payload_json::jsonb)): " +
+				d.Afterwards
 			found = append(found, d.Obstacle)
 		}
 	}
@@ -188,7 +189,8 @@ func retypedObstacles(ctx context.Context, tx *sql.Tx, table uint32, attribute i
 func retypedTable(ctx context.Context, tx *sql.Tx, table uint32) (string, error) {
 	var columns string
 	err := tx.QueryRowContext(ctx, `
-		SELECT string_agg(CASE attname WHEN 'payload_json' THEN 'payload_json::text::json AS payload_json' ELSE quote_ident(attname) END, ', ')
+		SELECT string_agg(CASE attname WHEN 'payload_json' THEN 'payload_json::text::json AS payload_json'
+		                               ELSE quote_ident(attname) END, ', ')
 		FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped`, table).Scan(&columns)
 	return "(SELECT " + columns + " FROM webhook_events) AS webhook_events", err
 }
@@ -196,6 +198,7 @@ func retypedTable(ctx context.Context, tx *sql.Tx, table uint32) (string, error)
 // typeOf returns the type of an expression over a table, and an error where Postgres does not understand it. It reads no rows.
 func typeOf(ctx context.Context, tx *sql.Tx, expression, from string) (name string, err error) {
 	err = inSavepoint(ctx, tx, func() (err error) {
+		//nolint:gosec // The expression is the database's own, of one of its indexes or checks.
 		rows, err := tx.QueryContext(ctx, "SELECT ("+expression+") FROM "+from+" LIMIT 0")
 		if err != nil {
 			return err

@@ -102,9 +102,10 @@ func legacyColumnNames() []string {
 
 // stored are values that verity-sync stores in columns for which the legacy middleware may have had a list.
 var stored = map[string][]string{
-	"webhook_events.status":           {"pending", "processing", "done", "error"},
-	"webhook_events.source":           {"ghl"},
-	"webhook_events.event_type":       {"appointment.created", "contact.tag_updated", "opportunity.updated", "unknown", "a_type_of_its_own"},
+	"webhook_events.status": {"pending", "processing", "done", "error"},
+	"webhook_events.source": {"ghl"},
+	"webhook_events.event_type": {"appointment.created", "contact.tag_updated", "opportunity.updated", "unknown",
+		"a_type_of_its_own"},
 	"webhook_events.entity_type":      {"appointment", "contact", "opportunity", "user", "unknown"},
 	"webhook_events.dedupe_key":       {"ghl:1", "3f2504e0-4f89-41d3-9a0c-0305e82c3301"},
 	"sync_log.status":                 {"success", "error", "skipped"},

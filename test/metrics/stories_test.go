@@ -229,7 +229,7 @@ func outages(*world) []story {
 			lift, err = w.DenyWebhookEvents(t.Context(), "false")
 			require.NoError(t, err)
 			assert.Equal(t, http.StatusOK, send(t, w, note(w)))
-		}, shows: map[string]bounds{"verity_sync_refused_events": exactly(1)}, over: func(t *testing.T, w *world) {
+		}, shows: map[string]bounds{"verity_sync_refused_events": exactly(1)}, over: func(t *testing.T, _ *world) {
 			t.Helper()
 			require.NoError(t, lift(t.Context()))
 		}},

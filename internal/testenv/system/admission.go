@@ -16,8 +16,8 @@ import (
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
 )
 
-// DenyWebhookEvents has an admission policy deny, with 422, the WebhookEvents of the system's namespace for which a CEL expression is false.
-// It returns once the policy is in force, with what lifts it.
+// DenyWebhookEvents has an admission policy deny, with 422, the WebhookEvents of the system's namespace for which a CEL expression is
+// false. It returns once the policy is in force, with what lifts it.
 func (s *System) DenyWebhookEvents(ctx context.Context, expression string) (lift func(context.Context) error, err error) {
 	objects := []client.Object{
 		&admissionregistrationv1.ValidatingAdmissionPolicy{
@@ -28,14 +28,16 @@ func (s *System) DenyWebhookEvents(ctx context.Context, expression string) (lift
 						RuleWithOperations: admissionregistrationv1.RuleWithOperations{
 							Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create},
 							Rule: admissionregistrationv1.Rule{
-								APIGroups: []string{v1alpha1.GroupVersion.Group}, APIVersions: []string{"*"}, Resources: []string{"webhookevents"},
+								APIGroups: []string{v1alpha1.GroupVersion.Group}, APIVersions: []string{"*"},
+								Resources: []string{"webhookevents"},
 							},
 						},
 					}},
 				},
-				Validations: []admissionregistrationv1.Validation{
-					{Expression: "object.spec.eventType != 'denied' && " + expression, Reason: ptr.To(metav1.StatusReasonInvalid), Message: "not yet"},
-				},
+				Validations: []admissionregistrationv1.Validation{{
+					Expression: "object.spec.eventType != 'denied' && " + expression,
+					Reason:     ptr.To(metav1.StatusReasonInvalid), Message: "not yet",
+				}},
 			},
 		},
 		&admissionregistrationv1.ValidatingAdmissionPolicyBinding{
