@@ -12,3 +12,14 @@ func MigrateUnchecked(ctx context.Context, url string, opts MigrateOptions) erro
 	_, err = provider.Up(ctx)
 	return err
 }
+
+// MigrateTo migrates up to a version, as the release that had no later one did.
+func MigrateTo(ctx context.Context, url string, version int64, opts MigrateOptions) error {
+	db, provider, _, err := openProvider(ctx, url, opts)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	_, err = provider.UpTo(ctx, version)
+	return err
+}

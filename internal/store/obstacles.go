@@ -81,7 +81,7 @@ func findObstacles(ctx context.Context, db *sql.DB, provider *goose.Provider, ve
 		return nil, err
 	}
 	defer tx.Rollback() //nolint:errcheck // It was only read.
-	checks := []func(context.Context, *sql.Tx, plan) ([]Obstacle, error){privilegeObstacles, nameObstacles}
+	checks := []func(context.Context, *sql.Tx, plan) ([]Obstacle, error){privilegeObstacles, nameObstacles, rowTypeObstacles}
 	if version == 0 {
 		checks = append(checks, tableObstacles, columnObstacles, keyObstacles, constraintObstacles, payloadObstacles)
 	}

@@ -20,7 +20,7 @@ func scanObstacle(rows *sql.Rows) (Obstacle, error) {
 	return o, err
 }
 
-// tableObstacles are legacy tables that are no ordinary tables, and what hides their rows or uses their row type.
+// tableObstacles are legacy tables that are no ordinary tables, and what hides their rows.
 func tableObstacles(ctx context.Context, tx *sql.Tx, _ plan) ([]Obstacle, error) {
 	return rowsOf(ctx, tx, scanObstacle, `
 		SELECT pg_describe_object('pg_class'::regclass, c.oid, 0), 'the migration needs an ordinary table here',
@@ -41,15 +41,6 @@ func tableObstacles(ctx context.Context, tx *sql.Tx, _ plan) ([]Obstacle, error)
 		       'ALTER TABLE … FORCE ROW LEVEL SECURITY only with policies that let verity-sync see and change all rows'
 		FROM pg_class c WHERE`+legacyTable+`AND c.relrowsecurity AND c.relforcerowsecurity
 		UNION ALL
-		SELECT 'column ' || a.attname || ' of table ' || a.attrelid::regclass,
-		       'it holds rows of ' || c.oid::regclass || ', whose type changes',
-		       format('ALTER TABLE %s ALTER COLUMN %I TYPE jsonb USING to_jsonb(%I)', a.attrelid::regclass, a.attname, a.attname), ''
-		FROM pg_class c
-		JOIN pg_type t ON t.oid = c.reltype
-		JOIN pg_attribute a ON a.atttypid IN (t.oid, t.typarray) AND NOT a.attisdropped
-		JOIN pg_class o ON o.oid = a.attrelid AND o.relkind IN ('r', 'p')
-		WHERE`+legacyTable+`
-		UNION ALL
 		SELECT pg_describe_object('pg_trigger'::regclass, t.oid, 0),
 		       'it is deferred: the migration updates rows and then alters the table',
 		       format('ALTER TABLE %s DISABLE TRIGGER %I', c.oid::regclass, t.tgname),
@@ -57,6 +48,32 @@ func tableObstacles(ctx context.Context, tx *sql.Tx, _ plan) ([]Obstacle, error)
 		FROM pg_class c JOIN pg_trigger t ON t.tgrelid = c.oid
 		WHERE`+legacyTable+`AND NOT t.tgisinternal AND t.tginitdeferred AND t.tgtype & 16 <> 0 AND t.tgenabled <> 'D'
 		ORDER BY 1, 2`)
+}
+
+// rowTypeObstacles are columns that hold rows of a table to which a column is added, also within an array, a domain or another row type.
+func rowTypeObstacles(ctx context.Context, tx *sql.Tx, p plan) ([]Obstacle, error) {
+	return rowsOf(ctx, tx, scanObstacle, `
+		WITH RECURSIVE uses (type, tab) AS (
+		    SELECT c.reltype, c.oid FROM pg_class c
+		    WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' AND c.relname = ANY ($1::text[])
+		    UNION
+		    SELECT n.oid, u.tab
+		    FROM uses u JOIN pg_type t ON t.oid = u.type
+		    JOIN pg_type n ON n.oid = t.typarray OR n.typtype = 'd' AND n.typbasetype = t.oid
+		      OR n.typtype = 'c' AND EXISTS (
+		          SELECT FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+		          WHERE c.oid = n.typrelid AND c.relkind IN ('c', 'v') AND a.atttypid = t.oid AND NOT a.attisdropped))
+		SELECT 'column ' || a.attname || ' of ' || CASE o.relkind WHEN 'm' THEN 'materialized view ' ELSE 'table ' END || o.oid::regclass,
+		       'it holds rows of ' || u.tab::regclass || ', whose type changes',
+		       CASE o.relkind WHEN 'm' THEN format('DROP MATERIALIZED VIEW IF EXISTS %s', o.oid::regclass)
+		            ELSE format('ALTER TABLE %s ALTER COLUMN %I TYPE jsonb USING to_jsonb(%I)', o.oid::regclass, a.attname, a.attname) END,
+		       CASE o.relkind WHEN 'm' THEN format('create it again; pg_dump --schema-only --table=''%s.%s'' prints its definition now',
+		            quote_ident(n.nspname), quote_ident(o.relname)) ELSE '' END
+		FROM uses u
+		JOIN pg_attribute a ON a.atttypid = u.type AND NOT a.attisdropped
+		JOIN pg_class o ON o.oid = a.attrelid AND o.relkind IN ('r', 'p', 'm')
+		JOIN pg_namespace n ON n.oid = o.relnamespace
+		ORDER BY 1, 2`, p.alters)
 }
 
 // keyObstacles are unique keys that are missing, and foreign keys that are in the way of one that goes.

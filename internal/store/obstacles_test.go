@@ -82,6 +82,9 @@ var payloadCases = map[string]obstacleCase{
 		"CREATE TABLE archive (id int, event webhook_events, events webhook_events[])",
 		[]string{"column event of table archive: ", "column events of table archive: "}, false,
 	},
+	"a materialized view of its rows": {
+		"CREATE MATERIALIZED VIEW m AS SELECT w FROM webhook_events w", []string{"column w of materialized view m: it holds rows of webhook_events"}, false,
+	},
 }
 
 var tableCases = map[string]obstacleCase{
@@ -164,6 +167,64 @@ func TestWhatIsInTheWayOfTheMigrationIsReportedBeforeAnythingChanges(t *testing.
 			})
 		}
 	}
+}
+
+// TestRowsOfATableThatALaterMigrationAltersAreReportedBeforeAnythingChanges has databases of the release 0.2.0.
+func TestRowsOfATableThatALaterMigrationAltersAreReportedBeforeAnythingChanges(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		sql  string
+		want []string
+	}{
+		"rows of events":             {"CREATE TABLE a AS SELECT w AS r FROM webhook_events w", []string{"column r of table a: it holds rows of webhook_events"}},
+		"rows of appointments":       {"CREATE TABLE a (r appointments)", []string{"column r of table a: it holds rows of appointments"}},
+		"rows of contacts in a list": {"CREATE TABLE a (r contact_mappings[])", []string{"column r of table a: it holds rows of contact_mappings"}},
+		"within a domain":            {"CREATE DOMAIN d AS webhook_events; CREATE TABLE a (r d)", []string{"column r of table a: it holds rows of webhook_events"}},
+		"within another row type":    {"CREATE TYPE c AS (w webhook_events); CREATE TABLE a (r c[])", []string{"column r of table a: it holds rows of webhook_events"}},
+		"in a partitioned table":     {"CREATE TABLE a (n int, r appointments) PARTITION BY LIST (n)", []string{"column r of table a: it holds rows of appointments"}},
+		"in a materialized view":     {"CREATE MATERIALIZED VIEW m AS SELECT a FROM appointments a", []string{"column a of materialized view m: it holds rows of appointments"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			blocked := func() *bundle {
+				b := leftBehind(t)
+				require.NoError(t, store.MigrateTo(t.Context(), b.url, 5, store.MigrateOptions{Normalise: normalise}))
+				b.exec(tc.sql)
+				return b
+			}
+			b := blocked()
+			before := b.dump()
+			obstructed := b.requireObstructed()
+			require.Len(t, obstructed.Obstacles, len(tc.want), obstructed.Error())
+			for i, want := range tc.want {
+				assert.Contains(t, obstructed.Obstacles[i].String(), want)
+			}
+			assert.Equal(t, before, b.dump(), "nothing was changed")
+			for _, o := range obstructed.Obstacles {
+				b.exec(o.Statements[0])
+			}
+			b.requireMigrated()
+			require.Error(t, store.MigrateUnchecked(t.Context(), blocked().url, store.MigrateOptions{Normalise: normalise}), "it is really in the way")
+		})
+	}
+}
+
+// TestOwnObjectsOnADatabaseOfAnEarlierReleaseAreNotInTheWay has what users add to the tables of the release 0.2.0.
+func TestOwnObjectsOnADatabaseOfAnEarlierReleaseAreNotInTheWay(t *testing.T) {
+	t.Parallel()
+	b := leftBehind(t)
+	require.NoError(t, store.MigrateTo(t.Context(), b.url, 5, store.MigrateOptions{Normalise: normalise}))
+	b.exec(`CREATE VIEW v AS SELECT w.*, w AS whole FROM webhook_events w; CREATE VIEW u AS SELECT whole FROM v;
+		CREATE MATERIALIZED VIEW m AS SELECT a.status, w.payload_json FROM appointments a JOIN webhook_events w ON w.entity_id = a.ghl_appointment_id;
+		CREATE INDEX own_idx ON webhook_events ((payload_json ->> 'type')); CREATE INDEX times_idx ON appointments (first_at);
+		CREATE TABLE notes (event uuid REFERENCES webhook_events, appointment text REFERENCES appointments);
+		CREATE FUNCTION kind(webhook_events) RETURNS text LANGUAGE sql AS 'SELECT $1.event_type';
+		CREATE TABLE copy () INHERITS (webhook_events); CREATE TABLE orders OF event_order;
+		CREATE TRIGGER t BEFORE UPDATE ON webhook_events FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger();
+		CREATE STATISTICS s ON source, status FROM webhook_events; CREATE RULE r AS ON DELETE TO contact_mappings DO ALSO NOTHING;
+		ALTER TABLE webhook_events ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON webhook_events USING (source = 'ghl');
+		ALTER TABLE webhook_events ADD COLUMN tenant text NOT NULL DEFAULT 'a', ADD CONSTRAINT own_check CHECK (run < 1000)`)
+	b.requireMigrated()
 }
 
 // requireObstructed requires that the dry run and the migration refuse for the same reasons.
