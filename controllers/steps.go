@@ -139,7 +139,7 @@ func (r *WebhookEventReconciler) hold(ctx context.Context, s *scope) (*ctrl.Resu
 			if err != nil && !errors.Is(err, store.ErrNotFound) {
 				return nil, err
 			}
-			if err == nil && state.DueIn > 0 {
+			if err == nil && state.DueIn > 0 && !state.Suspended {
 				return &ctrl.Result{RequeueAfter: state.DueIn}, nil
 			}
 		}
@@ -173,6 +173,13 @@ func (r *WebhookEventReconciler) projectRow(ctx context.Context, s *scope) (*ctr
 	}
 	if err != nil {
 		return nil, err
+	}
+	if state.Suspended && !s.object.Spec.Suspend && !state.Status.Finished() {
+		// It is not suspended any more, and its next attempt is yet to come: until then it waits as every other event does.
+		if _, err := r.Rows.SetSuspended(ctx, s.id, false); err != nil {
+			return nil, err
+		}
+		state.Suspended = false
 	}
 	state.Suspended = state.Suspended || (s.object.Spec.Suspend && !state.Status.Finished())
 	if err := r.project(ctx, s, state); err != nil {
