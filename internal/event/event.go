@@ -51,8 +51,8 @@ type Event struct {
 	// OccurredAt is when it happened at the sender, in UTC; zero where the body does not say. The time of receipt
 	// stands in for a zero value and for a time in the future.
 	OccurredAt time.Time
-	// DedupeKey identifies the delivery: "ghl:<webhookId>". Empty where the body carries no id of its own: such a
-	// delivery is a duplicate only of the newest event of its OrderingKey, by the hash of its bytes.
+	// DedupeKey identifies the delivery: "ghl:<webhookId>". Empty where the body carries no id of its own, or where no signature
+	// shows that the id is GHL's: such a delivery is a duplicate only of the newest event of its OrderingKey, by the hash of its bytes.
 	DedupeKey string
 	// OrderingKey is "<entity type>:<entity id>"; events that share it are reconciled one after the other, oldest
 	// first. Empty where there is no entity id. The location is no part of it: a workflow post of the same

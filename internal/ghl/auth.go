@@ -1,6 +1,7 @@
 package ghl
 
 import (
+	"cmp"
 	"crypto/ed25519"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -27,6 +28,9 @@ var (
 	ErrUnauthenticated = errors.New("no valid signature or secret")
 	// ErrAppNotAllowed: GHL signed it, but for another app than those that are allowed. HTTP 403.
 	ErrAppNotAllowed = errors.New("not signed for an app that is allowed here")
+	// ErrNotMarketplace is the ErrAppNotAllowed of a body that GHL's published key signed and that does not have the form of a
+	// marketplace webhook: what its fields say is a customer's own word. HTTP 403.
+	ErrNotMarketplace = fmt.Errorf("%w: its body is not a marketplace webhook as GHL writes it", ErrAppNotAllowed)
 	// ErrLocationIgnored: authentic, but of a location that is not wanted here. HTTP 200, since GHL's breaker would
 	// count anything else against the whole endpoint; nothing is stored.
 	ErrLocationIgnored = errors.New("not a location that is wanted here")
@@ -61,6 +65,9 @@ const (
 	// ProofOwnKey: a signature by another key of the configuration.
 	ProofOwnKey
 )
+
+// Signed reports whether the proof is a signature.
+func (p Proof) Signed() bool { return p == ProofPublishedKey || p == ProofOwnKey }
 
 // String returns the proof as it stands in logs.
 func (p Proof) String() string {
@@ -189,7 +196,8 @@ func (v *Verifier) verify(signature string, raw []byte) (Proof, bool) {
 	return ProofNone, false
 }
 
-// hasSecret compares hashes, all of them, so that the time it takes tells neither a secret nor its length.
+// hasSecret reports whether a request bears one of the secrets. It compares hashes, all of them, so that the time it takes tells neither
+// a secret nor its length.
 func (v *Verifier) hasSecret(h http.Header, query url.Values) bool {
 	presented := slices.Concat(h.Values(HeaderSecret), query[QueryToken])
 	for _, value := range h.Values("Authorization") {
@@ -207,26 +215,35 @@ func (v *Verifier) hasSecret(h http.Header, query url.Values) bool {
 	return found == 1
 }
 
-// Authorize says whether an authenticated body is wanted: nil, ErrAppNotAllowed or ErrLocationIgnored.
+// Authorize says whether an authenticated body is wanted: nil, ErrAppNotAllowed, ErrNotMarketplace or ErrLocationIgnored.
 //
 // The app ids are for signed posts, since nothing else carries one; a signed post without an app id is none of ours
 // where they are set. A body without a location is let through where something else has shown that it is ours: a
 // secret, an own key, or an app id. Where the list of locations is all there is to hold against GHL's published key, it
 // is another customer's for all we know. A body that names several locations needs all of them on the list.
+//
+// For GHL's published key, only the envelope counts, which no customer can write. A body without one is refused, and one that
+// names two locations, or is about another location than its envelope, is no wanted location's.
 func (v *Verifier) Authorize(p Proof, b Body, e event.Event) error {
-	signed := p == ProofPublishedKey || p == ProofOwnKey
-	if signed && len(v.appIDs) > 0 && !slices.Contains(v.appIDs, b.AppID()) {
-		return ErrAppNotAllowed
+	if len(v.appIDs) == 0 && len(v.locationIDs) == 0 {
+		return nil
+	}
+	if p.Signed() {
+		if err := v.authorizeSigned(p, b, e); err != nil {
+			return err
+		}
 	}
 	if len(v.locationIDs) == 0 {
 		return nil
 	}
 	location := e.LocationID
-	if location == "" && e.EntityType == "location" {
-		location = e.EntityID
+	named := b.locationIDs()
+	if e.EntityType == entityLocation && e.EntityID != "" {
+		location = cmp.Or(location, e.EntityID)
+		named = append(named, e.EntityID)
 	}
-	for _, named := range b.locationIDs() {
-		if !slices.Contains(v.locationIDs, named) {
+	for _, id := range named {
+		if !slices.Contains(v.locationIDs, id) {
 			return ErrLocationIgnored
 		}
 	}
@@ -239,3 +256,34 @@ func (v *Verifier) Authorize(p Proof, b Body, e event.Event) error {
 		return ErrLocationIgnored
 	}
 }
+
+// authorizeSigned holds the envelope of a signed body against the list of apps, and for GHL's published key against what the event
+// is about.
+func (v *Verifier) authorizeSigned(p Proof, b Body, e event.Event) error {
+	envelope := envelopeOf(b)
+	if p == ProofPublishedKey && envelope.foreign {
+		return ErrNotMarketplace
+	}
+	if len(v.appIDs) > 0 && (envelope.foreign || !slices.Contains(v.appIDs, envelope.appID)) {
+		return ErrAppNotAllowed
+	}
+	if p != ProofPublishedKey {
+		return nil
+	}
+	about := []string{e.LocationID}
+	if e.EntityType == entityLocation {
+		about = append(about, e.EntityID)
+	}
+	for _, id := range about {
+		if id != "" && !slices.Contains(envelope.locations, id) {
+			return ErrLocationIgnored
+		}
+	}
+	if len(envelope.locations) > 1 || len(envelope.locations) == 1 && !slices.Contains(about, envelope.locations[0]) {
+		return ErrLocationIgnored
+	}
+	return nil
+}
+
+// entityLocation is the entity type of events about a location itself.
+const entityLocation = "location"

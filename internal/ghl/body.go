@@ -111,8 +111,13 @@ func scopeOf(o object) scope {
 	}
 }
 
-// AppID is the id of the marketplace app that the body was sent for, "" where it does not say.
-func (b Body) AppID() string { return b.root.id("appId") }
+// AppID is the id of the marketplace app that the body was sent for, "" where GHL's envelope does not say.
+func (b Body) AppID() string {
+	if e := envelopeOf(b); !e.foreign {
+		return e.appID
+	}
+	return ""
+}
 
 // notObject says why text, which starts with first, is no webhook: it is broken, or it is another JSON value.
 func notObject(text []byte, first byte) error {

@@ -24,7 +24,8 @@ var namedByShape = []string{
 }
 
 // Normalise says what a body is about. It cannot fail: what cannot be read is left out of the event, and the body is
-// stored all the same. A time of occurrence later than receivedAt becomes receivedAt.
+// stored all the same. A time of occurrence later than receivedAt becomes receivedAt. The dedupe key holds
+// for signed bodies only: see Verifier.Admit.
 func Normalise(b Body, receivedAt time.Time) event.Event {
 	n := b.name()
 	e := event.Event{

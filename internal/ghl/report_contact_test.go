@@ -158,7 +158,10 @@ func TestAuthorizeAPayment(t *testing.T) {
 		"our locationId, another's altId":    {ghl.ProofSecret, `{"altId":"loc-3","altType":"location","locationId":"loc-1"}`, ghl.ErrLocationIgnored},
 		"our altId, another's contact":       {ghl.ProofPublishedKey, `{"altId":"loc-1","altType":"location","contactSnapshot":{"locationId":"loc-3"}}`, ghl.ErrLocationIgnored},
 		"our locationId, another's block":    {ghl.ProofSecret, `{"locationId":"loc-1","location":{"id":"loc-3"}}`, ghl.ErrLocationIgnored},
-		"two locations that are both wanted": {ghl.ProofPublishedKey, `{"altId":"loc-1","altType":"location","locationId":"loc-2"}`, nil},
+		"two locations that are both wanted": {ghl.ProofSecret, `{"altId":"loc-1","altType":"location","locationId":"loc-2"}`, nil},
+		"two wanted ones, by GHL's key alone": {
+			ghl.ProofPublishedKey, `{"altId":"loc-1","altType":"location","locationId":"loc-2"}`, ghl.ErrLocationIgnored,
+		},
 		"a workflow's own word in customData": {
 			ghl.ProofSecret, `{"location":{"id":"loc-1"},"location_id":"Downtown","customData":{"locationId":"store-12"}}`, nil,
 		},

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dfmiddleware/verity-sync/internal/event"
+	"github.com/dfmiddleware/verity-sync/internal/ghl"
 	"github.com/dfmiddleware/verity-sync/internal/receiver"
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
@@ -109,4 +110,59 @@ func TestTheSameDeliveryAgainIsADuplicateOfTheFirst(t *testing.T) {
 	assert.Len(t, ids, 1)
 	assert.Len(t, f.recorder.stored(), 1)
 	assert.Equal(t, senders-1, f.counted(t, "verity_sync_webhook_duplicates_total", ""))
+}
+
+func TestAWebhookIDIsTheSignersWord(t *testing.T) {
+	t.Parallel()
+	const other = `{"type":"ContactUpdate","locationId":"location-1","appId":"app-1","id":"contact-2","webhookId":"webhook-1"}`
+	const field, otherField = `{"contact_id":"contact-1","location_id":"location-1","webhookId":"webhook-1"}`,
+		`{"contact_id":"contact-1","location_id":"location-1","webhookId":"webhook-1","first_name":"Ann"}`
+	const formType = "application/x-www-form-urlencoded"
+	type post struct {
+		body   string
+		header func(*fixture, string) http.Header
+		want   string
+	}
+	bySecret := func(*fixture, string) http.Header { return secret }
+	byKey := func(f *fixture, body string) http.Header { return f.sign(body) }
+	byBoth := func(f *fixture, body string) http.Header {
+		return with(f.sign(body), "X-Webhook-Secret", workflowSecret)
+	}
+	asForm := func(*fixture, string) http.Header { return with(secret, "Content-Type", formType) }
+	const accepted, duplicate = "accepted", "duplicate"
+	for name, posts := range map[string][]post{
+		"a custom field with one value is no id":        {{field, bySecret, accepted}, {otherField, bySecret, accepted}},
+		"nor in a form":                                 {{"contact_id=1&location_id=location-1&webhookId=w", asForm, accepted}, {"contact_id=2&location_id=location-1&webhookId=w", asForm, accepted}},
+		"nor in the form of a marketplace body":         {{marketplace, bySecret, accepted}, {other, bySecret, accepted}},
+		"GoHighLevel's retry is a duplicate":            {{marketplace, byKey, accepted}, {marketplace, byKey, duplicate}},
+		"also where a secret is sent beside":            {{marketplace, byKey, accepted}, {marketplace, byBoth, duplicate}},
+		"a secret cannot take GoHighLevel's id first":   {{other, bySecret, accepted}, {marketplace, byKey, accepted}},
+		"nor can GoHighLevel's id hide what has secret": {{marketplace, byKey, accepted}, {other, bySecret, accepted}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t)
+			addr := f.serve(t)
+			for _, p := range posts {
+				got := send(t, addr, requestText("POST", receiver.WebhookPath, p.header(f, p.body), p.body))
+				require.Equal(t, 200, got.code, got.body)
+				_, status := got.accepted(t)
+				assert.Equal(t, p.want, status, p.body)
+			}
+		})
+	}
+}
+
+func TestNothingIsADuplicateWhereAnyoneMayPost(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	var err error
+	f.config.Verifier, err = ghl.NewVerifier(ghl.AuthConfig{AllowUnauthenticated: true})
+	require.NoError(t, err)
+	addr := f.serve(t)
+	for _, id := range []string{"contact-1", "contact-2"} {
+		body := `{"type":"ContactUpdate","id":"` + id + `","webhookId":"webhook-1"}`
+		_, status := send(t, addr, requestText("POST", receiver.WebhookPath, http.Header{}, body)).accepted(t)
+		assert.Equal(t, "accepted", status)
+	}
 }

@@ -100,8 +100,9 @@ func (s *Server) accept(r *http.Request, raw []byte, seen *sighting) answer {
 	if err != nil {
 		return refuse(http.StatusBadRequest, "malformed", err)
 	}
-	seen.event = ghl.Normalise(body, time.Now())
-	switch err := s.cfg.Verifier.Authorize(proof, body, seen.event); {
+	request := ghl.Request{Header: r.Header, Query: r.URL.Query(), Raw: raw, Body: body}
+	seen.proof, seen.event, err = s.cfg.Verifier.Admit(proof, request, ghl.Normalise(body, time.Now()))
+	switch {
 	case errors.Is(err, ghl.ErrLocationIgnored):
 		s.cfg.Metrics.Ignored()
 		return answer{code: http.StatusOK, body: status{Status: "ignored"}, outcome: "ignored"}
