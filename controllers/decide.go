@@ -69,6 +69,7 @@ func (r *WebhookEventReconciler) scheduleRetry(f *store.Finish, c *store.Claimed
 		case d.Wait > 0:
 			// The whole wait and a little more, never less: the destination is known not to answer before.
 			delay = max(delay, d.Wait+time.Duration(rand.Float64()*float64(d.Wait)/2)) //nolint:gosec // Spreads load.
+			counted = counted || waitsTooLong(c, d.Err)
 			// A pause ends when it was said to end.
 			if destination.ClassOf(d.Err) != destination.Limited {
 				heldBy = append(heldBy, destination.NameOf(d.Err))
@@ -107,6 +108,17 @@ func (r *WebhookEventReconciler) scheduleRetry(f *store.Finish, c *store.Claimed
 	}
 	f.Attempts = c.Attempts - 1
 	f.Message += "; the event waits, which uses up none of its attempts"
+}
+
+// maxLocationWait is how old an event becomes that waits for a location of GoHighLevel before its attempts count all the same. A webhook
+// can name any location, also one whose token is never renewed, and the events of its entity wait behind it.
+const maxLocationWait = 7 * 24 * time.Hour
+
+// waitsTooLong reports whether an event has waited long enough for the location that err is of. A pause that was asked for ends by itself.
+func waitsTooLong(c *store.Claimed, err error) bool {
+	name := destination.NameOf(err)
+	return (name == "ghl" || strings.HasPrefix(name, "ghl:")) && destination.ClassOf(err) != destination.Limited &&
+		c.At(time.Now()).Sub(c.ReceivedAt) > maxLocationWait
 }
 
 func orReason(reason, otherwise string) string {

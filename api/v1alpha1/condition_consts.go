@@ -65,7 +65,7 @@ const (
 	// form. The event is stored as it came and not forwarded; a replay ends in the same way.
 	UnparseableReason = "Unparseable"
 	// LocationUnknownReason (False) surfaces when GoHighLevel must be asked and it is not known on behalf of which
-	// location, or there is no token for that location.
+	// location, there is no token for that location, or GoHighLevel refuses the token for it.
 	LocationUnknownReason = "LocationUnknown"
 	// ContactNotFoundReason (False) surfaces when no contact of Verity matches the event's, after all attempts.
 	ContactNotFoundReason = "ContactNotFound"

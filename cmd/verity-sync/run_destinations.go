@@ -95,7 +95,7 @@ func openDestinations(ctx context.Context, cfg config.Controller, workers int, d
 	}
 	var err error
 	breakers.Calls = d.share("ghl", workers) // All locations together: it is one API.
-	if deps.GHL, err = openGHL(cfg, client, breakers, measures, log); err != nil {
+	if deps.GHL, err = openGHL(cfg, client, breakers, db, measures, log); err != nil {
 		return nil, err
 	}
 	d.ghl = deps.GHL
@@ -134,8 +134,8 @@ func (d *destinations) share(name string, workers int) *destination.Bulkhead {
 }
 
 // openGHL returns GoHighLevel's API, nil where there is no token for it.
-func openGHL(cfg config.Controller, client *http.Client, breakers destination.BreakerOptions, measures *metrics.Controller,
-	log logr.Logger,
+func openGHL(cfg config.Controller, client *http.Client, breakers destination.BreakerOptions, db *store.Store,
+	measures *metrics.Controller, log logr.Logger,
 ) (*operation.GHL, error) {
 	var tokens ghlapi.TokenSource
 	if token := cfg.GHLAPIToken.Reveal(); token != "" {
@@ -156,7 +156,7 @@ func openGHL(cfg config.Controller, client *http.Client, breakers destination.Br
 		return nil, fmt.Errorf("set up GoHighLevel's API: %w", err)
 	}
 	measures.Endpoints(ghlapi.Endpoints())
-	return &operation.GHL{API: api, Breakers: operation.NewLocationBreakers(breakers)}, nil
+	return &operation.GHL{API: api, Breakers: operation.NewLocationBreakers(breakers, api.Vouched), Vouchers: db}, nil
 }
 
 // Close ends the connections.

@@ -3,9 +3,6 @@ package operation
 import (
 	"context"
 	"errors"
-	"maps"
-	"slices"
-	"strings"
 	"sync"
 
 	"github.com/dfmiddleware/verity-sync/internal/destination"
@@ -19,25 +16,82 @@ type GHLAPI interface {
 	FindDuplicate(ctx context.Context, locationID, phoneE164, email string) (ghlapi.Contact, error)
 	SearchContacts(ctx context.Context, locationID string, filters []ghlapi.Filter) ([]ghlapi.Contact, error)
 	AddTags(ctx context.Context, locationID, contactID string, tags []string) error
+	// Vouched reports whether a location is known to be of this installation; Vouch makes it known.
+	Vouched(locationID string) bool
+	Vouch(locationID string)
+}
+
+// Vouchers know which locations GoHighLevel has ever answered for. A *store.Store does it.
+type Vouchers interface {
+	RecordLocation(ctx context.Context, locationID string) error
+	LocationAnswered(ctx context.Context, locationID string) (bool, error)
 }
 
 // GHL is GoHighLevel's API behind a breaker for each location. A nil *GHL is one that is not configured.
 type GHL struct {
 	API      GHLAPI
 	Breakers *LocationBreakers
+	// Vouchers outlive the process. Where it is nil, a location is known from the first answer on only.
+	Vouchers Vouchers
+
+	recorded sync.Map
 }
 
-// do makes a call for a location, which may be "". That there is no token for the location is a failure of its own.
+// do makes a call for a location, which may be "". That there is no token for the location, or that the token has no access to it,
+// is a failure of its own.
+//
+// A token that is refused is an outage of the location: its events wait for a new token. But a webhook can name any location, and
+// GoHighLevel may refuse the token for one that does not exist. So for a location that nobody vouches for, it is a failure of the
+// event, whose attempts count.
 func (g *GHL) do(ctx context.Context, location string, call func(context.Context) error) error {
 	breaker := g.Breakers.Of(location)
-	err := breaker.Do(ctx, call)
+	var unvouched error
+	err := breaker.Do(ctx, func(ctx context.Context) error {
+		err := call(ctx)
+		if errors.Is(err, ghlapi.ErrBadToken) && !g.vouched(ctx, location) {
+			unvouched = err
+			return nil // The API answers. What it says of this location says nothing of others.
+		}
+		return err
+	})
 	switch {
+	case unvouched != nil:
+		return &failure{err: unvouched, reason: reasonLocationUnknown}
 	case err == nil:
+		g.record(ctx, location)
 		return nil
-	case errors.Is(err, ghlapi.ErrLocationUnknown):
+	case locationUnknown(err):
 		return &failure{err: err, reason: reasonLocationUnknown}
 	default:
 		return heldUp(breaker, err)
+	}
+}
+
+// vouched reports whether a location is known to be of this installation. Where that cannot be looked up, it may be, and waits.
+func (g *GHL) vouched(ctx context.Context, location string) bool {
+	if g.API.Vouched(location) {
+		return true
+	}
+	if g.Vouchers == nil {
+		return false
+	}
+	answered, err := g.Vouchers.LocationAnswered(ctx, location)
+	if err == nil && answered {
+		g.API.Vouch(location)
+	}
+	return answered || err != nil
+}
+
+// record keeps that GoHighLevel has answered for a location. A record that fails is made with the next answer.
+func (g *GHL) record(ctx context.Context, location string) {
+	if g.Vouchers == nil || location == "" || !g.API.Vouched(location) {
+		return
+	}
+	if _, done := g.recorded.Load(location); done {
+		return
+	}
+	if g.Vouchers.RecordLocation(ctx, location) == nil {
+		g.recorded.Store(location, struct{}{})
 	}
 }
 
@@ -59,67 +113,7 @@ func ask[T any](
 	return answer, err == nil, err
 }
 
-func locationUnknown(err error) bool { return errors.Is(err, ghlapi.ErrLocationUnknown) }
-
-// maxBreakers is how many locations have a breaker of their own before those that are at rest are forgotten.
-const maxBreakers = 1024
-
-// LocationBreakers has a breaker for each location of GoHighLevel: what is wrong with the token of one says nothing about
-// the others. It is safe for concurrent use.
-type LocationBreakers struct {
-	opts destination.BreakerOptions
-
-	mu         sync.Mutex
-	byLocation map[string]*destination.Breaker
-}
-
-// NewLocationBreakers returns breakers that are made as they are needed.
-func NewLocationBreakers(opts destination.BreakerOptions) *LocationBreakers {
-	return &LocationBreakers{opts: opts, byLocation: map[string]*destination.Breaker{}}
-}
-
-// Of returns the breaker of a location, which is called "ghl:<location>". What is no location's id shares one with the
-// calls that name none, "ghl".
-func (l *LocationBreakers) Of(location string) *destination.Breaker {
-	name := "ghl"
-	if location != "" && len(location) <= 128 && !strings.ContainsFunc(location, notInIDs) {
-		name += ":" + location
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if known, ok := l.byLocation[name]; ok {
-		return known
-	}
-	if len(l.byLocation) >= maxBreakers {
-		l.forget()
-	}
-	fresh := destination.NewBreaker(name, l.opts)
-	l.byLocation[name] = fresh
-	return fresh
-}
-
-// All returns the breakers that there are.
-func (l *LocationBreakers) All() []*destination.Breaker {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return slices.Collect(maps.Values(l.byLocation))
-}
-
-// forget drops the breakers that hold nothing back; a new one would do the same. Where all do, any one has to go.
-func (l *LocationBreakers) forget() {
-	some := ""
-	for name, breaker := range l.byLocation {
-		if breaker.Up() && breaker.Wait() == 0 {
-			delete(l.byLocation, name)
-		} else {
-			some = name
-		}
-	}
-	if len(l.byLocation) >= maxBreakers {
-		delete(l.byLocation, some)
-	}
-}
-
-func notInIDs(r rune) bool {
-	return r != '-' && r != '_' && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
+// locationUnknown reports whether GoHighLevel cannot be asked with what the event says of its location.
+func locationUnknown(err error) bool {
+	return errors.Is(err, ghlapi.ErrLocationUnknown) || errors.Is(err, ghlapi.ErrWrongLocation)
 }

@@ -24,7 +24,7 @@ func everything() operation.Dependencies {
 		Known: &store.Store{}, Regions: inUS, Tags: []string{"booked"},
 		Leads: &verity.Leads{}, LeadsBreaker: patient("verity-db"),
 		Aloware: &aloware.Client{}, AlowareBreaker: patient("aloware"),
-		GHL: &operation.GHL{API: &ghlapi.Client{}, Breakers: operation.NewLocationBreakers(destination.BreakerOptions{})},
+		GHL: &operation.GHL{API: &ghlapi.Client{}, Breakers: operation.NewLocationBreakers(destination.BreakerOptions{}, everyLocation)},
 	}
 }
 
@@ -102,7 +102,7 @@ func TestLocationBreakers(t *testing.T) {
 
 	t.Run("a location that is down holds up no other", func(t *testing.T) {
 		t.Parallel()
-		breakers := operation.NewLocationBreakers(destination.BreakerOptions{Failures: 1})
+		breakers := operation.NewLocationBreakers(destination.BreakerOptions{Failures: 1}, everyLocation)
 		failing(t, breakers.Of("loc1"))
 		assert.False(t, breakers.Of("loc1").Up())
 		assert.True(t, breakers.Of("loc2").Up())
@@ -110,7 +110,7 @@ func TestLocationBreakers(t *testing.T) {
 	})
 	t.Run("names hold nothing but ids", func(t *testing.T) {
 		t.Parallel()
-		breakers := operation.NewLocationBreakers(destination.BreakerOptions{})
+		breakers := operation.NewLocationBreakers(destination.BreakerOptions{}, everyLocation)
 		for location, name := range map[string]string{
 			"": "ghl", "loc-1_A": "ghl:loc-1_A", "a b": "ghl", "ada@example.com": "ghl", "../x": "ghl", strings.Repeat("a", 129): "ghl",
 		} {
@@ -119,7 +119,7 @@ func TestLocationBreakers(t *testing.T) {
 	})
 	t.Run("those that hold something back are remembered while others come and go", func(t *testing.T) {
 		t.Parallel()
-		breakers := operation.NewLocationBreakers(destination.BreakerOptions{Failures: 1})
+		breakers := operation.NewLocationBreakers(destination.BreakerOptions{Failures: 1}, everyLocation)
 		down := breakers.Of("down")
 		failing(t, down)
 		resting := breakers.Of("resting")
@@ -131,7 +131,7 @@ func TestLocationBreakers(t *testing.T) {
 	})
 	t.Run("they do not grow without bound where all hold something back", func(t *testing.T) {
 		t.Parallel()
-		breakers := operation.NewLocationBreakers(destination.BreakerOptions{Failures: 1})
+		breakers := operation.NewLocationBreakers(destination.BreakerOptions{Failures: 1}, everyLocation)
 		all := map[*destination.Breaker]bool{}
 		for i := range 1100 {
 			b := breakers.Of(fmt.Sprintf("loc%d", i))
@@ -147,3 +147,6 @@ func TestLocationBreakers(t *testing.T) {
 		assert.LessOrEqual(t, kept, 1024)
 	})
 }
+
+// everyLocation vouches for every location.
+func everyLocation(string) bool { return true }

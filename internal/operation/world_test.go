@@ -219,7 +219,7 @@ func newGHLWith(t *testing.T, tokens ghlapi.TokenSource) *ghlServer {
 	client, err := ghlapi.New(ghlapi.Options{BaseURL: server.URL, Tokens: tokens, HTTP: destination.NewClient("test")})
 	require.NoError(t, err)
 	return &ghlServer{sim, &operation.GHL{
-		API: client, Breakers: operation.NewLocationBreakers(destination.BreakerOptions{Failures: 2}),
+		API: client, Breakers: operation.NewLocationBreakers(destination.BreakerOptions{Failures: 2}, client.Vouched),
 	}}
 }
 
@@ -232,6 +232,9 @@ func (t tokens) Token(locationID string) (string, error) {
 	}
 	return "", ghlapi.ErrLocationUnknown
 }
+
+// Own reports whether there is a token of the location.
+func (t tokens) Own(locationID string) bool { return t[locationID] != "" }
 
 // asked returns the paths that GoHighLevel was asked for.
 func (g *ghlServer) asked() []string {

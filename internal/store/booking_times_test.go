@@ -8,18 +8,15 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dfmiddleware/verity-sync/internal/store"
+	"github.com/dfmiddleware/verity-sync/internal/testenv"
 )
 
 // beforeBookingTimes is a database as the previous release leaves it.
 func beforeBookingTimes(t *testing.T) *bundle {
 	t.Helper()
-	b := newBundle(t)
-	b.exec(`ALTER TABLE appointments DROP COLUMN booked_at, DROP COLUMN creation_seen`)
-	b.exec(`DROP TABLE verity_sync_installation`)
-	b.exec(`DROP INDEX webhook_events_not_created_idx, webhook_events_unparseable_idx`)
-	b.exec(`ALTER TABLE webhook_events DROP COLUMN unanswered`)
-	b.exec(`ALTER TABLE contact_mappings DROP COLUMN aloware_phone_number, DROP COLUMN aloware_contact_since, DROP COLUMN former_aloware_contact_ids`)
-	b.exec(`DELETE FROM verity_sync_schema_version WHERE version_id >= 6`)
+	url := testenv.Postgres(t)
+	require.NoError(t, store.MigrateTo(t.Context(), url, 5, store.MigrateOptions{Normalise: normalise}))
+	b := &bundle{Store: open(t, url), t: t, url: url}
 	return b
 }
 

@@ -34,7 +34,7 @@ func adopted(t *testing.T, insert string, opts store.MigrateOptions) *bundle {
 	opts.Normalise = normalise
 	applied, err := store.Migrate(t.Context(), b.url, opts)
 	require.NoError(t, err)
-	require.Len(t, applied, 9)
+	require.Len(t, applied, 10)
 	return b
 }
 
@@ -137,7 +137,7 @@ func TestMigrationsAtTheSameTimeWaitForEachOther(t *testing.T) {
 	for n := range counts {
 		total += n
 	}
-	assert.Equal(t, 9, total, "each migration was applied once")
+	assert.Equal(t, 10, total, "each migration was applied once")
 }
 
 func TestTheSchemaIsChecked(t *testing.T) {
@@ -148,7 +148,7 @@ func TestTheSchemaIsChecked(t *testing.T) {
 
 	status, err := store.MigrationsOf(t.Context(), b.url)
 	require.NoError(t, err)
-	require.Len(t, status, 9)
+	require.Len(t, status, 10)
 	assert.Equal(t, "compatibility", status[4].Name)
 	assert.True(t, status[0].AppliedAt.IsZero())
 	assert.Zero(t, value[int64](b, `SELECT count(*) FROM pg_tables WHERE schemaname = current_schema()`), "looking changes nothing")
@@ -170,10 +170,10 @@ func TestASchemaThatIsNewerIsAcceptedUnlessItSaysOtherwise(t *testing.T) {
 	assert.Empty(t, migrate(t, b.url), "there is nothing to do")
 	status, err := store.MigrationsOf(t.Context(), b.url)
 	require.NoError(t, err)
-	assert.Len(t, status, 9, "those that it knows")
+	assert.Len(t, status, 10, "those that it knows")
 	b.commit(b.writer(store.WriterOptions{}), delivery("w1", "apt1", `{}`))
 
-	for oldest, want := range map[int]error{9: nil, 10: store.ErrSchemaTooNew, 999: store.ErrSchemaTooNew} {
+	for oldest, want := range map[int]error{12: nil, 13: store.ErrSchemaTooNew, 999: store.ErrSchemaTooNew} {
 		_, err := b.Pool().Exec(t.Context(), `UPDATE verity_sync_schema_compatibility SET oldest_version = $1`, oldest)
 		require.NoError(t, err)
 		require.ErrorIs(t, b.CheckSchema(t.Context()), want, "for versions from %d on", oldest)
@@ -182,9 +182,9 @@ func TestASchemaThatIsNewerIsAcceptedUnlessItSaysOtherwise(t *testing.T) {
 		_, err = store.MigrationsOf(t.Context(), b.url)
 		require.ErrorIs(t, err, want)
 	}
-	b.exec(`UPDATE verity_sync_schema_compatibility SET oldest_version = 10`)
+	b.exec(`UPDATE verity_sync_schema_compatibility SET oldest_version = 13`)
 	require.ErrorContains(t, b.CheckSchema(t.Context()),
-		"(version 999, for binaries that know at least 10; this one knows 9): run the verity-sync that has migrated it")
+		"(version 999, for binaries that know at least 13; this one knows 12): run the verity-sync that has migrated it")
 }
 
 func TestTheLookUpsThatUsersKnowWork(t *testing.T) {

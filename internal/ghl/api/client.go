@@ -63,6 +63,7 @@ type Client struct {
 	http     *http.Client
 	observer Observer
 	limits   *limits
+	vouched  vouched
 }
 
 // Options is what New needs.
@@ -150,7 +151,7 @@ func (c *Client) token(locationID string) (string, error) {
 
 // exchange makes one request, once the location's limit lets it pass.
 func (c *Client) exchange(ctx context.Context, locationID, token string, call call, out any) error {
-	if err := c.limits.wait(ctx, locationID); err != nil {
+	if err := c.limits.waitAs(ctx, c.limitKey(locationID), locationID); err != nil {
 		return err
 	}
 	req, err := c.request(ctx, token, call)
@@ -160,12 +161,16 @@ func (c *Client) exchange(ctx context.Context, locationID, token string, call ca
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		c.observe(call.endpoint, locationID, 0, nil)
+		c.observe(call.endpoint, 0)
 		return destination.FromTransport(destinationName(locationID), err)
 	}
 	defer resp.Body.Close()
-	c.observe(call.endpoint, locationID, resp.StatusCode, resp.Header)
+	c.observe(call.endpoint, resp.StatusCode)
 	body, err := destination.ReadBody(resp.Body, maxAnswer)
+	if resp.StatusCode/100 == 2 && err == nil && !c.Vouched(locationID) && namesLocation(body, locationID) {
+		c.Vouch(locationID)
+	}
+	c.observeBudget(locationID, resp)
 	if refused := refusal(locationID, call.entity, resp, body, time.Now()); refused != nil {
 		return refused
 	}
@@ -203,15 +208,19 @@ func (c *Client) request(ctx context.Context, token string, call call) (*http.Re
 	return req, nil
 }
 
-func (c *Client) observe(endpoint, locationID string, code int, h http.Header) {
-	if c.observer == nil {
+func (c *Client) observe(endpoint string, code int) {
+	if c.observer != nil {
+		c.observer.Request(endpoint, code)
+	}
+}
+
+// observeBudget reports what a location has left today. It is nothing for a location that may be an invention of whoever wrote the
+// webhook: each location that is reported is kept for good.
+func (c *Client) observeBudget(locationID string, resp *http.Response) {
+	if c.observer == nil || resp.StatusCode != http.StatusTooManyRequests && resp.StatusCode/100 != 2 || !c.Vouched(locationID) {
 		return
 	}
-	c.observer.Request(endpoint, code)
-	if code != http.StatusTooManyRequests && code/100 != 2 {
-		return // the location may be an invention of whoever wrote the webhook
-	}
-	if left, err := strconv.Atoi(h.Get("X-RateLimit-Daily-Remaining")); err == nil && left >= 0 {
+	if left, err := strconv.Atoi(resp.Header.Get("X-RateLimit-Daily-Remaining")); err == nil && left >= 0 {
 		c.observer.Budget(locationID, left)
 	}
 }

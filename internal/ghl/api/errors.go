@@ -19,7 +19,8 @@ var (
 	ErrLocationUnknown = errors.New("unknown location")
 	// ErrBadToken: the location's token is wrong, has expired or lacks a scope. Unavailable.
 	ErrBadToken = errors.New("bad token")
-	// ErrWrongLocation: the token is good, but for another location. Unavailable.
+	// ErrWrongLocation: the token is good, but for another location than the one asked for, or than that of the thing asked for.
+	// Permanent: another event may name the right one.
 	ErrWrongLocation = errors.New("wrong location")
 	// ErrNotFound: GHL knows no such appointment or contact. Permanent, where the caller knows nothing better to do.
 	ErrNotFound = errors.New("not found")
@@ -65,7 +66,7 @@ func refusal(locationID, entity string, resp *http.Response, body []byte, now ti
 		}
 	case http.StatusForbidden:
 		if strings.Contains(said, "location") {
-			set(destination.Unavailable, ErrWrongLocation, "the token has no access to this location")
+			set(destination.Permanent, ErrWrongLocation, "the token has no access to this location")
 		}
 	case http.StatusNotFound:
 		// A wrong base URL is a 404 too, and must not pass for a contact that does not exist.

@@ -42,7 +42,7 @@ func TestRefusals(t *testing.T) {
 		},
 		"a token of another location": {
 			func(b *bench) { b.sim.PutContact(simghl.Contact{ID: "con1", LocationID: "loc2"}) },
-			destination.Unavailable, ghlapi.ErrWrongLocation, 403, "the token has no access to this location (403)",
+			destination.Permanent, ghlapi.ErrWrongLocation, 403, "the token has no access to this location (403)",
 		},
 		"a day's budget that is spent": {
 			func(b *bench) {
@@ -54,6 +54,7 @@ func TestRefusals(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := start(t)
+			b.Vouch("loc1")
 			tc.set(b)
 			_, err := b.GetContact(t.Context(), "loc1", "con1")
 			require.ErrorIs(t, err, tc.err)

@@ -34,9 +34,14 @@ func newLimits() *limits { return &limits{byLocation: map[string]*rate.Limiter{}
 
 // wait returns when the location may be asked, or at once where that is later than the context or maxWait allow.
 func (l *limits) wait(ctx context.Context, locationID string) error {
+	return l.waitAs(ctx, locationID, locationID)
+}
+
+// waitAs is wait for a location that shares the limit of others: key names it.
+func (l *limits) waitAs(ctx context.Context, key, locationID string) error {
 	turn, cancel := context.WithTimeout(ctx, maxWait)
 	defer cancel()
-	err := l.limiter(locationID).Wait(turn)
+	err := l.limiter(key).Wait(turn)
 	switch {
 	case err == nil:
 		return nil

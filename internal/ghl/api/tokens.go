@@ -87,6 +87,14 @@ func (d *TokenDir) Token(locationID string) (string, error) {
 	return last, nil
 }
 
+// Own reports whether the location had a file of its own when its token was last asked for.
+func (d *TokenDir) Own(locationID string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	_, ok := d.good[locationID]
+	return ok
+}
+
 // warn logs what is wrong with a location's file, or with the directory, the first time.
 func (d *TokenDir) warn(locationID string, err error, lastGoodUsed bool) {
 	subject := locationID

@@ -60,6 +60,11 @@ type ControllerTerm struct {
 	AuditRequestedAt *time.Time
 }
 
+type GhlLocation struct {
+	LocationID string
+	AnsweredAt time.Time
+}
+
 type RelayLease struct {
 	One       bool
 	Holder    string
