@@ -11,6 +11,7 @@ import (
 
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
 	"github.com/dfmiddleware/verity-sync/internal/destination"
+	"github.com/dfmiddleware/verity-sync/internal/event"
 	"github.com/dfmiddleware/verity-sync/internal/failpoint"
 	"github.com/dfmiddleware/verity-sync/internal/operation"
 	"github.com/dfmiddleware/verity-sync/internal/store"
@@ -219,5 +220,5 @@ func (r *WebhookEventReconciler) tell(ctx context.Context, s *scope, f store.Fin
 func (r *WebhookEventReconciler) warn(object *v1alpha1.WebhookEvent, reason, action, message string) {
 	object = object.DeepCopy()
 	object.ResourceVersion = ""
-	r.Recorder.Eventf(object, nil, corev1.EventTypeWarning, reason, action, "%s", message)
+	r.Recorder.Eventf(object, nil, corev1.EventTypeWarning, reason, action, "%s", event.Visible(message))
 }

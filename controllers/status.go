@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
+	"github.com/dfmiddleware/verity-sync/internal/event"
 	"github.com/dfmiddleware/verity-sync/internal/failpoint"
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
@@ -130,7 +131,7 @@ func showState(st *v1alpha1.WebhookEventStatus, generation int64, state store.St
 		st.Result = state.Result
 	}
 	if state.VerityContactID != "" {
-		st.VerityContactID = state.VerityContactID
+		st.VerityContactID = event.Visible(state.VerityContactID)
 	}
 	if st.LastHandledReplay != state.ReplayRequest {
 		meta.RemoveStatusCondition(&st.Conditions, v1alpha1.ReplayRefusedCondition) // It was about another request.
@@ -300,6 +301,7 @@ var order = map[string]int{
 func condition(st *v1alpha1.WebhookEventStatus, generation int64, conditionType string, status metav1.ConditionStatus,
 	reason, message string,
 ) {
+	message = event.Visible(message)
 	if characters := []rune(message); len(characters) > maxMessage {
 		message = string(characters[:maxMessage]) + "…"
 	}

@@ -7,6 +7,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/dfmiddleware/verity-sync/internal/event"
 )
 
 // MaxIDLen is the length, in bytes, of the longest id that is taken for one. GHL's own have 20 to 36.
@@ -45,10 +47,8 @@ func (o object) word(name string) string {
 // hide what stands beside them.
 func cleanID(id string) string { return cleanText(strings.Map(dropInvisible, id)) }
 
-// dropInvisible drops format characters (Unicode's Cf, among them the bidirectional controls), line and paragraph
-// separators and variation selectors.
 func dropInvisible(r rune) rune {
-	if unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Variation_Selector) {
+	if event.IsInvisible(r) {
 		return -1
 	}
 	return r

@@ -3,6 +3,7 @@ package relay
 import (
 	"fmt"
 	"regexp"
+	"strings"
 	"unicode/utf8"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -36,7 +37,8 @@ func unfit(row store.Dispatch) error {
 	return nil
 }
 
-// webhookEventOf makes the WebhookEvent of a row: ids only, bounded, and labels only where they are valid.
+// webhookEventOf makes the WebhookEvent of a row: ids only, bounded, and labels only where they are valid. Rows of the earlier middleware,
+// and those that an earlier version stored, hold ids as they came: kubectl's columns get what can be seen of them.
 func webhookEventOf(row store.Dispatch, namespace, installation string) *v1alpha1.WebhookEvent {
 	e := &v1alpha1.WebhookEvent{
 		ObjectMeta: metav1.ObjectMeta{
@@ -46,11 +48,11 @@ func webhookEventOf(row store.Dispatch, namespace, installation string) *v1alpha
 		Spec: v1alpha1.WebhookEventSpec{
 			EventID:    row.ID.String(),
 			Source:     row.Source,
-			EventType:  bounded(orUnknown(row.EventType), maxEventType),
-			EntityType: bounded(orUnknown(row.EntityType), maxEntityType),
-			EntityID:   bounded(row.EntityID, maxID),
-			LocationID: bounded(row.LocationID, maxID),
-			ContactID:  bounded(row.ContactID, maxID),
+			EventType:  bounded(row.EventType, maxEventType, event.TypeUnknown),
+			EntityType: bounded(row.EntityType, maxEntityType, event.TypeUnknown),
+			EntityID:   bounded(row.EntityID, maxID, ""),
+			LocationID: bounded(row.LocationID, maxID, ""),
+			ContactID:  bounded(row.ContactID, maxID, ""),
 			ReceivedAt: metav1.NewMicroTime(row.ReceivedAt.UTC()),
 		},
 	}
@@ -65,15 +67,12 @@ func webhookEventOf(row store.Dispatch, namespace, installation string) *v1alpha
 	return e
 }
 
-func orUnknown(s string) string {
+// bounded returns what can be seen of s, cut to at most limit characters; otherwise where that is nothing.
+func bounded(s string, limit int, otherwise string) string {
+	s = strings.TrimSpace(event.Visible(s))
 	if s == "" {
-		return event.TypeUnknown
+		return otherwise
 	}
-	return s
-}
-
-// bounded cuts s to at most limit characters.
-func bounded(s string, limit int) string {
 	if utf8.RuneCountInString(s) <= limit {
 		return s
 	}

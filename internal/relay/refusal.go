@@ -55,7 +55,7 @@ func byAdmission(err error) bool {
 
 func refusedRow(row store.Dispatch, err error) store.Refused {
 	message := fmt.Sprintf("the API server refused to create the WebhookEvent %s: %v", v1alpha1.NameOf(row.Source, row.ID.String()), err)
-	return store.Refused{Dispatch: row, Message: bounded(message, maxRefusal)}
+	return store.Refused{Dispatch: row, Message: bounded(message, maxRefusal, "")}
 }
 
 // postpone parks refused rows until they are tried again, so that neither younger rows nor new commits queue behind them.

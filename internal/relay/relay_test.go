@@ -362,3 +362,21 @@ func TestParkedEventsThatReturnLeaveRoomForNewOnes(t *testing.T) {
 	})
 	assert.Equal(t, 70, b.count())
 }
+
+// TestColumnsShowNothingInvisible has a row as the earlier middleware, or an earlier version, has stored it.
+func TestColumnsShowNothingInvisible(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t)
+	w := b.relay(func(o *relay.Options) { o.Grace = time.Hour })
+	id := b.post(w, func(e *event.Event) {
+		e.Type, e.EntityType = "\u200b\u202e", "con\u2067tact"
+		e.EntityID, e.LocationID, e.ContactID = "\u202eapt1\u202c", "loc1\x1b[2J\n\u2028x", "\ufeffcontact\u31641\u00a0"
+	})
+	b.eventually("created", func() bool { return b.get(id) != nil })
+	spec := b.get(id).Spec
+	assert.Equal(t, "unknown", spec.EventType)
+	assert.Equal(t, "contact", spec.EntityType)
+	assert.Equal(t, "apt1", spec.EntityID)
+	assert.Equal(t, "loc1[2J  x", spec.LocationID)
+	assert.Equal(t, "contact1", spec.ContactID)
+}

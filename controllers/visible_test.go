@@ -1,0 +1,26 @@
+package controllers_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"k8s.io/apimachinery/pkg/api/meta"
+
+	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
+	"github.com/dfmiddleware/verity-sync/internal/destination"
+	"github.com/dfmiddleware/verity-sync/internal/operation"
+	"github.com/dfmiddleware/verity-sync/internal/store"
+)
+
+func TestMessagesShowNothingInvisible(t *testing.T) {
+	t.Parallel()
+	s := newSuite(t)
+	s.sync.script(func(int, *store.Claimed) operation.Outcome {
+		return failing(destination.Permanent, "no contact \u202eABC\u202c\x1b[2J of\u2028Verity\u200b")
+	})
+	e := s.untilPhase(s.post("apt1"), v1alpha1.PhaseError)
+	const want = "verity-http: no contact ABC[2J of Verity"
+	assert.Equal(t, want, meta.FindStatusCondition(e.Status.Conditions, v1alpha1.SyncedCondition).Message)
+	assert.Contains(t, meta.FindStatusCondition(e.Status.Conditions, v1alpha1.ReadyCondition).Message, want)
+	assert.Contains(t, meta.FindStatusCondition(e.Status.Conditions, v1alpha1.StalledCondition).Message, want)
+}

@@ -1,0 +1,37 @@
+package event_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/dfmiddleware/verity-sync/internal/event"
+)
+
+func TestVisible(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct{ in, want string }{
+		"an id":                           {"ocQHyuzHvysMo5N5VsXc", "ocQHyuzHvysMo5N5VsXc"},
+		"letters of other scripts":        {"Zoë 日本 שלום", "Zoë 日本 שלום"},
+		"a right-to-left override":        {"a\u202eb", "ab"},
+		"isolates":                        {"\u2066a\u2067b\u2068c\u2069", "abc"},
+		"marks of direction":              {"a\u200e\u200f\u061cb", "ab"},
+		"zero-width characters":           {"a\u200b\u200c\u200d\u2060\ufeffb", "ab"},
+		"a soft hyphen":                   {"a\u00adb", "ab"},
+		"variation selectors":             {"a\ufe0f\U000e0100b", "ab"},
+		"tags":                            {"a\U000e0001\U000e0041b", "ab"},
+		"fillers":                         {"a\u3164\u115f\uffa0\u034fb", "ab"},
+		"separators of lines":             {"a\u2028b\u2029c", "a b c"},
+		"line breaks and tabs":            {"a\r\nb\tc\vd\fe\u0085f", "a  b c d e f"},
+		"blanks of other widths":          {"a\u00a0b\u2003c\u3000d", "a b c d"},
+		"an escape sequence of terminals": {"a\x1b[2Jb\u009b1mc", "a[2Jb1mc"},
+		"a bell, a delete, a NUL":         {"a\a\x7f\x00b", "ab"},
+		"bytes that are no UTF-8":         {"a\xffb", "a\ufffdb"},
+		"nothing":                         {"", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			assert.Equal(t, test.want, event.Visible(test.in))
+		})
+	}
+}
