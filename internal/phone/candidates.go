@@ -10,6 +10,9 @@ import (
 // maxTyped bounds, in bytes, how much of what was typed is read: reading must stay cheap whatever is sent.
 const maxTyped = 256
 
+// maxRaw bounds, in bytes, what is looked at to find what was typed, invisible characters and blanks included.
+const maxRaw = 16 * maxTyped
+
 var (
 	// separators stand between two values in one field. A slash may belong to a German area code: the whole is tried first.
 	separators = regexp.MustCompile(`[,;|/\\&\n\r\t]+|(?i:\s(?:or|and|oder|und|ou|et)\s)`)
@@ -99,8 +102,12 @@ func partOfWord(before, after string) bool {
 }
 
 // visible returns text as a reader sees it: without format characters (marks of writing direction, zero-width characters),
-// with full-width forms as ASCII, with plain blanks, and without blanks, brackets and quotes around it.
+// with full-width forms as ASCII, with plain blanks, and without blanks, brackets and quotes around it. It is "" where the text is too long
+// to be looked at.
 func visible(text string) string {
+	if len(text) > maxRaw {
+		return ""
+	}
 	text = strings.ToValidUTF8(text, "\ufffd")
 	text = strings.Map(func(r rune) rune {
 		switch {
