@@ -1,6 +1,6 @@
 # Everything that is built or downloaded lands in bin/.
 BIN := $(CURDIR)/bin
-TOOLS := controller-gen sqlc kustomize golangci-lint helm kube-score promtool benchstat
+TOOLS := controller-gen sqlc kustomize golangci-lint helm kube-score promtool benchstat govulncheck
 
 # The image that `make deploy` runs and `make docker-build` builds.
 IMG ?= verity-sync:dev
@@ -104,6 +104,10 @@ lint: bin/golangci-lint ## Check the code.
 .PHONY: lint-fix
 lint-fix: bin/golangci-lint ## Check the code, and mend what can be mended.
 	bin/golangci-lint run --fix
+
+.PHONY: vulncheck
+vulncheck: bin/govulncheck ## Look for known vulnerabilities that the code reaches. It asks vuln.go.dev, or the copy that GOVULNDB names.
+	bin/govulncheck $(if $(GOVULNDB),-db=$(GOVULNDB)) ./...
 
 .PHONY: fmt
 fmt: ## Format the code.
