@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what `make` needs beyond Go, make and git where it can: as root on Debian or Ubuntu. Elsewhere it says what to install.
-# Usage: prerequisites.sh postgres|compiler|node...
+# Usage: prerequisites.sh postgres|pgbouncer|compiler|node...
 set -euo pipefail
 
 install() {
@@ -23,6 +23,13 @@ for prerequisite in "$@"; do
       install "a Postgres server" postgresql
     fi
     ;;
+  pgbouncer)
+    # Debian starts the service that comes with it, which nothing here uses.
+    if ! command -v pgbouncer >/dev/null && [[ ! -x /usr/sbin/pgbouncer ]]; then
+      install "PgBouncer" pgbouncer
+      service pgbouncer stop >/dev/null 2>&1 || true
+    fi
+    ;;
   compiler)
     command -v "${CC:-gcc}" >/dev/null || command -v cc >/dev/null || install "a C compiler (go test -race, sqlc)" gcc libc6-dev
     ;;
@@ -30,7 +37,7 @@ for prerequisite in "$@"; do
     command -v node >/dev/null && command -v npm >/dev/null || install "Node (a baseline of the benchmarks)" nodejs npm
     ;;
   *)
-    echo "usage: $0 postgres|compiler|node..." >&2
+    echo "usage: $0 postgres|pgbouncer|compiler|node..." >&2
     exit 2
     ;;
   esac

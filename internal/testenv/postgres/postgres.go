@@ -65,8 +65,8 @@ func Start(ctx context.Context, options Options) (*Server, error) {
 	if s.bin, err = binDir(debianDirs); err != nil {
 		return nil, err
 	}
-	if s.account, err = account(); err != nil {
-		return nil, err
+	if s.account, err = proc.Account(); err != nil {
+		return nil, fmt.Errorf("postgres: %w", err)
 	}
 	if s.port, err = proc.FreePort(ctx); err != nil {
 		return nil, fmt.Errorf("find a port for postgres: %w", err)
@@ -178,12 +178,8 @@ func (s *Server) initialise(ctx context.Context) error {
 	if err := os.WriteFile(passwordFile, []byte(s.password), 0o600); err != nil {
 		return fmt.Errorf("write the password of postgres: %w", err)
 	}
-	if s.account != nil {
-		for _, path := range []string{s.dir, passwordFile} {
-			if err := os.Chown(path, int(s.account.Uid), int(s.account.Gid)); err != nil {
-				return fmt.Errorf("give %s to the user of postgres: %w", path, err)
-			}
-		}
+	if err := proc.Own(s.account, s.dir, passwordFile); err != nil {
+		return err
 	}
 	cmd := exec.CommandContext(ctx, filepath.Join(s.bin, "initdb"), "--pgdata="+s.dataDir(), "--username=postgres", "--auth=scram-sha-256",
 		"--pwfile="+passwordFile, "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions")
