@@ -59,7 +59,7 @@ run: build controlplane ## Run all of it here with simulators of what it talks t
 
 .PHONY: test
 test: controlplane ## Run every test, with the race detector, on a real API server and a real Postgres.
-	@hack/prerequisites.sh postgres compiler
+	@hack/prerequisites.sh postgres pgbouncer compiler
 	@$(build) testenv bin/testenv ./hack/testenv
 	PACKAGES='$(PACKAGES)' bin/testenv hack/test.sh -race -timeout=20m $(TESTFLAGS)
 
@@ -72,10 +72,10 @@ adoption: controlplane ## Take over a database with 43,500 rows that the earlier
 	ADOPTION_ROWS=43500 $(test) -count=1 -timeout=4h -v ./test/adoption
 
 .PHONY: faults
-faults: controlplane ## Break one thing after the other under load, and check what came of it: 4 minutes, with LONG=1 an hour. SEED=, DURATION=, ONLY=, WRITE=1.
-	@hack/prerequisites.sh postgres
+faults: controlplane ## Break one thing after the other under load, and check what came of it: 4 minutes, with LONG=1 an hour. SEED=, DURATION=, ONLY=, POOLER=transaction, WRITE=1.
+	@hack/prerequisites.sh postgres $(if $(POOLER),pgbouncer)
 	FAULTS_DURATION=$(or $(DURATION),$(if $(LONG),1h,3m)) FAULTS_SEED=$(or $(SEED),$(shell date +%s)) FAULTS_LONG=$(LONG) \
-		FAULTS_ONLY=$(if $(ONLY),'$(ONLY)') FAULTS_REPORT=$(if $(WRITE),$(CURDIR)/docs/reliability.md) $(test) -count=1 -timeout=3h -v -run=TestNothingIsLost ./test/faults
+		FAULTS_ONLY=$(if $(ONLY),'$(ONLY)') FAULTS_POOLER=$(POOLER) FAULTS_REPORT=$(if $(WRITE),$(CURDIR)/docs/reliability.md) $(test) -count=1 -timeout=3h -v -run=TestNothingIsLost ./test/faults
 
 .PHONY: bench
 bench: build controlplane bench-programs bin/benchstat ## Measure it beside its peers and write docs/performance.md: 45 minutes alone on the machine. ROWS=intake,idle REPS=3.

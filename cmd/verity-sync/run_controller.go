@@ -30,7 +30,7 @@ const controllerConns = 16
 func runController(ctx context.Context, cfg config.Controller, flags controllerFlags, log logr.Logger) error {
 	db, err := store.Open(ctx, cfg.DatabaseURL.Reveal(), store.Options{Name: "verity-sync controller", MaxConns: controllerConns})
 	if err != nil {
-		return err
+		return classified(err)
 	}
 	defer db.Close()
 	if err := checkSchema(ctx, db, log); err != nil {

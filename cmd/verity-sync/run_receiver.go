@@ -15,6 +15,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/dfmiddleware/verity-sync/internal/config"
+	"github.com/dfmiddleware/verity-sync/internal/database"
 	"github.com/dfmiddleware/verity-sync/internal/ghl"
 	"github.com/dfmiddleware/verity-sync/internal/memory"
 	"github.com/dfmiddleware/verity-sync/internal/metrics"
@@ -33,7 +34,7 @@ func runReceiver(ctx context.Context, cfg config.Receiver, flags receiverFlags, 
 	}
 	db, err := store.Open(ctx, cfg.DatabaseURL.Reveal(), store.Options{Name: "verity-sync receiver", MaxConns: receiverConns})
 	if err != nil {
-		return err
+		return classified(err)
 	}
 	defer db.Close()
 	if err := checkSchema(ctx, db, log); err != nil {
@@ -130,12 +131,21 @@ func newMetricsServer(flags metricsFlags) (metricsserver.Server, error) {
 // schemaTimeout is how long a start waits for the database.
 const schemaTimeout = 5 * time.Second
 
-// checkSchema refuses a database that is not this binary's. One that does not answer now is no reason not to start: it
+// checkSchema refuses a database that is not this binary's, or that its URL can never reach. One that does not answer now is no reason not to start: it
 // will be back, and until then posts are answered 429.
 func checkSchema(ctx context.Context, db *store.Store, log logr.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, schemaTimeout)
 	defer cancel()
-	err := db.CheckSchema(ctx)
+	path, err := db.Path(ctx)
+	if errors.Is(err, database.ErrUnusable) {
+		return permanent(err)
+	}
+	if path.Pooler {
+		log.Info("the database is " + path.String())
+	}
+	if err == nil {
+		err = db.CheckSchema(ctx)
+	}
 	if errors.Is(err, store.ErrSchemaOutdated) || errors.Is(err, store.ErrSchemaTooNew) {
 		return err
 	}

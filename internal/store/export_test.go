@@ -8,7 +8,7 @@ func MigrateUnchecked(ctx context.Context, url string, opts MigrateOptions) erro
 	if err != nil {
 		return err
 	}
-	defer db.Close()
+	defer db.Close() //nolint:errcheck // Its work is done.
 	_, err = provider.Up(ctx)
 	return err
 }
@@ -19,7 +19,10 @@ func MigrateTo(ctx context.Context, url string, version int64, opts MigrateOptio
 	if err != nil {
 		return err
 	}
-	defer db.Close()
+	defer db.Close() //nolint:errcheck // Its work is done.
 	_, err = provider.UpTo(ctx, version)
 	return err
 }
+
+// MigrationLock is the lock of a migration.
+var MigrationLock = migrationLock

@@ -2,10 +2,8 @@ package store
 
 import (
 	"context"
-	"crypto/sha256"
 	"database/sql"
 	"embed"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,10 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
-	"github.com/pressly/goose/v3/lock"
 
 	"github.com/dfmiddleware/verity-sync/internal/event"
 )
@@ -116,13 +111,18 @@ func Migrate(ctx context.Context, url string, opts MigrateOptions) ([]MigrationS
 		return nil, err
 	}
 	defer db.Close()
-	if err := checkObstacles(ctx, db, provider, version); err != nil {
+	if err := checkObstacles(ctx, db.DB, provider, version); err != nil {
 		return nil, err
 	}
+	ctx, unlock, err := lockMigration(ctx, db)
+	if err != nil {
+		return nil, fmt.Errorf("wait for other migrations: %w", err)
+	}
+	defer unlock()
 	// There is nothing to do for a database that is newer, which is what a rollback finds.
 	results, err := provider.Up(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("migrate: %w", err)
+		return nil, fmt.Errorf("migrate: %w", errors.Join(err, lockLost(ctx)))
 	}
 	applied := make([]MigrationStatus, len(results))
 	for i, r := range results {
@@ -174,21 +174,16 @@ func migrationName(s *goose.Source) string {
 }
 
 // openProvider connects to the database at url and returns the version it is at, refusing one that is too new for this binary.
-func openProvider(ctx context.Context, url string, opts MigrateOptions) (*sql.DB, *goose.Provider, int64, error) {
-	cfg, err := pgx.ParseConfig(url)
+func openProvider(ctx context.Context, url string, opts MigrateOptions) (*migrationDB, *goose.Provider, int64, error) {
+	db, err := openMigration(ctx, url)
 	if err != nil {
-		return nil, nil, 0, errors.New("parse database URL: not a Postgres URL or connection string")
+		return nil, nil, 0, err
 	}
-	cfg.RuntimeParams["application_name"] = "verity-sync migrate"
-	if cfg.ConnectTimeout == 0 {
-		cfg.ConnectTimeout = connectTimeout
-	}
-	db := stdlib.OpenDB(*cfg)
-	provider, err := newProvider(ctx, db, opts)
+	provider, err := newProvider(ctx, db.DB, opts)
 	if err != nil {
 		return nil, nil, 0, errors.Join(err, db.Close())
 	}
-	version, err := readVersion(ctx, db)
+	version, err := readVersion(ctx, db.DB)
 	if err != nil {
 		return nil, nil, 0, errors.Join(err, db.Close())
 	}
@@ -217,15 +212,6 @@ func newProvider(ctx context.Context, db *sql.DB, opts MigrateOptions) (*goose.P
 	if encoding != "UTF8" {
 		return nil, fmt.Errorf("%w: it has the encoding %s, and payloads need UTF8", errUnsuitable, encoding)
 	}
-	// A lock for each schema: two schemas of one database have nothing to wait for.
-	sum := sha256.Sum256([]byte("verity-sync migrate " + schema))
-	locker, err := lock.NewPostgresSessionLocker(
-		lock.WithLockID(int64(binary.BigEndian.Uint64(sum[:8]))), //nolint:gosec // All 64 bits are wanted.
-		lock.WithLockTimeout(1, 1800),
-	)
-	if err != nil {
-		return nil, fmt.Errorf("set up the migration lock: %w", err)
-	}
 	files, err := fs.Sub(migrationFiles, "migrations")
 	if err != nil {
 		return nil, err
@@ -234,7 +220,7 @@ func newProvider(ctx context.Context, db *sql.DB, opts MigrateOptions) (*goose.P
 		return normaliseAdopted(ctx, tx, opts.Normalise)
 	}}, nil)
 	provider, err := goose.NewProvider(goose.DialectPostgres, db, files,
-		goose.WithTableName(versionTable), goose.WithSessionLocker(locker), goose.WithDisableGlobalRegistry(true),
+		goose.WithTableName(versionTable), goose.WithDisableGlobalRegistry(true),
 		goose.WithGoMigrations(adopt))
 	if err != nil {
 		return nil, fmt.Errorf("read the migrations: %w", err)

@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/dfmiddleware/verity-sync/internal/database"
 )
 
 // errUnsuitable says that a database can hold nothing of verity-sync, whatever happens.
@@ -26,7 +28,8 @@ var permanentClasses = []string{
 
 // IsPermanent reports whether err, of a migration, stays the same until somebody changes the configuration or the database.
 func IsPermanent(err error) bool {
-	if _, ok := errors.AsType[*ObstructedError](err); ok || errors.Is(err, ErrSchemaTooNew) || errors.Is(err, errUnsuitable) {
+	if _, ok := errors.AsType[*ObstructedError](err); ok || errors.Is(err, ErrSchemaTooNew) || errors.Is(err, errUnsuitable) ||
+		errors.Is(err, database.ErrUnusable) {
 		return true
 	}
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {

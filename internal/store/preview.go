@@ -66,7 +66,7 @@ func PreviewMigration(ctx context.Context, url string, opts MigrateOptions) (Pre
 		return Preview{}, err
 	}
 	defer db.Close()
-	if err := checkObstacles(ctx, db, provider, version); err != nil {
+	if err := checkObstacles(ctx, db.DB, provider, version); err != nil {
 		return p, err
 	}
 	if !slices.ContainsFunc(p.Pending, func(m MigrationStatus) bool { return m.Version == adoptVersion }) {

@@ -8,15 +8,15 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/dfmiddleware/verity-sync/internal/database"
 	"github.com/dfmiddleware/verity-sync/internal/store/dbsqlc"
 )
 
-// Limits that Postgres enforces on every connection, so that a process that is paused or cut off holds no lock for long.
-// A value given in the URL goes before.
+// Limits that Postgres enforces on every connection, and through a pooler in every transaction, so that a process that is
+// paused or cut off holds no lock for long. A value given in the URL goes before.
 const (
 	statementTimeout         = 15 * time.Second
 	lockTimeout              = 5 * time.Second
@@ -46,7 +46,7 @@ type Options struct {
 
 // Store is the middleware database. It is safe for concurrent use and reconnects by itself.
 type Store struct {
-	pool *pgxpool.Pool
+	pool *database.Pool
 	q    *dbsqlc.Queries
 	// unheard has the ids of events that may have been claimed: Postgres' answer did not arrive.
 	unheard sync.Map
@@ -57,65 +57,42 @@ type Store struct {
 // Open returns a Store of the database at url, without waiting for a connection: a process starts whether or not its
 // database is up.
 func Open(ctx context.Context, url string, opts Options) (*Store, error) {
-	pool, bound, err := newPool(ctx, url, opts)
+	pool, err := database.Open(ctx, url, database.Options{
+		Name: opts.Name, MaxConns: opts.MaxConns, ConnectTimeout: connectTimeout, PingTimeout: pingTimeout,
+		Settings: map[string]string{
+			"statement_timeout":                   milliseconds(statementTimeout),
+			"lock_timeout":                        milliseconds(lockTimeout),
+			"idle_in_transaction_session_timeout": milliseconds(idleInTransactionTimeout),
+		},
+	})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("read the database URL: %w", err)
 	}
-	return &Store{pool: pool, q: dbsqlc.New(bounded{pool, bound})}, nil
-}
-
-// newPool returns a pool, and how long a statement on it may take.
-func newPool(ctx context.Context, url string, opts Options) (*pgxpool.Pool, time.Duration, error) {
-	cfg, err := pgxpool.ParseConfig(url)
-	if err != nil {
-		// The error of pgx quotes the URL with its password replaced, but not one that it could not take apart.
-		return nil, 0, errors.New("parse database URL: not a Postgres URL or connection string")
-	}
-	given, err := pgx.ParseConfig(url)
-	if err != nil {
-		return nil, 0, errors.New("parse database URL: not a Postgres URL or connection string")
-	}
-	if opts.MaxConns > 0 && !hasPoolParam(url) {
-		cfg.MaxConns = opts.MaxConns
-	}
-	params := cfg.ConnConfig.RuntimeParams
-	for name, value := range map[string]string{
-		"application_name":                    opts.Name,
-		"statement_timeout":                   milliseconds(statementTimeout),
-		"lock_timeout":                        milliseconds(lockTimeout),
-		"idle_in_transaction_session_timeout": milliseconds(idleInTransactionTimeout),
-	} {
-		if _, ok := given.RuntimeParams[name]; !ok {
-			params[name] = value
-		}
-	}
-	if cfg.ConnConfig.ConnectTimeout == 0 {
-		cfg.ConnConfig.ConnectTimeout = connectTimeout
-	}
-	cfg.PingTimeout = pingTimeout
-	pool, err := pgxpool.NewWithConfig(ctx, cfg)
-	if err != nil {
-		return nil, 0, fmt.Errorf("set up database pool: %w", err)
-	}
-	_, own := given.RuntimeParams["statement_timeout"]
+	bound := patience
 	switch {
 	case opts.Patience > 0:
-		return pool, opts.Patience, nil
-	case own:
-		return pool, ownPatience, nil
-	default:
-		return pool, patience, nil
+		bound = opts.Patience
+	case database.Given(url, "statement_timeout"):
+		bound = ownPatience
 	}
+	return &Store{pool: pool, q: dbsqlc.New(bounded{pool.Pool, bound})}, nil
 }
 
 // Close closes every connection, waiting for those in use.
 func (s *Store) Close() { s.pool.Close() }
 
 // Pool gives access to the pool for its statistics.
-func (s *Store) Pool() *pgxpool.Pool { return s.pool }
+func (s *Store) Pool() *pgxpool.Pool { return s.pool.Pool }
 
 // Ping reports whether the database answers.
 func (s *Store) Ping(ctx context.Context) error { return s.pool.Ping(ctx) }
+
+// Path connects and returns what is between this process and Postgres. An error that is database.ErrUnusable says that nothing can
+// work with this URL.
+func (s *Store) Path(ctx context.Context) (database.Path, error) {
+	path, err := s.pool.Check(ctx)
+	return path, s.noted(err, "connect to the database")
+}
 
 // noted wraps err with what was being done. After a failover the pool would go on with connections to a node that only
 // reads (SQLSTATE 25006): they are dropped here, so that the next call finds the new primary.
@@ -138,12 +115,3 @@ func sqlState(err error) string {
 }
 
 func milliseconds(d time.Duration) string { return fmt.Sprintf("%d", d.Milliseconds()) }
-
-func hasPoolParam(url string) bool {
-	cfg, err := pgx.ParseConfig(url)
-	if err != nil {
-		return false
-	}
-	_, ok := cfg.RuntimeParams["pool_max_conns"]
-	return ok
-}

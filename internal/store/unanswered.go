@@ -210,7 +210,7 @@ func (w *Writer) markUnanswered() (more bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), w.opts.Timeout)
 	defer cancel()
 	var ids []uuid.UUID
-	err := pgx.BeginFunc(ctx, w.store.pool, func(tx pgx.Tx) error {
+	err := w.store.pool.InTx(ctx, "", func(tx pgx.Tx) error {
 		q := w.store.q.WithTx(tx)
 		if err := q.LockKeys(ctx, slices.Compact(locks)); err != nil {
 			return fmt.Errorf("lock ordering keys: %w", err)

@@ -309,7 +309,7 @@ func (w *Writer) commit(ctx context.Context, batch []*pendingWrite) ([]Receipt, 
 	}
 	var receipts []Receipt
 	committing := false
-	err := pgx.BeginFunc(ctx, w.store.pool, func(tx pgx.Tx) error {
+	err := w.store.pool.InTx(ctx, "", func(tx pgx.Tx) error {
 		q := w.store.q.WithTx(tx)
 		duplicates, err := w.findRepeats(ctx, q, batch)
 		if err != nil {

@@ -6,4 +6,4 @@ import "github.com/jackc/pgx/v5/pgxpool"
 var Lookups = map[string]string{"phone": findByPhone, "email": findByEmail, "lower email": findByLowerEmail}
 
 // Pool returns the pool of l.
-func (l *Leads) Pool() *pgxpool.Pool { return l.pool }
+func (l *Leads) Pool() *pgxpool.Pool { return l.pool.Pool }

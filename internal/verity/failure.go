@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/dfmiddleware/verity-sync/internal/database"
 	"github.com/dfmiddleware/verity-sync/internal/destination"
 )
 
@@ -33,6 +34,10 @@ func databaseError(err error) *destination.Error {
 	failed := &destination.Error{Destination: DatabaseDestination, Err: err}
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 		failed.Class, failed.Message = classOfState(pg.Code), describeState(pg)
+		return failed
+	}
+	if errors.Is(err, database.ErrUnusable) {
+		failed.Class, failed.Message = destination.Unavailable, err.Error()
 		return failed
 	}
 	if errors.Is(err, errNoLead) {

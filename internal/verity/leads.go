@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/dfmiddleware/verity-sync/internal/database"
 	"github.com/dfmiddleware/verity-sync/internal/destination"
 	"github.com/dfmiddleware/verity-sync/internal/failpoint"
 )
@@ -30,7 +31,6 @@ const (
 // open. They are below or above destination.CallTimeout by sense: the server should tell of a slow statement before the
 // call ends without a reason, and a transaction is idle while verity-sync's own database is read. The URL overrides them.
 var sessionSettings = map[string]string{
-	"application_name":                    "verity-sync",
 	"statement_timeout":                   "8s",
 	"lock_timeout":                        "5s",
 	"idle_in_transaction_session_timeout": "15s",
@@ -38,8 +38,7 @@ var sessionSettings = map[string]string{
 
 // LeadsConfig is what Leads needs.
 type LeadsConfig struct {
-	// URL is that of Verity's database. It may carry settings of the session and of the pool (pool_max_conns). A pooler in
-	// between has to let the session's settings pass (PgBouncer: ignore_startup_parameters).
+	// URL is that of Verity's database. It may carry settings of the session and of the pool (pool_max_conns).
 	URL string
 	// Timeout bounds a call, the wait for a connection included; 0 is destination.CallTimeout.
 	Timeout time.Duration
@@ -51,35 +50,30 @@ type LeadsConfig struct {
 //
 // Its errors are of type *destination.Error, and their messages hold no personal data.
 type Leads struct {
-	pool    *pgxpool.Pool
+	pool    *database.Pool
 	timeout time.Duration
 }
 
 // OpenLeads checks a configuration and makes a pool, which connects when it is used: a database that is down is no reason
 // not to start. Close it. The error does not repeat the URL.
 func OpenLeads(ctx context.Context, cfg LeadsConfig) (*Leads, error) {
-	pool, err := pgxpool.ParseConfig(cfg.URL)
+	pool, err := database.Open(ctx, cfg.URL, database.Options{
+		Name: "verity-sync", Settings: sessionSettings, ConnectTimeout: connectTimeout, PingTimeout: pingTimeout,
+	})
 	if err != nil {
-		// The parser's own error repeats what it could not read, of which the password may be part.
-		return nil, errors.New("the URL of Verity's database cannot be read")
+		return nil, fmt.Errorf("read the URL of Verity's database: %w", err)
 	}
-	for name, value := range sessionSettings {
-		if _, given := pool.ConnConfig.RuntimeParams[name]; !given {
-			pool.ConnConfig.RuntimeParams[name] = value
-		}
-	}
-	if pool.ConnConfig.ConnectTimeout == 0 {
-		pool.ConnConfig.ConnectTimeout = connectTimeout
-	}
-	pool.PingTimeout = pingTimeout
-	l := &Leads{timeout: cfg.Timeout}
+	l := &Leads{pool: pool, timeout: cfg.Timeout}
 	if l.timeout == 0 {
 		l.timeout = destination.CallTimeout
 	}
-	if l.pool, err = pgxpool.NewWithConfig(ctx, pool); err != nil {
-		return nil, fmt.Errorf("make the pool for Verity's database: %w", err)
-	}
 	return l, nil
+}
+
+// Check connects. An error that is database.ErrUnusable says that no lead can ever be written with this URL.
+func (l *Leads) Check(ctx context.Context) error {
+	_, err := l.pool.Check(ctx)
+	return err
 }
 
 // Close ends the connections once the calls that use them are over.
@@ -225,7 +219,7 @@ func (l *Leads) SyncLead(ctx context.Context, contactID string, desired func(con
 	var desiredErr error
 	// Read committed, whatever the database's default is: under a higher level the snapshot is taken before the lock is
 	// had, and a lead that the previous holder inserted stays unseen.
-	err := pgx.BeginTxFunc(ctx, l.pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
+	err := l.pool.InTx(ctx, pgx.ReadCommitted, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock($1)`, lockKey(contactID)); err != nil {
 			return err
 		}

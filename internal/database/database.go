@@ -1,0 +1,194 @@
+// Package database opens pools of connections to Postgres, directly or through a pooler such as PgBouncer. It knows what a
+// pooler refuses, ignores or shares between its clients, and nothing of what is stored.
+package database
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// Options shape a pool.
+type Options struct {
+	// Name is the application_name that the database shows for the connections.
+	Name string
+	// Settings are the session's. Parameters of the URL override them. A direct connection has them from its start on. Through a
+	// pooler they hold in the transactions of InTx only: there a session is shared, or its settings are refused.
+	Settings map[string]string
+	// MaxConns bounds the pool; 0 leaves pgx's default. A pool_max_conns of the URL overrides it.
+	MaxConns int32
+	// MinMaxConns is the lowest bound that serves, whatever the URL says.
+	MinMaxConns int32
+	// ConnectTimeout bounds an attempt to connect, unless the URL has a connect_timeout.
+	ConnectTimeout time.Duration
+	// PingTimeout is how long a connection that was idle may take to prove that it is alive before another one is taken.
+	PingTimeout time.Duration
+}
+
+// timeouts are the settings that verity-sync can do without at the start of a session: InTx and the deadlines of contexts take
+// their place.
+var timeouts = []string{"statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"}
+
+// Pool is a pool of connections that works the same through a pooler. It finds out by itself whether there is one.
+type Pool struct {
+	*pgxpool.Pool
+	// settings are what a transaction through a pooler sets for itself.
+	settings map[string]string
+	// optional are the names of parameters that are left out where a pooler refuses one.
+	optional []string
+	config   *pgx.ConnConfig
+	path     atomic.Pointer[Path]
+}
+
+// Path says what is between this process and Postgres.
+type Path struct {
+	// Pooler is true where something in between shares the connections of Postgres among its clients.
+	Pooler bool
+	// Refused is the first session setting that the pooler refuses at the start of a session, "" where there is none.
+	Refused string
+}
+
+// String says what follows from it for the connections; it is empty where they are direct.
+func (p Path) String() string {
+	switch {
+	case !p.Pooler:
+		return ""
+	case p.Refused != "":
+		return "behind a pooler that refuses " + p.Refused +
+			": transactions set the timeouts themselves, other statements end with their deadlines, and nothing is prepared"
+	default:
+		return "behind a pooler: transactions set the timeouts themselves, and nothing is prepared"
+	}
+}
+
+// ErrURL says that pgx cannot read a URL. pgx's own error quotes it, and the password may be part of what it quotes.
+var ErrURL = errors.New("not a Postgres URL or connection string")
+
+// Open returns a pool for url, which connects when it is used. The error does not repeat the URL.
+func Open(ctx context.Context, url string, opts Options) (*Pool, error) {
+	cfg, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return nil, ErrURL
+	}
+	if err := checkMode(cfg.ConnConfig.DefaultQueryExecMode); err != nil {
+		return nil, err
+	}
+	if opts.MaxConns > 0 && !Given(url, "pool_max_conns") {
+		cfg.MaxConns = opts.MaxConns
+	}
+	cfg.MaxConns = max(cfg.MaxConns, opts.MinMaxConns)
+	if cfg.ConnConfig.ConnectTimeout == 0 {
+		cfg.ConnConfig.ConnectTimeout = opts.ConnectTimeout
+	}
+	if opts.PingTimeout > 0 {
+		cfg.PingTimeout = opts.PingTimeout
+	}
+	p := &Pool{settings: map[string]string{}, optional: timeouts}
+	params := cfg.ConnConfig.RuntimeParams
+	if _, given := parameter(params, "application_name"); !given {
+		params["application_name"] = opts.Name
+	}
+	for name, value := range opts.Settings {
+		p.optional = append(slices.Clone(p.optional), name)
+		if given, ok := parameter(params, name); ok {
+			value = given
+		} else {
+			params[name] = value
+		}
+		p.settings[name] = value
+	}
+	// People switch a cache off for the sake of a pooler. pgx does nothing without the one of its mode.
+	if cfg.ConnConfig.DescriptionCacheCapacity <= 0 {
+		cfg.ConnConfig.DescriptionCacheCapacity = cacheCapacity
+	}
+	if cfg.ConnConfig.StatementCacheCapacity <= 0 {
+		cfg.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
+	}
+	cfg.ConnConfig.Tracer = tracer{p}
+	cfg.BeforeConnect = p.beforeConnect
+	p.config = cfg.ConnConfig.Copy()
+	if p.Pool, err = pgxpool.NewWithConfig(ctx, cfg); err != nil {
+		return nil, fmt.Errorf("set up the pool: %w", err)
+	}
+	return p, nil
+}
+
+// cacheCapacity is pgx's default.
+const cacheCapacity = 512
+
+// Given reports whether url sets a parameter of the session or of the pool.
+func Given(url, name string) bool {
+	cfg, err := pgx.ParseConfig(url)
+	if err != nil {
+		return false
+	}
+	_, given := parameter(cfg.RuntimeParams, name)
+	return given
+}
+
+// parameter returns the value of a parameter, whose name Postgres reads in any case.
+func parameter(params map[string]string, name string) (string, bool) {
+	for key, value := range params {
+		if strings.EqualFold(key, name) {
+			return value, true
+		}
+	}
+	return "", false
+}
+
+// checkMode refuses the modes in which pgx does not ask Postgres for the types of parameters: it cannot encode a uuid[] then.
+func checkMode(mode pgx.QueryExecMode) error {
+	if mode == pgx.QueryExecModeExec || mode == pgx.QueryExecModeSimpleProtocol {
+		return fmt.Errorf("%w: default_query_exec_mode=%s cannot encode arrays: remove the parameter; a pooler is detected without it",
+			ErrUnusable, strings.ReplaceAll(mode.String(), " ", "_"))
+	}
+	return nil
+}
+
+// InTx runs f in a transaction that has the settings of the pool, whatever is in between.
+func (p *Pool) InTx(ctx context.Context, level pgx.TxIsoLevel, f func(pgx.Tx) error) error {
+	conn, err := p.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	opts := pgx.TxOptions{IsoLevel: level}
+	// pgx sends the whole of it in one round trip.
+	if path := p.path.Load(); path != nil && path.Pooler {
+		opts.BeginQuery = begin(level) + setLocal(p.settings)
+	}
+	return pgx.BeginTxFunc(ctx, conn, opts, f)
+}
+
+func begin(level pgx.TxIsoLevel) string {
+	if level == "" {
+		return "BEGIN"
+	}
+	return "BEGIN ISOLATION LEVEL " + string(level)
+}
+
+func setLocal(settings map[string]string) (statements string) {
+	for _, name := range slices.Sorted(maps.Keys(settings)) {
+		statements += fmt.Sprintf("; SET LOCAL %s = '%s'", name, strings.ReplaceAll(settings[name], "'", "''"))
+	}
+	return statements
+}
+
+// Check connects and returns what is in between. An error that is ErrUnusable says that no connection through it can serve.
+func (p *Pool) Check(ctx context.Context) (Path, error) {
+	if err := p.Ping(ctx); err != nil {
+		return Path{}, err
+	}
+	if path := p.path.Load(); path != nil {
+		return *path, nil
+	}
+	return Path{}, nil
+}

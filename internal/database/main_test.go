@@ -1,0 +1,9 @@
+package database_test
+
+import (
+	"testing"
+
+	"github.com/dfmiddleware/verity-sync/internal/testenv"
+)
+
+func TestMain(m *testing.M) { testenv.Main(m) }

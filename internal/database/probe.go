@@ -1,0 +1,190 @@
+package database
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// ErrUnusable says that no connection with this URL can serve, until the URL, the pooler or the role is changed.
+var ErrUnusable = errors.New("the database URL cannot be used")
+
+// probeTimeout bounds a probe, which is two attempts to connect and a few statements.
+const probeTimeout = 15 * time.Second
+
+// beforeConnect has a connection made in a way that suits what is in between, which it finds out once.
+func (p *Pool) beforeConnect(ctx context.Context, cfg *pgx.ConnConfig) error {
+	path := p.path.Load()
+	if path == nil {
+		found, err := p.probe(ctx, cfg)
+		if err != nil {
+			return err
+		}
+		p.path.CompareAndSwap(nil, &found)
+		path = p.path.Load()
+	}
+	if path.Refused != "" {
+		p.leaveOut(cfg)
+	}
+	if path.Pooler {
+		// A prepared statement stays with the connection of Postgres, which the next statement may not get.
+		cfg.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
+	}
+	return nil
+}
+
+// leaveOut takes away the parameters that verity-sync can do without at the start of a session.
+func (p *Pool) leaveOut(cfg *pgx.ConnConfig) {
+	maps.DeleteFunc(cfg.RuntimeParams, func(name, _ string) bool { return p.isOptional(name) })
+}
+
+// probe finds out what is in between, on a connection of its own.
+func (p *Pool) probe(ctx context.Context, cfg *pgx.ConnConfig) (Path, error) {
+	cfg = cfg.Copy()
+	cfg.Tracer = nil
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	var path Path
+	conn, err := pgx.ConnectConfig(ctx, cfg)
+	if path.Refused = refusedParameter(err); path.Refused != "" {
+		p.leaveOut(cfg)
+		conn, err = pgx.ConnectConfig(ctx, cfg)
+	}
+	if err != nil {
+		return Path{}, unusable(err)
+	}
+	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // It has served.
+	var pid uint32
+	if err := conn.QueryRow(ctx, "SELECT pg_backend_pid()", pgx.QueryExecModeExec).Scan(&pid); err != nil {
+		return Path{}, unusable(err)
+	}
+	// A pooler answers for Postgres at the start of a session, and gives a key of its own to cancel statements with.
+	path.Pooler = path.Refused != "" || pid != conn.PgConn().PID()
+	if !path.Pooler {
+		return path, nil
+	}
+	return path, p.checkPooler(ctx, conn, cfg)
+}
+
+// checkPooler returns why nothing can work through a pooler, nil where it can.
+func (p *Pool) checkPooler(ctx context.Context, conn *pgx.Conn, cfg *pgx.ConnConfig) error {
+	tx, err := conn.Begin(ctx)
+	if err != nil {
+		return unusable(err)
+	}
+	defer tx.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // Nothing was changed.
+	wanted := p.required(cfg.RuntimeParams)
+	for _, name := range slices.Sorted(maps.Keys(wanted)) {
+		var same bool
+		const query = `SELECT coalesce(current_setting($1, true) = set_config($1, $2, true), false)`
+		if err := tx.QueryRow(ctx, query, pgx.QueryExecModeExec, name, wanted[name]).Scan(&same); err != nil {
+			return unusable(err)
+		}
+		if !same {
+			return fmt.Errorf("%w: the pooler ignores its parameter %s: %s", ErrUnusable, name, instead(name))
+		}
+	}
+	return nil
+}
+
+// option is a setting in the parameter "options": those of Postgres' command line.
+var option = regexp.MustCompile(`(?:-c\s*|--)([\w.]+)=((?:\\.|\S)*)`)
+
+// required returns the parameters of the session without which it would be another one, those in "options" among them.
+func (p *Pool) required(params map[string]string) map[string]string {
+	required := map[string]string{}
+	add := func(name, value string) {
+		if !strings.EqualFold(name, "application_name") && !p.isOptional(name) {
+			required[name] = value
+		}
+	}
+	for name, value := range params {
+		if name != "options" {
+			add(name, value)
+			continue
+		}
+		for _, match := range option.FindAllStringSubmatch(value, -1) {
+			add(match[1], strings.ReplaceAll(match[2], `\`, ""))
+		}
+	}
+	return required
+}
+
+func (p *Pool) isOptional(name string) bool {
+	return slices.ContainsFunc(p.optional, func(o string) bool { return strings.EqualFold(o, name) })
+}
+
+// instead says where a parameter of the session can be set that a pooler does not pass on.
+func instead(name string) string {
+	return fmt.Sprintf("remove it from the URL and set it for the role (ALTER ROLE … SET %s = …), or connect without the pooler", name)
+}
+
+// unsupported is how PgBouncer refuses parameters of a session.
+var unsupported = regexp.MustCompile(`(?i)unsupported startup parameter(?: in options)?: "?([\w.]+)`)
+
+// refusedParameter returns the parameter of the session for which a pooler refuses it, "" where err says something else.
+func refusedParameter(err error) string {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+		if match := unsupported.FindStringSubmatch(pg.Message); match != nil {
+			return match[1]
+		}
+	}
+	return ""
+}
+
+// unusable marks the errors of a connection that come back however often it is tried.
+func unusable(err error) error {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	switch {
+	case !ok:
+		return err
+	case refusedParameter(err) != "":
+		name := refusedParameter(err)
+		return fmt.Errorf("%w: the pooler refuses its parameter %s: %s", ErrUnusable, name, instead(name))
+	case strings.Contains(strings.ToLower(pg.Message), "statement pooling"):
+		return fmt.Errorf("%w: the pooler has pool_mode=statement, which allows no transactions: use pool_mode=transaction or session", ErrUnusable)
+	case pg.Message == "invalid server parameter": // PgBouncer's word for a value that Postgres does not take.
+		return fmt.Errorf("%w: Postgres refuses the value of a parameter of the session, such as DateStyle, TimeZone or client_encoding", ErrUnusable)
+	case pg.Code == "42704", pg.Code == "22023": // Postgres knows no such parameter, or not that value.
+		return fmt.Errorf("%w: %w", ErrUnusable, err)
+	default:
+		return err
+	}
+}
+
+// tracer notices that what is in between has changed since the probe.
+type tracer struct{ pool *Pool }
+
+// TraceConnectStart implements pgx.ConnectTracer.
+func (tracer) TraceConnectStart(ctx context.Context, _ pgx.TraceConnectStartData) context.Context {
+	return ctx
+}
+
+// TraceConnectEnd implements pgx.ConnectTracer.
+func (t tracer) TraceConnectEnd(_ context.Context, data pgx.TraceConnectEndData) {
+	if refusedParameter(data.Err) != "" {
+		t.pool.path.Store(nil) // The next connection probes again.
+	}
+}
+
+// TraceQueryStart implements pgx.QueryTracer.
+func (tracer) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
+	return ctx
+}
+
+// TraceQueryEnd implements pgx.QueryTracer.
+func (t tracer) TraceQueryEnd(_ context.Context, _ *pgx.Conn, data pgx.TraceQueryEndData) {
+	// A prepared statement that is there already, or not at all: a pooler has changed the connection of Postgres.
+	if pg, ok := errors.AsType[*pgconn.PgError](data.Err); ok && (pg.Code == "42P05" || pg.Code == "26000") {
+		t.pool.path.Store(&Path{Pooler: true})
+		t.pool.Reset()
+	}
+}
