@@ -34,6 +34,8 @@ var sessionSettings = map[string]string{
 	"statement_timeout":                   "8s",
 	"lock_timeout":                        "5s",
 	"idle_in_transaction_session_timeout": "15s",
+	// A column without time zone holds UTC, whatever the time zone of the database is.
+	"timezone": "UTC",
 }
 
 // LeadsConfig is what Leads needs.
