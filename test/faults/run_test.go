@@ -29,6 +29,8 @@ const (
 	longVariable = "FAULTS_LONG"
 	// onlyVariable is a regular expression that the names of the kinds match that are wanted.
 	onlyVariable = "FAULTS_ONLY"
+	// poolerVariable is the pool_mode of the poolers that both databases are behind; there are none where it is not set.
+	poolerVariable = "FAULTS_POOLER"
 	// reportVariable names the page into which the table is written.
 	reportVariable = "FAULTS_REPORT"
 

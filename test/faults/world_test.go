@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/dfmiddleware/verity-sync/internal/testenv/pgbouncer"
 	"github.com/dfmiddleware/verity-sync/internal/testenv/pgproxy"
 	"github.com/dfmiddleware/verity-sync/internal/testenv/proc"
 	"github.com/dfmiddleware/verity-sync/internal/testenv/system"
@@ -44,7 +46,9 @@ type world struct {
 	destinations map[string]*tap
 	api          *apiProxy
 	own, veritys *pgproxy.Proxy
-	balancer     *balancer
+	// poolers stand behind those, where the run is to have them.
+	poolers  []*pgbouncer.Pooler
+	balancer *balancer
 	// calls are how many have begun.
 	calls atomic.Int64
 
@@ -112,9 +116,14 @@ func (w *world) wire(ctx context.Context, s *system.System, env map[string]strin
 		}
 		w.destinations[d.name], env[d.variable] = tap, tap.door.url()
 	}
-	var ownErr, verityErr, apiErr error
-	w.own, ownErr = pgproxy.New(ctx, s.DatabaseURL)
-	w.veritys, verityErr = pgproxy.New(ctx, s.VerityDatabaseURL)
+	own, ownErr := w.pooled(ctx, s.DatabaseURL)
+	veritys, verityErr := w.pooled(ctx, s.VerityDatabaseURL)
+	if err := errors.Join(ownErr, verityErr); err != nil {
+		return err
+	}
+	var apiErr error
+	w.own, ownErr = pgproxy.New(ctx, own)
+	w.veritys, verityErr = pgproxy.New(ctx, veritys)
 	w.api, apiErr = newAPIProxy(s.Kubeconfig)
 	if err := errors.Join(ownErr, verityErr, apiErr); err != nil {
 		return err
@@ -123,6 +132,23 @@ func (w *world) wire(ctx context.Context, s *system.System, env map[string]strin
 	var err error
 	env["KUBECONFIG"], err = w.api.kubeconfig(s.Kubeconfig, s.Dir)
 	return errors.Join(err, grant(ctx, s))
+}
+
+// pooled returns the URL of a database behind a pooler of its own, or as it is where the run has none.
+func (w *world) pooled(ctx context.Context, databaseURL string) (string, error) {
+	mode := os.Getenv(poolerVariable)
+	if mode == "" {
+		return databaseURL, nil
+	}
+	pooler, err := pgbouncer.Start(ctx, databaseURL, pgbouncer.Options{Mode: mode, Settings: map[string]string{
+		// A server that was away is asked again at once. Without that PgBouncer refuses its clients for 15 s after each failure.
+		"server_login_retry": "1", "server_round_robin": "1",
+	}})
+	if err != nil {
+		return "", err
+	}
+	w.poolers = append(w.poolers, pooler)
+	return pooler.URL(databaseURL)
 }
 
 // close ends what wire has made.
@@ -135,6 +161,9 @@ func (w *world) close() error {
 		if proxy != nil {
 			failures = append(failures, proxy.Close())
 		}
+	}
+	for _, pooler := range w.poolers {
+		failures = append(failures, pooler.Close())
 	}
 	if w.api != nil {
 		w.api.closeWatches()
