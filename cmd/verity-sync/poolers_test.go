@@ -30,7 +30,7 @@ func TestADatabaseURLThatCanNeverServeFailsTheStart(t *testing.T) {
 		"a pooler of statements":      {statements, "pool_mode=statement"},
 		"a search_path it refuses":    {strict + "&search_path=public", "refuses its parameter search_path"},
 		"a search_path it ignores":    {lax + "&search_path=elsewhere", "ignores its parameter search_path"},
-		"a parameter that is not one": {base + "&statment_timeout=5s", `unrecognized configuration parameter "statment_timeout"`},
+		"a parameter that is not one": {base + "&lock_tiemout=5s", `unrecognized configuration parameter "lock_tiemout"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

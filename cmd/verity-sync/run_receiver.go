@@ -131,8 +131,8 @@ func newMetricsServer(flags metricsFlags) (metricsserver.Server, error) {
 // schemaTimeout is how long a start waits for the database.
 const schemaTimeout = 5 * time.Second
 
-// checkSchema refuses a database that is not this binary's, or that its URL can never reach. One that does not answer now is no reason not to start: it
-// will be back, and until then posts are answered 429.
+// checkSchema refuses a database that is not this binary's, or that its URL can never reach. One that does not answer now is no
+// reason not to start: it will be back, and until then posts are answered 429.
 func checkSchema(ctx context.Context, db *store.Store, log logr.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, schemaTimeout)
 	defer cancel()

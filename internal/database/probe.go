@@ -61,7 +61,7 @@ func (p *Pool) probe(ctx context.Context, cfg *pgx.ConnConfig) (Path, error) {
 	if err != nil {
 		return Path{}, unusable(err)
 	}
-	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // It has served.
+	defer conn.Close(context.WithoutCancel(ctx))
 	var pid uint32
 	if err := conn.QueryRow(ctx, "SELECT pg_backend_pid()", pgx.QueryExecModeExec).Scan(&pid); err != nil {
 		return Path{}, unusable(err)
@@ -150,9 +150,11 @@ func unusable(err error) error {
 		name := refusedParameter(err)
 		return fmt.Errorf("%w: the pooler refuses its parameter %s: %s", ErrUnusable, name, instead(name))
 	case strings.Contains(strings.ToLower(pg.Message), "statement pooling"):
-		return fmt.Errorf("%w: the pooler has pool_mode=statement, which allows no transactions: use pool_mode=transaction or session", ErrUnusable)
+		return fmt.Errorf("%w: the pooler has pool_mode=statement, which allows no transactions: use pool_mode=transaction or session",
+			ErrUnusable)
 	case pg.Message == "invalid server parameter": // PgBouncer's word for a value that Postgres does not take.
-		return fmt.Errorf("%w: Postgres refuses the value of a parameter of the session, such as DateStyle, TimeZone or client_encoding", ErrUnusable)
+		return fmt.Errorf("%w: Postgres refuses the value of a parameter of the session, such as DateStyle, TimeZone or client_encoding",
+			ErrUnusable)
 	case pg.Code == "42704", pg.Code == "22023": // Postgres knows no such parameter, or not that value.
 		return fmt.Errorf("%w: %w", ErrUnusable, err)
 	default:

@@ -110,7 +110,7 @@ func Migrate(ctx context.Context, url string, opts MigrateOptions) ([]MigrationS
 	if err != nil {
 		return nil, err
 	}
-	defer db.Close()
+	defer db.Close() //nolint:errcheck // Its work is done.
 	if err := checkObstacles(ctx, db.DB, provider, version); err != nil {
 		return nil, err
 	}
@@ -143,7 +143,7 @@ func MigrationsOf(ctx context.Context, url string) ([]MigrationStatus, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer db.Close()
+	defer db.Close() //nolint:errcheck // Its work is done.
 	var out []MigrationStatus
 	if version == 0 { // goose would make its table to answer; looking must not change anything.
 		for _, source := range provider.ListSources() {

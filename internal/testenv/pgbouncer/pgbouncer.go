@@ -159,3 +159,19 @@ func find() (string, error) {
 	}
 	return "", ErrNotInstalled
 }
+
+// Version returns the version of the machine's PgBouncer: major and minor number.
+func Version(ctx context.Context) (major, minor int, err error) {
+	binary, err := find()
+	if err != nil {
+		return 0, 0, err
+	}
+	output, err := exec.CommandContext(ctx, binary, "--version").Output()
+	if err != nil {
+		return 0, 0, fmt.Errorf("ask pgbouncer for its version: %w", err)
+	}
+	if _, err := fmt.Sscanf(string(output), "PgBouncer %d.%d", &major, &minor); err != nil {
+		return 0, 0, fmt.Errorf("read the version of pgbouncer in %q: %w", output, err)
+	}
+	return major, minor, nil
+}
