@@ -2,6 +2,7 @@ package database_test
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"net/url"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/dfmiddleware/verity-sync/internal/database"
 	"github.com/dfmiddleware/verity-sync/internal/testenv"
@@ -225,15 +227,16 @@ func TestAPoolerThatComesInBetweenLaterIsNoticed(t *testing.T) {
 			pool.Reset()
 
 			require.EventuallyWithT(t, func(c *assert.CollectT) {
-				var all sync.WaitGroup
+				var all errgroup.Group
 				for range 8 {
-					all.Go(func() {
+					all.Go(func() (err error) {
 						for range 20 {
-							assert.NoError(c, ask(t.Context()))
+							err = errors.Join(err, ask(t.Context()))
 						}
+						return err
 					})
 				}
-				all.Wait()
+				require.NoError(c, all.Wait())
 				// One that takes the parameters and keeps prepared statements makes no difference.
 				if settings == nil {
 					path, err := pool.Check(t.Context())
