@@ -65,7 +65,7 @@ func PreviewMigration(ctx context.Context, url string, opts MigrateOptions) (Pre
 	if err != nil {
 		return Preview{}, err
 	}
-	defer db.Close()
+	defer db.Close() //nolint:errcheck // Its work is done.
 	if err := checkObstacles(ctx, db.DB, provider, version); err != nil {
 		return p, err
 	}
