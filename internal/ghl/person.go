@@ -1,7 +1,7 @@
 package ghl
 
 import (
-	"cmp"
+	"slices"
 	"strings"
 
 	"github.com/dfmiddleware/verity-sync/internal/event"
@@ -18,10 +18,16 @@ type Person struct {
 	Country string
 }
 
+// phoneMembers and emailMembers are the names under which bodies have a contact's phone number and e-mail address: GHL's own first, then
+// those that people choose.
+var (
+	phoneMembers = []string{"phone", "phoneNumber", "phone_number", "mobile", "mobilePhone", "mobile_phone", "cell", "phoneRaw"}
+	emailMembers = []string{"email", "emailAddress", "email_address", "emailLowerCase"}
+	nameMembers  = []string{"firstName", "first_name", "lastName", "last_name", "fullName", "full_name"}
+)
+
 // personMembers are the names under which bodies say something of a contact.
-var personMembers = []string{
-	"phone", "email", "country", "firstName", "first_name", "lastName", "last_name", "fullName", "full_name", "name",
-}
+var personMembers = slices.Concat(phoneMembers, emailMembers, nameMembers, []string{"country", "name"})
 
 // PersonOf returns what a body says of the contact concerned, where the event is about an appointment or a contact: first
 // what stands at the root, where marketplace contact events and workflow bodies have it, then what the contact block says;
@@ -30,8 +36,8 @@ var personMembers = []string{
 func PersonOf(b Body, entityType string) Person {
 	root, contact, custom := b.root.object, b.root.contact, b.custom.object
 	p := Person{
-		Phone:     first("phone", root, contact, custom),
-		Email:     first("email", root, contact, custom),
+		Phone:     firstOf(phoneMembers, root, contact, custom),
+		Email:     firstOf(emailMembers, root, contact, custom),
 		Country:   first("country", root, contact),
 		FirstName: firstOf([]string{"firstName", "first_name"}, root, contact),
 		LastName:  firstOf([]string{"lastName", "last_name"}, root, contact),
@@ -56,7 +62,11 @@ func PersonOf(b Body, entityType string) Person {
 // So a type must say contact, and nothing that the body is something else's; or there is no type, and every member is one
 // that is said of contacts. In a workflow body the contact's name is full_name, and name is a custom field.
 func (b Body) nameIsPersons() bool {
-	contactID := cmp.Or(explicitContactID(b.root), explicitContactID(b.custom))
+	r := &reading{Body: &b}
+	contactID, ok := firstOfRules(r, rootContactIDs)
+	if !ok {
+		contactID, _ = firstOfRules(r, customContactIDs)
+	}
 	own := b.root.id("id", "_id")
 	if b.workflow || contactID != "" && own != "" && own != contactID || b.root.id(opportunityMarks...) != "" {
 		return false
@@ -66,7 +76,7 @@ func (b Body) nameIsPersons() bool {
 			return n.entity == event.EntityContact
 		}
 	}
-	return b.onlyOfContacts()
+	return onlyOfContacts(b.Payload)
 }
 
 // ofContacts are the members, by their letters and digits alone, that are said of contacts, and of the sender and the
@@ -75,7 +85,8 @@ func (b Body) nameIsPersons() bool {
 var ofContacts = func() map[string]bool {
 	m := map[string]bool{}
 	for _, member := range strings.Fields(`
-		id contact contactId contactType email additionalEmails emailLowerCase phone phoneRaw additionalPhones
+		id contact contactId contactType email emailAddress additionalEmails emailLowerCase
+		phone phoneNumber phoneRaw mobile mobilePhone cell additionalPhones
 		name fullName firstName lastName dateOfBirth gender dnd dndSettings tags
 		address address1 fullAddress city state postalCode zip country timezone website
 		location locationId customData customFields customField dateCreated dateAdded dateUpdated timestamp webhookId
@@ -85,11 +96,42 @@ var ofContacts = func() map[string]bool {
 	return m
 }()
 
-// onlyOfContacts reports whether every member at the root is one of ofContacts.
-func (b Body) onlyOfContacts() bool {
-	only := true
-	eachMember(b.Payload, func(key, _ []byte) { only = only && ofContacts[string(bare(string(key)))] })
-	return only
+// onlyOfContacts reports whether every member of an object is one of ofContacts.
+func onlyOfContacts(text []byte) bool {
+	return !anyMember(text, func(key string) bool { return !ofContacts[key] })
+}
+
+// hasPlace reports whether an object has what locations and companies have beside their name and phone number.
+func hasPlace(text []byte) bool {
+	return anyMember(text, func(key string) bool {
+		return strings.Contains(key, "address") || key == "website" || key == "timezone"
+	})
+}
+
+// ofOthers are members, by their letters and digits alone, that things with a person's name and phone number have, and contacts do not:
+// users, forms, invoices, orders, tasks, deals.
+var ofOthers = func() map[string]bool {
+	m := map[string]bool{}
+	for _, member := range strings.Fields(`
+		status amount amountDue currency total price dueDate title body role roles permissions password direction messageType
+		formId surveyId submissionId invoiceId orderId taskId noteId messageId conversationId emailId recordId productId priceId
+		transactionId subscriptionId campaignId opportunityId pipelineId pipelineStageId monetaryValue appointmentId calendarId startTime
+	`) {
+		m[string(bare(member))] = true
+	}
+	return m
+}()
+
+// hasOthers reports whether an object has a member that shows that it is no contact.
+func hasOthers(text []byte) bool {
+	return anyMember(text, func(key string) bool { return ofOthers[key] })
+}
+
+// anyMember reports whether a member of an object, by its letters and digits alone, is such a one.
+func anyMember(text []byte, such func(key string) bool) bool {
+	found := false
+	eachMember(text, func(key, _ []byte) { found = found || such(string(bare(strings.TrimSpace(string(key))))) })
+	return found
 }
 
 // LocationCountryOf returns the country of the location that a body was sent for: an ISO 3166 code of two letters, "" where it

@@ -203,23 +203,40 @@ func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\n' || c == '\
 func endsLiteral(c byte) bool { return c == ',' || c == '}' || c == ']' || isSpace(c) }
 
 // wanted holds the names of all members that Normalise, PersonOf and BookingOf ask for, at whatever level. The values are the names
-// themselves, so that a match needs no copy of the key.
+// themselves, so that a match needs no copy of the key. The tables of rules add theirs.
 var wanted = func() map[string]string {
-	names := []string{
-		"type", "event", "customData", "data", "workflow", "appointment", "calendar", "contact", "location",
-		"id", "_id", "webhookId", "timestamp", "dateUpdated", "updatedAt", "deletedAt", "payloadTooLarge",
-		"appointmentStatus", "appoinmentStatus", "status", "dateAdded", "date_created", "startTime",
-		"altId", "altType", "contactSnapshot", "triggerData",
+	m := map[string]string{}
+	for _, names := range [][]string{
+		{
+			"type", "event", "customData", "data", "workflow", "appointment", "calendar", "contact", "location", "contactSnapshot",
+			"id", "_id", "webhookId", "appId", "payloadTooLarge", "status", "dateAdded", "date_created", "altId", "altType",
+			"triggerData",
+		},
+		opportunityMarks, appointmentMarks, calendarMembers, pipelineMembers, personMembers, messageMembers,
+	} {
+		for _, name := range names {
+			m[name] = name
+		}
 	}
-	names = append(names, messageMembers...)
-	names = append(names, opportunityMarks...)
-	names = append(names, personMembers...)
+	for _, names := range namesOf {
+		for _, name := range names {
+			m[name] = name
+		}
+	}
+	return m
+}()
+
+// want adds a member to wanted, while the package's variables are set.
+func want(member string) string {
+	wanted[member] = member
+	return member
+}
+
+// namesOf has the idNames of all entities.
+var namesOf = func() map[string][]string {
+	m := make(map[string][]string, len(entities))
 	for _, entity := range entities {
-		names = append(names, idNames(entity)...)
-	}
-	m := make(map[string]string, len(names))
-	for _, name := range names {
-		m[name] = name
+		m[entity] = idNames(entity)
 	}
 	return m
 }()

@@ -17,6 +17,10 @@ type name struct {
 	typ    string
 	entity string
 	known  bool
+	// loose is true for people's own name of an appointment's event: it counts only where the body has an appointment's id.
+	loose bool
+	// status is the appointment's status that the name says, "" where it says none.
+	status string
 }
 
 // entities are what marketplace types are about, as they are called in normalised types.
@@ -103,10 +107,18 @@ func classify(typ string) name {
 	if strings.Contains(typ, ".") {
 		return dotted(typ)
 	}
-	words := wordsOf(typ)
-	if n, ok := aspectUpdate(words); ok {
+	if n, ok := appointmentEvent(bare(typ)); ok {
 		return n
 	}
+	if n, ok := aspectUpdate(wordsOf(typ)); ok {
+		return n
+	}
+	return snake(typ)
+}
+
+// snake keeps a type that is not known under its own name.
+func snake(typ string) name {
+	words := wordsOf(truncate(typ, maxTypeLen))
 	if len(words) == 0 {
 		return name{}
 	}
@@ -127,6 +139,9 @@ func dotted(typ string) name {
 	n := name{typ: strings.Join(parts, "."), entity: event.EntityUnknown}
 	if entity, ok := entityOf[string(bare(parts[0]))]; ok && len(parts) > 1 {
 		n.entity, n.known = entity, true
+		if entity == event.EntityAppointment {
+			n.status = saidStatus(parts[1])
+		}
 	}
 	return n
 }

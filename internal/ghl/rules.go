@@ -1,0 +1,213 @@
+package ghl
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dfmiddleware/verity-sync/internal/event"
+)
+
+// Where the bodies that a rule is for were met.
+const (
+	guide    = "GoHighLevel's webhook guide"
+	workflow = "testdata/samples/workflow-appointment-real-2026-09.json"
+	tagged   = "testdata/samples/workflow-tag-contact-real-2026-08.json"
+	custom   = "bodies of Custom Webhook that people rebuild in customData"
+	flatBody = "testdata/reports/p03-flat-appointment-no-type.json"
+	ownWord  = "testdata/reports/p01-customdata-own-word.json"
+	dealBody = "testdata/reports/p04-opportunity-camel-case.json"
+	payment  = "testdata/reports/p09-ordercreate-altid.json"
+	legacy   = "testdata/samples/predecessor-test-appointment-created.json"
+	apiShape = "GoHighLevel's API"
+)
+
+// typeRules decide what kind of event a body is. A type that is known comes first, wherever it stands; then the shape of the body;
+// then what the sender declares; then a word that nobody knows, as the event's own name. In a workflow body, a type or event at the
+// root is a custom field of that label.
+var typeRules = []rule[name]{
+	{"type", guide, func(r *reading) (name, bool) { return r.knownType(r.root.word("type")) }},
+	{"event", legacy, func(r *reading) (name, bool) { return r.knownType(r.root.word("event")) }},
+	{"customData.type", custom, func(r *reading) (name, bool) { return r.complete(classify(r.custom.word("type"))) }},
+	{"type, event or customData.type, which names an appointment's event, beside an appointment's id", flatBody, (*reading).looseType},
+	{"the appointment or calendar block with an appointment's id", workflow, shape(event.EntityAppointment, (*reading).appointmentBlock)},
+	{"an appointment's id beside its calendar, time or status", flatBody, shape(event.EntityAppointment, (*reading).flatAppointment)},
+	{"a pipeline, or an opportunity's name, value or id", dealBody, shape(event.EntityOpportunity, (*reading).opportunity)},
+	{"the same of an appointment in customData", flatBody, shape(event.EntityAppointment, (*reading).customAppointment)},
+	{"the same of an opportunity in customData", dealBody, shape(event.EntityOpportunity, (*reading).customOpportunity)},
+	{"id beside a person's name and phone number or e-mail address", guide, shape(event.EntityContact, (*reading).flatContact)},
+	{"a contact's id, and no word of the sender's own", tagged, (*reading).contactAlone},
+	{"type, a word that nobody knows", guide, func(r *reading) (name, bool) { return own(r.root.word("type")) }},
+	{"event, a word that nobody knows", guide, func(r *reading) (name, bool) { return own(r.root.word("event")) }},
+	{"customData.type, a word that nobody knows", ownWord, func(r *reading) (name, bool) { return own(r.custom.word("type")) }},
+	{"nothing says what it is about", guide, func(*reading) (name, bool) {
+		return name{typ: event.TypeUnknown, entity: event.EntityUnknown}, true
+	}},
+}
+
+// rootContactIDs and customContactIDs are the places that can only hold a contact's id.
+var (
+	rootContactIDs = []rule[string]{
+		idAt("appointment.contactId", guide),
+		idAt("appointment.contact_id", guide),
+		idAt("contactId", guide),
+		idAt("contact_id", workflow),
+		idAt("contact.id", tagged),
+	}
+	customContactIDs = []rule[string]{
+		idAt("customData.appointment.contactId", custom),
+		idAt("customData.contactId", custom),
+		idAt("customData.contact_id", custom),
+		idAt("customData.contact.id", custom),
+	}
+)
+
+// contactIDRules take the root's id for events about a contact only.
+var contactIDRules = slices.Concat(rootContactIDs, []rule[string]{idAt("contactSnapshot.id", payment)}, customContactIDs, []rule[string]{
+	idWhere("customData.id, of a contact by customData.type", custom, func(r *reading) string {
+		return r.unlessForeign(r.customID(event.EntityContact))
+	}),
+	idWhere("id, in a contact's event", guide, func(r *reading) string {
+		if r.name.entity != event.EntityContact {
+			return ""
+		}
+		return r.unlessForeign(r.rootID(event.EntityContact))
+	}),
+	idWhere("customData.id, of a contact by its shape", custom, func(r *reading) string {
+		if r.name.entity != event.EntityContact || !r.personIn(&r.custom) {
+			return ""
+		}
+		return r.custom.id("id")
+	}),
+})
+
+// rootAppointmentIDs and customAppointmentIDs are the places that can only hold an appointment's id. calendar.id is never one: it is the
+// calendar's, which all its bookings share.
+var (
+	rootAppointmentIDs = []rule[string]{
+		ownIDAt("appointment.id", guide),
+		ownIDAt("appointment.appointmentId", guide),
+		ownIDAt("calendar.appointmentId", workflow),
+		ownIDAt("appointmentId", flatBody),
+		ownIDAt("appointment_id", flatBody),
+	}
+	customAppointmentIDs = []rule[string]{
+		ownIDAt("customData.appointment.id", custom),
+		ownIDAt("customData.appointment.appointmentId", custom),
+		ownIDAt("customData.calendar.appointmentId", custom),
+		ownIDAt("customData.appointmentId", custom),
+		ownIDAt("customData.appointment_id", custom),
+	}
+)
+
+// appointmentIDRules look in the places that can only hold an appointment's id first.
+var appointmentIDRules = slices.Concat(
+	[]rule[string]{},
+	rootAppointmentIDs, customAppointmentIDs,
+	[]rule[string]{
+		idWhere("customData.id, of an appointment by customData.type", custom, func(r *reading) string {
+			return r.unlessForeign(r.customID(event.EntityAppointment))
+		}),
+		idWhere("data.id", guide, func(r *reading) string { return r.unlessForeign(r.data.id("id")) }),
+		idWhere("id, in an appointment's event", legacy, func(r *reading) string {
+			return r.unlessForeign(r.rootID(event.EntityAppointment))
+		}),
+		idWhere("customData.id, of an appointment by its shape", custom, func(r *reading) string {
+			if !apiAppointment(&r.custom, r.contactID) {
+				return ""
+			}
+			return r.unlessForeign(r.custom.id("id"))
+		}),
+	})
+
+// otherIDRules are for what is neither an appointment nor a contact.
+var otherIDRules = []rule[string]{
+	idWhere("the entity's name and Id, or _id", guide, func(r *reading) string { return r.root.id(namesOf[r.name.entity]...) }),
+	idWhere("the same in customData", custom, func(r *reading) string { return r.custom.id(namesOf[r.name.entity]...) }),
+	idWhere("customData.id, by customData.type", custom, func(r *reading) string { return r.unlessForeign(r.customID(r.name.entity)) }),
+	idWhere("id or _id", payment, func(r *reading) string { return r.unlessForeign(r.rootID(r.name.entity)) }),
+	idWhere("customData.id, of an opportunity by its shape", dealBody, func(r *reading) string {
+		if r.name.entity != event.EntityOpportunity || r.custom.id(namedByShape...) == "" {
+			return ""
+		}
+		return r.unlessForeign(r.custom.id("id"))
+	}),
+}
+
+// statusRules read the status of an appointment. "appoinmentStatus" is GHL's spelling.
+var statusRules = []rule[string]{
+	statusAt("appointment.appointmentStatus", guide, statusOf),
+	statusAt("calendar.appoinmentStatus", workflow, statusOf),
+	statusAt("calendar.appointmentStatus", workflow, statusOf),
+	statusAt("calendar.status", workflow, statusOf),
+	statusAt("appointmentStatus", guide, statusOf),
+	statusAt("appointment_status", flatBody, statusOf),
+	statusAt("appoinmentStatus", flatBody, statusOf),
+	statusAt("appointment.status", flatBody, knownStatus),
+	{"status, where an appointment can have it", flatBody, func(r *reading) (string, bool) {
+		if r.workflow { // A trigger's own: an opportunity's, for instance.
+			return "", false
+		}
+		status := knownStatus(r.root.id("status"))
+		return status, status != ""
+	}},
+	statusAt("customData.appointment.appointmentStatus", custom, statusOf),
+	statusAt("customData.calendar.appoinmentStatus", custom, statusOf),
+	statusAt("customData.calendar.appointmentStatus", custom, statusOf),
+	statusAt("customData.calendar.status", custom, knownStatus),
+	statusAt("customData.appointmentStatus", custom, statusOf),
+	statusAt("customData.appointment_status", custom, statusOf),
+	statusAt("customData.status", custom, knownStatus),
+	{"the name of the event", flatBody, func(r *reading) (string, bool) { return r.name.status, r.name.status != "" }},
+}
+
+// statusAt reads the status at a path.
+func statusAt(path, source string, in func(string) string) rule[string] {
+	block, member := resolve(path)
+	return rule[string]{path, source, func(r *reading) (string, bool) {
+		text := block(r.Body).id(member)
+		if text == "" {
+			return "", false
+		}
+		status := in(text)
+		return status, status != ""
+	}}
+}
+
+// locationIDRules never look at what a request declares: it must not choose the location that GHL_LOCATION_IDS is held against.
+var locationIDRules = []rule[string]{
+	idAt("locationId", guide),
+	idAt("location.id", workflow),
+	idAt("location_id", custom),
+	altLocation("altId, where altType is location", func(b *Body) *scope { return &b.root }),
+	idAt("contactSnapshot.locationId", payment),
+	idAt("customData.locationId", custom),
+	idAt("customData.location.id", custom),
+	idAt("customData.location_id", custom),
+	altLocation("customData.altId, where altType is location", func(b *Body) *scope { return &b.custom }),
+}
+
+// altLocation reads the location's id as events of payments have it, with a type beside it: an altId of another type is an agency's
+// or something else's.
+func altLocation(name string, in func(*Body) *scope) rule[string] {
+	return idWhere(name, payment, func(r *reading) string { return in(r.Body).altID() })
+}
+
+func (s *scope) altID() string {
+	if !strings.EqualFold(s.word("altType"), "location") {
+		return ""
+	}
+	return s.id("altId")
+}
+
+// occurredAtRules take the first time that can be read.
+var occurredAtRules = []rule[time.Time]{
+	timeAt("timestamp", guide),
+	timeAt("appointment.dateUpdated", guide),
+	timeAt("dateUpdated", guide),
+	timeAt("updatedAt", payment),
+	timeAt("deletedAt", "testdata/samples/flat-appointmentdelete-nocontact.json"),
+}
+
+// dedupeRules read GHL's own id of the delivery, which all its repetitions have.
+var dedupeRules = []rule[string]{idAt("webhookId", guide)}
