@@ -1,6 +1,7 @@
 package ghl
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 
@@ -27,7 +28,8 @@ var (
 )
 
 // personMembers are the names under which bodies say something of a contact.
-var personMembers = slices.Concat(phoneMembers, emailMembers, nameMembers, []string{"country", "name"})
+var personMembers = slices.Concat(phoneMembers, emailMembers, nameMembers,
+	[]string{"country", "name", "additionalPhones", "additionalEmails"})
 
 // PersonOf returns what a body says of the contact concerned, where the event is about an appointment or a contact: first
 // what stands at the root, where marketplace contact events and workflow bodies have it, then what the contact block says;
@@ -137,6 +139,76 @@ func anyMember(text []byte, such func(key string) bool) bool {
 // LocationCountryOf returns the country of the location that a body was sent for: an ISO 3166 code of two letters, "" where it
 // does not say. Workflow bodies do.
 func LocationCountryOf(b Body) string { return first("country", b.root.location, b.custom.location) }
+
+// Reach is how a contact can be reached: every phone number and e-mail address that a body says of it, as they were typed, in the order
+// in which they count. GHL's additional ones come last.
+type Reach struct {
+	Phones, Emails []string
+	// NoPhone is true where the body has a phone number and it is empty: the contact has none.
+	NoPhone bool
+}
+
+// ReachOf returns how the contact that a body concerns can be reached.
+func ReachOf(b Body) Reach {
+	var reach Reach
+	levels := [...]object{b.root.object, b.root.contact, b.custom.object, b.custom.contact}
+	for _, o := range levels {
+		reach.Phones = appendTyped(reach.Phones, o, phoneMembers)
+		reach.Emails = appendTyped(reach.Emails, o, emailMembers)
+	}
+	for _, o := range levels {
+		reach.Phones = appendListed(reach.Phones, o.get("additionalPhones"), "phone", "phoneNumber", "number", "value")
+		reach.Emails = appendListed(reach.Emails, o.get("additionalEmails"), "email", "address", "value")
+	}
+	phone := b.root.get("phone")
+	reach.NoPhone = len(reach.Phones) == 0 && (string(phone) == "null" || len(phone) > 1 && phone[0] == '"' && strings.TrimSpace(unquote(phone)) == "")
+	return reach
+}
+
+// appendTyped appends what people typed into the members, each value once.
+func appendTyped(list []string, o object, names []string) []string {
+	for _, name := range names {
+		list = appendOnce(list, o.text(name))
+	}
+	return list
+}
+
+// maxListed is how many additional phone numbers or e-mail addresses of a contact count.
+const maxListed = 8
+
+// appendListed appends the values of an array: texts, or objects with one of the members.
+func appendListed(list []string, value []byte, members ...string) []string {
+	var items []json.RawMessage
+	if len(value) == 0 || value[0] != '[' || json.Unmarshal(value, &items) != nil {
+		return list
+	}
+	for _, item := range items[:min(len(items), maxListed)] {
+		var (
+			text   string
+			fields map[string]any
+		)
+		switch {
+		case json.Unmarshal(item, &text) == nil:
+			list = appendOnce(list, text)
+		case json.Unmarshal(item, &fields) == nil:
+			for _, member := range members {
+				if text, ok := fields[member].(string); ok {
+					list = appendOnce(list, text)
+				}
+			}
+		}
+	}
+	return list
+}
+
+// appendOnce appends a text in which somebody may have typed something. It keeps line breaks: they stand between two values.
+func appendOnce(list []string, text string) []string {
+	text = strings.TrimSpace(text)
+	if text == "" || text == "undefined" || text == "null" || strings.HasPrefix(text, "{{") || slices.Contains(list, text) {
+		return list
+	}
+	return append(list, text)
+}
 
 func first(name string, objects ...object) string { return firstOf([]string{name}, objects...) }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/failpoint"
 	"github.com/dfmiddleware/verity-sync/internal/ghl"
 	ghlapi "github.com/dfmiddleware/verity-sync/internal/ghl/api"
+	"github.com/dfmiddleware/verity-sync/internal/phone"
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
@@ -66,23 +67,35 @@ type contactSync struct {
 
 func (s *contactSync) run(ctx context.Context) (Outcome, error) {
 	id := s.event.Event.ContactID
-	person, at, locationCountry := ghl.Person{}, s.event.OccurredAt(), ""
+	person, reach, at, locationCountry := ghl.Person{}, ghl.Reach{}, s.event.OccurredAt(), ""
 	// What was stored decodes; what the earlier middleware stored may say nothing.
 	if body, err := ghl.Decode("application/json", s.event.Payload); err == nil {
 		person, locationCountry = ghl.PersonOf(body, s.event.Event.EntityType), ghl.LocationCountryOf(body)
+		reach = ghl.ReachOf(body)
 	}
 	location, err := locationOf(ctx, s.Known, id, s.event.Event.LocationID)
 	if err != nil {
 		return Outcome{}, err
 	}
-	if s.event.Event.Truncated && s.event.Event.Type != event.TypeContactDeleted {
+	// A webhook with the contact's id alone, or without a phone number, does not say that there is none.
+	silent := len(reach.Phones) == 0 && !reach.NoPhone
+	if s.event.Event.Truncated && s.event.Event.Type != event.TypeContactDeleted || silent && s.GHL != nil && s.unsynced() == "" {
 		read, found, err := s.reread(ctx, location)
 		if err != nil {
 			return Outcome{}, err
 		}
 		if found {
-			person = ghl.Person{
+			silent = false
+			now := ghl.Person{
 				Phone: read.Phone, Email: read.Email, FirstName: read.FirstName, LastName: read.LastName, Country: read.Country,
+			}
+			if !s.event.Event.Truncated {
+				now = fillPerson(person, now)
+			}
+			person = now
+			reach.Phones = listed(read.Phone)
+			if s.event.Event.Truncated || len(reach.Emails) == 0 {
+				reach.Emails = append(listed(read.Email), read.AdditionalEmails...)
 			}
 			location = cmp.Or(location, read.LocationID)
 			if read.DateUpdated.After(at) {
@@ -91,9 +104,10 @@ func (s *contactSync) run(ctx context.Context) (Outcome, error) {
 		}
 	}
 	where := whereabouts{person.Country, location, locationCountry}
+	usable := particularsOf(reach, s.Regions.of(where))
 	contact := aloware.Contact{
-		PhoneNumber: s.Regions.e164(person.Phone, where),
-		Email:       address(person.Email), FirstName: person.FirstName, LastName: person.LastName, Country: person.Country,
+		PhoneNumber: usable.phone,
+		Email:       address(usable.email), FirstName: person.FirstName, LastName: person.LastName, Country: person.Country,
 	}
 	mapping := store.Mapping{GHLContactID: id, LocationID: location, Phone: contact.PhoneNumber, Email: contact.Email}
 	if err := s.Known.RememberContact(ctx, mapping, at); err != nil {
@@ -105,7 +119,11 @@ func (s *contactSync) run(ctx context.Context) (Outcome, error) {
 	if s.Aloware != nil && mapping.SyncedOccurredAt != nil && mapping.SyncedOccurredAt.After(at) {
 		return Done(resultSuperseded), nil
 	}
-	if why := s.whyNot(contact, person.Phone != ""); why != "" {
+	if silent {
+		contact.PhoneNumber = s.Regions.e164(mapping.Phone, where)
+		contact.Email = cmp.Or(contact.Email, mapping.Email)
+	}
+	if why := s.whyNot(contact, reach.Phones, where); why != "" {
 		return Skip(resultContactSkipped, why), nil
 	}
 	former := s.Regions.e164(mapping.AlowarePhone, where)
@@ -172,8 +190,17 @@ func (s *contactSync) reread(ctx context.Context, location string) (ghlapi.Conta
 	return read, found, err
 }
 
-// whyNot says why Aloware is not told, "" where it is.
-func (s *contactSync) whyNot(contact aloware.Contact, hasPhone bool) string {
+// fillPerson returns said, with what it lacks from known.
+func fillPerson(said, known ghl.Person) ghl.Person {
+	if said.FirstName == "" && said.LastName == "" {
+		said.FirstName, said.LastName = known.FirstName, known.LastName
+	}
+	said.Phone, said.Email, said.Country = cmp.Or(said.Phone, known.Phone), cmp.Or(said.Email, known.Email), cmp.Or(said.Country, known.Country)
+	return said
+}
+
+// unsynced says why events of this type are not synced to Aloware, "" where they are.
+func (s *contactSync) unsynced() string {
 	switch {
 	case s.Aloware == nil:
 		return "ALOWARE_API_TOKEN is not set: contacts are not synced to Aloware"
@@ -183,12 +210,23 @@ func (s *contactSync) whyNot(contact aloware.Contact, hasPhone bool) string {
 		return "Aloware has no way to take over do-not-disturb settings"
 	case s.event.Event.Type == event.TypeContactTagUpdated:
 		return "tags are not synced to Aloware"
-	case contact.PhoneNumber == "" && hasPhone:
-		return "what the contact has for a phone number is none, and Aloware knows contacts by their phone number"
-	case contact.PhoneNumber == "":
-		return "the contact has no phone number, and Aloware knows contacts by their phone number"
 	}
 	return ""
+}
+
+// whyNot says why the contact is not synced to Aloware, "" where it is. typed are the phone numbers that the contact has.
+func (s *contactSync) whyNot(contact aloware.Contact, typed []string, where whereabouts) string {
+	switch why := s.unsynced(); {
+	case why != "":
+		return why
+	case contact.PhoneNumber != "":
+		return ""
+	case len(typed) > 0:
+		return "the contact's phone number is unusable, and Aloware knows contacts by their phone number: " +
+			phone.Unusable(typed[0], s.Regions.of(where))
+	default:
+		return "the contact has no phone number, and Aloware knows contacts by their phone number"
+	}
 }
 
 // send creates or updates the contact and returns its id in Aloware, and whether Aloware has taken it, which it can have without an id.

@@ -104,7 +104,7 @@ func TestContact(t *testing.T) {
 			steps: func(x contact) []step {
 				return []step{{
 					changed("ContactUpdate", x.ghl, 1, body{"phone": "call me"}), "ContactSkipped",
-					"what the contact has for a phone number is none, and Aloware knows contacts by their phone number",
+					"the contact's phone number is unusable, and Aloware knows contacts by their phone number: it holds no digits that could be a phone number",
 				}}
 			},
 		},

@@ -83,8 +83,9 @@ type leadSync struct {
 	// asked are the appointments whose booking times GoHighLevel was asked for.
 	asked map[string]bool
 
-	// person is what the payload says of the contact, and locationCountry what it says of the location.
+	// person and reach are what the payload says of the contact, and locationCountry what it says of the location.
 	person          ghl.Person
+	reach           ghl.Reach
 	locationCountry string
 	// atGHL is the contact as GoHighLevel has it, nil where it has not been asked.
 	atGHL *ghlapi.Contact
@@ -140,6 +141,7 @@ func (s *leadSync) read(ctx context.Context) error {
 	// What was stored decodes; what the earlier middleware stored may say nothing.
 	if body, err := ghl.Decode("application/json", s.event.Payload); err == nil {
 		s.person, s.locationCountry = ghl.PersonOf(body, e.EntityType), ghl.LocationCountryOf(body)
+		s.reach = ghl.ReachOf(body)
 		s.booking = ghl.BookingOf(body, e, s.event.ReceivedAt)
 	}
 	s.said.BookedAt, s.said.Creation = s.booking.At, s.booking.Creation

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/dfmiddleware/verity-sync/internal/destination"
+	"github.com/dfmiddleware/verity-sync/internal/ghl"
 	ghlapi "github.com/dfmiddleware/verity-sync/internal/ghl/api"
 	"github.com/dfmiddleware/verity-sync/internal/store"
 	"github.com/dfmiddleware/verity-sync/internal/verity"
@@ -33,26 +34,19 @@ const (
 )
 
 // neverKnown is the failure of an event that says nothing of whose the appointment is, where nobody can be asked.
-func neverKnown() error {
+func neverKnown(unusable string) error {
+	message := "it names no contact, phone number or e-mail address, and GoHighLevel's API is not configured"
+	if unusable != "" {
+		message = "it names no contact, and GoHighLevel's API is not configured; " + unusable
+	}
 	return &failure{reason: reasonInvalidPayload, err: &destination.Error{
-		Destination: "payload", Class: destination.Permanent, Err: errNoContact,
-		Message: "it names no contact, phone number or e-mail address, and GoHighLevel's API is not configured",
+		Destination: "payload", Class: destination.Permanent, Err: errNoContact, Message: message,
 	}}
 }
 
 func noContact(message string) error {
 	err := &destination.Error{Destination: verity.DatabaseDestination, Class: destination.Transient, Message: message, Err: errNoContact}
 	return &failure{err: err, reason: reasonContactNotFound, notYet: true}
-}
-
-// particulars are what a contact is looked up by.
-type particulars struct{ phone, email string }
-
-func (p particulars) empty() bool { return p == particulars{} }
-
-// or fills in what p lacks.
-func (p particulars) or(other particulars) particulars {
-	return particulars{phone: cmp.Or(p.phone, other.phone), email: cmp.Or(p.email, other.email)}
 }
 
 // find returns the contact of Verity that the appointment is for. Its phone number and e-mail address are those that are
@@ -64,7 +58,8 @@ func (s *leadSync) find(ctx context.Context) (string, error) {
 	}
 	mapping := s.known.Contact
 	location := s.location(mapping.LocationID)
-	kept := particulars{s.e164(mapping.Phone, s.person.Country, location), mapping.Email}
+	kept := particularsOf(
+		ghl.Reach{Phones: listed(mapping.Phone), Emails: listed(mapping.Email)}, s.region(s.person.Country, location))
 	said := s.saidOfContact(location)
 	if err := s.fillIn(ctx, mapping, said); err != nil {
 		return "", err
@@ -74,7 +69,7 @@ func (s *leadSync) find(ctx context.Context) (string, error) {
 		if !kept.empty() {
 			s.details["detailsFrom"] = "mapping"
 		}
-		contact, found, err := s.lookUp(ctx, []string{first.phone}, first.email)
+		contact, found, err := s.lookUp(ctx, first)
 		if err != nil || found {
 			return contact, err
 		}
@@ -86,16 +81,19 @@ func (s *leadSync) find(ctx context.Context) (string, error) {
 	if err != nil && (kept.empty() || !locationUnknown(err)) {
 		return "", err
 	}
-	if kept.or(said).or(asked).empty() {
+	if all := kept.or(said).or(asked); all.empty() {
 		if s.known.GHLContactID == "" && s.GHL == nil {
-			return "", neverKnown()
+			return "", neverKnown(all.unusable)
+		}
+		if all.unusable != "" {
+			return "", noContact("nothing to look the appointment's contact up by: " + all.unusable)
 		}
 		return "", noContact(nothingKnown)
 	}
 	if !asked.empty() {
 		s.details["detailsFrom"] = "ghl"
 	}
-	contact, found, err := s.lookUp(ctx, []string{asked.phone, said.phone}, cmp.Or(asked.email, said.email))
+	contact, found, err := s.lookUp(ctx, asked.and(said))
 	if err == nil && !found {
 		err = noContact(nobody)
 	}
@@ -108,11 +106,7 @@ func (s *leadSync) saidOfContact(location string) particulars {
 	if id := s.event.Event.ContactID; id != s.known.GHLContactID && (id != "" || !s.newest) {
 		return particulars{}
 	}
-	email := s.person.Email
-	if address(email) == "" {
-		email = "" // Otherwise as it was typed: Verity may have it like that.
-	}
-	return particulars{s.e164(s.person.Phone, s.person.Country, location), email}
+	return particularsOf(s.reach, s.region(s.person.Country, location))
 }
 
 // location returns that of the event, else that which is known of the appointment, else where the contact was met before.
@@ -120,20 +114,28 @@ func (s *leadSync) location(met string) string {
 	return cmp.Or(s.event.Event.LocationID, s.known.LocationID, met)
 }
 
-// e164 returns a phone number of the appointment's contact in E.164 form. What the payload says of its location counts for
-// that location only.
-func (s *leadSync) e164(raw, country, location string) string {
+// region returns that of the phone numbers of the appointment's contact. What the payload says of its location counts for that location
+// only.
+func (s *leadSync) region(country, location string) string {
 	of := whereabouts{country: country, location: location}
 	if id := s.event.Event.LocationID; id == "" || id == location {
 		of.locationCountry = s.locationCountry
 	}
-	return s.Regions.e164(raw, of)
+	return s.Regions.of(of)
+}
+
+// listed returns a list of a text, which is empty where the text is.
+func listed(text string) []string {
+	if text == "" {
+		return nil
+	}
+	return []string{text}
 }
 
 // fillIn keeps what the payload says where nothing is kept yet. It never replaces anything, as if it were of long ago: a
 // workflow may say the phone of a parent or of whoever made the booking, while contact events speak of the contact alone.
 func (s *leadSync) fillIn(ctx context.Context, m store.Mapping, said particulars) error {
-	if s.known.GHLContactID == "" || said.or(particulars{m.Phone, m.Email}) == (particulars{m.Phone, m.Email}) {
+	if s.known.GHLContactID == "" || cmp.Or(said.phone, m.Phone) == m.Phone && cmp.Or(said.email, m.Email) == m.Email {
 		return nil
 	}
 	return s.remember(ctx, said, s.location(""), time.Unix(0, 0))
@@ -263,7 +265,9 @@ func (s *leadSync) askContact(ctx context.Context, m store.Mapping) (particulars
 		}
 		s.atGHL = &read
 	}
-	p := particulars{s.e164(s.atGHL.Phone, s.atGHL.Country, cmp.Or(s.atGHL.LocationID, location)), s.atGHL.Email}
+	p := particularsOf(ghl.Reach{
+		Phones: listed(s.atGHL.Phone), Emails: append(listed(s.atGHL.Email), s.atGHL.AdditionalEmails...),
+	}, s.region(s.atGHL.Country, cmp.Or(s.atGHL.LocationID, location)))
 	return p, s.remember(ctx, p, s.atGHL.LocationID, observed(s.atGHL, s.event))
 }
 
@@ -275,11 +279,20 @@ func observed(c *ghlapi.Contact, e *store.Claimed) time.Time {
 	return c.DateUpdated
 }
 
-// lookUp finds a contact in Verity.
-func (s *leadSync) lookUp(ctx context.Context, phones []string, email string) (id string, found bool, err error) {
+// lookUp finds a contact in Verity: by its phone number and e-mail address, else by its further ones.
+func (s *leadSync) lookUp(ctx context.Context, p particulars) (id string, found bool, err error) {
 	var contact verity.Contact
 	err = s.Breaker.Do(ctx, func(ctx context.Context) (err error) {
-		contact, found, err = s.Leads.FindContact(ctx, phones, email)
+		contact, found, err = s.Leads.FindContact(ctx, append([]string{p.phone}, p.phones...), p.email)
+		if err == nil && !found && len(p.others.phones) > 0 {
+			contact, found, err = s.Leads.FindContact(ctx, p.others.phones, "")
+		}
+		for _, email := range p.others.emails {
+			if err != nil || found {
+				break
+			}
+			contact, found, err = s.Leads.FindContact(ctx, nil, email)
+		}
 		return err
 	})
 	if err != nil {

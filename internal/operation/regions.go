@@ -22,16 +22,19 @@ type Regions struct {
 // says of the location.
 type whereabouts struct{ country, location, locationCountry string }
 
-// e164 returns a phone number in E.164 form, "" where it is none. A number in national form belongs to the contact's country,
-// else to that of the location, else to the default region; what is no country's code is as good as none.
+// e164 returns the first usable phone number of a text in E.164 form, "" where there is none.
 func (r Regions) e164(raw string, of whereabouts) string {
-	region := r.Default
-	for _, country := range []string{of.country, r.Locations[of.location], of.locationCountry} {
+	number, _ := phone.E164(raw, r.of(of))
+	return number
+}
+
+// of returns the region of a number in national form: the contact's country, else that of the location, else the default region; what is no
+// country's code is as good as none.
+func (r Regions) of(where whereabouts) string {
+	for _, country := range []string{where.country, r.Locations[where.location], where.locationCountry} {
 		if phonenumbers.GetCountryCodeForRegion(strings.ToUpper(country)) != 0 {
-			region = country
-			break
+			return country
 		}
 	}
-	number, _ := phone.E164(raw, region)
-	return number
+	return r.Default
 }

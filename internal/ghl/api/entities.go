@@ -17,6 +17,8 @@ type Contact struct {
 	Email      string `json:"email"`
 	// Phone is as GHL has it: mostly E.164, sometimes as it was typed.
 	Phone string `json:"phone"`
+	// AdditionalEmails are the contact's others. The API does not show additional phone numbers.
+	AdditionalEmails addresses `json:"additionalEmails"`
 	// Country is an ISO 3166 code of two letters.
 	Country string   `json:"country"`
 	Tags    []string `json:"tags"`
@@ -35,6 +37,34 @@ func (c *Contact) UnmarshalJSON(data []byte) error {
 		return err
 	}
 	c.DateUpdated = shown.DateUpdated.Time
+	return nil
+}
+
+// addresses are e-mail addresses, which the API lists as texts or as objects. It is left empty where an answer has something else in its
+// place.
+type addresses []string
+
+// UnmarshalJSON reads an array of texts, or of objects with a member called email.
+func (a *addresses) UnmarshalJSON(data []byte) error {
+	*a = nil
+	var items []json.RawMessage
+	if json.Unmarshal(data, &items) != nil {
+		return nil //nolint:nilerr // None is worth failing for.
+	}
+	for _, item := range items {
+		var (
+			text  string
+			entry struct {
+				Email string `json:"email"`
+			}
+		)
+		if json.Unmarshal(item, &text) != nil && json.Unmarshal(item, &entry) == nil {
+			text = entry.Email
+		}
+		if text != "" {
+			*a = append(*a, text)
+		}
+	}
 	return nil
 }
 

@@ -10,18 +10,20 @@ import (
 
 // Contact is a contact as the API shows it, cut to what matters here, and with fields that nobody should keep.
 type Contact struct {
-	ID           string           `json:"id"`
-	LocationID   string           `json:"locationId"`
-	FirstName    string           `json:"firstName,omitempty"`
-	LastName     string           `json:"lastName,omitempty"`
-	Email        string           `json:"email,omitempty"`
-	Phone        string           `json:"phone,omitempty"`
-	Country      string           `json:"country,omitempty"`
-	Tags         []string         `json:"tags"`
-	SSN          string           `json:"ssn,omitempty"`
-	CustomFields []map[string]any `json:"customFields,omitempty"`
-	DateAdded    time.Time        `json:"dateAdded"`
-	DateUpdated  time.Time        `json:"dateUpdated"`
+	ID         string `json:"id"`
+	LocationID string `json:"locationId"`
+	FirstName  string `json:"firstName,omitempty"`
+	LastName   string `json:"lastName,omitempty"`
+	Email      string `json:"email,omitempty"`
+	Phone      string `json:"phone,omitempty"`
+	// AdditionalEmails are texts or objects.
+	AdditionalEmails []any            `json:"additionalEmails,omitempty"`
+	Country          string           `json:"country,omitempty"`
+	Tags             []string         `json:"tags"`
+	SSN              string           `json:"ssn,omitempty"`
+	CustomFields     []map[string]any `json:"customFields,omitempty"`
+	DateAdded        time.Time        `json:"dateAdded"`
+	DateUpdated      time.Time        `json:"dateUpdated"`
 }
 
 // contact is a Contact and what the search still shows of it.
