@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"crypto/ed25519"
 	"crypto/sha256"
-	"crypto/subtle"
 	"errors"
 	"fmt"
 	"net/http"
@@ -154,7 +153,7 @@ func newVerifier(cfg AuthConfig, publishedKey ed25519.PublicKey) (*Verifier, err
 
 // Authenticate checks a request before anything of its body is decoded: raw is what GHL signed. A wrong signature is
 // ErrUnauthenticated even beside a valid secret, and even where unauthenticated posts are allowed: whoever signs means
-// it.
+// it. The query is that of QueryOf.
 func (v *Verifier) Authenticate(h http.Header, query url.Values, raw []byte) (Proof, error) {
 	if len(h.Values(HeaderSignature)) > 1 {
 		return ProofNone, ErrUnauthenticated // GHL sends one. Proxies and servers differ in which of several they read.
@@ -194,25 +193,6 @@ func (v *Verifier) verify(signature string, raw []byte) (Proof, bool) {
 		}
 	}
 	return ProofNone, false
-}
-
-// hasSecret reports whether a request bears one of the secrets. It compares hashes, all of them, so that the time it takes tells neither
-// a secret nor its length.
-func (v *Verifier) hasSecret(h http.Header, query url.Values) bool {
-	presented := slices.Concat(h.Values(HeaderSecret), query[QueryToken])
-	for _, value := range h.Values("Authorization") {
-		if scheme, token, ok := strings.Cut(strings.TrimSpace(value), " "); ok && strings.EqualFold(scheme, "Bearer") {
-			presented = append(presented, token)
-		}
-	}
-	found := 0
-	for _, s := range presented {
-		hash := sha256.Sum256([]byte(strings.TrimSpace(s)))
-		for i := range v.secrets {
-			found |= subtle.ConstantTimeCompare(hash[:], v.secrets[i][:])
-		}
-	}
-	return found == 1
 }
 
 // Authorize says whether an authenticated body is wanted: nil, ErrAppNotAllowed, ErrNotMarketplace or ErrLocationIgnored.

@@ -2,9 +2,9 @@ package ghl_test
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"net/http"
-	"net/url"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -101,6 +101,7 @@ func FuzzAuthenticate(f *testing.F) {
 	f.Add("N/A", "first secret", "Bearer x", "token=y", []byte("{}"))
 	f.Add(" n/a", "", "bearer second secret", "", []byte("{}"))
 	f.Add("", "", "", "token=first+secret&token=x", []byte("{}"))
+	f.Add("", "", "Basic dXNlcjpmaXJzdCBzZWNyZXQ=", "a=b&token=x&y", []byte("{}"))
 
 	secrets := []string{"first secret", "second secret"}
 	verifier := verifier(f, ghl.AuthConfig{PublicKeys: []string{v.PublicKey["pem"]}, Secrets: secrets})
@@ -114,7 +115,7 @@ func FuzzAuthenticate(f *testing.F) {
 		header.Set(ghl.HeaderSignature, signature)
 		header.Set(ghl.HeaderSecret, secret)
 		header.Set("Authorization", authorization)
-		values, _ := url.ParseQuery(query)
+		values := ghl.QueryOf(query)
 		proof, err := verifier.Authenticate(header, values, raw)
 		switch {
 		case err != nil:
@@ -123,10 +124,20 @@ func FuzzAuthenticate(f *testing.F) {
 		case proof == ghl.ProofOwnKey:
 			assert.True(t, genuine[string(raw)], "a body that nobody signed")
 		case proof == ghl.ProofSecret:
-			presented := strings.Join(append(values[ghl.QueryToken], secret, authorization), "\n")
+			presented := strings.Join(append(values[ghl.QueryToken], secret, authorization, basicOf(authorization)), "\n")
 			assert.True(t, strings.Contains(presented, secrets[0]) || strings.Contains(presented, secrets[1]))
 		default:
 			t.Fatalf("let in by %v", proof)
 		}
 	})
+}
+
+// basicOf is what Basic authentication encodes.
+func basicOf(authorization string) string {
+	_, token, _ := strings.Cut(strings.TrimSpace(authorization), " ")
+	pair, err := base64.StdEncoding.DecodeString(strings.TrimSpace(token))
+	if err != nil {
+		return ""
+	}
+	return string(pair)
 }

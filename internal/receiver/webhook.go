@@ -85,7 +85,7 @@ func (s *Server) intake(r *http.Request, seen *sighting) (a answer) {
 
 // accept authenticates the bytes before it looks at what is in them.
 func (s *Server) accept(r *http.Request, raw []byte, seen *sighting) answer {
-	proof, err := s.cfg.Verifier.Authenticate(r.Header, r.URL.Query(), raw)
+	proof, err := s.cfg.Verifier.Authenticate(r.Header, ghl.QueryOf(r.URL.RawQuery), raw)
 	if err != nil {
 		return refuse(http.StatusUnauthorized, "unauthenticated", err)
 	}
