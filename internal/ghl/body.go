@@ -38,7 +38,8 @@ type Body struct {
 	// Payload is the JSON object to store. Postgres takes it as type json: it is valid JSON in valid UTF-8, and the
 	// json type keeps the text, \u0000 and lone surrogate escapes, duplicate keys and numbers of any size included.
 	Payload []byte
-	// Raw is the bytes received where they are not Payload: a form, or a body with a byte-order mark. Nil otherwise.
+	// Raw is the bytes received where they are not Payload: a form, a body with a byte-order mark, or an object in a string or an array.
+	// Nil otherwise.
 	Raw []byte
 
 	root   scope
@@ -59,7 +60,8 @@ type scope struct {
 var byteOrderMark = []byte("\xef\xbb\xbf")
 
 // Decode reads the bytes of a request. A JSON object is taken whatever the content type says, since senders get it
-// wrong; anything else is taken only as the form that the content type says it is. Payload and Raw share raw's memory.
+// wrong, and one in a string or in an array of one is what that holds; anything else is taken only as the form that the content type says it
+// is. Payload and Raw share raw's memory.
 // Of duplicate keys the last one is read; what is stored is the text as it came.
 //
 // Its errors are the ones above.
@@ -86,7 +88,11 @@ func Decode(contentType string, raw []byte) (Body, error) {
 		}
 		b.Payload, b.Raw = payload, raw
 	default:
-		return Body{}, notObject(text, first)
+		payload, ok := unwrap(text)
+		if !ok {
+			return Body{}, notObject(text, first)
+		}
+		b.Payload, b.Raw = payload, raw
 	}
 	b.read()
 	return b, nil

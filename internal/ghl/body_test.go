@@ -3,6 +3,7 @@ package ghl_test
 import (
 	"bytes"
 	"encoding/json"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -105,12 +106,18 @@ func TestDecodeSaysWhatIsWrong(t *testing.T) {
 		"a byte-order mark alone":         {jsonType, bom, ghl.ErrEmptyBody, "body is empty"},
 		"an empty form":                   {formType, "", ghl.ErrEmptyBody, "body is empty"},
 		"a form of separators":            {formType, "&&", ghl.ErrEmptyBody, "body is empty"},
-		"an array":                        {jsonType, `[{"a":1}]`, ghl.ErrNotObject, "array"},
-		"a string":                        {jsonType, `"{}"`, ghl.ErrNotObject, "string"},
+		"an array":                        {jsonType, `[{"a":1},{"a":2}]`, ghl.ErrNotObject, "array"},
+		"a string":                        {jsonType, `"an event"`, ghl.ErrNotObject, "string"},
+		"half an object in a string":      {jsonType, `"{\"a\":"`, ghl.ErrNotObject, "string"},
+		"a number in an array":            {jsonType, `[1]`, ghl.ErrNotObject, "array"},
+		"an empty array":                  {jsonType, `[]`, ghl.ErrNotObject, "array"},
+		"half an array":                   {jsonType, `[{"a":1}`, ghl.ErrNotObject, "array"},
+		"an object in five arrays":        {jsonType, `[[[[[{}]]]]]`, ghl.ErrNotObject, "array"},
+		"a deep object in an array":       {jsonType, "[" + strings.Repeat(`{"a":`, 1000) + "1" + strings.Repeat("}", 1000) + "]", ghl.ErrNotObject, "array"},
 		"a number":                        {jsonType, `-1`, ghl.ErrNotObject, "number"},
 		"null":                            {jsonType, `null`, ghl.ErrNotObject, "null"},
 		"a form that is not called one":   {jsonType, `a=1`, ghl.ErrNotObject, "like no JSON"},
-		"an array that is called a form":  {formType, `[{"a":1}]`, ghl.ErrNotObject, "array"},
+		"an array that is called a form":  {formType, `[{"a":1},{"a":2}]`, ghl.ErrNotObject, "array"},
 		"two byte-order marks":            {jsonType, bom + bom + "{}", ghl.ErrNotObject, "like no JSON"},
 		"an object that is cut":           {jsonType, `{"type":"Cont`, ghl.ErrInvalidJSON, "unexpected end of JSON input at byte 13"},
 		"a cut object that is called one": {formType, `{"a":1`, ghl.ErrInvalidJSON, "unexpected end"},
@@ -160,4 +167,30 @@ func TestDecodeOfALargeBody(t *testing.T) {
 	assert.Equal(t, "contact.updated", e.Type)
 	assert.Equal(t, "c1", e.EntityID)
 	assert.Equal(t, "ghl:w1", e.DedupeKey)
+}
+
+func TestAnObjectInAStringOrInAnArrayOfOneIsWhatItContains(t *testing.T) {
+	t.Parallel()
+	const object = `{"type":"ContactCreate","id":"c \u00e9"}`
+	quoted := strconv.Quote(object)
+	for name, raw := range map[string]string{
+		"an array":                    "[" + object + "]",
+		"white space around":          " \r\n[ " + object + "\t]\n",
+		"a string":                    quoted,
+		"white space in a string":     strconv.Quote(" " + object + "\n"),
+		"a string in an array":        "[" + quoted + "]",
+		"an array in a string":        strconv.Quote("[" + object + "]"),
+		"a string in a string":        strconv.Quote(quoted),
+		"an array in an array":        "[[" + object + "]]",
+		"a byte-order mark before it": bom + quoted,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			body, err := ghl.Decode(jsonType, []byte(raw))
+			require.NoError(t, err)
+			assert.Equal(t, object, string(body.Payload))
+			assert.Equal(t, raw, string(body.Raw), "what is forwarded")
+			assert.Equal(t, "contact.created", ghl.Normalise(body, received).Type)
+		})
+	}
 }

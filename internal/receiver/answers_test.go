@@ -1,6 +1,8 @@
 package receiver_test
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -36,6 +38,8 @@ type exchange struct {
 	body           string
 	// signed adds the signature of the body.
 	signed bool
+	// encoding is the Content-Encoding of a signed one.
+	encoding string
 
 	code int
 	// counts names a counter that goes up by one.
@@ -57,6 +61,7 @@ const (
 	notNow          = `{"error":"the event cannot be stored now, send it again"}`
 	notFound        = `{"error":"not found"}`
 	notAllowed      = `{"error":"method not allowed"}`
+	notGzip         = `{"error":"body is not valid gzip, as its Content-Encoding says"}`
 	noBearer        = `{"error":"expected the bearer token of the jobs endpoint"}`
 )
 
@@ -86,6 +91,13 @@ func TestWhatIsOursIsAccepted(t *testing.T) {
 		"a signature that is N/A":         {header: with(secret, "X-GHL-Signature", "N/A"), body: workflow, answer: accepted},
 		"a form":                          {header: form, body: "contact_id=contact-1&location_id=location-1", answer: accepted},
 		"an encoding that is none":        {header: with(secret, "Content-Encoding", "identity"), body: workflow, answer: accepted},
+		"gzip":                            {header: compressed, body: gzipped(workflow), answer: accepted},
+		"gzip by its former name":         {header: with(secret, "Content-Encoding", " X-Gzip"), body: gzipped(workflow), answer: accepted},
+		"gzip in two members":             {header: compressed, body: gzipped(workflow[:20]) + gzipped(workflow[20:]), answer: accepted},
+		"gzip of just 1 MiB":              {header: compressed, body: gzipped(padded(1 << 20)), answer: accepted},
+		"gzip, signed as it is received":  {encoding: "gzip", body: gzipped(marketplace), signed: true, answer: accepted},
+		"an object in an array":           {header: secret, body: "[" + workflow + "]", answer: accepted},
+		"an object in a string":           {header: secret, body: strconv.Quote(workflow), answer: accepted},
 		"a body in chunks":                {header: with(secret, "Transfer-Encoding", "chunked"), body: chunked(workflow, 10), answer: accepted},
 		"a body of just 1 MiB":            {header: secret, body: padded(1 << 20), answer: accepted},
 		"a body in chunks, of just 1 MiB": {header: with(secret, "Transfer-Encoding", "chunked"), body: chunked(padded(1<<20), 1<<16), answer: accepted},
@@ -128,9 +140,23 @@ func TestWhatCannotBeReadIsRefused(t *testing.T) {
 		x.code, x.answer, x.answers = http.StatusRequestEntityTooLarge, tooLarge, map[string]string{"Connection": "close"}
 	})
 
+	testExchanges(t, map[string]exchange{
+		"gzip of a body over 1 MiB": {header: compressed, body: gzipped(padded(1<<20 + 1))},
+		"gzip of 1 GiB":             {header: compressed, body: strings.Repeat(gzipped(strings.Repeat(" ", 1<<20)), 600)},
+	}, func(x *exchange) { x.code, x.answer = http.StatusRequestEntityTooLarge, tooLarge })
+	testExchanges(t, map[string]exchange{
+		"br":         {header: with(secret, "Content-Encoding", "br")},
+		"deflate":    {header: with(secret, "Content-Encoding", "deflate")},
+		"zstd":       {header: with(secret, "Content-Encoding", "zstd")},
+		"gzip twice": {header: with(secret, "Content-Encoding", "gzip, gzip")},
+	}, func(x *exchange) {
+		x.code, x.body, x.answers = http.StatusUnsupportedMediaType, workflow, map[string]string{"Accept-Encoding": "gzip"}
+		x.answer = `{"error":"content encoding \"` + x.header.Get("Content-Encoding") + `\" is not supported: send the body as it is, or gzip"}`
+	})
+
 	deep := strings.Repeat(`{"a":`, 1001) + "1" + strings.Repeat("}", 1001)
 	testExchanges(t, map[string]exchange{
-		"an array":                         {body: "[{}]", answer: `{"error":"body is not a JSON object: it is an array"}`},
+		"an array":                         {body: "[{},{}]", answer: `{"error":"body is not a JSON object: it is an array"}`},
 		"no body":                          {body: "", answer: `{"error":"body is empty"}`},
 		"half an object, signed":           {body: `{"a":`, signed: true, answer: `{"error":"body is not valid JSON: unexpected end of JSON input at byte 5"}`},
 		"bytes that are not UTF-8, signed": {body: "{\"a\":\"\xff\"}", signed: true, answer: `{"error":"body is not valid UTF-8"}`},
@@ -144,7 +170,9 @@ func TestWhatCannotBeReadIsRefused(t *testing.T) {
 			given: allowingAnyone, header: asJSON, body: `{"a":`, answer: `{"error":"body is not valid JSON: unexpected end of JSON input at byte 5"}`,
 		},
 		"a thousand and one levels":       {body: deep, answer: `{"error":"body is nested deeper than 1000 levels"}`},
-		"a compressed body":               {header: compressed, body: "\x1f\x8b", answer: `{"error":"content encoding \"gzip\" is not supported"}`},
+		"what is no gzip":                 {header: compressed, body: "\x1f\x8b", answer: notGzip},
+		"gzip that is cut":                {header: compressed, body: gzipped(workflow)[:40], answer: notGzip},
+		"gzip with something behind it":   {header: compressed, body: gzipped(workflow) + "x", answer: notGzip},
 		"what the store can never accept": {given: failing(unacceptable), body: workflow, answer: `{"error":"store: no row can hold it"}`},
 	}, func(x *exchange) {
 		if x.code = http.StatusBadRequest; x.header == nil && !x.signed {
@@ -378,6 +406,9 @@ func testExchanges(t *testing.T, exchanges map[string]exchange, complete func(*e
 			f := newFixture(t)
 			if x.signed {
 				x.header = f.sign(x.body)
+				if x.encoding != "" {
+					x.header = with(x.header, "Content-Encoding", x.encoding)
+				}
 			}
 			if x.given != nil {
 				x.given(f)
@@ -411,4 +442,17 @@ func testExchanges(t *testing.T, exchanges map[string]exchange, complete func(*e
 			}
 		})
 	}
+}
+
+// gzipped returns the gzip of a text.
+func gzipped(text string) string {
+	var out bytes.Buffer
+	w := gzip.NewWriter(&out)
+	if _, err := w.Write([]byte(text)); err != nil {
+		panic(err)
+	}
+	if err := w.Close(); err != nil {
+		panic(err)
+	}
+	return out.String()
 }

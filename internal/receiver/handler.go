@@ -119,6 +119,8 @@ func (s *Server) write(w http.ResponseWriter, r *http.Request, a answer) {
 		h.Set("Retry-After", retryAfter)
 	case http.StatusUnauthorized:
 		h.Set("WWW-Authenticate", "Bearer")
+	case http.StatusUnsupportedMediaType:
+		h.Set("Accept-Encoding", "gzip")
 	case http.StatusMethodNotAllowed:
 		h.Set("Allow", a.allow)
 	}

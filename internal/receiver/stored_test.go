@@ -3,6 +3,7 @@ package receiver_test
 import (
 	"crypto/sha256"
 	"net/http"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -33,6 +34,8 @@ func TestWhatIsStored(t *testing.T) {
 	for name, tc := range map[string]struct {
 		header http.Header
 		body   string
+		// hashed is what the body's hash is of, where that is not the body.
+		hashed string
 		want   store.Delivery
 	}{
 		"a body is kept byte for byte": {
@@ -53,6 +56,31 @@ func TestWhatIsStored(t *testing.T) {
 				Headers: map[string]string{"Content-Type": "application/json"},
 			},
 		},
+		"gzip is kept decoded": {
+			header: with(compressed, "X-GHL-Signature", "N/A"), body: gzipped(odd), hashed: odd,
+			want: store.Delivery{Event: contact, Payload: []byte(odd), Headers: map[string]string{"Content-Type": "application/json"}},
+		},
+		"a form in gzip is kept decoded": {
+			header: with(compressed, "Content-Type", "application/x-www-form-urlencoded"), body: gzipped(form), hashed: form,
+			want: store.Delivery{
+				Event: contact, Payload: []byte(formJSON), Raw: []byte(form),
+				Headers: map[string]string{"Content-Type": "application/x-www-form-urlencoded"},
+			},
+		},
+		"an object in an array of one is what is read, and the array is kept beside it": {
+			header: secret, body: "[ " + formJSON + " ]\n",
+			want: store.Delivery{
+				Event: contact, Payload: []byte(formJSON), Raw: []byte("[ " + formJSON + " ]\n"),
+				Headers: map[string]string{"Content-Type": "application/json"},
+			},
+		},
+		"an object in a string is what is read, and the string is kept beside it": {
+			header: secret, body: strconv.Quote(formJSON),
+			want: store.Delivery{
+				Event: contact, Payload: []byte(formJSON), Raw: []byte(strconv.Quote(formJSON)),
+				Headers: map[string]string{"Content-Type": "application/json"},
+			},
+		},
 		"headers are kept if they are known to hold no secret": {
 			header: http.Header{
 				"Authorization": {"Bearer " + workflowSecret}, "X-Webhook-Secret": {workflowSecret}, "Cookie": {"session=1"},
@@ -68,7 +96,10 @@ func TestWhatIsStored(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := newFixture(t)
-			tc.want.BodyHash = sha256.Sum256([]byte(tc.body))
+			if tc.hashed == "" {
+				tc.hashed = tc.body
+			}
+			tc.want.BodyHash = sha256.Sum256([]byte(tc.hashed))
 			got := send(t, f.serve(t), requestText("POST", receiver.WebhookPath, tc.header, tc.body))
 			require.Equal(t, 200, got.code, got.body)
 			assert.Empty(t, cmp.Diff([]store.Delivery{tc.want}, f.recorder.stored(), cmpopts.EquateEmpty()))

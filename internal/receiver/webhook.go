@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"runtime"
 	"runtime/debug"
-	"strings"
 	"time"
 
 	"github.com/dfmiddleware/verity-sync/internal/destination"
@@ -85,22 +84,25 @@ func (s *Server) intake(r *http.Request, seen *sighting) (a answer) {
 
 // accept authenticates the bytes before it looks at what is in them.
 func (s *Server) accept(r *http.Request, raw []byte, seen *sighting) answer {
-	proof, err := s.cfg.Verifier.Authenticate(r.Header, ghl.QueryOf(r.URL.RawQuery), raw)
+	query := ghl.QueryOf(r.URL.RawQuery)
+	proof, err := s.cfg.Verifier.Authenticate(r.Header, query, raw)
 	if err != nil {
 		return refuse(http.StatusUnauthorized, "unauthenticated", err)
 	}
 	seen.proof = proof
-	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
-		return refuse(http.StatusBadRequest, "malformed", fmt.Errorf("content encoding %.20q is not supported", encoding))
+	text, release, a, ok := s.decodeBody(r.Header, raw)
+	defer release()
+	if !ok {
+		return a
 	}
-	body, err := ghl.Decode(r.Header.Get("Content-Type"), raw)
+	body, err := ghl.Decode(r.Header.Get("Content-Type"), text)
 	if proof == ghl.ProofSecret && ghl.IsUnparseable(err) {
-		return s.keepUnparseable(r, raw, err, seen)
+		return s.keepUnparseable(r, text, err, seen)
 	}
 	if err != nil {
 		return refuse(http.StatusBadRequest, "malformed", err)
 	}
-	request := ghl.Request{Header: r.Header, Query: r.URL.Query(), Raw: raw, Body: body}
+	request := ghl.Request{Header: r.Header, Query: query, Raw: raw, Body: body}
 	seen.proof, seen.event, err = s.cfg.Verifier.Admit(proof, request, ghl.Normalise(body, time.Now()))
 	switch {
 	case errors.Is(err, ghl.ErrLocationIgnored):
@@ -109,13 +111,17 @@ func (s *Server) accept(r *http.Request, raw []byte, seen *sighting) answer {
 	case err != nil:
 		return refuse(http.StatusForbidden, "forbidden", err)
 	}
+	headers := headersOf(r.Header)
+	if contentEncoding(r.Header) != "" {
+		delete(headers, http.CanonicalHeaderKey(ghl.HeaderSignature)) // It is over the bytes as they were received.
+	}
 	return s.commit(r.Context(), store.Delivery{
 		Event:      seen.event,
 		Payload:    body.Payload,
 		Raw:        body.Raw,
 		Occurrence: body.IsOccurrence(seen.event),
-		Headers:    headersOf(r.Header),
-		BodyHash:   sha256.Sum256(raw),
+		Headers:    headers,
+		BodyHash:   sha256.Sum256(text),
 	}, seen)
 }
 
