@@ -45,6 +45,8 @@ type Body struct {
 	root   scope
 	custom scope
 	data   object
+	// declared is what the request says of the body, nil where it says nothing that counts.
+	declared *declared
 	// workflow says that a workflow action sent it: only those carry a workflow block.
 	workflow bool
 }

@@ -86,7 +86,7 @@ func TestAFaultIsLocated(t *testing.T) {
 		"no JSON":                       {jsonType, "Zoe Example", true, "body is not a JSON object: it starts like no JSON at all, and is not sent as a form"},
 		"a broken array":                {jsonType, `[1,]`, true, "body is not valid JSON: invalid character ']' looking for beginning of value at byte 4, in line 1"},
 		"a bare word":                   {jsonType, `none`, true, "body is not valid JSON: invalid character 'o' in literal null (expecting 'u') at byte 2, in line 1"},
-		"an array":                      {jsonType, `[{}]`, false, "body is not a JSON object: it is an array"},
+		"an array":                      {jsonType, `[{},{}]`, false, "body is not a JSON object: it is an array"},
 		"a string":                      {jsonType, `"a"`, false, "body is not a JSON object: it is a string"},
 		"null":                          {jsonType, `null`, false, "body is not a JSON object: it is true, false, null or a bare word"},
 		"an empty body":                 {jsonType, " ", false, "body is empty"},

@@ -10,20 +10,20 @@ import (
 
 // Where the bodies that a rule is for were met.
 const (
-	guide    = "GoHighLevel's webhook guide"
-	workflow = "testdata/samples/workflow-appointment-real-2026-09.json"
-	tagged   = "testdata/samples/workflow-tag-contact-real-2026-08.json"
-	custom   = "bodies of Custom Webhook that people rebuild in customData"
-	flatBody = "testdata/reports/p03-flat-appointment-no-type.json"
-	ownWord  = "testdata/reports/p01-customdata-own-word.json"
-	dealBody = "testdata/reports/p04-opportunity-camel-case.json"
-	payment  = "testdata/reports/p09-ordercreate-altid.json"
-	legacy   = "testdata/samples/predecessor-test-appointment-created.json"
-	apiShape = "GoHighLevel's API"
+	guide     = "GoHighLevel's webhook guide"
+	workflow  = "testdata/samples/workflow-appointment-real-2026-09.json"
+	tagged    = "testdata/samples/workflow-tag-contact-real-2026-08.json"
+	custom    = "bodies of Custom Webhook that people rebuild in customData"
+	flatBody  = "testdata/reports/p03-flat-appointment-no-type.json"
+	ownWord   = "testdata/reports/p01-customdata-own-word.json"
+	dealBody  = "testdata/reports/p04-opportunity-camel-case.json"
+	payment   = "testdata/reports/p09-ordercreate-altid.json"
+	legacy    = "testdata/samples/predecessor-test-appointment-created.json"
+	byRequest = "the URL or a header of the request"
 )
 
 // typeRules decide what kind of event a body is. A type that is known comes first, wherever it stands; then the shape of the body;
-// then what the sender declares; then a word that nobody knows, as the event's own name. In a workflow body, a type or event at the
+// then what the request declares; then a word that nobody knows, as the event's own name. In a workflow body, a type or event at the
 // root is a custom field of that label.
 var typeRules = []rule[name]{
 	{"type", guide, func(r *reading) (name, bool) { return r.knownType(r.root.word("type")) }},
@@ -36,6 +36,7 @@ var typeRules = []rule[name]{
 	{"the same of an appointment in customData", flatBody, shape(event.EntityAppointment, (*reading).customAppointment)},
 	{"the same of an opportunity in customData", dealBody, shape(event.EntityOpportunity, (*reading).customOpportunity)},
 	{"id beside a person's name and phone number or e-mail address", guide, shape(event.EntityContact, (*reading).flatContact)},
+	{"the type that the request declares", byRequest, (*reading).declaredType},
 	{"a contact's id, and no word of the sender's own", tagged, (*reading).contactAlone},
 	{"type, a word that nobody knows", guide, func(r *reading) (name, bool) { return own(r.root.word("type")) }},
 	{"event, a word that nobody knows", guide, func(r *reading) (name, bool) { return own(r.root.word("event")) }},
@@ -64,6 +65,7 @@ var (
 
 // contactIDRules take the root's id for events about a contact only.
 var contactIDRules = slices.Concat(rootContactIDs, []rule[string]{idAt("contactSnapshot.id", payment)}, customContactIDs, []rule[string]{
+	declaredIDOf(event.EntityContact),
 	idWhere("customData.id, of a contact by customData.type", custom, func(r *reading) string {
 		return r.unlessForeign(r.customID(event.EntityContact))
 	}),
@@ -103,7 +105,7 @@ var (
 // appointmentIDRules look in the places that can only hold an appointment's id first.
 var appointmentIDRules = slices.Concat(
 	[]rule[string]{},
-	rootAppointmentIDs, customAppointmentIDs,
+	[]rule[string]{declaredIDOf(event.EntityAppointment)}, rootAppointmentIDs, customAppointmentIDs,
 	[]rule[string]{
 		idWhere("customData.id, of an appointment by customData.type", custom, func(r *reading) string {
 			return r.unlessForeign(r.customID(event.EntityAppointment))
@@ -122,6 +124,7 @@ var appointmentIDRules = slices.Concat(
 
 // otherIDRules are for what is neither an appointment nor a contact.
 var otherIDRules = []rule[string]{
+	declaredIDOf(""),
 	idWhere("the entity's name and Id, or _id", guide, func(r *reading) string { return r.root.id(namesOf[r.name.entity]...) }),
 	idWhere("the same in customData", custom, func(r *reading) string { return r.custom.id(namesOf[r.name.entity]...) }),
 	idWhere("customData.id, by customData.type", custom, func(r *reading) string { return r.unlessForeign(r.customID(r.name.entity)) }),
@@ -132,6 +135,16 @@ var otherIDRules = []rule[string]{
 		}
 		return r.unlessForeign(r.custom.id("id"))
 	}),
+}
+
+// declaredIDOf reads the id at the path that the request declares, of the entity, or of whatever the event is about.
+func declaredIDOf(entity string) rule[string] {
+	return idWhere("the id at the path that the request declares", byRequest, func(r *reading) string {
+		if entity == "" {
+			return r.declaredID(r.name.entity)
+		}
+		return r.declaredID(entity)
+	})
 }
 
 // statusRules read the status of an appointment. "appoinmentStatus" is GHL's spelling.

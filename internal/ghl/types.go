@@ -19,6 +19,8 @@ type name struct {
 	known  bool
 	// loose is true for people's own name of an appointment's event: it counts only where the body has an appointment's id.
 	loose bool
+	// declared is true for what the request declares.
+	declared bool
 	// status is the appointment's status that the name says, "" where it says none.
 	status string
 }

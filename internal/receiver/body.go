@@ -8,6 +8,8 @@ import (
 	"net/http"
 
 	"golang.org/x/sync/semaphore"
+
+	"github.com/dfmiddleware/verity-sync/internal/ghl"
 )
 
 var (
@@ -55,12 +57,16 @@ func (c *chargedReader) release() { c.budget.Release(c.held) }
 // came from. None of them holds a secret.
 var storedHeaders = []string{"Content-Type", "User-Agent", "X-GHL-Signature", "X-Request-Id", "Traceparent"}
 
-func headersOf(h http.Header) map[string]string {
+// headersOf returns them, with what the request declares in its query as the headers of that meaning.
+func headersOf(h http.Header, declared ghl.Declaration) map[string]string {
 	kept := map[string]string{}
 	for _, name := range storedHeaders {
 		if value := h.Get(name); value != "" {
 			kept[http.CanonicalHeaderKey(name)] = value
 		}
+	}
+	if declared.Type != "" {
+		kept[ghl.HeaderType], kept[ghl.HeaderIDPath] = declared.Type, declared.IDPath
 	}
 	return kept
 }

@@ -58,7 +58,7 @@ func TestTheLogHoldsNoPersonalDataAndNoSecret(t *testing.T) {
 			`"outcome":"accepted"`, `"type":"contact.updated"`, `"entity":"contact-1"`, `"location":"location-1"`, `"proof":"secret"`,
 		}},
 		"refused":     {token: "guess-1234", want: []string{`"outcome":"unauthenticated"`, `"code":401`}},
-		"malformed":   {body: "[" + personal + "]", want: []string{`"outcome":"malformed"`, `"code":400`}},
+		"malformed":   {body: "[" + personal + "," + personal + "]", want: []string{`"outcome":"malformed"`, `"code":400`}},
 		"unparseable": {body: personal + "}", want: []string{`"outcome":"unparseable"`, `"code":200`, "at byte", `"id":"`}},
 		"uncertain": {
 			given: failing(fmt.Errorf("commit: %w", store.ErrUncertain)),

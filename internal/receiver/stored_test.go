@@ -197,3 +197,55 @@ func TestNothingIsADuplicateWhereAnyoneMayPost(t *testing.T) {
 		assert.Equal(t, "accepted", status)
 	}
 }
+
+func TestOnlyWhatASecretAuthenticatesMayDeclareAType(t *testing.T) {
+	t.Parallel()
+	const (
+		body   = `{"ref":"a-1","who":"x"}`
+		target = receiver.WebhookPath + "?type=appointment.created&id=ref"
+	)
+	for name, tc := range map[string]struct {
+		header http.Header
+		body   string
+		target string
+		signed bool
+		code   int
+		want   string
+	}{
+		"with a secret":                {header: secret, target: target, code: 200, want: "appointment.created"},
+		"with a secret in the query":   {header: asJSON, target: target + "&token=" + workflowSecret, code: 200, want: "appointment.created"},
+		"in headers":                   {header: with(with(secret, "X-Webhook-Type", "appointment.updated"), "X-Webhook-Id-Path", "ref"), code: 200, want: "appointment.updated"},
+		"a path that is the contact's": {header: secret, target: receiver.WebhookPath + "?type=appointment.created&id=contact_id", code: 400},
+		"signed":                       {signed: true, body: `{"ref":"a-1","appId":"app-1","locationId":"location-1"}`, target: target, code: 200, want: "unknown"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t)
+			sent := or(tc.body, body)
+			if tc.signed {
+				tc.header = f.sign(sent)
+			}
+			got := send(t, f.serve(t), requestText("POST", or(tc.target, receiver.WebhookPath), tc.header, sent))
+			require.Equal(t, tc.code, got.code, got.body)
+			if tc.code != 200 {
+				assert.Empty(t, f.recorder.stored())
+				return
+			}
+			require.Len(t, f.recorder.stored(), 1)
+			stored := f.recorder.stored()[0]
+			assert.Equal(t, tc.want, stored.Event.Type)
+			if tc.want != "unknown" {
+				assert.Equal(t, "a-1", stored.Event.EntityID)
+				assert.Equal(t, "ref", stored.Headers["X-Webhook-Id-Path"], "for those who ask later")
+			}
+		})
+	}
+
+	t.Run("it names no location that is wanted", func(t *testing.T) {
+		t.Parallel()
+		f := newFixture(t)
+		got := send(t, f.serve(t), requestText("POST", target+"&locationId=location-1", secret, `{"ref":"a-1","locationId":"location-2"}`))
+		assert.Equal(t, 200, got.code)
+		assert.Empty(t, f.recorder.stored())
+	})
+}

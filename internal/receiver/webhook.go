@@ -102,6 +102,13 @@ func (s *Server) accept(r *http.Request, raw []byte, seen *sighting) answer {
 	if err != nil {
 		return refuse(http.StatusBadRequest, "malformed", err)
 	}
+	var declared ghl.Declaration
+	if proof == ghl.ProofSecret {
+		declared = ghl.DeclarationOf(r.Header, query)
+	}
+	if body, err = body.Declare(declared); err != nil {
+		return refuse(http.StatusBadRequest, "malformed", err)
+	}
 	request := ghl.Request{Header: r.Header, Query: query, Raw: raw, Body: body}
 	seen.proof, seen.event, err = s.cfg.Verifier.Admit(proof, request, ghl.Normalise(body, time.Now()))
 	switch {
@@ -111,7 +118,7 @@ func (s *Server) accept(r *http.Request, raw []byte, seen *sighting) answer {
 	case err != nil:
 		return refuse(http.StatusForbidden, "forbidden", err)
 	}
-	headers := headersOf(r.Header)
+	headers := headersOf(r.Header, declared)
 	if contentEncoding(r.Header) != "" {
 		delete(headers, http.CanonicalHeaderKey(ghl.HeaderSignature)) // It is over the bytes as they were received.
 	}
@@ -138,7 +145,7 @@ func (s *Server) keepUnparseable(r *http.Request, raw []byte, fault error, seen 
 		DedupeKey: event.SourceGHL + ":" + event.TypeUnparseable + ":" + hex.EncodeToString(hash[:]),
 	}
 	a := s.commit(r.Context(), store.Delivery{
-		Event: seen.event, Payload: []byte("{}"), Raw: raw, Headers: headersOf(r.Header), BodyHash: hash,
+		Event: seen.event, Payload: []byte("{}"), Raw: raw, Headers: headersOf(r.Header, ghl.Declaration{}), BodyHash: hash,
 	}, seen)
 	if a.outcome == accepted {
 		a.outcome, a.cause = event.TypeUnparseable, fault
