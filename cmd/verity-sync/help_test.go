@@ -31,6 +31,7 @@ func TestHelpListsEveryVariableAndFlag(t *testing.T) {
 		"controller":     config.Variables[config.Controller](),
 		"migrate":        config.Variables[config.Migrate](),
 		"replay":         config.Variables[config.Migrate](),
+		"explain":        config.Variables[config.Migrate](),
 		"migrate status": config.Variables[config.Migrate](),
 	} {
 		t.Run(command, func(t *testing.T) {

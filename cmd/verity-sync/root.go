@@ -34,7 +34,8 @@ func newRootCommand(environ []string) *cobra.Command {
 		return permanent(err)
 	})
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
-	root.AddCommand(newReceiverCommand(environ), newControllerCommand(environ), newMigrateCommand(environ), newReplayCommand(environ))
+	root.AddCommand(newReceiverCommand(environ), newControllerCommand(environ), newMigrateCommand(environ), newReplayCommand(environ),
+		newExplainCommand(environ))
 	return root
 }
 

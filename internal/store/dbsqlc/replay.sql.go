@@ -8,6 +8,8 @@ package dbsqlc
 import (
 	"context"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 const countReplayable = `-- name: CountReplayable :one
@@ -133,6 +135,34 @@ func (q *Queries) Now(ctx context.Context) (time.Time, error) {
 	var now time.Time
 	err := row.Scan(&now)
 	return now, err
+}
+
+const readBody = `-- name: ReadBody :one
+SELECT e.received_at, e.payload_json, e.headers, e.event_type, coalesce(e.entity_id, '')::text AS entity_id
+FROM webhook_events e
+WHERE e.id = $1
+`
+
+type ReadBodyRow struct {
+	ReceivedAt  time.Time
+	PayloadJson []byte
+	Headers     []byte
+	EventType   string
+	EntityID    string
+}
+
+// What an event was received as, and what was read from it, for a person who asks why.
+func (q *Queries) ReadBody(ctx context.Context, id uuid.UUID) (ReadBodyRow, error) {
+	row := q.db.QueryRow(ctx, readBody, id)
+	var i ReadBodyRow
+	err := row.Scan(
+		&i.ReceivedAt,
+		&i.PayloadJson,
+		&i.Headers,
+		&i.EventType,
+		&i.EntityID,
+	)
+	return i, err
 }
 
 const replayBatch = `-- name: ReplayBatch :execrows

@@ -59,3 +59,9 @@ WHERE status = @status::text AND processed_at >= now() - make_interval(secs => @
 GROUP BY event_type
 ORDER BY 2 DESC, 1
 LIMIT @max_rows::int;
+
+-- name: ReadBody :one
+-- What an event was received as, and what was read from it, for a person who asks why.
+SELECT e.received_at, e.payload_json, e.headers, e.event_type, coalesce(e.entity_id, '')::text AS entity_id
+FROM webhook_events e
+WHERE e.id = @id;

@@ -1,0 +1,213 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/dfmiddleware/verity-sync/internal/config"
+	"github.com/dfmiddleware/verity-sync/internal/ghl"
+	"github.com/dfmiddleware/verity-sync/internal/store"
+)
+
+// maxExplained is the size in bytes of the largest body that is explained, which is more than a receiver accepts.
+const maxExplained = 2 << 20
+
+// explainFlags say which body is explained, and how.
+type explainFlags struct {
+	event       string
+	contentType string
+	declared    ghl.Declaration
+	output      string
+	personal    bool
+}
+
+func (f *explainFlags) bind(fs *pflag.FlagSet) {
+	fs.StringVar(&f.event, "event", "", "explain the stored event with this id, in place of a file")
+	fs.StringVar(&f.contentType, "content-type", "application/json", "content type with which the body is sent")
+	fs.StringVar(&f.declared.Type, "type", "", "type that the request declares, as ?type= does")
+	fs.StringVar(&f.declared.IDPath, "id-path", "", "path of the id that the request declares, as ?id= does")
+	fs.StringVarP(&f.output, "output", "o", "text", "output format: text or json")
+	fs.BoolVar(&f.personal, "show-personal-data", false, "show phone numbers, e-mail addresses and names in full")
+}
+
+func newExplainCommand(environ []string) *cobra.Command {
+	var flags explainFlags
+	cmd := &cobra.Command{
+		Use:   "explain BODY.json",
+		Short: "Say what a body becomes, and which rule decided each field",
+		Long: "Say what a body becomes (type, ids, status, time and keys) and which rule decided each field. It reads the body\n" +
+			"from a file, from standard input (-), or with --event from the database, which is needed for nothing else.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			stored, err := flags.read(cmd, environ, args)
+			if err != nil {
+				return err
+			}
+			return permanent(flags.explain(stored, cmd.OutOrStdout()))
+		},
+	}
+	flags.bind(cmd.Flags())
+	cmd = setup[config.Migrate](cmd)
+	cmd.Args = func(_ *cobra.Command, args []string) error {
+		if len(args) > 1 || len(args) == 1 && holdsURL(args[0]) {
+			return permanent(errors.New("expected one file, or - for standard input"))
+		}
+		return nil
+	}
+	return cmd
+}
+
+// read returns the body that is explained.
+func (f *explainFlags) read(cmd *cobra.Command, environ, args []string) (store.StoredBody, error) {
+	var mistakes []error
+	if f.output != "text" && f.output != "json" {
+		mistakes = append(mistakes, fmt.Errorf("--output: expected text or json, got %q", f.output))
+	}
+	id, err := uuid.Parse(strings.TrimPrefix(f.event, "ghl-"))
+	if f.event != "" && err != nil {
+		mistakes = append(mistakes, errors.New("--event: expected an event's id, or the name of its WebhookEvent"))
+	}
+	if (f.event == "") == (len(args) == 0) {
+		mistakes = append(mistakes, errors.New("expected either a file, or - for standard input, or --event"))
+	}
+	if err := errors.Join(mistakes...); err != nil {
+		return store.StoredBody{}, permanent(err)
+	}
+	if f.event != "" {
+		cfg, err := load[config.Migrate](environ, nil)
+		if err != nil {
+			return store.StoredBody{}, err
+		}
+		stored, err := readEvent(cmd.Context(), cfg, id)
+		return stored, classified(err)
+	}
+	in := cmd.InOrStdin()
+	if args[0] != "-" {
+		file, err := os.Open(args[0])
+		if err != nil {
+			return store.StoredBody{}, permanent(err)
+		}
+		defer file.Close()
+		in = file
+	}
+	raw, err := io.ReadAll(io.LimitReader(in, maxExplained))
+	if err != nil {
+		return store.StoredBody{}, permanent(fmt.Errorf("read the body: %w", err))
+	}
+	return store.StoredBody{Payload: raw, ReceivedAt: time.Now()}, nil
+}
+
+func readEvent(ctx context.Context, cfg config.Migrate, id uuid.UUID) (store.StoredBody, error) {
+	db, err := store.Open(ctx, cfg.DatabaseURL.Reveal(), store.Options{Name: "verity-sync explain", MaxConns: 1})
+	if err != nil {
+		return store.StoredBody{}, err
+	}
+	defer db.Close()
+	stored, err := db.ReadBody(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		err = permanent(fmt.Errorf("there is no event %s", id))
+	}
+	return stored, err
+}
+
+// explained is what is printed.
+type explained struct {
+	EntityType  string        `json:"entityType"`
+	OrderingKey string        `json:"orderingKey,omitempty"`
+	Stored      string        `json:"storedAs,omitempty"`
+	Fields      []ghl.Decided `json:"fields"`
+	Contact     []person      `json:"contact,omitempty"`
+}
+
+// person is what the body says of the contact.
+type person struct {
+	What  string `json:"field"`
+	Value string `json:"value"`
+}
+
+func (f *explainFlags) explain(stored store.StoredBody, out io.Writer) error {
+	contentType, declared := f.contentType, f.declared
+	if f.event != "" {
+		contentType = "application/json" // A form is stored as the object that it amounts to.
+		header := http.Header{}
+		for name, value := range stored.Headers {
+			header.Set(name, value)
+		}
+		if declared.Type == "" && header.Get(ghl.HeaderType) != "" {
+			declared = ghl.DeclarationOf(header, url.Values{})
+		}
+	}
+	body, err := ghl.Decode(contentType, stored.Payload)
+	if err != nil {
+		return err
+	}
+	if body, err = body.Declare(declared); err != nil {
+		return err
+	}
+	x := ghl.Explain(body, stored.ReceivedAt)
+	shown := explained{EntityType: x.Event.EntityType, OrderingKey: x.Event.OrderingKey, Fields: x.Fields}
+	if stored.Type != "" && (stored.Type != x.Event.Type || stored.EntityID != x.Event.EntityID) {
+		shown.Stored = stored.Type + " " + stored.EntityID
+	}
+	reach, name := ghl.ReachOf(body), ghl.PersonOf(body, x.Event.EntityType)
+	for _, phone := range reach.Phones {
+		shown.Contact = append(shown.Contact, person{"phone number", f.mask(phone)})
+	}
+	for _, email := range reach.Emails {
+		shown.Contact = append(shown.Contact, person{"e-mail address", f.mask(email)})
+	}
+	if full := strings.TrimSpace(name.FirstName + " " + name.LastName); full != "" {
+		shown.Contact = append(shown.Contact, person{"name", f.mask(full)})
+	}
+	if f.output == "json" {
+		encoder := json.NewEncoder(out)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(shown)
+	}
+	return shown.print(out)
+}
+
+// mask leaves of personal data how long it is.
+func (f *explainFlags) mask(text string) string {
+	if f.personal {
+		return text
+	}
+	return fmt.Sprintf("(%d characters)", len([]rune(text)))
+}
+
+func (x explained) print(out io.Writer) error {
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "FIELD\tVALUE\tRULE\tMET IN")
+	for _, d := range x.Fields {
+		rule := cmp.Or(d.Rule, "no rule finds one")
+		if d.Field == ghl.FieldDedupeKey && d.Value == "" {
+			rule = "no webhookId: the same bytes are the same event"
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", d.Field, cmp.Or(d.Value, "-"), rule, cmp.Or(d.Source, "-"))
+	}
+	fmt.Fprintf(table, "entity type\t%s\tfrom the type\t-\n", x.EntityType)
+	fmt.Fprintf(table, "ordering key\t%s\tentity type and id\t-\n", cmp.Or(x.OrderingKey, "-"))
+	for _, p := range x.Contact {
+		fmt.Fprintf(table, "%s\t%q\tof the contact\t-\n", p.What, p.Value)
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	if x.Stored != "" {
+		fmt.Fprintf(out, "It was stored as %s, by the rules of the release that received it.\n", x.Stored)
+	}
+	return nil
+}
