@@ -112,3 +112,13 @@ func readTable(t *testing.T, file string) map[string]map[string]string {
 	}
 	return table
 }
+
+func TestEveryRuleNamesItsSource(t *testing.T) {
+	t.Parallel()
+	for _, source := range ghl.Sources() {
+		assert.NotEmpty(t, source)
+		if strings.HasPrefix(source, "testdata/") {
+			assert.FileExists(t, source)
+		}
+	}
+}
