@@ -100,7 +100,7 @@ func (f *explainFlags) read(cmd *cobra.Command, environ, args []string) (store.S
 		if err != nil {
 			return store.StoredBody{}, permanent(err)
 		}
-		defer file.Close()
+		defer func() { _ = file.Close() }() // Nothing was written to it.
 		in = file
 	}
 	raw, err := io.ReadAll(io.LimitReader(in, maxExplained))

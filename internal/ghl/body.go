@@ -62,8 +62,8 @@ type scope struct {
 var byteOrderMark = []byte("\xef\xbb\xbf")
 
 // Decode reads the bytes of a request. A JSON object is taken whatever the content type says, since senders get it
-// wrong, and one in a string or in an array of one is what that holds; anything else is taken only as the form that the content type says it
-// is. Payload and Raw share raw's memory.
+// wrong, and one in a string or in an array of one is what that holds; anything else is taken only as the form that the content
+// type says it is. Payload and Raw share raw's memory.
 // Of duplicate keys the last one is read; what is stored is the text as it came.
 //
 // Its errors are the ones above.

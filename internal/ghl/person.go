@@ -161,7 +161,8 @@ func ReachOf(b Body) Reach {
 		reach.Emails = appendListed(reach.Emails, o.get("additionalEmails"), "email", "address", "value")
 	}
 	phone := b.root.get("phone")
-	reach.NoPhone = len(reach.Phones) == 0 && (string(phone) == "null" || len(phone) > 1 && phone[0] == '"' && strings.TrimSpace(unquote(phone)) == "")
+	empty := string(phone) == "null" || len(phone) > 1 && phone[0] == '"' && strings.TrimSpace(unquote(phone)) == ""
+	reach.NoPhone = empty && len(reach.Phones) == 0
 	return reach
 }
 

@@ -65,51 +65,68 @@ type contactSync struct {
 	details map[string]any
 }
 
-func (s *contactSync) run(ctx context.Context) (Outcome, error) {
-	id := s.event.Event.ContactID
-	person, reach, at, locationCountry := ghl.Person{}, ghl.Reach{}, s.event.OccurredAt(), ""
+// contactSaid is what is said of a contact: by the event, and by GoHighLevel where the event says too little.
+type contactSaid struct {
+	person                    ghl.Person
+	reach                     ghl.Reach
+	location, locationCountry string
+	at                        time.Time
+	// silent is true where nobody says whether the contact has a phone number.
+	silent bool
+}
+
+// read takes from the event what it says of the contact. A webhook with the contact's id alone, or without a phone number, does not say that
+// there is none: GoHighLevel is asked, as for what was cut on its way.
+func (s *contactSync) read(ctx context.Context) (said contactSaid, err error) {
+	said.at = s.event.OccurredAt()
 	// What was stored decodes; what the earlier middleware stored may say nothing.
 	if body, err := ghl.Decode("application/json", s.event.Payload); err == nil {
-		person, locationCountry = ghl.PersonOf(body, s.event.Event.EntityType), ghl.LocationCountryOf(body)
-		reach = ghl.ReachOf(body)
+		said.person, said.locationCountry = ghl.PersonOf(body, s.event.Event.EntityType), ghl.LocationCountryOf(body)
+		said.reach = ghl.ReachOf(body)
 	}
-	location, err := locationOf(ctx, s.Known, id, s.event.Event.LocationID)
+	if said.location, err = locationOf(ctx, s.Known, s.event.Event.ContactID, s.event.Event.LocationID); err != nil {
+		return said, err
+	}
+	said.silent = len(said.reach.Phones) == 0 && !said.reach.NoPhone
+	cut := s.event.Event.Truncated && s.event.Event.Type != event.TypeContactDeleted
+	if !cut && (!said.silent || s.GHL == nil || s.unsynced() != "") {
+		return said, nil
+	}
+	known, found, err := s.reread(ctx, said.location)
+	if err != nil || !found {
+		return said, err
+	}
+	said.silent = false
+	person := ghl.Person{
+		Phone: known.Phone, Email: known.Email, FirstName: known.FirstName, LastName: known.LastName, Country: known.Country,
+	}
+	if !cut {
+		person = fillPerson(said.person, person)
+	}
+	said.person, said.reach.Phones = person, listed(known.Phone)
+	if cut || len(said.reach.Emails) == 0 {
+		said.reach.Emails = append(listed(known.Email), known.AdditionalEmails...)
+	}
+	said.location = cmp.Or(said.location, known.LocationID)
+	if known.DateUpdated.After(said.at) {
+		said.at = known.DateUpdated
+	}
+	return said, nil
+}
+
+func (s *contactSync) run(ctx context.Context) (Outcome, error) {
+	said, err := s.read(ctx)
 	if err != nil {
 		return Outcome{}, err
 	}
-	// A webhook with the contact's id alone, or without a phone number, does not say that there is none.
-	silent := len(reach.Phones) == 0 && !reach.NoPhone
-	if s.event.Event.Truncated && s.event.Event.Type != event.TypeContactDeleted || silent && s.GHL != nil && s.unsynced() == "" {
-		read, found, err := s.reread(ctx, location)
-		if err != nil {
-			return Outcome{}, err
-		}
-		if found {
-			silent = false
-			now := ghl.Person{
-				Phone: read.Phone, Email: read.Email, FirstName: read.FirstName, LastName: read.LastName, Country: read.Country,
-			}
-			if !s.event.Event.Truncated {
-				now = fillPerson(person, now)
-			}
-			person = now
-			reach.Phones = listed(read.Phone)
-			if s.event.Event.Truncated || len(reach.Emails) == 0 {
-				reach.Emails = append(listed(read.Email), read.AdditionalEmails...)
-			}
-			location = cmp.Or(location, read.LocationID)
-			if read.DateUpdated.After(at) {
-				at = read.DateUpdated
-			}
-		}
-	}
-	where := whereabouts{person.Country, location, locationCountry}
-	usable := particularsOf(reach, s.Regions.of(where))
+	id, person, at := s.event.Event.ContactID, said.person, said.at
+	where := whereabouts{person.Country, said.location, said.locationCountry}
+	usable := particularsOf(said.reach, s.Regions.of(where))
 	contact := aloware.Contact{
 		PhoneNumber: usable.phone,
 		Email:       address(usable.email), FirstName: person.FirstName, LastName: person.LastName, Country: person.Country,
 	}
-	mapping := store.Mapping{GHLContactID: id, LocationID: location, Phone: contact.PhoneNumber, Email: contact.Email}
+	mapping := store.Mapping{GHLContactID: id, LocationID: said.location, Phone: contact.PhoneNumber, Email: contact.Email}
 	if err := s.Known.RememberContact(ctx, mapping, at); err != nil {
 		return Outcome{}, ours(err)
 	}
@@ -119,11 +136,11 @@ func (s *contactSync) run(ctx context.Context) (Outcome, error) {
 	if s.Aloware != nil && mapping.SyncedOccurredAt != nil && mapping.SyncedOccurredAt.After(at) {
 		return Done(resultSuperseded), nil
 	}
-	if silent {
+	if said.silent {
 		contact.PhoneNumber = s.Regions.e164(mapping.Phone, where)
 		contact.Email = cmp.Or(contact.Email, mapping.Email)
 	}
-	if why := s.whyNot(contact, reach.Phones, where); why != "" {
+	if why := s.whyNot(contact, said.reach.Phones, where); why != "" {
 		return Skip(resultContactSkipped, why), nil
 	}
 	former := s.Regions.e164(mapping.AlowarePhone, where)
@@ -195,7 +212,8 @@ func fillPerson(said, known ghl.Person) ghl.Person {
 	if said.FirstName == "" && said.LastName == "" {
 		said.FirstName, said.LastName = known.FirstName, known.LastName
 	}
-	said.Phone, said.Email, said.Country = cmp.Or(said.Phone, known.Phone), cmp.Or(said.Email, known.Email), cmp.Or(said.Country, known.Country)
+	said.Phone, said.Email = cmp.Or(said.Phone, known.Phone), cmp.Or(said.Email, known.Email)
+	said.Country = cmp.Or(said.Country, known.Country)
 	return said
 }
 
