@@ -169,7 +169,7 @@ func (s *story) tell(stores ...*store.Store) {
 		if runs++; runs == 1+len(s.events)/2 {
 			s.lastContactComes()
 		}
-		if err != nil && assert.Less(s.w.t, runs, 100*len(arrive), "it never ends") {
+		if err != nil && assert.Less(s.w.t, runs, 100*len(arrive), "it never ends: %v", err) {
 			queue <- e
 			return
 		}
