@@ -48,7 +48,9 @@ var neverSecret = func() map[string]bool {
 	m := map[string]bool{}
 	for _, name := range strings.Fields(`
 		Accept Accept-Charset Accept-Encoding Accept-Language Authorization Cache-Control Connection Content-Encoding Content-Length
-		Content-Type Date Expect Forwarded From Host Keep-Alive Origin Pragma Priority Referer Te Trailer Transfer-Encoding Upgrade User-Agent Via
+		Content-Type Date Expect Forwarded From Host
+		Keep-Alive Origin Pragma Priority Referer Te
+		Trailer Transfer-Encoding Upgrade User-Agent Via
 		X-Forwarded-For X-Forwarded-Host X-Forwarded-Port X-Forwarded-Proto X-Real-Ip X-Request-Id Traceparent Tracestate
 	`) {
 		m[http.CanonicalHeaderKey(name)] = true

@@ -75,8 +75,8 @@ type contactSaid struct {
 	silent bool
 }
 
-// read takes from the event what it says of the contact. A webhook with the contact's id alone, or without a phone number, does not say that
-// there is none: GoHighLevel is asked, as for what was cut on its way.
+// read takes from the event what it says of the contact. A webhook with the contact's id alone, or without a phone number, does not
+// say that there is none: GoHighLevel is asked, as for what was cut on its way.
 func (s *contactSync) read(ctx context.Context) (said contactSaid, err error) {
 	said.at = s.event.OccurredAt()
 	// What was stored decodes; what the earlier middleware stored may say nothing.
