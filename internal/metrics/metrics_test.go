@@ -60,6 +60,7 @@ func TestWhatDashboardsRelyOn(t *testing.T) {
 		"counter verity_sync_event_transitions_total{from,to}",
 		"counter verity_sync_ghl_api_requests_total{code,endpoint}",
 		"counter verity_sync_leads_synced_total{result}",
+		"counter verity_sync_refused_connections_total{}",
 		"counter verity_sync_webhook_duplicates_total{}",
 		"counter verity_sync_webhook_ignored_total{}",
 		"counter verity_sync_webhook_panics_total{}",

@@ -18,6 +18,7 @@ type Receiver struct {
 	duplicates prometheus.Counter
 	ignored    prometheus.Counter
 	panics     prometheus.Counter
+	refused    prometheus.Counter
 }
 
 // NewReceiver registers the metrics of the receiver with reg, which must not have them yet.
@@ -51,6 +52,11 @@ func NewReceiver(reg prometheus.Registerer) *Receiver {
 			Name:      "webhook_panics_total",
 			Help:      "Webhooks that were answered 429 because handling them panicked: a bug.",
 		}),
+		refused: with.NewCounter(prometheus.CounterOpts{
+			Namespace: namespace,
+			Name:      "refused_connections_total",
+			Help:      "Connections refused because as many were open as the memory allows.",
+		}),
 	}
 	for _, code := range []int{
 		http.StatusOK, http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusMethodNotAllowed,
@@ -75,3 +81,6 @@ func (m *Receiver) Ignored() { m.ignored.Inc() }
 
 // Panicked counts a webhook whose handling panicked.
 func (m *Receiver) Panicked() { m.panics.Inc() }
+
+// ConnectionRefused counts a connection that was refused because as many were open as the memory allows.
+func (m *Receiver) ConnectionRefused() { m.refused.Inc() }

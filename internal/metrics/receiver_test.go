@@ -41,7 +41,7 @@ verity_sync_webhook_ignored_total 0
 
 	count, err := testutil.GatherAndCount(reg)
 	require.NoError(t, err)
-	assert.Equal(t, 11, count, "seven codes, one histogram, three counters")
+	assert.Equal(t, 12, count, "seven codes, one histogram, four counters")
 
 	problems, err := testutil.GatherAndLint(reg)
 	require.NoError(t, err)

@@ -17,41 +17,65 @@ var (
 	errBusy     = errors.New("too many requests at a time")
 )
 
-// readBody reads a request's body. Memory is charged as bytes arrive and not as they are announced, so that a slow or
-// boastful client takes only what it sends. The memory is given back by release.
-//
-// Its errors are errTooLarge, errBusy, and those of a body that did not arrive whole or in time.
-func (s *Server) readBody(r *http.Request) (raw []byte, release func(), err error) {
-	if r.ContentLength > maxBody {
-		return nil, func() {}, errTooLarge
-	}
-	body := &chargedReader{from: r.Body, budget: s.bodies}
-	// What is announced is believed up to the size of nearly all bodies, so that they are read into one piece of memory.
-	announced := min(max(r.ContentLength, 0), 8<<10)
-	buffer := bytes.NewBuffer(make([]byte, 0, announced+bytes.MinRead))
-	_, err = buffer.ReadFrom(body)
-	return buffer.Bytes(), body.release, err
-}
+// maxAnnounced is up to where an announced size is believed: nearly all bodies are read into one piece of memory.
+const maxAnnounced = 8 << 10
 
-// chargedReader reads up to maxBody bytes and takes each from a budget.
-type chargedReader struct {
-	from   io.Reader
+// charge is what a request holds of a budget.
+type charge struct {
 	budget *semaphore.Weighted
 	held   int64
 }
 
+// raise has the charge be at least n bytes. Without an error, they are held until release.
+func (c *charge) raise(n int64) error {
+	if n <= c.held {
+		return nil
+	}
+	if !c.budget.TryAcquire(n - c.held) {
+		return errBusy
+	}
+	c.held = n
+	return nil
+}
+
+func (c *charge) release() { c.budget.Release(c.held) }
+
+// readBody reads a request's body. Memory is charged before it is allocated, and beyond maxAnnounced as bytes arrive and not as they are
+// announced, so that a slow or boastful client takes only what it sends.
+//
+// Its errors are errTooLarge, errBusy, and those of a body that did not arrive whole or in time.
+func readBody(r *http.Request, held *charge) ([]byte, error) {
+	if r.ContentLength > maxBody {
+		return nil, errTooLarge
+	}
+	size := min(max(r.ContentLength, 0), maxAnnounced) + bytes.MinRead
+	if err := held.raise(size); err != nil {
+		return nil, err
+	}
+	buffer := bytes.NewBuffer(make([]byte, 0, size))
+	_, err := buffer.ReadFrom(&chargedReader{from: r.Body, held: held})
+	r.Trailer = nil // Nobody reads them, and they were not charged.
+	return buffer.Bytes(), err
+}
+
+// chargedReader reads up to maxBody bytes and charges each of them.
+type chargedReader struct {
+	from io.Reader
+	held *charge
+	read int64
+}
+
 func (c *chargedReader) Read(p []byte) (int, error) {
 	n, err := c.from.Read(p)
-	if !c.budget.TryAcquire(int64(n)) {
-		return 0, errBusy
-	}
-	if c.held += int64(n); c.held > maxBody {
+	c.read += int64(n)
+	if c.read > maxBody {
 		return 0, errTooLarge
+	}
+	if err := c.held.raise(c.read); err != nil {
+		return 0, err
 	}
 	return n, err
 }
-
-func (c *chargedReader) release() { c.budget.Release(c.held) }
 
 // storedHeaders are the request headers that are kept with an event: what is forwarded, and what helps to tell where it
 // came from. None of them holds a secret.

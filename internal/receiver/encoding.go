@@ -9,33 +9,31 @@ import (
 	"strings"
 )
 
-// decodeBody returns the bytes that a request's body holds: raw, or what raw is the gzip of, which has the limit and the budget of a body.
-// The memory is given back by release. ok is false where the answer is to be given at once.
-func (s *Server) decodeBody(h http.Header, raw []byte) (text []byte, release func(), a answer, ok bool) {
-	nothing := func() {}
+// unpack returns the bytes that a request's body holds: raw, or what raw is the gzip of, which has the limit of a body and is charged
+// to held. The answer is the zero one, or what the request is refused with.
+func unpack(h http.Header, raw []byte, held *charge) ([]byte, answer) {
 	switch encoding := contentEncoding(h); encoding {
 	case "":
-		return raw, nothing, answer{}, true
+		return raw, answer{}
 	case "gzip", "x-gzip":
 	default:
-		return nil, nothing, refuse(http.StatusUnsupportedMediaType, "malformed",
-			fmt.Errorf("content encoding %.20q is not supported: send the body as it is, or gzip", encoding)), false
+		return nil, refuse(http.StatusUnsupportedMediaType, "malformed",
+			fmt.Errorf("content encoding %.20q is not supported: send the body as it is, or gzip", encoding))
 	}
 	compressed, err := gzip.NewReader(bytes.NewReader(raw))
 	if err != nil {
-		return nil, nothing, refuse(http.StatusBadRequest, "malformed", errGzip), false
+		return nil, refuse(http.StatusBadRequest, "malformed", errGzip)
 	}
-	body := &chargedReader{from: compressed, budget: s.bodies}
 	var buffer bytes.Buffer
-	switch _, err = buffer.ReadFrom(body); {
+	switch _, err = buffer.ReadFrom(&chargedReader{from: compressed, held: held}); {
 	case errors.Is(err, errTooLarge):
-		return nil, body.release, refuse(http.StatusRequestEntityTooLarge, "too large", err), false
+		return nil, refuse(http.StatusRequestEntityTooLarge, "too large", err)
 	case errors.Is(err, errBusy):
-		return nil, body.release, later("overloaded", err), false
+		return nil, later("overloaded", err)
 	case err != nil:
-		return nil, body.release, refuse(http.StatusBadRequest, "malformed", errGzip), false
+		return nil, refuse(http.StatusBadRequest, "malformed", errGzip)
 	}
-	return buffer.Bytes(), body.release, answer{}, true
+	return buffer.Bytes(), answer{}
 }
 
 // errGzip does not say where it is broken: the sender compresses it again, or not at all.

@@ -175,19 +175,31 @@ func panicking(value any) func(*fixture) {
 // it cannot be.
 func (f *fixture) serve(t *testing.T) (addr string) {
 	t.Helper()
+	addr, _ = f.serveWithProbes(t)
+	return addr
+}
+
+// serveWithProbes does the same, and also returns the address of the probes alone.
+func (f *fixture) serveWithProbes(t *testing.T) (addr, probes string) {
+	t.Helper()
 	server, err := receiver.New(f.config)
 	require.NoError(t, err)
-	var listen net.ListenConfig
-	l, err := listen.Listen(t.Context(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(ctx, l) }()
-	t.Cleanup(func() {
-		cancel()
-		require.NoError(t, <-served)
-	})
-	return l.Addr().String()
+	t.Cleanup(cancel)
+	var addresses []string
+	for _, serve := range []func(context.Context, net.Listener) error{server.Serve, server.ServeProbes} {
+		var listen net.ListenConfig
+		l, err := listen.Listen(t.Context(), "tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		addresses = append(addresses, l.Addr().String())
+		served := make(chan error, 1)
+		go func() { served <- serve(ctx, l) }()
+		t.Cleanup(func() {
+			cancel()
+			require.NoError(t, <-served)
+		})
+	}
+	return addresses[0], addresses[1]
 }
 
 // response is what a client sees.

@@ -34,12 +34,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.serveWebhook(w, r)
 	case JobsPath:
 		s.write(w, r, s.processPending(r))
-	case LivePath:
-		s.write(w, r, live(r))
-	case ReadyPath:
-		s.write(w, r, s.ready(r))
 	default:
-		s.write(w, r, elsewhere(r))
+		s.serveProbe(w, r)
 	}
 }
 
@@ -94,11 +90,14 @@ func notAllowed(allow string) answer {
 	return a
 }
 
+// notStoredNow is what a sender is told that should send again.
+const notStoredNow = "the event cannot be stored now, send it again"
+
 // later asks the sender to send again. What is wrong with us is nobody's business but the log's.
 func later(outcome string, cause error) answer {
 	return answer{
 		code:    http.StatusTooManyRequests,
-		body:    failure{"the event cannot be stored now, send it again"},
+		body:    failure{notStoredNow},
 		outcome: outcome,
 		cause:   cause,
 	}
@@ -137,6 +136,18 @@ func (s *Server) write(w http.ResponseWriter, r *http.Request, a answer) {
 	w.WriteHeader(a.code)
 	if _, err := w.Write(body); err != nil {
 		s.cfg.Log.V(1).Info("client left before its answer", "code", a.code)
+	}
+}
+
+// serveProbe answers the probes, and 404 to any other path.
+func (s *Server) serveProbe(w http.ResponseWriter, r *http.Request) {
+	switch strings.TrimSuffix(r.URL.Path, "/") {
+	case LivePath:
+		s.write(w, r, live(r))
+	case ReadyPath:
+		s.write(w, r, s.ready(r))
+	default:
+		s.write(w, r, elsewhere(r))
 	}
 }
 

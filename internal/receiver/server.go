@@ -23,17 +23,8 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-// Limits of a request.
+// Limits of a request. Those of memory are in memory.go.
 const (
-	// maxBody is four times what GHL cuts its payloads at.
-	maxBody = 1 << 20
-	// maxHeader is generous for a webhook and keeps headers from filling the memory.
-	maxHeader = 64 << 10
-	// maxBodies bounds the bodies held in memory at a time, where there is memory enough: a body is copied several times on
-	// its way to Postgres, so that all of them may have one part in bodyShare of the memory.
-	maxBodies = 64 << 20
-	bodyShare = 14
-
 	// unparseableRate is how many bodies that cannot be read are stored a second, and unparseableBurst how many at once.
 	unparseableRate  = 1
 	unparseableBurst = 100
@@ -93,8 +84,10 @@ type Config struct {
 // Server is the HTTP side of the receiver.
 type Server struct {
 	cfg      Config
+	limits   limits
 	slots    *semaphore.Weighted
 	bodies   *semaphore.Weighted
+	decoding *semaphore.Weighted
 	refusals *throttle
 	// unparseable limits the events that are made of bodies that cannot be read.
 	unparseable *rate.Limiter
@@ -115,39 +108,26 @@ func New(cfg Config) (*Server, error) {
 	case cfg.DrainDelay < 0 || cfg.ShutdownTimeout <= 0:
 		return nil, errors.New("set up the receiver: expected a drain delay of at least 0 and a shutdown timeout above 0")
 	}
+	limits := limitsOf(cfg.MemoryLimit)
 	return &Server{
 		cfg:      cfg,
+		limits:   limits,
 		slots:    semaphore.NewWeighted(int64(cfg.MaxInFlight)),
-		bodies:   semaphore.NewWeighted(bodyBudget(cfg.MemoryLimit)),
+		bodies:   semaphore.NewWeighted(limits.bodies),
+		decoding: semaphore.NewWeighted(limits.decoding),
 		refusals: newThrottle(),
 
 		unparseable: rate.NewLimiter(unparseableRate, unparseableBurst),
 	}, nil
 }
 
-// bodyBudget returns how many bytes of bodies fit into the memory; a single body always does.
-func bodyBudget(memoryLimit int64) int64 {
-	if memoryLimit <= 0 {
-		return maxBodies
-	}
-	return max(maxBody, min(maxBodies, memoryLimit/bodyShare))
-}
-
 // Serve answers requests on l until ctx ends and every request on a connection that was accepted by then, or during the
 // drain delay, has been answered. It closes l. The error is nil unless l failed or requests did not finish in time.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	conns := newConnections()
-	srv := &http.Server{
-		Handler:           s,
-		ReadHeaderTimeout: headerTimeout,
-		IdleTimeout:       idleTimeout,
-		WriteTimeout:      writeTimeout,
-		MaxHeaderBytes:    maxHeader,
-		ConnState:         conns.track,
-		ErrorLog:          slog.NewLogLogger(logr.ToSlogHandler(s.cfg.Log), slog.LevelWarn),
-		// OPTIONS * would be answered 200.
-		DisableGeneralOptionsHandler: true,
-	}
+	conns := newConnections(s.limits.connections)
+	limited := limit(l, conns, s.connectionRefused)
+	defer limited.refusing.Wait()
+	srv := s.newHTTPServer(s, conns)
 	ctx, cancel := context.WithCancel(ctx)
 	var background sync.WaitGroup
 	defer background.Wait()
@@ -157,7 +137,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	}
 
 	served := make(chan error, 1)
-	go func() { served <- srv.Serve(l) }()
+	go func() { served <- srv.Serve(limited) }()
 	select {
 	case err := <-served:
 		return fmt.Errorf("serve webhooks: %w", err)
@@ -175,6 +155,34 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		return fmt.Errorf("serve webhooks while draining: %w", errors.Join(err, srv.Close()))
 	}
 	return s.finish(context.WithoutCancel(ctx), srv, conns)
+}
+
+// newHTTPServer returns a server that tells conns of its connections. It speaks HTTP/1 only: in HTTP/2 one connection would carry any
+// number of requests with headers, against what connectionCost says.
+func (s *Server) newHTTPServer(handler http.Handler, conns *connections) *http.Server {
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	return &http.Server{
+		Handler:           handler,
+		Protocols:         &protocols,
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		WriteTimeout:      writeTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ConnState:         conns.track,
+		ErrorLog:          slog.NewLogLogger(logr.ToSlogHandler(s.cfg.Log), slog.LevelWarn),
+		// OPTIONS * would be answered 200.
+		DisableGeneralOptionsHandler: true,
+	}
+}
+
+// connectionRefused counts and logs a connection that is beyond the limit.
+func (s *Server) connectionRefused() {
+	s.cfg.Metrics.ConnectionRefused()
+	if suppressed, ok := s.refusals.admit("connection"); ok {
+		s.cfg.Log.Info("connection refused with 429, as many are open as the memory allows; more memory or more receivers allow more",
+			"limit", s.limits.connections, "suppressed", suppressed)
+	}
 }
 
 // drain turns readiness off and returns once no post has come for the drain delay, or after the drain timeout: until then

@@ -58,8 +58,9 @@ func (s *Server) intake(r *http.Request, seen *sighting) (a answer) {
 		return notAllowed(http.MethodPost)
 	}
 	failpoint.Hit(failpoint.ReceiverAccepted)
-	raw, release, err := s.readBody(r)
-	defer release()
+	held := &charge{budget: s.bodies}
+	defer held.release()
+	raw, err := readBody(r, held)
 	seen.bytes = len(raw)
 	switch {
 	case errors.Is(err, errTooLarge):
@@ -76,49 +77,31 @@ func (s *Server) intake(r *http.Request, seen *sighting) (a answer) {
 		a = later("overloaded", errBusy)
 	} else {
 		defer s.slots.Release(1)
-		a = s.accept(r, raw, seen)
+		a = s.accept(r, raw, held, seen)
 	}
 	a.bodyRead = true
 	return a
 }
 
-// accept authenticates the bytes before it looks at what is in them.
-func (s *Server) accept(r *http.Request, raw []byte, seen *sighting) answer {
-	query := ghl.QueryOf(r.URL.RawQuery)
-	proof, err := s.cfg.Verifier.Authenticate(r.Header, query, raw)
-	if err != nil {
-		return refuse(http.StatusUnauthorized, "unauthenticated", err)
-	}
-	seen.proof = proof
-	text, release, a, ok := s.decodeBody(r.Header, raw)
-	defer release()
-	if !ok {
-		return a
-	}
-	body, err := ghl.Decode(r.Header.Get("Content-Type"), text)
-	if proof == ghl.ProofSecret && ghl.IsUnparseable(err) {
-		return s.keepUnparseable(r, text, err, seen)
-	}
-	if err != nil {
-		return refuse(http.StatusBadRequest, "malformed", err)
-	}
-	var declared ghl.Declaration
-	if proof == ghl.ProofSecret {
-		declared = ghl.DeclarationOf(r.Header, query)
-	}
-	if body, err = body.Declare(declared); err != nil {
-		return refuse(http.StatusBadRequest, "malformed", err)
-	}
-	request := ghl.Request{Header: r.Header, Query: query, Raw: raw, Body: body}
-	seen.proof, seen.event, err = s.cfg.Verifier.Admit(proof, request, ghl.Normalise(body, time.Now()))
+// accept stores a webhook that is authentic, and that the lists of apps and locations allow.
+func (s *Server) accept(r *http.Request, raw []byte, held *charge, seen *sighting) answer {
+	unpacked := &charge{budget: s.bodies}
+	defer unpacked.release()
+	webhook, refused := s.decode(r, raw, unpacked, seen)
 	switch {
-	case errors.Is(err, ghl.ErrLocationIgnored):
-		s.cfg.Metrics.Ignored()
-		return answer{code: http.StatusOK, body: status{Status: "ignored"}, outcome: "ignored"}
-	case err != nil:
-		return refuse(http.StatusForbidden, "forbidden", err)
+	case ghl.IsUnparseable(refused.cause) && seen.proof == ghl.ProofSecret:
+		return s.keepUnparseable(r, webhook.text, refused.cause, seen)
+	case refused.code != 0:
+		return refused
 	}
-	headers := headersOf(r.Header, declared)
+	body := webhook.body
+	if body.Raw != nil {
+		// A form is held twice: as it came, and as JSON.
+		if err := held.raise(int64(len(body.Raw) + len(body.Payload))); err != nil {
+			return later("overloaded", err)
+		}
+	}
+	headers := headersOf(r.Header, webhook.declared)
 	if contentEncoding(r.Header) != "" {
 		delete(headers, http.CanonicalHeaderKey(ghl.HeaderSignature)) // It is over the bytes as they were received.
 	}
@@ -128,8 +111,72 @@ func (s *Server) accept(r *http.Request, raw []byte, seen *sighting) answer {
 		Raw:        body.Raw,
 		Occurrence: body.IsOccurrence(seen.event),
 		Headers:    headers,
-		BodyHash:   sha256.Sum256(text),
+		BodyHash:   sha256.Sum256(webhook.text),
 	}, seen)
+}
+
+// webhook is what a request has in it.
+type webhook struct {
+	// text is the body's bytes, unpacked.
+	text     []byte
+	body     ghl.Body
+	declared ghl.Declaration
+}
+
+// decode authenticates the bytes before it looks at what is in them. It returns the answer to a webhook that is not to be stored, which is
+// the zero answer for any other. Few large bodies are decoded at a time: what that allocates is many times their size. What is unpacked is
+// charged to unpacked.
+func (s *Server) decode(r *http.Request, raw []byte, unpacked *charge, seen *sighting) (w webhook, refused answer) {
+	size := len(raw)
+	if contentEncoding(r.Header) != "" {
+		size = maxBody // As long as it may become.
+	}
+	cost := decodingOf(size, len(r.URL.RawQuery))
+	if !s.mayDecode(r.Context(), cost) {
+		return w, later("overloaded", errBusy)
+	}
+	defer s.decoding.Release(cost)
+
+	query := ghl.QueryOf(r.URL.RawQuery)
+	proof, err := s.cfg.Verifier.Authenticate(r.Header, query, raw)
+	if err != nil {
+		return w, refuse(http.StatusUnauthorized, "unauthenticated", err)
+	}
+	seen.proof = proof
+	if w.text, refused = unpack(r.Header, raw, unpacked); refused.code != 0 {
+		return w, refused
+	}
+	w.body, err = ghl.Decode(r.Header.Get("Content-Type"), w.text)
+	if errors.Is(err, ghl.ErrFormTooLarge) {
+		return w, refuse(http.StatusRequestEntityTooLarge, "too large", err)
+	}
+	if err == nil && proof == ghl.ProofSecret {
+		w.declared = ghl.DeclarationOf(r.Header, query)
+		w.body, err = w.body.Declare(w.declared)
+	}
+	if err != nil {
+		return w, refuse(http.StatusBadRequest, "malformed", err)
+	}
+	request := ghl.Request{Header: r.Header, Query: query, Raw: raw, Body: w.body}
+	seen.proof, seen.event, err = s.cfg.Verifier.Admit(proof, request, ghl.Normalise(w.body, time.Now()))
+	switch {
+	case errors.Is(err, ghl.ErrLocationIgnored):
+		s.cfg.Metrics.Ignored()
+		return w, answer{code: http.StatusOK, body: status{Status: "ignored"}, outcome: "ignored"}
+	case err != nil:
+		return w, refuse(http.StatusForbidden, "forbidden", err)
+	}
+	return w, answer{}
+}
+
+// mayDecode waits until that many bytes may be allocated, and reports whether they may. The sender may have gone meanwhile.
+func (s *Server) mayDecode(ctx context.Context, cost int64) bool {
+	if s.decoding.TryAcquire(cost) {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
+	defer cancel()
+	return s.decoding.Acquire(ctx, cost) == nil
 }
 
 // keepUnparseable stores a body that cannot be read, as it came: GoHighLevel does not send it again after a 400, and it may
