@@ -65,7 +65,8 @@ func TestFlagsAreNamedAsKubebuilderUsersExpect(t *testing.T) {
 	t.Parallel()
 	for command, want := range map[string]map[string]string{
 		"receiver": {
-			"listen-address": ":8080", "metrics-bind-address": "0", "metrics-secure": "true", "metrics-pprof": "false", "namespace": "", "kubeconfig": "",
+			"listen-address": ":8080", "health-probe-bind-address": ":8081",
+			"metrics-bind-address": "0", "metrics-secure": "true", "metrics-pprof": "false", "namespace": "", "kubeconfig": "",
 			"drain-delay": "5s", "shutdown-timeout": "20s", "max-in-flight": "1000", "zap-log-level": "", "zap-encoder": "", "zap-devel": "false",
 		},
 		"controller": {

@@ -198,7 +198,7 @@ func TestTheReceiverRunsFromItsStartToItsEnd(t *testing.T) {
 	require.NoError(t, err)
 	metricsAddress := "127.0.0.1:" + strconv.Itoa(port)
 	p := start(t, []string{"DATABASE_URL=" + database, "GHL_WEBHOOK_SECRETS=workflow-secret", "JOBS_SECRET=jobs-secret"},
-		"receiver", "--listen-address=127.0.0.1:0", "--drain-delay=100ms", "--metrics-bind-address="+metricsAddress, "--metrics-secure=false",
+		"receiver", "--listen-address=127.0.0.1:0", "--health-probe-bind-address=0", "--drain-delay=100ms", "--metrics-bind-address="+metricsAddress, "--metrics-secure=false",
 		"--zap-log-level=debug", withoutCluster(t))
 	url := p.address(t)
 
@@ -237,7 +237,7 @@ func TestTheReceiverStartsWithoutItsDatabase(t *testing.T) {
 	require.NoError(t, err)
 	database := "postgres://nobody:hunter2@127.0.0.1:" + strconv.Itoa(port) + "/nothing"
 	p := start(t, []string{"DATABASE_URL=" + database, "GHL_WEBHOOK_SECRETS=workflow-secret"},
-		"receiver", "--listen-address=127.0.0.1:0", "--drain-delay=0s", withoutCluster(t))
+		"receiver", "--listen-address=127.0.0.1:0", "--health-probe-bind-address=0", "--drain-delay=0s", withoutCluster(t))
 	url := p.address(t)
 
 	code, _ := get(t, url+"/readyz")
@@ -270,7 +270,7 @@ func TestTheReceiverServesOnANewerSchemaUnlessThatSaysOtherwise(t *testing.T) {
 		_, err = conn.Exec(t.Context(), later)
 		require.NoError(t, err)
 	}
-	arguments := []string{"receiver", "--listen-address=127.0.0.1:0", "--drain-delay=0s", withoutCluster(t)}
+	arguments := []string{"receiver", "--listen-address=127.0.0.1:0", "--health-probe-bind-address=0", "--drain-delay=0s", withoutCluster(t)}
 	environ := []string{"DATABASE_URL=" + database, "GHL_WEBHOOK_SECRETS=workflow-secret"}
 	p := start(t, environ, arguments...)
 	code, body := post(t, p.address(t), "{}")
@@ -289,7 +289,7 @@ func TestTheReceiverServesOnANewerSchemaUnlessThatSaysOtherwise(t *testing.T) {
 func TestASecondSignalEndsTheProcessAtOnce(t *testing.T) {
 	t.Parallel()
 	p := start(t, []string{"DATABASE_URL=" + migrated(t), "GHL_WEBHOOK_SECRETS=workflow-secret"},
-		"receiver", "--listen-address=127.0.0.1:0", "--drain-delay=1h", withoutCluster(t))
+		"receiver", "--listen-address=127.0.0.1:0", "--health-probe-bind-address=0", "--drain-delay=1h", withoutCluster(t))
 	url := p.address(t)
 	p.signal(t, syscall.SIGTERM)
 	require.Eventually(t, func() bool {

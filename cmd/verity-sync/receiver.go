@@ -16,15 +16,18 @@ type receiverFlags struct {
 	metrics    metricsFlags
 	kubernetes kubernetesFlags
 
-	listenAddress   string
-	maxInFlight     int
-	drainDelay      time.Duration
-	drainTimeout    time.Duration
-	shutdownTimeout time.Duration
+	listenAddress          string
+	healthProbeBindAddress string
+	maxInFlight            int
+	drainDelay             time.Duration
+	drainTimeout           time.Duration
+	shutdownTimeout        time.Duration
 }
 
 func (f *receiverFlags) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&f.listenAddress, "listen-address", ":8080", "address of the webhooks, the jobs endpoint and the probes")
+	fs.StringVar(&f.healthProbeBindAddress, "health-probe-bind-address", ":8081",
+		"address of the probes alone, which answers however many connections there are to the other; 0 for none")
 	fs.IntVar(&f.maxInFlight, "max-in-flight", 1000, "webhooks that are authenticated and committed at a time; more are answered 429")
 	fs.DurationVar(&f.drainDelay, "drain-delay", 5*time.Second,
 		"how long no post must have come after SIGTERM turned readiness off, until posts are no longer accepted: "+
@@ -41,6 +44,7 @@ func (f *receiverFlags) bind(fs *pflag.FlagSet) {
 func (f *receiverFlags) mistakes() error {
 	return errors.Join(
 		required("listen-address", f.listenAddress),
+		required("health-probe-bind-address", f.healthProbeBindAddress),
 		atLeast("max-in-flight", f.maxInFlight, 1),
 		atLeast("drain-delay", f.drainDelay, 0),
 		atLeast("drain-timeout", f.drainTimeout, 0),

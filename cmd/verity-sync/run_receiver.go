@@ -73,25 +73,44 @@ func runReceiver(ctx context.Context, cfg config.Receiver, flags receiverFlags, 
 	if err != nil {
 		return err
 	}
-	var listen net.ListenConfig
-	listener, err := listen.Listen(ctx, "tcp", flags.listenAddress)
+	listener, probes, err := listen(ctx, flags)
 	if err != nil {
-		return fmt.Errorf("listen for webhooks: %w", err)
+		return err
 	}
 	log.Info("listening for webhooks", "address", listener.Addr().String(), "database", cfg.DatabaseURL.String())
 
 	group, ctx := errgroup.WithContext(ctx)
-	// Metrics are served, and rows relayed, until the last post is answered.
+	// Metrics and probes are served, and rows relayed, until the last post is answered.
 	rest, stopRest := context.WithCancel(context.WithoutCancel(ctx))
 	group.Go(func() error {
 		defer stopRest()
 		return server.Serve(ctx, listener)
 	})
 	group.Go(func() error { return relay.Run(rest) })
+	if probes != nil {
+		group.Go(func() error { return server.ServeProbes(rest, probes) })
+	}
 	if metricsServer != nil {
 		group.Go(func() error { return metricsServer.Start(rest) })
 	}
 	return group.Wait()
+}
+
+// listen opens the listeners of the webhooks and of the probes; the latter is nil where there is none to be served.
+func listen(ctx context.Context, flags receiverFlags) (webhooks, probes net.Listener, err error) {
+	var config net.ListenConfig
+	webhooks, err = config.Listen(ctx, "tcp", flags.listenAddress)
+	if err != nil {
+		return nil, nil, fmt.Errorf("listen for webhooks: %w", err)
+	}
+	if flags.healthProbeBindAddress == "0" {
+		return webhooks, nil, nil
+	}
+	probes, err = config.Listen(ctx, "tcp", flags.healthProbeBindAddress)
+	if err != nil {
+		return nil, nil, fmt.Errorf("listen for probes: %w", errors.Join(err, webhooks.Close()))
+	}
+	return webhooks, probes, nil
 }
 
 // registerCommon registers what every process shows: what it is, what the database knows of all events, and how it is

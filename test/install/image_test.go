@@ -48,7 +48,7 @@ func TestTheImageNeedsNothing(t *testing.T) {
 		database, "GHL_WEBHOOK_PUBLIC_KEYS=" + sender.PublicKey(),
 		// Webhooks are taken in while the API server is away.
 		"KUBERNETES_SERVICE_HOST=127.0.0.1", "KUBERNETES_SERVICE_PORT=" + strconv.Itoa(freePort(t)),
-	}, "receiver", "--listen-address="+address, "--drain-delay=0s")
+	}, "receiver", "--listen-address="+address, "--health-probe-bind-address=0", "--drain-delay=0s")
 	token := filepath.Join(receiver.root, serviceAccountDir, "token")
 	require.NoError(t, os.MkdirAll(filepath.Dir(token), 0o755))
 	require.NoError(t, os.WriteFile(token, []byte("nobody's"), 0o644))

@@ -26,8 +26,8 @@ type Process struct {
 	// Name tells it from the others: receiver-0.
 	Name string
 	// URL is where it listens: a receiver for everything, a controller for its probes. MetricsURL is that of its metrics. Both stay the
-	// same when it is started again.
-	URL, MetricsURL string
+	// same when it is started again. ProbeURL is where it listens for probes alone.
+	URL, MetricsURL, ProbeURL string
 	// Env is its environment and Flags its flags, of which the last one counts where one is given twice. A change counts from the next
 	// start on.
 	Env   map[string]string
@@ -49,8 +49,13 @@ func (s *System) newReceiver(ctx context.Context, number int, env map[string]str
 	if err != nil {
 		return nil, err
 	}
+	probes, err := s.freeAddress(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("find a port for the probes of %s: %w", p.Name, err)
+	}
 	p.probe = "/readyz"
-	p.Flags = append(p.Flags, "--listen-address="+p.address, "--drain-delay=100ms", "--drain-timeout=1s")
+	p.ProbeURL = "http://" + probes
+	p.Flags = append(p.Flags, "--listen-address="+p.address, "--health-probe-bind-address="+probes, "--drain-delay=100ms", "--drain-timeout=1s")
 	return p, nil
 }
 
@@ -60,6 +65,7 @@ func (s *System) newController(ctx context.Context, number int, env map[string]s
 		return nil, err
 	}
 	p.probe = "/healthz"
+	p.ProbeURL = p.URL
 	p.Flags = append(p.Flags, "--health-probe-bind-address="+p.address)
 	if s.options.Controllers > 1 {
 		p.Flags = append(p.Flags, "--leader-elect")
