@@ -57,6 +57,19 @@ type Releaser struct {
 type turns struct {
 	asked time.Time
 	more  bool
+	// onTheWay counts the released events whose calls have not been tried yet, of tried calls in all. The places that they need are still
+	// free, and are not for others.
+	onTheWay, tried int
+}
+
+// free returns how many places are free for further events.
+func (q *turns) free(v destination.Vacancy) int {
+	q.onTheWay = max(0, q.onTheWay-(v.Tried-q.tried))
+	if time.Since(q.asked) > recentlyRefused {
+		q.onTheWay = 0 // They will not come: suspended meanwhile, for instance.
+	}
+	q.tried = v.Tried
+	return max(0, v.Free-q.onTheWay)
 }
 
 // recentlyRefused is how long after a call was turned away the event is on record as waiting, by all means.
@@ -99,14 +112,16 @@ func (r *Releaser) fill(ctx context.Context) error {
 			q = &turns{}
 			r.queues[v.Places] = q
 		}
-		if v.Free == 0 || !q.more && time.Since(v.Refused) > recentlyRefused && time.Since(q.asked) < r.Recheck {
+		free := q.free(v)
+		if free == 0 || !q.more && time.Since(v.Refused) > recentlyRefused && time.Since(q.asked) < r.Recheck {
 			continue
 		}
-		released, more, err := r.Reconciler.Rows.ReleaseForPlaces(ctx, v.Places, v.Free)
+		released, more, err := r.Reconciler.Rows.ReleaseForPlaces(ctx, v.Places, free)
 		if err != nil {
 			return err
 		}
 		q.asked, q.more = time.Now(), more
+		q.onTheWay += len(released)
 		r.wake(ctx, released)
 	}
 	return nil

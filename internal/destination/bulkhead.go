@@ -54,6 +54,7 @@ type Bulkhead struct {
 	mu      sync.Mutex
 	begun   map[*time.Time]struct{}
 	refused time.Time
+	tried   int
 }
 
 // NewBulkhead returns one that lets so many calls to the destination called name through at a time, at least one. left is called
@@ -73,13 +74,15 @@ type Vacancy struct {
 	Free int
 	// Refused is when a call was last turned away, zero where none was.
 	Refused time.Time
+	// Tried counts the calls that were let in or turned away.
+	Tried int
 }
 
 // Vacancy says what is free.
 func (b *Bulkhead) Vacancy() Vacancy {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return Vacancy{Places: b.places(), Free: cap(b.slots) - len(b.slots), Refused: b.refused}
+	return Vacancy{Places: b.places(), Free: cap(b.slots) - len(b.slots), Refused: b.refused, Tried: b.tried}
 }
 
 func (b *Bulkhead) places() string { return "places:" + b.name }
@@ -89,11 +92,13 @@ func (b *Bulkhead) enter(ctx context.Context) (leave func(), err error) {
 	if b == nil {
 		return func() {}, nil
 	}
-	if leave := b.tryToEnter(ctx); leave != nil {
-		return leave, nil
-	}
+	leave = b.tryToEnter(ctx)
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.tried++
+	if leave != nil {
+		return leave, nil
+	}
 	b.refused = time.Now()
 	return nil, &fullError{places: b.places(), calls: cap(b.slots)}
 }

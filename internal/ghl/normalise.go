@@ -9,8 +9,8 @@ import (
 )
 
 // Normalise says what a body is about, by the tables of rules.go. It cannot fail: what cannot be read is left out of the event, and the
-// body is stored all the same. A time of occurrence later than receivedAt becomes receivedAt. The dedupe key holds for signed bodies only: see
-// Verifier.Admit.
+// body is stored all the same. A time of occurrence later than receivedAt becomes receivedAt. The dedupe key holds for signed bodies
+// only: see Verifier.Admit.
 func Normalise(b Body, receivedAt time.Time) event.Event {
 	e, _ := read(&b, receivedAt)
 	return e
