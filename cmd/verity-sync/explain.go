@@ -193,8 +193,12 @@ func (x explained) print(out io.Writer) error {
 	fmt.Fprintln(table, "FIELD\tVALUE\tRULE\tMET IN")
 	for _, d := range x.Fields {
 		rule := cmp.Or(d.Rule, "no rule finds one")
-		if d.Field == ghl.FieldDedupeKey && d.Value == "" {
+		switch {
+		case d.Field != ghl.FieldDedupeKey:
+		case d.Value == "":
 			rule = "no webhookId: the same bytes are the same event"
+		default:
+			rule += ", of a signed request only"
 		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", d.Field, cmp.Or(d.Value, "-"), rule, cmp.Or(d.Source, "-"))
 	}
