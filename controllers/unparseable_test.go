@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/assert"
@@ -78,8 +77,8 @@ func TestBodiesThatCannotBeReadPushNoOtherErrorOut(t *testing.T) {
 	for i := range 3 * limit {
 		unreadable = append(unreadable, s.postUnparseable(fmt.Sprint("{", i)))
 	}
-	require.True(t, eventually(func() bool {
-		if value[int64](s, `SELECT count(*) FROM webhook_events WHERE status = 'error'`) < 4*limit {
+	pruned := func(ended int64) bool {
+		if value[int64](s, `SELECT count(*) FROM webhook_events WHERE status = 'error'`) < ended {
 			return false
 		}
 		left := 0
@@ -89,8 +88,10 @@ func TestBodiesThatCannotBeReadPushNoOtherErrorOut(t *testing.T) {
 			}
 		}
 		return left == limit
-	}), "they have a limit of their own")
-	time.Sleep(3 * s.settings.prune) // Two rounds, in which nothing is to go.
+	}
+	require.True(t, eventually(func() bool { return pruned(4 * limit) }), "they have a limit of their own")
+	unreadable = append(unreadable, s.postUnparseable("{one more"))
+	require.True(t, eventually(func() bool { return pruned(4*limit + 1) }), "another round has passed")
 	for _, id := range errors {
 		assert.NotNil(t, s.get(id), "the error of an event that was there before")
 	}
