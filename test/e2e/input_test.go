@@ -85,13 +85,13 @@ func inputs(s *system.System) map[string]input {
 
 		"a body over 1 MiB":        {header: secret, body: filled(1<<20 + 1), code: 413, answer: tooLarge},
 		"no body":                  {header: secret, code: 400, answer: `{"error":"body is empty"}`},
-		"an array":                 {header: secret, body: "[{}]", code: 400, answer: `{"error":"body is not a JSON object: it is an array"}`},
+		"an array":                 {header: secret, body: "[{},{}]", code: 400, answer: `{"error":"body is not a JSON object: it is an array"}`},
 		"half an object":           {header: secret, body: `{"a":`, code: 200, answer: unparseable},
 		"bytes that are not UTF-8": {header: secret, body: "{\"a\":\"\xff\"}", code: 200, answer: unparseable},
 		"half an object, signed":   {signed: true, body: `{"a":`, code: 400, answer: `{"error":"body is not valid JSON: unexpected end of JSON input at byte 5"}`},
 		"a thousand and one":       {header: secret, body: deep(1001), code: 400, answer: `{"error":"body is nested deeper than 1000 levels"}`},
 		"a compressed body": {
-			header: with("Content-Encoding", "gzip"), body: "\x1f\x8b", code: 400, answer: `{"error":"content encoding \"gzip\" is not supported"}`,
+			header: with("Content-Encoding", "gzip"), body: "\x1f\x8b", code: 400, answer: `{"error":"body is not valid gzip, as its Content-Encoding says"}`,
 		},
 
 		"GET":           {method: http.MethodGet, code: 405, answer: notAllowed},

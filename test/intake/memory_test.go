@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -108,9 +109,13 @@ const littleMemory = 128 << 20
 // ends the watch and says how much was in use at most.
 func giveLittleMemory(t *testing.T, receiver *system.Process) (peak func() int) {
 	t.Helper()
+	tested := receiver.Binary
+	receiver.Binary = filepath.Join(t.TempDir(), "verity-sync")
+	require.NoError(t, system.BuildReleased(t.Context(), receiver.Binary))
 	receiver.Env["GOMEMLIMIT"] = strconv.Itoa(littleMemory / 100 * 90)
 	require.NoError(t, receiver.Restart(t.Context()))
 	t.Cleanup(func() {
+		receiver.Binary = tested
 		delete(receiver.Env, "GOMEMLIMIT")
 		require.NoError(t, receiver.Restart(context.Background()))
 	})

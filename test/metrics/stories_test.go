@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"context"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -73,6 +74,18 @@ func intake(w *world) []story {
 		{of: "one with a wrong signature", happens: posts(401, forged), grows: map[string]float64{answered("401"): 1}},
 		{of: "one of another app", happens: posts(403, stranger.Marketplace("NoteCreate", nil)), grows: map[string]float64{answered("403"): 1}},
 		{of: "one that is too large", happens: posts(413, large), grows: map[string]float64{answered("413"): 1}},
+		{of: "more connections than the memory allows", happens: func(t *testing.T, w *world) {
+			t.Helper()
+			const tooMany = 300 // 227 fit into the memory that the world gives a process.
+			address := strings.TrimPrefix(w.Receivers[0].URL, "http://")
+			for range tooMany {
+				connection, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", address)
+				require.NoError(t, err)
+				defer connection.Close()
+				_, err = connection.Write([]byte("POST / HTTP/1.1\r\n"))
+				require.NoError(t, err)
+			}
+		}, grows: map[string]float64{"verity_sync_refused_connections_total": 1}},
 		{of: "a GET", happens: func(t *testing.T, w *world) {
 			t.Helper()
 			code, _, _, err := w.get(t.Context(), w.Receivers[0].WebhookURL(), "")

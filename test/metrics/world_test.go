@@ -60,7 +60,7 @@ func start(t *testing.T) *world {
 	s, err := system.Start(ctx, system.Options{
 		Receivers: 1, Controllers: 1, Kubeconfig: os.Getenv(testenv.KubeconfigVariable),
 		// Few live events, so that some can be had that find no room.
-		Env: map[string]string{"RETRY_BASE_DELAY": "200ms", "RETRY_MAX_DELAY": "2s", "MAX_LIVE_EVENTS": "3"},
+		Env: map[string]string{"GOMEMLIMIT": "256MiB", "RETRY_BASE_DELAY": "200ms", "RETRY_MAX_DELAY": "2s", "MAX_LIVE_EVENTS": "3"},
 	})
 	require.NoError(t, err)
 	w := &world{System: s, authority: newAuthority(t), certificates: map[string]string{}}

@@ -15,13 +15,22 @@ import (
 // Build builds verity-sync into the file path: with the race detector where the program that calls it has it, else as it is released, so
 // that the compiler has done most of it before. flags are further ones of go build.
 func Build(ctx context.Context, path string, flags ...string) error {
+	return build(ctx, path, buildEnv, slices.Concat(buildFlags, flags))
+}
+
+// BuildReleased builds verity-sync as it is released, whatever the program that calls it has: the race detector multiplies memory.
+func BuildReleased(ctx context.Context, path string) error {
+	return build(ctx, path, []string{"CGO_ENABLED=0"}, []string{"-trimpath"})
+}
+
+func build(ctx context.Context, path string, env, flags []string) error {
 	root, err := repo.Path()
 	if err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, "go", slices.Concat([]string{"build"}, buildFlags, flags, []string{"-o", path, "./cmd/verity-sync"})...)
+	cmd := exec.CommandContext(ctx, "go", slices.Concat([]string{"build"}, flags, []string{"-o", path, "./cmd/verity-sync"})...)
 	cmd.Dir = root
-	cmd.Env = append(os.Environ(), buildEnv...)
+	cmd.Env = append(os.Environ(), env...)
 	if output, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build verity-sync: %w: %s", err, proc.Tail(output))
 	}

@@ -32,12 +32,14 @@ type Process struct {
 	// start on.
 	Env   map[string]string
 	Flags []string
+	// Binary is the verity-sync that it runs, from the next start on.
+	Binary string
 
 	// probe is the path that answers once the process has started. It is liveness for a controller, which is not ready as long as it cannot
 	// watch WebhookEvents: a test may have taken that away.
 	probe string
 
-	binary, command string
+	command         string
 	address, dir    string
 	logs            []string
 	cmd             *exec.Cmd
@@ -86,7 +88,7 @@ func (s *System) newProcess(ctx context.Context, command string, number int, env
 		Env:        maps.Clone(env),
 		Flags:      []string{"--namespace=" + s.Namespace, "--metrics-bind-address=" + metrics, "--metrics-secure=false"},
 		address:    address,
-		binary:     s.Binary, command: command, dir: s.Dir,
+		Binary:     s.Binary, command: command, dir: s.Dir,
 	}
 	p.service = proc.Service{Name: p.Name, Command: p.newCommand, Ready: p.ready, OnDeath: syscall.SIGKILL}
 	return p, nil
@@ -152,7 +154,7 @@ func (p *Process) signal(sig syscall.Signal) error {
 }
 
 func (p *Process) newCommand() *exec.Cmd {
-	p.cmd = exec.Command(p.binary, append([]string{p.command}, p.Flags...)...) //nolint:noctx // it runs until it is stopped
+	p.cmd = exec.Command(p.Binary, append([]string{p.command}, p.Flags...)...) //nolint:noctx // it runs until it is stopped
 	p.cmd.Dir = p.dir
 	p.cmd.Env = environ(p.Env)
 	return p.cmd
