@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -38,7 +39,9 @@ func chart(more map[string]any) way {
 		}
 		content, err := json.Marshal(values)
 		require.NoError(t, err)
-		return render(t, content, "helm", "template", "verity-sync", filepath.Join(tree, "config", "chart"), "--namespace="+namespace, "--values=-")
+		objects := render(t, content, "helm", "template", "verity-sync", filepath.Join(tree, "config", "chart"), "--namespace="+namespace, "--values=-")
+		// Helm creates it when a release is uninstalled, not when it is installed.
+		return slices.DeleteFunc(objects, func(o *unstructured.Unstructured) bool { return o.GetAnnotations()["helm.sh/hook"] == "post-delete" })
 	}
 }
 

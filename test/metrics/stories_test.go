@@ -81,7 +81,7 @@ func intake(w *world) []story {
 			for range tooMany {
 				connection, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", address)
 				require.NoError(t, err)
-				defer connection.Close()
+				t.Cleanup(func() { _ = connection.Close() })
 				_, err = connection.Write([]byte("POST / HTTP/1.1\r\n"))
 				require.NoError(t, err)
 			}

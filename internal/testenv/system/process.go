@@ -39,11 +39,11 @@ type Process struct {
 	// watch WebhookEvents: a test may have taken that away.
 	probe string
 
-	command         string
-	address, dir    string
-	logs            []string
-	cmd             *exec.Cmd
-	service         proc.Service
+	command      string
+	address, dir string
+	logs         []string
+	cmd          *exec.Cmd
+	service      proc.Service
 }
 
 func (s *System) newReceiver(ctx context.Context, number int, env map[string]string) (*Process, error) {
@@ -57,7 +57,8 @@ func (s *System) newReceiver(ctx context.Context, number int, env map[string]str
 	}
 	p.probe = "/readyz"
 	p.ProbeURL = "http://" + probes
-	p.Flags = append(p.Flags, "--listen-address="+p.address, "--health-probe-bind-address="+probes, "--drain-delay=100ms", "--drain-timeout=1s")
+	p.Flags = append(p.Flags,
+		"--listen-address="+p.address, "--health-probe-bind-address="+probes, "--drain-delay=100ms", "--drain-timeout=1s")
 	return p, nil
 }
 
