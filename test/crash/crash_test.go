@@ -38,7 +38,7 @@ const (
 	// never: the process dies before it answers; what is sent again is new.
 	never answered = "not answered, sent again, accepted"
 	// stored: the process dies before it answers; what is sent again is known already.
-	stored answered = "not answered, sent again, known as a duplicate"
+	stored answered = "not answered, sent again, answered as a duplicate"
 	// before: the receiver dies once it has answered, and not before.
 	before answered = "answered 200, then the receiver dies"
 	// anyhow: it is not the receiver that dies.
@@ -82,29 +82,29 @@ var crashes = []crash{
 	{
 		point: failpoint.RelayCreated, gap: "create → mark dispatched",
 		webhook: contact, answer: before, forwards: 1,
-		again: "the create, unless it is claimed by then: it exists",
+		again: "the create, unless the event is claimed by then: the object exists",
 	},
 	{
 		point: failpoint.RelayMarking, gap: "create → mark dispatched, of a batch",
 		webhook: booking, answer: before, forwards: 1,
-		again: "the create, unless it is claimed by then: it exists",
+		again: "the create, unless the event is claimed by then: the object exists",
 	},
 	{
 		point: failpoint.RelayMarked, gap: "mark dispatched → claim",
 		webhook: booking, answer: before, forwards: 1,
 	},
 	{
-		point: failpoint.RelayLeased, gap: "lease → create, of rows left behind",
+		point: failpoint.RelayLeased, gap: "lease → create, of orphaned rows",
 		webhook: booking, answer: anyhow, forwards: 1, provoke: deleteUnfinished(failpoint.RelayLeased),
 	},
 	{
-		point: failpoint.RelaySwept, gap: "create → mark dispatched, of rows left behind",
+		point: failpoint.RelaySwept, gap: "create → mark dispatched, of orphaned rows",
 		webhook: booking, answer: anyhow, forwards: 1, provoke: deleteUnfinished(failpoint.RelaySwept),
-		again: "the create: it exists",
+		again: "the create: the object exists",
 	},
 
 	{
-		point: failpoint.TermTaken, gap: "lead → claim, of a new leader",
+		point: failpoint.TermTaken, gap: "acquire the term → claim, by a new leader",
 		webhook: booking, answer: anyhow, forwards: 1, provoke: changeLeader,
 		again: "the term",
 	},
@@ -137,17 +137,17 @@ var crashes = []crash{
 		again: "the forward under its key",
 	},
 	{
-		point: failpoint.LeadCommitted, gap: "lead in Verity → known here",
+		point: failpoint.LeadCommitted, gap: "lead in Verity → recorded here",
 		webhook: booking, answer: anyhow, forwards: 2,
 		again: "the forward under its key, and the lead to the same state",
 	},
 	{
 		point: failpoint.TagsAdded, gap: "tags at GoHighLevel → ledger",
 		webhook: booking, answer: anyhow, forwards: 2,
-		again: "the forward under its key, and the lead to the same state; the tags are there",
+		again: "the forward under its key, and the lead to the same state; the tags exist",
 	},
 	{
-		point: failpoint.ContactSent, gap: "contact in Aloware → known here",
+		point: failpoint.ContactSent, gap: "contact in Aloware → recorded here",
 		webhook: contact, answer: anyhow, forwards: 2,
 		again: "the forward under its key, and the contact with the same data",
 	},
@@ -173,7 +173,7 @@ var crashes = []crash{
 		webhook: booking, answer: anyhow, forwards: 1, provoke: replay,
 	},
 	{
-		point: failpoint.Undispatched, gap: "deleted by a user → made again",
+		point: failpoint.Undispatched, gap: "deleted by a user → recreated",
 		webhook: booking, answer: anyhow, forwards: 1, provoke: deleteUnfinished(failpoint.Undispatched),
 	},
 	{
@@ -185,7 +185,7 @@ var crashes = []crash{
 		webhook: booking, answer: anyhow, forwards: 1, provoke: removeOld,
 	},
 	{
-		point: failpoint.ReplayBatch, gap: "replay of many: rows → audit",
+		point: failpoint.ReplayBatch, gap: "bulk replay: rows → audit",
 		webhook: booking, answer: anyhow, forwards: 1, provoke: replayMany,
 	},
 }

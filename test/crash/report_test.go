@@ -35,7 +35,7 @@ func (r *report) add(c crash, took time.Duration) {
 // write puts the table on the page that CRASH_REPORT names.
 func (r *report) write(t *testing.T) {
 	t.Helper()
-	table := "| point | between | GoHighLevel | Verity was sent it | what else was done again | done after |\n" +
+	table := "| point | between | response to GoHighLevel | Verity received it | also repeated | done after |\n" +
 		"| --- | --- | --- | --- | --- | ---: |\n" + r.rows.String()
 	page := os.Getenv("CRASH_REPORT")
 	if page == "" {
