@@ -55,18 +55,18 @@ func badAnswers() []badAnswer {
 		{what: "answers 422", f: fault.Status(http.StatusUnprocessableEntity)},
 		{what: "answers 429 with seconds", f: tooMany("1")},
 		{what: "answers 429 with a date", f: tooMany(time.Now().Add(time.Hour).UTC().Format(http.TimeFormat))},
-		{what: "answers 429 with garbage", f: tooMany("soon")},
+		{what: "answers 429 with an invalid Retry-After", f: tooMany("soon")},
 		{what: "answers 429 with more than a year", f: tooMany("99999999999999999999")},
-		{what: "answers 429 with less than nothing", f: tooMany("-5")},
-		{what: "answers 429 and does not say for how long", f: fault.Status(http.StatusTooManyRequests)},
+		{what: "answers 429 with a negative Retry-After", f: tooMany("-5")},
+		{what: "answers 429 without Retry-After", f: fault.Status(http.StatusTooManyRequests)},
 		{what: "answers 500", f: fault.Status(http.StatusInternalServerError)},
 		{what: "answers 503 with Retry-After", f: fault.Fault{Kind: fault.Answer, Status: http.StatusServiceUnavailable, Header: http.Header{"Retry-After": {"1"}}}},
 		{what: "redirects", f: fault.Redirect("http://127.0.0.1:1/elsewhere")},
 		{what: "answers with a web page", f: fault.HTML(), page: true},
 		{what: "hangs after its headers", f: fault.Fault{Kind: fault.HangAfterHeaders}, known: true},
-		{what: "answers without end", f: fault.Fault{Kind: fault.Endless, Header: http.Header{"Content-Type": {"application/json"}}}, known: true},
-		{what: "answers drop by drop", f: fault.Fault{Kind: fault.Drip, DelayMillis: 20, Header: http.Header{"Content-Type": {"application/json"}}}, known: true},
-		{what: "answers half", f: fault.Fault{Kind: fault.Truncate}, known: true},
+		{what: "answers with an endless body", f: fault.Fault{Kind: fault.Endless, Header: http.Header{"Content-Type": {"application/json"}}}, known: true},
+		{what: "answers with a slow body", f: fault.Fault{Kind: fault.Drip, DelayMillis: 20, Header: http.Header{"Content-Type": {"application/json"}}}, known: true},
+		{what: "answers with a truncated body", f: fault.Fault{Kind: fault.Truncate}, known: true},
 		{what: "resets connections", f: fault.Fault{Kind: fault.Reset}},
 		{what: "loses its answers", f: fault.Fault{Kind: fault.ResetAfterHandling}},
 		{what: "does not answer", f: fault.Fault{Kind: fault.Hang}},
@@ -98,10 +98,10 @@ func destinationKinds() (all []kind) {
 			all = append(all, kind{name: t.name + " " + what, does: does, marks: down, lane: t.destination})
 		}
 		add("refuses connections", refusing(t.destination))
-		add("resets what it has accepted", resets(t.destination))
-		add("comes and goes", flapping(t.destination))
+		add("resets accepted connections", resets(t.destination))
+		add("flaps", flapping(t.destination))
 		all = append(all, kind{
-			name: t.name + " does not answer until its callers give up", does: timingOut(t.destination), marks: down, lane: t.destination,
+			name: t.name + " does not answer until the timeout", does: timingOut(t.destination), marks: down, lane: t.destination,
 			slow: "a call may take 10 seconds",
 		})
 	}

@@ -51,25 +51,25 @@ func postgresKinds() (all []kind) {
 		add := func(what string, does func(context.Context, *breaking) error) {
 			all = append(all, kind{name: d.name + " " + what, does: does, marks: d.marks, lane: d.lane})
 		}
-		add("is restarted fast", d.restart(func(s *postgres.Server) error { return s.Stop(postgres.Fast) }))
-		add("is restarted at once", d.restart(func(s *postgres.Server) error { return s.Stop(postgres.Immediate) }))
+		add("is restarted in fast mode", d.restart(func(s *postgres.Server) error { return s.Stop(postgres.Fast) }))
+		add("is restarted in immediate mode", d.restart(func(s *postgres.Server) error { return s.Stop(postgres.Immediate) }))
 		add("is killed", d.restart((*postgres.Server).Kill))
-		add("ends its connections", d.endBackends)
-		add("is set to read only", d.setReadOnly)
+		add("terminates its connections", d.endBackends)
+		add("is set to read-only", d.setReadOnly)
 		add("is a standby for a while", d.demote)
 		add("has no connections left", d.exhaust)
 		add("has a locked table", d.holding(fmt.Sprintf("LOCK TABLE %s IN ACCESS EXCLUSIVE MODE", d.tables[0])))
 		add("has a full disk", d.fill)
 		add("is behind half-open connections", d.halfOpen)
-		add("commits and is not heard", d.cut)
+		add("commits and its answer is lost", d.cut)
 	}
 	return append(all,
 		kind{name: "the leader's term is locked", does: databases()[0].holding("SELECT term FROM controller_term FOR UPDATE"), marks: forgets},
 		kind{
-			name: "somebody holds the locks of all contacts", does: holdContacts, marks: Fault{Destination: DestinationLeads},
+			name: "another session holds the locks of all contacts", does: holdContacts, marks: Fault{Destination: DestinationLeads},
 			lane: DestinationLeads,
 		},
-		kind{name: "somebody holds the lock of a contact's webhooks", does: holdIntake},
+		kind{name: "another session holds the lock of a contact's webhooks", does: holdIntake},
 		kind{name: "Postgres is killed in the middle of a call", does: midCall(databases()[0].restart((*postgres.Server).Kill)), marks: forgets},
 	)
 }

@@ -18,15 +18,15 @@ func processKinds() []kind {
 	drains := Fault{Refuses: true, Drain: drainDelay}
 	return []kind{
 		{name: "a receiver is killed", does: endReceiver((*replica).Kill), marks: refuses},
-		{name: "a receiver is told to stop", does: endReceiver((*replica).Stop), marks: drains, first: true},
+		{name: "a receiver is stopped", does: endReceiver((*replica).Stop), marks: drains, first: true},
 		{name: "the leader is killed", does: endLeader((*replica).Kill), marks: forgets, slow: waitsForLease},
-		{name: "the leader is told to stop", does: endLeader((*replica).Stop), first: true},
+		{name: "the leader is stopped", does: endLeader((*replica).Stop), first: true},
 		{name: "the leader is paused for longer than its lease", does: pauseLeader, marks: forgets, slow: waitsForLease},
 		{name: "both controllers are killed", does: endControllers((*replica).Kill), marks: forgets, slow: waitsForLease},
-		{name: "both controllers are told to stop", does: endControllers((*replica).Stop)},
+		{name: "both controllers are stopped", does: endControllers((*replica).Stop)},
 		// In the short runs this one, and the one that is paused, stand for all whom the lease keeps waiting.
 		{name: "the leader is killed in the middle of a call", does: midCall(endLeader((*replica).Kill)), marks: forgets},
-		{name: "the leader is told to stop in the middle of a call", does: midCall(endLeader((*replica).Stop))},
+		{name: "the leader is stopped in the middle of a call", does: midCall(endLeader((*replica).Stop))},
 		{name: "the leader is paused in the middle of a call", does: midCall(pauseLeader), marks: forgets, first: true},
 		{name: "all replicas are replaced one after the other", does: roll, marks: drains, first: true},
 	}

@@ -25,13 +25,13 @@ func stuckKinds() []kind {
 	stuck := Fault{Stuck: stuckEvents}
 	return []kind{
 		{name: "Verity does not know the contacts of some appointments", does: withUnknownContacts(nil), marks: stuck},
-		{name: "a user suspends WebhookEvents and lets them go", does: withUnknownContacts(suspendAndLetGo), marks: stuck},
+		{name: "a user suspends and resumes WebhookEvents", does: withUnknownContacts(suspendAndLetGo), marks: stuck},
 		{
-			name: "Aloware does not answer a crowd of contacts", does: crowded(DestinationAloware, (*load).contactOf), first: true,
+			name: "Aloware does not answer for many contacts", does: crowded(DestinationAloware, (*load).contactOf), first: true,
 			marks: Fault{Destination: DestinationAloware, Stuck: DestinationAloware},
 		},
 		{
-			name: "GoHighLevel does not answer for a crowd of strangers", does: crowded(DestinationGHL, (*load).stranger),
+			name: "GoHighLevel does not answer for many unknown contacts", does: crowded(DestinationGHL, (*load).stranger),
 			marks: Fault{Destination: DestinationGHL, Stuck: DestinationGHL, Breakers: locations},
 		},
 	}

@@ -21,10 +21,10 @@ func userKinds() []kind {
 		{name: "all WebhookEvents are deleted", lane: laneKubernetes, does: deleteAll, marks: deletes, first: true},
 		{name: "all WebhookEvents are deleted in the middle of a call", does: midCall(deleteAll), marks: deletes},
 		{name: "a user deletes WebhookEvents one by one", lane: laneKubernetes, does: editing(whatever, deleteOne), marks: deletes},
-		{name: "a user says Done of what is not", does: midCall(editing(unfinished, say(v1alpha1.PhaseDone))), marks: Fault{Edits: true}},
-		{name: "a user says Error of what is not", does: midCall(editing(unfinished, say(v1alpha1.PhaseError))), marks: Fault{Edits: true}},
-		{name: "a user says Pending of what is done", lane: laneKubernetes, does: editing(finished, say(v1alpha1.PhasePending)), marks: Fault{Edits: true}},
-		{name: "a user puts the next attempt off for a year", does: midCall(editing(unfinished, putOff)), marks: Fault{Edits: true}},
+		{name: "a user sets an unfinished event to Done", does: midCall(editing(unfinished, say(v1alpha1.PhaseDone))), marks: Fault{Edits: true}},
+		{name: "a user sets an unfinished event to Error", does: midCall(editing(unfinished, say(v1alpha1.PhaseError))), marks: Fault{Edits: true}},
+		{name: "a user sets a finished event to Pending", lane: laneKubernetes, does: editing(finished, say(v1alpha1.PhasePending)), marks: Fault{Edits: true}},
+		{name: "a user delays the next attempt by a year", does: midCall(editing(unfinished, putOff)), marks: Fault{Edits: true}},
 		{name: "a user changes labels all the time", lane: laneKubernetes, does: editing(whatever, relabel), first: true},
 	}
 }

@@ -25,7 +25,7 @@ func report(h *History, violations []Violation) string {
 	}
 	slices.Sort(names)
 	var table strings.Builder
-	table.WriteString("| fault | times | lost | done twice | sent again, same key | recovery, median | recovery, most |\n")
+	table.WriteString("| fault | times | lost | repeated | sent again, same key | recovery, median | recovery, maximum |\n")
 	table.WriteString("| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n")
 	for _, name := range names {
 		faults := kinds[name]
@@ -101,7 +101,7 @@ func (h *History) summary() string {
 			faults++
 		}
 	}
-	return fmt.Sprintf("Seed %d: %d webhooks in %d posts, of which %d were answered 429 and %d not at all; %d acknowledged, %d rows; "+
-		"%d calls of Verity and Aloware; %d faults.", h.Seed, len(h.Webhooks), len(h.Posts), refused, unanswered, len(acknowledged),
+	return fmt.Sprintf("Seed %d: %d webhooks in %d deliveries, of which %d were answered 429 and %d were not answered; %d acknowledged, %d rows; "+
+		"%d calls to Verity and Aloware; %d faults.", h.Seed, len(h.Webhooks), len(h.Posts), refused, unanswered, len(acknowledged),
 		len(h.Rows), len(h.Calls), faults)
 }
