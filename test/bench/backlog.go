@@ -22,11 +22,11 @@ const (
 )
 
 func measureBacklogCPU(backlog int) string {
-	return "own CPU an event, ms, with " + thousands(int64(backlog)) + " behind it"
+	return "own CPU an event, ms, with " + thousands(int64(backlog)) + " waiting"
 }
 
 func measureBacklogRate(backlog int) string {
-	return measureDone + ", with " + thousands(int64(backlog)) + " behind them"
+	return measureDone + ", with " + thousands(int64(backlog)) + " waiting"
 }
 
 // backlog measures what an event costs while many wait behind it.

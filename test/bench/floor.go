@@ -38,7 +38,7 @@ var floors = []floor{
 // do what verity-sync's processes and its Postgres do for an event.
 var neededWrites = floors[2]
 
-const sharedFloor = "the last one, on the cores that verity-sync's own CPU leaves"
+const sharedFloor = "the last row, on the cores that verity-sync's own CPU leaves"
 
 // floorWorkers is how many objects are written at a time, as many as the controller works on.
 const floorWorkers = 32

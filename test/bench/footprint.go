@@ -17,7 +17,7 @@ import (
 const (
 	measureReady  = "start to ready, s"
 	measureLive   = "memory with 1,500 unfinished events, MiB"
-	measureAtMost = "the most until then, MiB"
+	measureAtMost = "peak until then, MiB"
 	receiverName  = "receiver"
 	controller    = "controller"
 	liveEvents    = 1500

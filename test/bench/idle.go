@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	measureIdleP50 = "posted to done, p50, ms"
-	measureIdleP90 = "posted to done, p90, ms"
+	measureIdleP50 = "sent to done, p50, ms"
+	measureIdleP90 = "sent to done, p90, ms"
 	// idleEvents are posted one by one, each when the one before has been done for idlePause.
 	idleEvents = 20
 	idlePause  = 250 * time.Millisecond
