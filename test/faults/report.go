@@ -101,7 +101,7 @@ func (h *History) summary() string {
 			faults++
 		}
 	}
-	return fmt.Sprintf("Seed %d: %d webhooks in %d deliveries, of which %d were answered 429 and %d were not answered; %d acknowledged, %d rows; "+
-		"%d calls to Verity and Aloware; %d faults.", h.Seed, len(h.Webhooks), len(h.Posts), refused, unanswered, len(acknowledged),
-		len(h.Rows), len(h.Calls), faults)
+	return fmt.Sprintf("Seed %d: %d webhooks in %d deliveries, of which %d were answered 429 and %d were not answered; "+
+		"%d acknowledged, %d rows; %d calls to Verity and Aloware; %d faults.",
+		h.Seed, len(h.Webhooks), len(h.Posts), refused, unanswered, len(acknowledged), len(h.Rows), len(h.Calls), faults)
 }
