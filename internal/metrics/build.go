@@ -13,7 +13,7 @@ func RegisterBuild(reg prometheus.Registerer) error {
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Namespace: namespace,
 		Name:      "build_info",
-		Help:      "1; the labels say what was built.",
+		Help:      "1, labeled with the version of the build.",
 		ConstLabels: prometheus.Labels{
 			"version": version.Version, "commit": version.Commit, "date": version.Date, "goversion": runtime.Version(),
 		},

@@ -46,26 +46,26 @@ func NewController(reg prometheus.Registerer) *Controller {
 		return with.NewGaugeVec(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, labels)
 	}
 	m := &Controller{
-		transitions: counter("event_transitions_total", "Changes of events' status.", "from", "to"),
-		attempts:    counter("attempts_total", "Operations of attempts, by how they ended.", "operation", "result"),
-		leads:       counter("leads_synced_total", "Appointment events whose lead was seen to, by what that led to.", "result"),
-		ghlRequests: counter("ghl_api_requests_total", "Requests to GoHighLevel's API, by the status of the answer; 0 where none came.",
+		transitions: counter("event_transitions_total", "Status changes of events.", "from", "to"),
+		attempts:    counter("attempts_total", "Operations of attempts, by result.", "operation", "result"),
+		leads:       counter("leads_synced_total", "Appointment events whose lead was synced, by result.", "result"),
+		ghlRequests: counter("ghl_api_requests_total", "Requests to GoHighLevel's API, by status code; 0 without an answer.",
 			"endpoint", "code"),
-		breakers: gauge("breaker_state", "1 while the destination is held to be down and calls to it are held back, else 0.",
+		breakers: gauge("breaker_state", "1 if the destination's circuit breaker is open, else 0.",
 			"destination"),
 		ghlBudget: gauge("ghl_daily_budget_remaining",
-			"Requests to GoHighLevel's API that a location has left today, as its last answer said.",
+			"Requests to GoHighLevel's API that a location has left today, from its last answer.",
 			"location"),
 		watch: with.NewGauge(prometheus.GaugeOpts{
 			Namespace: namespace, Name: "watch_failing",
-			Help: "1 while the controller cannot list and watch WebhookEvents, and until it has first done so, else 0.",
+			Help: "1 until the controller can list and watch WebhookEvents, and while it cannot, else 0.",
 		}),
 		steps: with.NewHistogramVec(prometheus.HistogramOpts{
-			Namespace: namespace, Name: "step_duration_seconds", Help: "Time that a step of a reconcile took.",
+			Namespace: namespace, Name: "step_duration_seconds", Help: "Duration of a step of a reconcile.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
 		}, []string{"step", "result"}),
 		duration: with.NewHistogram(prometheus.HistogramOpts{
-			Namespace: namespace, Name: "event_duration_seconds", Help: "Time from the receipt of an event until it was done.",
+			Namespace: namespace, Name: "event_duration_seconds", Help: "Time from the receipt of an event until it is done.",
 			Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 15, 60, 300, 1800, 7200, 43200},
 		}),
 	}

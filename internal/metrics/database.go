@@ -49,15 +49,15 @@ func registerEvents(reg prometheus.Registerer, source Figures, now func() time.T
 		source: source,
 		now:    now,
 		status: desc("events",
-			"Events in the database, by status. Those that are done are estimated from the table's statistics. Events in error whose "+
-				"body cannot be read count as unparseable.", "status"),
-		undispatched: desc("undispatched_events", "Unfinished events without a WebhookEvent, parked ones included."),
+			"Events in the database, by status. The number of done events is estimated from the table's statistics. Events in error "+
+				"whose body cannot be parsed count as unparseable.", "status"),
+		undispatched: desc("undispatched_events", "Unfinished events without a WebhookEvent, including parked ones."),
 		notCreated: desc("refused_events",
-			"Unfinished events whose WebhookEvent the API server refused to create, for instance by an admission policy."),
+			"Unfinished events whose WebhookEvent the API server rejected, for instance because of an admission policy."),
 		oldest: desc("oldest_unfinished_event_age_seconds",
-			"Time since the receipt of the oldest event that is neither done nor in error, waiting and suspended ones included; "+
+			"Time since the receipt of the oldest event that is neither done nor in error, including suspended ones; "+
 				"0 without one."),
-		up: desc("database_up", "1 if the database answered when it was asked for these figures, else 0."),
+		up: desc("database_up", "1 if the database answered the last query for these metrics, else 0."),
 	})
 }
 
@@ -113,13 +113,13 @@ func RegisterPool(reg prometheus.Registerer, database string, stat func() *pgxpo
 			func() float64 { return value(stat()) })
 	}
 	for _, c := range []prometheus.Collector{
-		gauge("database_pool_connections", "Connections that the pool has.",
+		gauge("database_pool_connections", "Open connections of the pool.",
 			func(s *pgxpool.Stat) float64 { return float64(s.TotalConns()) }),
-		gauge("database_pool_connections_in_use", "Connections that are in use.",
+		gauge("database_pool_connections_in_use", "Connections in use.",
 			func(s *pgxpool.Stat) float64 { return float64(s.AcquiredConns()) }),
-		gauge("database_pool_connections_max", "Connections that the pool may have.",
+		gauge("database_pool_connections_max", "Maximum number of connections of the pool.",
 			func(s *pgxpool.Stat) float64 { return float64(s.MaxConns()) }),
-		counter("database_pool_waits_total", "Times that a connection had to be waited for.",
+		counter("database_pool_waits_total", "Acquisitions that waited for a connection.",
 			func(s *pgxpool.Stat) float64 { return float64(s.EmptyAcquireCount()) }),
 		counter("database_pool_wait_seconds_total", "Time spent waiting for connections.",
 			func(s *pgxpool.Stat) float64 { return s.AcquireDuration().Seconds() }),

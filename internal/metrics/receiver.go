@@ -28,34 +28,34 @@ func NewReceiver(reg prometheus.Registerer) *Receiver {
 		requests: with.NewCounterVec(prometheus.CounterOpts{
 			Namespace: namespace,
 			Name:      "webhook_requests_total",
-			Help:      "Requests to the webhook path, by the status that they were answered with.",
+			Help:      "Requests to the webhook path, by status code.",
 		}, []string{"source", "code"}),
 		duration: with.NewHistogram(prometheus.HistogramOpts{
 			Namespace: namespace,
 			Name:      "webhook_request_duration_seconds",
-			Help:      "Time from the headers of a webhook to its answer.",
+			Help:      "Time from the headers of a webhook to its response.",
 			// The commit is given 3 s, the body 10 s.
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2, 3, 5, 10},
 		}),
 		duplicates: with.NewCounter(prometheus.CounterOpts{
 			Namespace: namespace,
 			Name:      "webhook_duplicates_total",
-			Help:      "Webhooks that had been stored before.",
+			Help:      "Webhooks that were duplicates of a stored one.",
 		}),
 		ignored: with.NewCounter(prometheus.CounterOpts{
 			Namespace: namespace,
 			Name:      "webhook_ignored_total",
-			Help:      "Webhooks of locations that are not on the allow-list.",
+			Help:      "Webhooks of locations outside the allow-list.",
 		}),
 		panics: with.NewCounter(prometheus.CounterOpts{
 			Namespace: namespace,
 			Name:      "webhook_panics_total",
-			Help:      "Webhooks that were answered 429 because handling them panicked: a bug.",
+			Help:      "Webhooks answered 429 because the handler panicked, which is a bug.",
 		}),
 		refused: with.NewCounter(prometheus.CounterOpts{
 			Namespace: namespace,
 			Name:      "refused_connections_total",
-			Help:      "Connections refused because as many were open as the memory allows.",
+			Help:      "Connections refused at the limit that follows from the memory limit.",
 		}),
 	}
 	for _, code := range []int{

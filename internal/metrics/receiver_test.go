@@ -22,7 +22,7 @@ func TestReceiverMetricsStartAtZeroAndCount(t *testing.T) {
 	m.Duplicate()
 
 	require.NoError(t, testutil.GatherAndCompare(reg, strings.NewReader(`
-# HELP verity_sync_webhook_requests_total Requests to the webhook path, by the status that they were answered with.
+# HELP verity_sync_webhook_requests_total Requests to the webhook path, by status code.
 # TYPE verity_sync_webhook_requests_total counter
 verity_sync_webhook_requests_total{code="200",source="ghl"} 2
 verity_sync_webhook_requests_total{code="400",source="ghl"} 0
@@ -31,10 +31,10 @@ verity_sync_webhook_requests_total{code="403",source="ghl"} 0
 verity_sync_webhook_requests_total{code="405",source="ghl"} 0
 verity_sync_webhook_requests_total{code="413",source="ghl"} 0
 verity_sync_webhook_requests_total{code="429",source="ghl"} 0
-# HELP verity_sync_webhook_duplicates_total Webhooks that had been stored before.
+# HELP verity_sync_webhook_duplicates_total Webhooks that were duplicates of a stored one.
 # TYPE verity_sync_webhook_duplicates_total counter
 verity_sync_webhook_duplicates_total 1
-# HELP verity_sync_webhook_ignored_total Webhooks of locations that are not on the allow-list.
+# HELP verity_sync_webhook_ignored_total Webhooks of locations outside the allow-list.
 # TYPE verity_sync_webhook_ignored_total counter
 verity_sync_webhook_ignored_total 0
 `), "verity_sync_webhook_requests_total", "verity_sync_webhook_duplicates_total", "verity_sync_webhook_ignored_total"))

@@ -20,7 +20,7 @@ func NewRelay(reg prometheus.Registerer) *Relay {
 		batch: with.NewHistogram(prometheus.HistogramOpts{
 			Namespace: namespace,
 			Name:      "commit_batch_size",
-			Help:      "Deliveries that shared a transaction.",
+			Help:      "Deliveries per transaction.",
 			Buckets:   prometheus.ExponentialBuckets(1, 2, 9),
 		}),
 		lag: with.NewHistogram(prometheus.HistogramOpts{
