@@ -46,6 +46,10 @@ type Pool struct {
 	optional []string
 	config   *pgx.ConnConfig
 	path     atomic.Pointer[Path]
+	// turn is taken by the caller that acquires a connection through a pooler.
+	turn chan struct{}
+	// stop ends what runs in the background.
+	stop context.CancelFunc
 }
 
 // Path says what is between this process and Postgres.
@@ -91,7 +95,7 @@ func Open(ctx context.Context, url string, opts Options) (*Pool, error) {
 	if opts.PingTimeout > 0 {
 		cfg.PingTimeout = opts.PingTimeout
 	}
-	p := &Pool{settings: map[string]string{}, optional: timeouts}
+	p := &Pool{settings: map[string]string{}, optional: timeouts, turn: make(chan struct{}, 1)}
 	params := cfg.ConnConfig.RuntimeParams
 	if _, given := parameter(params, "application_name"); !given {
 		params["application_name"] = opts.Name
@@ -113,12 +117,20 @@ func Open(ctx context.Context, url string, opts Options) (*Pool, error) {
 		cfg.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	}
 	cfg.ConnConfig.Tracer = tracer{p}
-	cfg.BeforeConnect = p.beforeConnect
+	cfg.BeforeConnect, cfg.AfterConnect, cfg.ShouldPing = p.beforeConnect, p.afterConnect, p.shouldPing
 	p.config = cfg.ConnConfig.Copy()
 	if p.Pool, err = pgxpool.NewWithConfig(ctx, cfg); err != nil {
 		return nil, fmt.Errorf("set up the pool: %w", err)
 	}
+	ctx, p.stop = context.WithCancel(context.WithoutCancel(ctx))
+	go p.retire(ctx)
 	return p, nil
+}
+
+// Close closes every connection once it is released.
+func (p *Pool) Close() {
+	p.stop()
+	p.Pool.Close()
 }
 
 // cacheCapacity is pgx's default.

@@ -6,13 +6,14 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/dfmiddleware/verity-sync/internal/database"
 )
 
 // bounded bounds how long Postgres may be silent. Its own statement_timeout does not help where the connection is half
 // open: whoever waits for an answer on one would wait for ever, and the housekeeper has no other deadline.
 type bounded struct {
-	pool     *pgxpool.Pool
+	pool     *database.Pool
 	patience time.Duration
 }
 

@@ -75,7 +75,7 @@ func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 	case database.Given(url, "statement_timeout"):
 		bound = ownPatience
 	}
-	return &Store{pool: pool, q: dbsqlc.New(bounded{pool.Pool, bound})}, nil
+	return &Store{pool: pool, q: dbsqlc.New(bounded{pool, bound})}, nil
 }
 
 // Close closes every connection, waiting for those in use.

@@ -16,11 +16,11 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/testenv/system"
 )
 
-// behind starts a system both of whose databases are behind a pooler, and returns that.
-func behind(t *testing.T, options pgbouncer.Options) (*system.System, *pgbouncer.Pooler) {
+// behind starts a system both of whose databases are behind a pooler, with so many receivers and controllers, and returns the pooler.
+func behind(t *testing.T, replicas int, options pgbouncer.Options) (*system.System, *pgbouncer.Pooler) {
 	t.Helper()
 	var pooler *pgbouncer.Pooler
-	s := start(t, system.Options{Receivers: 1, Controllers: 1, Wire: func(_ context.Context, s *system.System, env map[string]string) error {
+	s := start(t, system.Options{Receivers: replicas, Controllers: replicas, Wire: func(_ context.Context, s *system.System, env map[string]string) error {
 		pooler, _ = testenv.PgBouncer(t, s.DatabaseURL, options)
 		var ownErr, verityErr error
 		env["DATABASE_URL"], ownErr = pooler.URL(s.DatabaseURL)
@@ -30,15 +30,15 @@ func behind(t *testing.T, options pgbouncer.Options) (*system.System, *pgbouncer
 	return s, pooler
 }
 
-// book posts what makes a contact and its lead, again until it is accepted, and returns the appointment.
-func book(ctx context.Context, s *system.System) (string, error) {
+// book posts what makes a contact and its lead to a receiver, again until it is accepted, and returns the appointment.
+func book(ctx context.Context, s *system.System, receiver *system.Process) (string, error) {
 	contact := ghlsender.Contact{ID: ghlsender.NewID(), Email: ghlsender.NewID() + "@example.com"}
 	appointment := ghlsender.Appointment{ID: ghlsender.NewID(), ContactID: contact.ID}
 	for _, w := range []ghlsender.Webhook{
 		s.Sender.Contact(ghlsender.Create, contact), s.Sender.Appointment(ghlsender.Create, appointment),
 	} {
 		for {
-			answer, err := s.Post(ctx, s.Receivers[0], w)
+			answer, err := s.Post(ctx, receiver, w)
 			if err != nil {
 				return "", err
 			}
@@ -83,15 +83,22 @@ func TestEverythingIsDoneBehindAPooler(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s, _ := behind(t, options)
+			s, _ := behind(t, 1, options)
 			requireLeads(t, s, bookMany(t, s, func() {}))
 		})
 	}
 }
 
+// Two receivers and two controllers, as the chart installs, may want 48 connections of the pooler. It has 20 by default.
+func TestEverythingIsDoneBehindAPoolerOfSessionsThatHasFewerThanThePoolsWant(t *testing.T) {
+	t.Parallel()
+	s, _ := behind(t, 2, pgbouncer.Options{Mode: "session"})
+	requireLeads(t, s, bookMany(t, s, func() {}))
+}
+
 func TestAPoolerThatIsRestartedUnderLoadCostsNothing(t *testing.T) {
 	t.Parallel()
-	s, pooler := behind(t, pgbouncer.Options{Mode: "transaction"})
+	s, pooler := behind(t, 1, pgbouncer.Options{Mode: "transaction"})
 	requireLeads(t, s, bookMany(t, s, func() {
 		require.NoError(t, pooler.Kill())
 		require.NoError(t, pooler.Start(t.Context()))
@@ -108,7 +115,7 @@ func bookMany(t *testing.T, s *system.System, middle func()) []string {
 	for booker := range bookers {
 		bookings.Go(func() (err error) {
 			for i := range each {
-				if appointments[booker*each+i], err = book(t.Context(), s); err != nil {
+				if appointments[booker*each+i], err = book(t.Context(), s, s.Receivers[i%len(s.Receivers)]); err != nil {
 					return err
 				}
 				if i == each/2 {

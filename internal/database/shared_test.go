@@ -1,0 +1,115 @@
+package database_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/dfmiddleware/verity-sync/internal/database"
+	"github.com/dfmiddleware/verity-sync/internal/testenv"
+	"github.com/dfmiddleware/verity-sync/internal/testenv/pgbouncer"
+)
+
+// commitTimeout is what a receiver gives a commit: the shortest deadline of all. claimTimeout is what a controller gives a claim.
+const (
+	commitTimeout = 3 * time.Second
+	claimTimeout  = 20 * time.Second
+)
+
+// busy runs statements on a pool, many at a time, until stop is closed or each worker has done a number of them.
+func busy(ctx context.Context, stop <-chan struct{}, pool *database.Pool, timeout time.Duration, workers, statements int) error {
+	var all errgroup.Group
+	for range workers {
+		all.Go(func() error {
+			for range statements {
+				select {
+				case <-stop:
+					return nil
+				default:
+				}
+				if err := ask(ctx, pool, timeout); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return all.Wait()
+}
+
+func ask(ctx context.Context, pool *database.Pool, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	var n int
+	return pool.QueryRow(ctx, `SELECT 1 FROM pg_sleep(0.02)`).Scan(&n)
+}
+
+func TestIdleConnectionsGoBackToAPoolerAndStayOtherwise(t *testing.T) {
+	t.Parallel()
+	base := testenv.Database(t)
+	direct := open(t, base)
+	require.NoError(t, ask(t.Context(), direct, claimTimeout))
+	for name, options := range poolers {
+		if options == nil {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			pool := open(t, through(t, base, options))
+			require.NoError(t, busy(t.Context(), nil, pool, claimTimeout, 8, 10))
+			require.Positive(t, pool.Stat().TotalConns())
+			require.Eventually(t, func() bool { return pool.Stat().TotalConns() == 0 }, time.Minute, 10*time.Millisecond)
+			require.EqualValues(t, 1, direct.Stat().TotalConns())
+			require.EqualValues(t, 1, direct.Stat().NewConnsCount())
+		})
+	}
+}
+
+func TestACallerDoesNotWaitForThePoolerWhileAnotherConnectionBecomesIdle(t *testing.T) {
+	t.Parallel()
+	_, url := testenv.PgBouncer(t, testenv.Database(t), pgbouncer.Options{
+		Mode: "session", Settings: map[string]string{"default_pool_size": "1"},
+	})
+	pool := open(t, url)
+	require.NoError(t, ask(t.Context(), pool, claimTimeout))
+	require.NoError(t, busy(t.Context(), nil, pool, commitTimeout, 8, 20))
+}
+
+// Each process that is started has its turn, although those before it are busy and may use every connection of the pooler.
+func TestPoolsThatWantMoreThanAPoolerOfSessionsHasTakeTurns(t *testing.T) {
+	t.Parallel()
+	sized := func(mode, size string) pgbouncer.Options {
+		return pgbouncer.Options{Mode: mode, Settings: map[string]string{"default_pool_size": size}}
+	}
+	const pools = 5 // With 8 connections each.
+	for name, tc := range map[string]struct {
+		options pgbouncer.Options
+		timeout time.Duration
+	}{
+		"PgBouncer's defaults":                     {pgbouncer.Options{Mode: "session"}, commitTimeout},
+		"PgBouncer's defaults, permissive":         {pgbouncer.Options{Mode: "session", Settings: permissive}, commitTimeout},
+		"two connections for each pool":            {sized("session", "10"), commitTimeout},
+		"one connection for each pool":             {sized("session", "5"), claimTimeout},
+		"fewer connections than there are pools":   {sized("session", "3"), claimTimeout},
+		"a pooler of transactions, of few of them": {sized("transaction", "2"), claimTimeout},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, url := testenv.PgBouncer(t, testenv.Database(t), tc.options)
+			stop := make(chan struct{})
+			var all errgroup.Group
+			for range pools {
+				pool := open(t, url)
+				// Once a pool was served it goes on, so that the next one meets it at work.
+				require.EventuallyWithT(t, func(c *assert.CollectT) { require.NoError(c, ask(t.Context(), pool, claimTimeout)) }, time.Minute, time.Millisecond)
+				all.Go(func() error { return busy(t.Context(), stop, pool, tc.timeout, 8, 1<<20) })
+			}
+			close(stop)
+			require.NoError(t, all.Wait())
+		})
+	}
+}
