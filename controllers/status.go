@@ -181,6 +181,8 @@ func doneMessage(result string) string {
 		return "forwarded; the contact has no live appointment left and its lead points at none"
 	case v1alpha1.ResultLeadUnchanged:
 		return "forwarded; the contact's lead says what it should already"
+	case v1alpha1.ResultLeadNotInsertable:
+		return "forwarded; the contact has no lead and none can be inserted, see the condition Synced"
 	case v1alpha1.ResultLeadSkipped:
 		return "forwarded; the appointment has no contact, see the condition Synced"
 	case v1alpha1.ResultSuperseded:

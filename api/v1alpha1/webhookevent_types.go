@@ -139,6 +139,8 @@ const (
 	ResultLeadCleared = "LeadCleared"
 	// ResultLeadUnchanged: the leads already say what they should.
 	ResultLeadUnchanged = "LeadUnchanged"
+	// ResultLeadNotInsertable: the contact has no lead, and the leads table takes none from verity-sync; the condition Synced says why.
+	ResultLeadNotInsertable = "LeadNotInsertable"
 	// ResultLeadSkipped: the appointment has no contact, so there is no lead to sync; the condition Synced says why.
 	ResultLeadSkipped = "LeadSkipped"
 	// ResultSuperseded: something newer about the same entity was already applied; nothing was written.

@@ -20,7 +20,9 @@ var (
 	operations = []string{"verity.forward", "verity.lead", "aloware.contact", "ghl.tags"}
 	// attemptResults are how an operation of an attempt can end.
 	attemptResults = []string{"success", "skipped", "transient", "permanent", "unavailable", "limited"}
-	leadResults    = []string{"LeadUpdated", "LeadInserted", "LeadCleared", "LeadUnchanged", "LeadSkipped", "Superseded"}
+	leadResults    = []string{
+		"LeadUpdated", "LeadInserted", "LeadCleared", "LeadUnchanged", "LeadNotInsertable", "LeadSkipped", "Superseded",
+	}
 )
 
 // Controller measures the work on events.

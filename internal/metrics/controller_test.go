@@ -28,6 +28,7 @@ func TestControllerMetricsStartAtZero(t *testing.T) {
 		`verity_sync_leads_synced_total{result="LeadInserted"}`,
 		`verity_sync_leads_synced_total{result="LeadCleared"}`,
 		`verity_sync_leads_synced_total{result="LeadUnchanged"}`,
+		`verity_sync_leads_synced_total{result="LeadNotInsertable"}`,
 		`verity_sync_leads_synced_total{result="LeadSkipped"}`,
 		`verity_sync_leads_synced_total{result="Superseded"}`,
 		`verity_sync_step_duration_seconds{result="error",step="attempt"}`,

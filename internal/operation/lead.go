@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/dfmiddleware/verity-sync/internal/destination"
@@ -223,14 +224,22 @@ func (s *leadSync) write(ctx context.Context, contactID string) (Outcome, error)
 		return Outcome{}, err
 	}
 	failpoint.Hit(failpoint.LeadCommitted)
-	if err := s.Known.AppointmentSynced(ctx, s.said.AppointmentID, s.known.Revision); err != nil {
-		return Outcome{}, ours(err)
-	}
 	s.details["leads"] = result.Leads
 	if desired.AppointmentID != "" {
 		s.details["appointment"] = desired.AppointmentID
 	}
-	out := Outcome{Result: string(result.Outcome), VerityContactID: contactID, TargetID: contactID}
+	out := Outcome{Result: string(result.Outcome), VerityContactID: contactID, TargetID: contactID, Skipped: result.Because}
+	if result.Because != "" {
+		return out, nil // The leads stay out of date: the next event of the appointment tries again.
+	}
+	if err := s.Known.AppointmentSynced(ctx, s.said.AppointmentID, s.known.Revision); err != nil {
+		return Outcome{}, ours(err)
+	}
+	if result.Left > 0 {
+		s.details["left"], s.details["uniqueIndex"] = result.Left, result.Constraint
+		out.Note = fmt.Sprintf("the unique index %s of Verity's leads lets one lead of the contact point at the appointment: "+
+			"%d further leads stay as they are", result.Constraint, result.Left)
+	}
 	switch {
 	case !s.newest && result.Leads == 0:
 		out.Result = resultSuperseded
@@ -253,6 +262,9 @@ func (s *leadSync) release(ctx context.Context, contactIDs []string) error {
 		}
 		if result.Leads > 0 {
 			s.details["releasedFrom"] = id
+		}
+		if result.Because != "" {
+			s.details["notReleasedFrom"] = id
 		}
 	}
 	return nil

@@ -38,10 +38,11 @@ func at(hour int) time.Time {
 
 // world is a middleware database and a Verity. Tests that share one tell their contacts and appointments apart by number.
 type world struct {
-	t      *testing.T
-	url    string
-	store  *store.Store
-	verity *veritysim.Database
+	t         *testing.T
+	url       string
+	verityURL string
+	store     *store.Store
+	verity    *veritysim.Database
 	// pool looks into Verity's database.
 	pool  *pgxpool.Pool
 	leads *verity.Leads
@@ -55,17 +56,23 @@ func newWorld(t *testing.T) *world {
 	require.NoError(t, err)
 	w.store = w.openStore()
 
-	url := testenv.Postgres(t)
-	w.verity, err = veritysim.OpenDatabase(t.Context(), url)
+	w.verityURL = testenv.Postgres(t)
+	w.verity, err = veritysim.OpenDatabase(t.Context(), w.verityURL)
 	require.NoError(t, err)
 	t.Cleanup(w.verity.Close)
-	w.pool, err = pgxpool.New(t.Context(), url)
+	w.pool, err = pgxpool.New(t.Context(), w.verityURL)
 	require.NoError(t, err)
 	t.Cleanup(w.pool.Close)
-	w.leads, err = verity.OpenLeads(t.Context(), verity.LeadsConfig{URL: url})
-	require.NoError(t, err)
-	t.Cleanup(w.leads.Close)
+	w.leads = w.openLeads()
 	return w
+}
+
+func (w *world) openLeads() *verity.Leads {
+	w.t.Helper()
+	leads, err := verity.OpenLeads(w.t.Context(), verity.LeadsConfig{URL: w.verityURL})
+	require.NoError(w.t, err)
+	w.t.Cleanup(leads.Close)
+	return leads
 }
 
 func (w *world) openStore() *store.Store {

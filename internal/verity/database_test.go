@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -14,12 +15,20 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/verity"
 )
 
+const (
+	waitFor = time.Minute
+	tick    = 10 * time.Millisecond
+)
+
 // database is a Verity with the tables that a test wants, and the means to look into it.
 type database struct {
 	t    *testing.T
 	url  string
 	pool *pgxpool.Pool
 }
+
+// granted is what a role needs in a Verity without peculiarities.
+const granted = `GRANT SELECT ON contacts TO {role}; GRANT SELECT, INSERT, UPDATE ON leads TO {role}`
 
 // schemas are Veritys whose ids have different types; all have what no writer of leads needs to know of.
 var schemas = map[string]string{

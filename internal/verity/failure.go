@@ -27,6 +27,9 @@ func (l *Leads) failure(err error) error {
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == readOnly {
 		l.pool.Reset()
 	}
+	if failed.Class == destination.Unavailable {
+		l.distrust()
+	}
 	return failed
 }
 
@@ -37,6 +40,10 @@ func databaseError(err error) *destination.Error {
 		return failed
 	}
 	if errors.Is(err, database.ErrUnusable) {
+		failed.Class, failed.Message = destination.Unavailable, err.Error()
+		return failed
+	}
+	if _, ok := errors.AsType[*hiddenError](err); ok {
 		failed.Class, failed.Message = destination.Unavailable, err.Error()
 		return failed
 	}
@@ -54,6 +61,7 @@ func classOfState(code string) destination.Class {
 	case "23503": // foreign_key_violation: what is referred to may be about to be written, or was just deleted.
 		return destination.Transient
 	case readOnly,
+		"0A000", "55000", // A view that cannot be updated, a rule: what the table is refuses the statement, whatever the event.
 		"08001", "08004", "08P01", // the server refuses connections, or something in front speaks another protocol
 		"57P03", "57P04": // cannot_connect_now, database_dropped
 		return destination.Unavailable

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -54,6 +55,11 @@ type LeadsConfig struct {
 type Leads struct {
 	pool    *database.Pool
 	timeout time.Duration
+	// described is what table returned last; nil where it must be read again.
+	described atomic.Pointer[table]
+	// suspect is true after a write failed for a reason that other writes share. FindContact finds out whether it still holds: where it
+	// succeeded meanwhile, the breaker would never open.
+	suspect atomic.Bool
 }
 
 // OpenLeads checks a configuration and makes a pool, which connects when it is used: a database that is down is no reason
@@ -113,10 +119,15 @@ const (
 
 // FindContact returns the contact with one of the phone numbers, in the order given, else with the e-mail address: as
 // typed, in lower case, in any case. Of several with the same it is the one with the lowest id, so that it is always the
-// same. Numbers are in E.164 form. The bool is false where there is none.
+// same. Numbers are in E.164 form. The bool is false where there is none, and row security hides none.
 func (l *Leads) FindContact(ctx context.Context, phones []string, email string) (Contact, bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
+	if l.suspect.Load() {
+		if _, err := l.table(ctx); err != nil {
+			return Contact{}, false, l.failure(err)
+		}
+	}
 	email = strings.TrimSpace(email)
 	lower := strings.ToLower(email)
 
@@ -147,6 +158,9 @@ func (l *Leads) FindContact(ctx context.Context, phones []string, email string) 
 			return Contact{}, false, l.failure(err)
 		}
 	}
+	if err := unhidden(ctx, l.pool, contactsTable); err != nil {
+		return Contact{}, false, l.failure(err)
+	}
 	return Contact{}, false, nil
 }
 
@@ -162,6 +176,8 @@ const (
 	LeadCleared Outcome = "LeadCleared"
 	// LeadUnchanged says that the contact's leads stay as they are.
 	LeadUnchanged Outcome = "LeadUnchanged"
+	// LeadNotInsertable says that the contact has no lead, and that the table takes none from verity-sync.
+	LeadNotInsertable Outcome = "LeadNotInsertable"
 )
 
 // Scope says which leads of the contact SyncLead may change.
@@ -205,7 +221,16 @@ type Result struct {
 	Outcome Outcome
 	Leads   int64
 	Spared  int64
+	// Left is how many further leads of the contact stay as they are since Constraint, a unique index, allows only one of them to point at
+	// the appointment.
+	Left       int64
+	Constraint string
+	// Because says why nothing was written although something was desired: the table's definition forbids it. It is empty otherwise.
+	Because string
 }
+
+// maxTries bounds the transactions of one SyncLead: one for each thing that it can learn about the table from a failure.
+const maxTries = 4
 
 // SyncLead makes the leads of a contact (a Contact.ID) follow from what desired returns. A lead that is changed was active
 // now.
@@ -213,128 +238,63 @@ type Result struct {
 // All of it happens in one transaction in Verity that holds a lock on the contact. desired is called under that lock, so
 // that of two events of one contact the later one sees what the earlier one knew, and no two of our writers insert a lead
 // for the same contact. It reads verity-sync's own database, must not use l, and its error is returned as it is, wrapped:
-// it says nothing about Verity.
+// it says nothing about Verity. Where the table's definition refuses what was tried, a second transaction tries what is left.
 func (l *Leads) SyncLead(ctx context.Context, contactID string, desired func(context.Context) (Desired, error)) (Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
-	var result Result
-	var desiredErr error
+	t, err := l.table(ctx)
+	if err != nil {
+		return Result{}, l.failure(err)
+	}
+	w := writer{table: t, contactID: contactID}
+	for range maxTries {
+		result, desiredErr, err := l.syncOnce(ctx, w, desired)
+		if desiredErr != nil {
+			return Result{}, fmt.Errorf("read what the lead follows from: %w", desiredErr)
+		}
+		if err == nil {
+			return result, nil
+		}
+		before := w.table
+		if w.learn(err) {
+			l.described.CompareAndSwap(before, w.table)
+			continue
+		}
+		if refused, ok := errors.AsType[*refusal](err); ok {
+			return refused.result, nil
+		}
+		return Result{}, l.failure(err)
+	}
+	return Result{}, l.failure(errNoLead)
+}
+
+// syncOnce makes one attempt at what SyncLead does, in one transaction.
+func (l *Leads) syncOnce(
+	ctx context.Context, w writer, desired func(context.Context) (Desired, error),
+) (result Result, desiredErr, err error) {
 	// Read committed, whatever the database's default is: under a higher level the snapshot is taken before the lock is
 	// had, and a lead that the previous holder inserted stays unseen.
-	err := l.pool.InTx(ctx, pgx.ReadCommitted, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock($1)`, lockKey(contactID)); err != nil {
+	err = l.pool.InTx(ctx, pgx.ReadCommitted, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock($1)`, lockKey(w.contactID)); err != nil {
 			return err
 		}
-		var want Desired
-		if want, desiredErr = desired(ctx); desiredErr != nil {
+		if w.want, desiredErr = desired(ctx); desiredErr != nil {
 			return desiredErr
 		}
 		var err error
-		if want.AppointmentID != "" && want.Scope != EndedLeads {
-			result, err = point(ctx, tx, contactID, want)
+		if w.want.AppointmentID != "" && w.want.Scope != EndedLeads {
+			result, err = w.point(ctx, tx)
 		} else {
-			result, err = release(ctx, tx, contactID, want)
+			result, err = w.release(ctx, tx)
 		}
 		failpoint.Hit(failpoint.LeadWritten)
 		return err
 	})
-	switch {
-	case desiredErr != nil:
-		return Result{}, fmt.Errorf("read what the lead follows from: %w", desiredErr)
-	case err != nil:
-		return Result{}, l.failure(err)
-	}
-	return result, nil
+	return result, desiredErr, err
 }
 
 // lockKey is the advisory lock of a contact: the name keeps it apart from locks that Verity takes itself.
 func lockKey(contactID string) int64 {
 	sum := sha256.Sum256([]byte("verity-sync/lead/" + contactID))
 	return int64(binary.BigEndian.Uint64(sum[:])) //nolint:gosec // any 64 bits are a key
-}
-
-// Statements name a parameter once, even where two would have the same value: Postgres infers a parameter's type from the
-// column next to it, and refuses one that is text in one place and varchar in the other.
-//
-// Times are not NOW(), at which the transaction began: that is before it had the lock, and can be before what the writer ahead of it wrote.
-const (
-	pointLeads = `UPDATE leads SET ghl_appointment_id = $2, last_activity_at = clock_timestamp() WHERE contact_id = $1`
-	// elsewhere leaves out the leads that point at the appointment already.
-	elsewhere = ` AND ghl_appointment_id IS DISTINCT FROM $3`
-	// notSpared are the leads that Spare does not protect.
-	notSpared = ` AND (coalesce(ghl_appointment_id::text, '') = '' OR ghl_appointment_id::text = ANY ($%d::text[])
-		OR last_activity_at::timestamptz < $%d::timestamptz)`
-	countElsewhere = `SELECT count(*) FROM leads WHERE contact_id = $1 AND ghl_appointment_id::text <> $2`
-	// insertLead gives way to a lead that Verity inserted since, be it that a unique index says so or that it is seen.
-	insertLead = `
-		INSERT INTO leads (contact_id, ghl_appointment_id, created_at, last_activity_at)
-		SELECT $1, $2, statement_timestamp(), statement_timestamp() WHERE NOT EXISTS (SELECT FROM leads WHERE contact_id = $3)
-		ON CONFLICT DO NOTHING`
-	releaseLeads = `
-		UPDATE leads SET ghl_appointment_id = $2, last_activity_at = clock_timestamp()
-		WHERE contact_id = $1 AND ghl_appointment_id::text = ANY ($3::text[])`
-)
-
-// errNoLead says that a contact has no lead that could be written, and that none can be inserted.
-var errNoLead = errors.New("the lead can be neither updated nor inserted: a unique index, a policy or a trigger forbids it")
-
-// point has the leads of a contact point at an appointment.
-func point(ctx context.Context, tx pgx.Tx, contactID string, want Desired) (Result, error) {
-	result, err := pointOrInsert(ctx, tx, contactID, want)
-	if err == nil && want.Spare != nil {
-		err = tx.QueryRow(ctx, countElsewhere, contactID, want.AppointmentID).Scan(&result.Spared)
-	}
-	return result, err
-}
-
-func pointOrInsert(ctx context.Context, tx pgx.Tx, contactID string, want Desired) (Result, error) {
-	statement, arguments := pointStatement(contactID, want)
-	updated, err := tx.Exec(ctx, statement, arguments...)
-	if err != nil || updated.RowsAffected() > 0 {
-		return Result{Outcome: LeadUpdated, Leads: updated.RowsAffected()}, err
-	}
-	inserted, err := tx.Exec(ctx, insertLead, contactID, want.AppointmentID, contactID)
-	if err != nil || inserted.RowsAffected() > 0 {
-		return Result{Outcome: LeadInserted, Leads: inserted.RowsAffected()}, err
-	}
-	// There is a lead after all: one that Verity inserted since, or of those that are to be left alone.
-	updated, err = tx.Exec(ctx, statement, arguments...)
-	switch {
-	case err != nil || updated.RowsAffected() > 0:
-		return Result{Outcome: LeadUpdated, Leads: updated.RowsAffected()}, err
-	case want.Scope == OtherLeads || want.Spare != nil:
-		return Result{Outcome: LeadUnchanged}, nil
-	default:
-		return Result{}, errNoLead
-	}
-}
-
-// pointStatement returns the statement that has leads point at an appointment, and its arguments.
-func pointStatement(contactID string, want Desired) (statement string, arguments []any) {
-	statement, arguments = pointLeads, []any{contactID, want.AppointmentID}
-	if want.Scope == OtherLeads {
-		statement += elsewhere
-		arguments = append(arguments, want.AppointmentID)
-	}
-	if want.Spare != nil {
-		statement += fmt.Sprintf(notSpared, len(arguments)+1, len(arguments)+2)
-		arguments = append(arguments, append([]string{want.AppointmentID}, want.Spare.Known...), want.Spare.BookedAt)
-	}
-	return statement, arguments
-}
-
-// release has the leads of a contact that point at an ended appointment point at the live one, or at none.
-func release(ctx context.Context, tx pgx.Tx, contactID string, want Desired) (Result, error) {
-	if len(want.Ended) == 0 {
-		return Result{Outcome: LeadUnchanged}, nil
-	}
-	outcome, live := LeadCleared, (*string)(nil)
-	if want.AppointmentID != "" {
-		outcome, live = LeadUpdated, &want.AppointmentID
-	}
-	released, err := tx.Exec(ctx, releaseLeads, contactID, live, want.Ended)
-	if err != nil || released.RowsAffected() == 0 {
-		return Result{Outcome: LeadUnchanged}, err
-	}
-	return Result{Outcome: outcome, Leads: released.RowsAffected()}, nil
 }

@@ -1,0 +1,102 @@
+package verity
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// restriction is a table on which row security is active for a role, and the commands of verity-sync that may not get every row.
+type restriction struct {
+	// table is the one that verity-sync names, relation the one with row security: the same, or one behind a view.
+	table, relation string
+	// role is the one that the policies are for: that of the session, or the owner of a view.
+	role     string
+	commands []string
+}
+
+// restrictions reads where row security may keep rows from verity-sync. A role escapes it as a superuser, with BYPASSRLS, and as the owner
+// of a table that does not force it. Where it is active, a command gets all rows if one permissive policy is USING (true), and no
+// restrictive one says anything else. Views are followed: what they read is read with the rights of their owner, or of the session where
+// they are security_invoker.
+const restrictions = `
+	WITH RECURSIVE used(name, relation, role) AS (
+		SELECT t.name, to_regclass(t.name)::oid, (SELECT oid FROM pg_roles WHERE rolname = current_user)
+		FROM unnest($1::text[]) AS t(name)
+		UNION
+		SELECT u.name, d.refobjid,
+			CASE WHEN EXISTS (SELECT FROM pg_options_to_table(v.reloptions) WHERE option_name = 'security_invoker' AND option_value::bool)
+				THEN u.role ELSE v.relowner END
+		FROM used u JOIN pg_class v ON v.oid = u.relation AND v.relkind = 'v'
+		JOIN pg_rewrite w ON w.ev_class = v.oid AND w.ev_type = '1'
+		JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass
+			AND d.refobjid <> v.oid
+	), needed(name, command, polcmd, checks) AS (
+		VALUES ('contacts', 'SELECT', 'r', false), ('leads', 'SELECT', 'r', false), ('leads', 'UPDATE', 'w', false),
+			('leads', 'UPDATE', 'w', true), ('leads', 'INSERT', 'a', true)
+	), judged AS (
+		SELECT u.name, c.relname, r.rolname, n.command,
+			coalesce(bool_or(says = 'true') FILTER (WHERE p.polpermissive), false)
+				AND coalesce(bool_and(says = 'true') FILTER (WHERE NOT p.polpermissive), true) AS unrestricted
+		FROM used u JOIN pg_class c ON c.oid = u.relation JOIN pg_roles r ON r.oid = u.role JOIN needed n ON n.name = u.name
+		LEFT JOIN pg_policy p ON p.polrelid = c.oid AND p.polcmd IN ('*', n.polcmd::"char")
+			AND EXISTS (SELECT FROM unnest(p.polroles) AS g(role) WHERE g.role = 0 OR pg_has_role(u.role, g.role, 'USAGE'))
+		LEFT JOIN LATERAL (
+			SELECT pg_get_expr(CASE WHEN n.checks AND p.polwithcheck IS NOT NULL THEN p.polwithcheck ELSE p.polqual END, p.polrelid) AS says
+		) s ON true
+		WHERE c.relrowsecurity AND NOT r.rolsuper AND NOT r.rolbypassrls
+			AND (c.relforcerowsecurity OR NOT pg_has_role(u.role, c.relowner, 'USAGE'))
+		GROUP BY u.name, c.oid, c.relname, r.rolname, n.command, n.checks
+	)
+	SELECT name, relname::text, rolname::text, array_agg(DISTINCT command ORDER BY command DESC) FROM judged WHERE NOT unrestricted
+	GROUP BY name, relname, rolname ORDER BY name DESC, relname`
+
+func readRestrictions(ctx context.Context, db querier, tables ...string) ([]restriction, error) {
+	rows, err := db.Query(ctx, restrictions, tables)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (r restriction, err error) {
+		err = row.Scan(&r.table, &r.relation, &r.role, &r.commands)
+		return r, err
+	})
+}
+
+// unhidden returns an error where row security may hide rows of the tables: what is not seen may be there all the same.
+func unhidden(ctx context.Context, db querier, tables ...string) error {
+	found, err := readRestrictions(ctx, db, tables...)
+	if err != nil || len(found) == 0 {
+		return err
+	}
+	return &hiddenError{found[0]}
+}
+
+// hiddenError says that what a statement did not find may be hidden.
+type hiddenError struct{ restriction restriction }
+
+func (e *hiddenError) Error() string {
+	return e.restriction.String() + "; " + e.restriction.consequence() + ": " + e.restriction.action()
+}
+
+func (r restriction) String() string {
+	behind := ""
+	if r.relation != r.table {
+		behind = " (through the view " + r.table + ")"
+	}
+	return fmt.Sprintf("row security restricts %s on %s%s for the role %s", strings.Join(r.commands, ", "), r.relation, behind, r.role)
+}
+
+// consequence says what verity-sync does about it.
+func (r restriction) consequence() string {
+	if r.table == contactsTable {
+		return "contacts may be hidden, so that nobody can be said not to be there, and no event of an appointment is processed"
+	}
+	return "leads may be hidden, so that another one would be inserted beside them, and no event of an appointment is processed"
+}
+
+func (r restriction) action() string {
+	return fmt.Sprintf("ALTER ROLE %[1]s BYPASSRLS, or CREATE POLICY verity_sync ON %[2]s TO %[1]s USING (true) WITH CHECK (true)",
+		pgx.Identifier{r.role}.Sanitize(), pgx.Identifier{r.relation}.Sanitize())
+}
