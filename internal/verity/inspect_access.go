@@ -1,0 +1,82 @@
+package verity
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/dfmiddleware/verity-sync/internal/preflight"
+)
+
+// updated are the columns that an UPDATE of leads sets.
+var updated = []string{appointmentColumn, "last_activity_at"}
+
+func (i *inspection) privileges() error {
+	mayRead := func(c column) bool { return c.mayRead }
+	i.privilegesOn(i.contacts, "SELECT", read, mayRead)
+	i.privilegesOn(i.leads, "SELECT", []string{"contact_id", appointmentColumn, "last_activity_at"}, mayRead)
+	inserted := slices.Clone(written)
+	for _, c := range i.leads.columns {
+		if c.lacks() && c.suppliable() {
+			inserted = append(inserted, c.name)
+		}
+	}
+	i.privilegesOn(i.leads, "INSERT", inserted, func(c column) bool { return c.mayInsert })
+	i.privilegesOn(i.leads, "UPDATE", updated, func(c column) bool { return c.mayUpdate })
+	return nil
+}
+
+// consequences are what happens without a privilege.
+var consequences = map[string]string{
+	"SELECT": "the events of appointments wait",
+	"UPDATE": "no lead is written, and the events of appointments wait",
+	"INSERT": "contacts without a lead get none, and the events of appointments wait",
+}
+
+func (i *inspection) privilegesOn(r *relation, privilege string, columns []string, has func(column) bool) {
+	var without []string
+	for _, name := range columns {
+		if c, found := r.columns[name]; found && !has(c) {
+			without = append(without, name)
+		}
+	}
+	if without == nil {
+		return
+	}
+	i.add(preflight.Error, fmt.Sprintf("GRANT %s ON %s TO %s", privilege, quoted(r.schema, r.name), quoted(i.role)),
+		"the role %s has no %s privilege on %s (%s): %s", i.role, privilege, r.name, inWords(without), consequences[privilege])
+}
+
+// sequencesBehind are the sequences of the defaults of leads that the role may not use. Those of identity columns take no privilege.
+const sequencesBehind = `
+	SELECT DISTINCT n.nspname, s.relname
+	FROM pg_attrdef a
+	JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = a.oid AND d.refclassid = 'pg_class'::regclass
+	JOIN pg_class s ON s.oid = d.refobjid JOIN pg_namespace n ON n.oid = s.relnamespace
+	WHERE a.adrelid = to_regclass('leads')
+		AND CASE WHEN s.relkind = 'S' THEN NOT has_sequence_privilege(s.oid, 'USAGE') AND NOT has_sequence_privilege(s.oid, 'UPDATE') END
+	ORDER BY 1, 2`
+
+func (i *inspection) sequences() error {
+	rows, err := i.db.Query(i.ctx, sequencesBehind)
+	if err != nil {
+		return err
+	}
+	type name struct{ Schema, Sequence string }
+	names, err := pgx.CollectRows(rows, pgx.RowToStructByPos[name])
+	for _, n := range names {
+		i.add(preflight.Error, fmt.Sprintf("GRANT USAGE ON SEQUENCE %s TO %s", quoted(n.Schema, n.Sequence), quoted(i.role)),
+			"the role %s has no USAGE on the sequence %s, which a default of leads needs: contacts without a lead get none, and the "+
+				"events of appointments wait", i.role, n.Sequence)
+	}
+	return err
+}
+
+func (i *inspection) rowSecurity() error {
+	found, err := readRestrictions(i.ctx, i.db, contactsTable, leadsTable)
+	for _, r := range found {
+		i.add(preflight.Error, r.action(), "%s, and no policy shows that it is without effect; %s", r, r.consequence())
+	}
+	return err
+}

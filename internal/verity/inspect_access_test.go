@@ -1,0 +1,151 @@
+package verity_test
+
+var inspectedAccess = map[string]inspected{
+	"no privileges": {
+		grant: `SELECT`,
+		findings: []string{
+			"error privileges: the role {role} has no SELECT privilege on contacts (id, phone_e164 and email): the events of appointments wait: " +
+				`GRANT SELECT ON "{schema}"."contacts" TO "{role}"`,
+			"error privileges: no SELECT privilege on leads", "error privileges: no INSERT privilege on leads",
+			"error privileges: no UPDATE privilege on leads",
+		},
+		booking: "unavailable",
+	},
+	"privileges on the columns that are needed": {
+		grant: `GRANT SELECT (id, phone_e164, email) ON contacts TO {role};
+			GRANT SELECT (contact_id, ghl_appointment_id, last_activity_at) ON leads TO {role};
+			GRANT INSERT (contact_id, ghl_appointment_id, created_at, last_activity_at) ON leads TO {role};
+			GRANT UPDATE (ghl_appointment_id, last_activity_at) ON leads TO {role}`,
+		booking: "LeadInserted",
+	},
+	"privileges on some of the columns": {
+		grant: `GRANT SELECT (id, phone_e164) ON contacts TO {role}; GRANT SELECT ON leads TO {role};
+			GRANT INSERT (contact_id, ghl_appointment_id, last_activity_at) ON leads TO {role}; GRANT UPDATE (ghl_appointment_id) ON leads TO {role}`,
+		findings: []string{
+			"error privileges: no SELECT privilege on contacts (email)", "error privileges: no INSERT privilege on leads (created_at)",
+			"error privileges: no UPDATE privilege on leads (last_activity_at)",
+		},
+		booking: "unavailable",
+	},
+	"no privilege on a column that has to be supplied": {
+		alter: `ALTER TABLE leads ALTER id DROP DEFAULT`,
+		grant: `GRANT SELECT ON contacts, leads TO {role}; GRANT UPDATE ON leads TO {role};
+			GRANT INSERT (contact_id, ghl_appointment_id, created_at, last_activity_at) ON leads TO {role}`,
+		findings: []string{"error privileges: no INSERT privilege on leads (id)"}, booking: "unavailable",
+	},
+	"privileges of another role that it has": {
+		alter:   `CREATE ROLE {role}_app; GRANT {role}_app TO {role}; GRANT ALL ON contacts, leads TO {role}_app; GRANT {role}_app TO {role} WITH ADMIN OPTION`,
+		grant:   `SELECT`,
+		booking: "LeadInserted",
+	},
+	"a sequence that the role may not use": {
+		alter:    `CREATE SEQUENCE lead_numbers; ALTER TABLE leads ADD number int NOT NULL DEFAULT nextval('lead_numbers')`,
+		findings: []string{"error sequences: the role {role} has no USAGE on the sequence lead_numbers"}, booking: "unavailable",
+	},
+	"a sequence that the role may use": {
+		alter:   `CREATE SEQUENCE lead_numbers; ALTER TABLE leads ADD number int NOT NULL DEFAULT nextval('lead_numbers')`,
+		grant:   granted + `; GRANT USAGE ON SEQUENCE lead_numbers TO {role}`,
+		booking: "LeadInserted",
+	},
+	"a view whose owner may not read the table": {
+		alter: `CREATE ROLE {role}_owner; GRANT {role}_owner TO {role} WITH ADMIN OPTION; ALTER TABLE leads RENAME TO lead_rows;
+			CREATE VIEW leads AS SELECT * FROM lead_rows; ALTER VIEW leads OWNER TO {role}_owner`,
+		findings: []string{
+			"warning table-kind: leads is a view", "error statements: permission denied for table lead_rows",
+		},
+		booking: "unavailable",
+	},
+}
+
+const (
+	secured  = `ALTER TABLE contacts ENABLE ROW LEVEL SECURITY; ALTER TABLE leads ENABLE ROW LEVEL SECURITY; `
+	shown    = `CREATE POLICY shown ON contacts FOR SELECT USING (true); `
+	writable = `CREATE POLICY writable ON leads USING (true); `
+)
+
+var inspectedRowSecurity = map[string]inspected{
+	"row security without a policy": {
+		alter: secured,
+		findings: []string{
+			"error row-security: row security restricts UPDATE, SELECT, INSERT on leads for the role {role}, and no policy shows",
+			`error row-security: ALTER ROLE "{role}" BYPASSRLS, or CREATE POLICY verity_sync ON "contacts" TO "{role}" USING (true) WITH CHECK (true)`,
+		},
+		booking: "unavailable",
+	},
+	"row security that lets INSERT alone pass": {
+		alter:    secured + shown + `CREATE POLICY added ON leads FOR INSERT WITH CHECK (true)`,
+		findings: []string{"error row-security: row security restricts UPDATE, SELECT on leads"}, booking: "unavailable",
+	},
+	"row security that hides contacts": {
+		alter:    secured + writable,
+		findings: []string{"error row-security: row security restricts SELECT on contacts"}, booking: "unavailable",
+	},
+	"row security that shows everything": {alter: secured + shown + writable, booking: "LeadInserted"},
+	"row security that shows everything, a command at a time": {
+		alter: secured + shown + `CREATE POLICY r ON leads FOR SELECT USING (true); CREATE POLICY w ON leads FOR UPDATE USING (true);
+			CREATE POLICY a ON leads FOR INSERT WITH CHECK (true)`,
+		booking: "LeadInserted",
+	},
+	"row security that checks what an UPDATE writes": {
+		alter: secured + shown + `CREATE POLICY r ON leads FOR SELECT USING (true);
+			CREATE POLICY w ON leads FOR UPDATE USING (true) WITH CHECK (score > 0); CREATE POLICY a ON leads FOR INSERT WITH CHECK (true)`,
+		findings: []string{"error row-security: row security restricts UPDATE on leads"}, booking: "unavailable",
+	},
+	"row security that shows a tenant": {
+		alter:    secured + shown + `CREATE POLICY tenant ON leads USING (source IS NULL)`,
+		findings: []string{"error row-security: UPDATE, SELECT, INSERT on leads"}, booking: "unavailable",
+	},
+	"row security with a restrictive policy": {
+		alter:    secured + shown + writable + `CREATE POLICY own ON leads AS RESTRICTIVE FOR SELECT USING (source IS NULL)`,
+		findings: []string{"error row-security: row security restricts SELECT on leads"}, booking: "unavailable",
+	},
+	"row security with a policy for the role": {
+		alter:   secured + shown + `CREATE POLICY verity_sync ON leads TO {role} USING (true) WITH CHECK (true)`,
+		booking: "LeadInserted",
+	},
+	"row security with a policy for another role": {
+		alter:    secured + shown + `CREATE POLICY app ON leads TO pg_monitor USING (true) WITH CHECK (true)`,
+		findings: []string{"error row-security: UPDATE, SELECT, INSERT on leads"}, booking: "unavailable",
+	},
+	"row security with a policy for a role that it has": {
+		alter:   secured + shown + `GRANT pg_monitor TO {role}; CREATE POLICY app ON leads TO pg_monitor USING (true)`,
+		booking: "LeadInserted",
+	},
+	"row security for an owner": {
+		alter:   secured + `ALTER TABLE contacts OWNER TO {role}; ALTER TABLE leads OWNER TO {role}`,
+		booking: "LeadInserted",
+	},
+	"row security that is forced upon the owner": {
+		alter:    secured + `ALTER TABLE contacts OWNER TO {role}; ALTER TABLE leads OWNER TO {role}, FORCE ROW LEVEL SECURITY`,
+		findings: []string{"error row-security: UPDATE, SELECT, INSERT on leads"}, booking: "unavailable",
+	},
+	"row security for a role with BYPASSRLS": {
+		alter: secured + `ALTER ROLE {role} BYPASSRLS`, booking: "LeadInserted",
+	},
+	"policies without row security": {
+		alter: `CREATE POLICY tenant ON leads USING (false)`, booking: "LeadInserted",
+	},
+	"row security behind a view of the role that owns the table": {
+		alter:    `ALTER TABLE leads ENABLE ROW LEVEL SECURITY; ALTER TABLE leads RENAME TO lead_rows; CREATE VIEW leads AS SELECT * FROM lead_rows`,
+		findings: []string{"warning table-kind"}, booking: "LeadInserted",
+	},
+	"row security behind a view with the rights of the session": {
+		alter: `ALTER TABLE leads ENABLE ROW LEVEL SECURITY; ALTER TABLE leads RENAME TO lead_rows;
+			CREATE VIEW leads WITH (security_invoker) AS SELECT * FROM lead_rows; GRANT ALL ON lead_rows TO {role};
+			CREATE POLICY added ON lead_rows FOR INSERT WITH CHECK (true)`,
+		findings: []string{
+			"warning table-kind", "error row-security: row security restricts UPDATE, SELECT on lead_rows (through the view leads) for the role {role}",
+		},
+		booking: "unavailable",
+	},
+	"row security behind a view of a view of another role": {
+		alter: `CREATE ROLE {role}_owner; GRANT {role}_owner TO {role} WITH ADMIN OPTION; ALTER TABLE contacts ENABLE ROW LEVEL SECURITY;
+			ALTER TABLE contacts RENAME TO people; GRANT SELECT ON people TO {role}_owner;
+			CREATE VIEW persons AS SELECT * FROM people; ALTER VIEW persons OWNER TO {role}_owner;
+			CREATE VIEW contacts AS SELECT * FROM persons`,
+		findings: []string{
+			"warning table-kind", "error row-security: row security restricts SELECT on people (through the view contacts) for the role {role}_owner",
+		},
+		booking: "unavailable",
+	},
+}

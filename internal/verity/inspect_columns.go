@@ -1,0 +1,212 @@
+package verity
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/dfmiddleware/verity-sync/internal/preflight"
+)
+
+// The columns that verity-sync reads of contacts; those of leads are written.
+var read = []string{"id", "phone_e164", "email"}
+
+func (i *inspection) missingColumns() error {
+	for _, r := range []struct {
+		*relation
+		needed []string
+	}{{i.contacts, read}, {i.leads, written}} {
+		var missing []string
+		for _, name := range r.needed {
+			if _, found := r.columns[name]; !found {
+				missing = append(missing, name)
+			}
+		}
+		if missing == nil {
+			continue
+		}
+		action := "add the columns, or give verity-sync a view with these names"
+		for _, have := range slices.Sorted(maps.Keys(r.columns)) {
+			for _, name := range missing {
+				if have != name && plain(have) == plain(name) {
+					action = fmt.Sprintf("%s has a column %s: give verity-sync a view in which it is called %s", r.name, quoted(have), name)
+				}
+			}
+		}
+		i.add(preflight.Error, action, "%s.%s has no column %s: the events of appointments wait", r.schema, r.name, inWords(missing))
+	}
+	return nil
+}
+
+// plain is a name without what spellings of it differ by: contactId, contact_id.
+func plain(name string) string { return strings.ReplaceAll(strings.ToLower(name), "_", "") }
+
+func (i *inspection) columnTypes() error {
+	for _, check := range []func(){i.typesOfContacts, i.typeOfContactID, i.typeOfAppointment, i.typesOfTimes, i.computedColumns} {
+		check()
+	}
+	return nil
+}
+
+// column returns one of a table's, and whether it is there: that it is not was reported.
+func (r *relation) column(name string) (column, bool) {
+	c, found := r.columns[name]
+	return c, found
+}
+
+func (i *inspection) typesOfContacts() {
+	for _, name := range read[1:] {
+		c, found := i.contacts.column(name)
+		switch {
+		case !found, c.isText():
+		case isNumber(c.base) && name == "phone_e164":
+			i.add(preflight.Warning, "make it text, in E.164 form: +12055550142",
+				"contacts.%s is %s: a phone number is found only while the type takes its digits", name, c.display)
+		default:
+			i.add(preflight.Error, "make it text",
+				"contacts.%s is %s, which is no text: look-ups by it are refused, and the events end in Error", name, c.display)
+		}
+	}
+}
+
+func isNumber(base string) bool {
+	return slices.Contains([]string{"int2", "int4", "int8", "numeric"}, base)
+}
+
+// kindOfID says which values a type of ids takes: the types of one kind take the same.
+func kindOfID(c column) string {
+	switch {
+	case isNumber(c.base):
+		return "number"
+	case c.isText():
+		return "text"
+	default:
+		return c.base
+	}
+}
+
+func (i *inspection) typeOfContactID() {
+	id, found := i.contacts.column("id")
+	of, alsoFound := i.leads.column("contact_id")
+	if !found || !alsoFound {
+		return
+	}
+	for _, c := range []struct {
+		name string
+		column
+	}{{"contacts.id", id}, {"leads.contact_id", of}} {
+		if kind := kindOfID(c.column); kind != "number" && kind != "text" && kind != "uuid" {
+			i.add(preflight.Warning, "compare contacts.id with leads.contact_id of a lead",
+				"%s is %s, with which verity-sync is not tested: ids are handed over as text", c.name, c.display)
+			return
+		}
+	}
+	switch from, to := kindOfID(id), kindOfID(of); {
+	case from == to && (from != "text" || of.length == 0 || id.length > 0 && id.length <= of.length):
+	case to == "text" && (from != "uuid" || of.length == 0 || of.length >= 36) && from != "text":
+	case to == "text":
+		i.add(preflight.Warning, "make leads.contact_id at least as long as contacts.id",
+			"leads.contact_id is %s and contacts.id %s: the leads of contacts with a longer id are refused, and their events end in Error",
+			of.display, id.display)
+	case from == "text":
+		i.add(preflight.Warning, "give both columns the same type",
+			"leads.contact_id is %s and contacts.id %s: contacts whose id is no %s get no lead, and their events end in Error",
+			of.display, id.display, to)
+	default:
+		i.add(preflight.Error, "give both columns the same type",
+			"leads.contact_id is %s and contacts.id %s: no lead can belong to a contact, and the events end in Error",
+			of.display, id.display)
+	}
+}
+
+// GoHighLevel's ids of appointments are 20 characters of letters and digits, and have been 24.
+const (
+	shortestID = 20
+	longestID  = 24
+)
+
+func (i *inspection) typeOfAppointment() {
+	const action = "make it text"
+	switch c, found := i.leads.column(appointmentColumn); {
+	case !found:
+	case !c.isText():
+		i.add(preflight.Error, action,
+			"leads.%s is %s, which cannot hold GoHighLevel's ids (20 to 24 letters and digits): no lead is written, and the events end "+
+				"in Error", c.name, c.display)
+	case c.length > 0 && c.length < shortestID:
+		i.add(preflight.Error, action,
+			"leads.%s is %s, and GoHighLevel's ids have 20 to 24 characters: no lead is written, and the events end in Error",
+			c.name, c.display)
+	case c.length > 0 && c.length < longestID:
+		i.add(preflight.Warning, action,
+			"leads.%s is %s, and GoHighLevel's ids have 20 to 24 characters: the events of appointments with a longer id end in Error",
+			c.name, c.display)
+	}
+}
+
+// timeLength is how long a time is that Postgres writes into a text.
+const timeLength = len("2026-11-23 16:42:39.220312+00")
+
+func (i *inspection) typesOfTimes() {
+	for _, name := range written[2:] {
+		switch c, found := i.leads.column(name); {
+		case !found, c.isTime():
+		case c.isText() && (c.length == 0 || c.length >= timeLength):
+			i.add(preflight.Warning, "make it timestamptz",
+				"leads.%s is %s: times are written as Postgres shows them, 2026-11-23 16:42:39.220312+00; a value that is no time "+
+					"fails the event that compares it", name, c.display)
+		case c.isText():
+			i.add(preflight.Error, "make it timestamptz",
+				"leads.%s is %s, which is too short for a time: no lead is written, and the events end in Error", name, c.display)
+		default:
+			i.add(preflight.Error, "make it timestamptz", "leads.%s is %s, which takes no time: no lead is written, and the events wait",
+				name, c.display)
+		}
+	}
+}
+
+func (i *inspection) computedColumns() {
+	if i.leads.updatable&takesUpdates == 0 {
+		return // That was reported.
+	}
+	for _, name := range written {
+		if c, found := i.leads.column(name); found && c.computed {
+			i.add(preflight.Error, "make it an ordinary column",
+				"leads.%s cannot be written (it is a generated column, an identity column or an expression of a view): leads cannot be "+
+					"written, and the events wait", name)
+		}
+	}
+}
+
+func (i *inspection) insertColumns() error {
+	var supplied, lacking []string
+	for _, name := range slices.Sorted(maps.Keys(i.leads.columns)) {
+		switch c := i.leads.columns[name]; {
+		case !c.lacks():
+		case c.suppliable():
+			supplied = append(supplied, fmt.Sprintf("%s (%s)", name, c.display))
+		default:
+			lacking = append(lacking, fmt.Sprintf("%s (%s)", name, c.display))
+		}
+	}
+	if lacking != nil {
+		i.add(preflight.Warning, "give each a default, or allow NULL",
+			"leads has columns that must not be null and have no default: %s; leads that exist are updated, contacts without a lead get "+
+				"none unless a trigger fills the columns in, and their events end with the result LeadNotInsertable", inWords(lacking))
+	}
+	if supplied != nil {
+		i.add(preflight.OK, "", "leads has columns that must not be null and have no default: %s; verity-sync writes a random UUID as id, "+
+			"and the time as updated_at", inWords(supplied))
+	}
+	return nil
+}
+
+func (i *inspection) clearAppointment() error {
+	if c, found := i.leads.column(appointmentColumn); found && c.required {
+		i.add(preflight.Warning, "allow NULL there, or set VERITY_ON_DELETE=keep",
+			"leads.%s must not be null: a lead whose appointment is deleted keeps pointing at it, and its event ends with the result "+
+				"LeadUnchanged", c.name)
+	}
+	return nil
+}

@@ -1,0 +1,178 @@
+package verity
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/dfmiddleware/verity-sync/internal/preflight"
+)
+
+// relationOf reads what search_path finds under a name.
+const relationOf = `
+	SELECT n.nspname, c.relkind::text, pg_relation_is_updatable(c.oid, true), coalesce(pg_get_partkeydef(c.oid), ''),
+		EXISTS (SELECT FROM pg_partitioned_table p WHERE p.partrelid = c.oid AND p.partdefid <> 0)
+	FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+	WHERE c.oid = to_regclass($1) AND c.relkind IN ('r', 'v', 'm', 'f', 'p')`
+
+func (i *inspection) relation(name string) (*relation, error) {
+	r := &relation{name: name, columns: map[string]column{}}
+	err := i.db.QueryRow(i.ctx, relationOf, name).Scan(&r.schema, &r.kind, &r.updatable, &r.partitioned.key, &r.partitioned.hasDefault)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	columns, err := readColumns(i.ctx, i.db, name)
+	for _, c := range columns {
+		r.columns[c.name] = c
+	}
+	return r, err
+}
+
+// elsewhereNamed are the other schemas with a table of a name, as seen in the catalogs: the role need not have a privilege on them.
+const elsewhereNamed = `
+	SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+	WHERE c.relname = $1 AND c.relkind IN ('r', 'v', 'm', 'f', 'p') AND c.oid IS DISTINCT FROM to_regclass($1)::oid
+		AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+	ORDER BY 1 LIMIT 5`
+
+func (i *inspection) tables() (err error) {
+	if i.contacts, err = i.relation(contactsTable); err != nil {
+		return err
+	}
+	if i.leads, err = i.relation(leadsTable); err != nil {
+		return err
+	}
+	if i.contacts == nil {
+		err = i.missing(contactsTable)
+	}
+	if i.leads == nil && err == nil {
+		err = i.missing(leadsTable)
+	}
+	return err
+}
+
+// missing reports that search_path finds no table of a name.
+func (i *inspection) missing(name string) error {
+	schemas, err := i.list(elsewhereNamed, name)
+	if err != nil {
+		return err
+	}
+	if len(schemas) == 0 {
+		i.add(preflight.Error, "check that VERITY_DATABASE_URL names Verity's database, and that Verity has created its tables there",
+			"there is no table %s in the database: the events of appointments wait", name)
+		return nil
+	}
+	var usable bool
+	if err := i.db.QueryRow(i.ctx, `SELECT has_schema_privilege($1, 'USAGE')`, schemas[0]).Scan(&usable); err != nil {
+		return err
+	}
+	because := fmt.Sprintf("search_path is %s", i.path)
+	if !usable {
+		because += fmt.Sprintf(" and the role %s has no USAGE on the schema %s", i.role, schemas[0])
+	}
+	i.add(preflight.Error, i.showSchema(schemas[0]),
+		"the table %s is not visible: it is in the schema %s, %s; the events of appointments wait", name, inWords(schemas), because)
+	return nil
+}
+
+// showSchema says how a schema becomes visible to the role.
+func (i *inspection) showSchema(schema string) string {
+	role, schema := quoted(i.role), quoted(schema)
+	return fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s, and ALTER ROLE %s SET search_path = %s", schema, role, role, schema)
+}
+
+func (i *inspection) searchPath() error {
+	for _, r := range []*relation{i.contacts, i.leads} {
+		schemas, err := i.list(elsewhereNamed, r.name)
+		if err != nil {
+			return err
+		}
+		if len(schemas) > 0 {
+			i.add(preflight.Warning, fmt.Sprintf("if that is not Verity's, set search_path for the role: ALTER ROLE %s SET search_path = …",
+				quoted(i.role)),
+				"%s is the one in the schema %s (search_path is %s); there is another one in %s, which is not used",
+				r.name, r.schema, i.path, inWords(schemas))
+		}
+	}
+	if i.contacts.schema != i.leads.schema {
+		i.add(preflight.Warning, "check that both are Verity's, else set search_path for the role",
+			"contacts is in the schema %s and leads in %s: a contact may be looked for among another application's",
+			i.contacts.schema, i.leads.schema)
+	}
+	return nil
+}
+
+// The bits of pg_relation_is_updatable.
+const (
+	takesUpdates = 1 << 2
+	takesInserts = 1 << 3
+)
+
+func (i *inspection) kinds() error {
+	i.kindOfContacts()
+	i.kindOfLeads()
+	return nil
+}
+
+func (i *inspection) kindOfContacts() {
+	switch i.contacts.kind {
+	case "v":
+		i.add(preflight.Warning, "check that the view shows every contact, with the indexes of its table",
+			"contacts is a view: a contact that it does not show is not found, and the events end in ContactNotFound")
+	case "m":
+		i.add(preflight.Warning, "refresh it often, or name the table itself contacts",
+			"contacts is a materialized view: contacts that were added since its last refresh are not found")
+	case "f":
+		i.add(preflight.Warning, "connect to the server that has the table, if you can",
+			"contacts is a foreign table: look-ups wait for another server, whose policies and indexes are not checked here")
+	}
+}
+
+func (i *inspection) kindOfLeads() {
+	switch l := i.leads; l.kind {
+	case "r":
+	case "p":
+		if !l.partitioned.hasDefault && !strings.HasPrefix(l.partitioned.key, "HASH") {
+			i.add(preflight.Warning, "create a DEFAULT partition, or make partitions in advance",
+				"leads is partitioned by %s and has no default partition: a lead that no partition takes is refused, and its event ends "+
+					"in Error", l.partitioned.key)
+		}
+	case "v":
+		const missing = "give it INSTEAD OF triggers, make it a simple view of one table, or let search_path find the table itself"
+		switch {
+		case l.updatable&takesUpdates == 0:
+			i.add(preflight.Error, missing, "leads is a view that cannot be updated: no lead is written, and the events wait")
+		case l.updatable&takesInserts == 0:
+			i.add(preflight.Error, missing, "leads is a view that takes no new rows: the events of contacts without a lead wait")
+		default:
+			i.add(preflight.Warning, "check that the view shows every lead; else let search_path find the table itself",
+				"leads is a view: a lead that it does not show is not updated, and its contact gets another one")
+		}
+	case "f":
+		i.add(preflight.Warning, "connect to the server that has the table, if you can",
+			"leads is a foreign table: writes wait for another server, whose policies, triggers and constraints are not checked here")
+	case "m":
+		i.add(preflight.Error, "let search_path find the table itself",
+			"leads is a materialized view, which takes no writes: the events wait")
+	}
+}
+
+// otherRules are the rules of leads that rewrite what is written.
+const otherRules = `
+	SELECT rulename FROM pg_rewrite
+	WHERE ev_class = to_regclass('leads') AND ev_type IN ('2', '3') AND ev_enabled IN ('O', 'A') ORDER BY 1`
+
+func (i *inspection) rules() error {
+	names, err := i.list(otherRules)
+	if err == nil && len(names) > 0 {
+		i.add(preflight.Warning, "replace rules by triggers, or check that they write what verity-sync writes and report its rows",
+			"leads has rules for INSERT or UPDATE (%s): they decide what is written; with an INSTEAD rule that reports no rows, the "+
+				"events end in Error", inWords(names))
+	}
+	return err
+}

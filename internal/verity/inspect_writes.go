@@ -1,0 +1,173 @@
+package verity
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/dfmiddleware/verity-sync/internal/preflight"
+)
+
+// uniqueIndex is a unique index of leads. It may be that of a constraint, of a primary key for instance.
+type uniqueIndex struct {
+	Name, Definition string
+	// Columns are those of its key; an expression is "".
+	Columns []string
+	// Fixed is true where all rows that leave out its columns have the same key: the columns have constant defaults, or none while
+	// NULLs are not distinct.
+	Fixed bool
+}
+
+const uniqueIndexesOf = `
+	SELECT c.relname, pg_get_indexdef(c.oid), array_agg(coalesce(a.attname, '') ORDER BY k.at),
+		bool_and(a.attname IS NOT NULL AND a.attidentity = '' AND CASE
+			WHEN d.oid IS NULL THEN coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::bool, false)
+			ELSE pg_get_expr(d.adbin, d.adrelid) NOT LIKE '%(%' END)
+	FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+	CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, at)
+	LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+	LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+	WHERE i.indrelid = to_regclass('leads') AND i.indisunique AND i.indisready AND k.at <= i.indnkeyatts
+	GROUP BY c.oid, c.relname ORDER BY c.relname`
+
+func (i *inspection) uniqueIndexes() error {
+	rows, err := i.db.Query(i.ctx, uniqueIndexesOf)
+	if err != nil {
+		return err
+	}
+	indexes, err := pgx.CollectRows(rows, pgx.RowToStructByPos[uniqueIndex])
+	if err != nil {
+		return err
+	}
+	lacks := func(name string) bool { c := i.leads.columns[name]; return c.lacks() }
+	for _, x := range indexes {
+		isWritten := func(name string) bool { return slices.Contains(written, name) }
+		expression := slices.Contains(x.Columns, "")
+		switch {
+		case expression && slices.ContainsFunc(written, func(name string) bool { return strings.Contains(x.Definition, name) }):
+			i.add(preflight.Warning, "check what it forbids",
+				"leads has the unique index %s over an expression (%s): where it refuses a second lead of a contact, that lead stays as "+
+					"it is; where it refuses the only one, the event ends in Error", x.Name, x.Definition)
+		case expression:
+		case slices.Contains(x.Columns, appointmentColumn) && !slices.ContainsFunc(x.Columns, func(c string) bool {
+			return c != appointmentColumn && c != "contact_id"
+		}):
+			i.add(preflight.Warning, "drop it if all leads of a contact should follow its appointment, else do nothing",
+				"the unique index %s lets only one lead point at an appointment: of a contact with several leads the one that has it, "+
+					"else the one that was active last, follows the appointment, and the others stay as they are", x.Name)
+		case !slices.ContainsFunc(x.Columns, isWritten) && !slices.ContainsFunc(x.Columns, lacks) && x.Fixed:
+			i.add(preflight.Warning, "drop the index, or give its columns values that differ",
+				"the unique index %s is over columns that are the same in all leads that verity-sync inserts (%s): it refuses the second, "+
+					"and the events of contacts without a lead end in Error", x.Name, inWords(x.Columns))
+		}
+	}
+	return nil
+}
+
+// constraintsOf are the CHECK and exclusion constraints that are about columns which verity-sync writes, those of their domains included.
+const constraintsOf = `
+	SELECT DISTINCT c.conname || ' ' || pg_get_constraintdef(c.oid)
+	FROM pg_constraint c JOIN pg_attribute a ON a.attrelid = to_regclass('leads') AND a.attname = ANY ($1::text[])
+	WHERE c.contype IN ('c', 'x') AND (c.conrelid = a.attrelid AND (a.attnum = ANY (c.conkey) OR 0 = ANY (c.conkey))
+		OR c.contypid <> 0 AND c.contypid = a.atttypid)
+	ORDER BY 1`
+
+func (i *inspection) constraints() error {
+	found, err := i.list(constraintsOf, written)
+	if err == nil && len(found) > 0 {
+		i.add(preflight.Warning, "check that they allow a text of 20 to 24 letters and digits, no appointment, and the present time",
+			"constraints are about columns that verity-sync writes: %s; where one refuses a lead, the event ends in Error",
+			strings.Join(found, "; "))
+	}
+	return err
+}
+
+const foreignKeysOf = `
+	SELECT c.conname, r.relname, array_agg(a.attname ORDER BY a.attnum), c.confrelid = to_regclass('contacts')::oid
+	FROM pg_constraint c JOIN pg_class r ON r.oid = c.confrelid JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = ANY (c.conkey)
+	WHERE c.contype = 'f' AND c.conrelid = to_regclass('leads') AND c.conparentid = 0
+	GROUP BY c.oid, c.conname, r.relname, c.confrelid ORDER BY c.conname`
+
+func (i *inspection) foreignKeys() error {
+	rows, err := i.db.Query(i.ctx, foreignKeysOf)
+	if err != nil {
+		return err
+	}
+	type foreignKey struct {
+		Name, Target string
+		Columns      []string
+		ToContacts   bool
+	}
+	keys, err := pgx.CollectRows(rows, pgx.RowToStructByPos[foreignKey])
+	for _, key := range keys {
+		switch {
+		case slices.Contains(key.Columns, appointmentColumn):
+			i.add(preflight.Warning, "drop it, unless Verity writes appointments there before, or when it gets the webhook",
+				"the foreign key %s asks for every appointment in %s: a lead waits until its appointment is there, and its event ends in "+
+					"Error after the last attempt", key.Name, key.Target)
+		case slices.Contains(key.Columns, "contact_id") && !key.ToContacts && i.contacts.ordinary():
+			i.add(preflight.Warning, "check that every contact is there too",
+				"the foreign key %s has the contacts of leads in %s, and verity-sync looks for them in contacts: the events of those that "+
+					"are not in both end in Error", key.Name, key.Target)
+		}
+	}
+	return err
+}
+
+// triggersOf are the triggers that fire for what verity-sync does, in a session of its own.
+const triggersOf = `
+	SELECT t.tgname || ' (' || CASE WHEN t.tgtype & 64 <> 0 THEN 'INSTEAD OF' WHEN t.tgtype & 2 <> 0 THEN 'BEFORE' ELSE 'AFTER' END
+		|| CASE WHEN t.tgtype & 4 <> 0 THEN ' INSERT' ELSE '' END
+		|| CASE WHEN t.tgtype & 20 = 20 THEN ' OR' ELSE '' END
+		|| CASE WHEN t.tgtype & 16 <> 0 THEN ' UPDATE' ELSE '' END || ')'
+	FROM pg_trigger t
+	WHERE t.tgrelid = to_regclass('leads') AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')
+		AND (t.tgtype & 4 <> 0 OR t.tgtype & 16 <> 0 AND (cardinality(t.tgattr::int2[]) = 0 OR EXISTS (
+			SELECT FROM pg_attribute a
+			WHERE a.attrelid = t.tgrelid AND a.attnum = ANY (t.tgattr::int2[]) AND a.attname = ANY ($1::text[]))))
+	ORDER BY 1`
+
+func (i *inspection) triggers() error {
+	names, err := i.list(triggersOf, updated)
+	if err == nil && len(names) > 0 {
+		i.add(preflight.Warning, "check that they let verity-sync's writes pass; a trigger function works with the privileges of "+
+			"verity-sync's role, unless it is SECURITY DEFINER",
+			"triggers fire when verity-sync writes leads: %s; they can change or drop what is written, and where one refuses it, the "+
+				"event fails", inWords(names))
+	}
+	return err
+}
+
+// indexed says whether a table has an index that serves a comparison of a column, or of an expression, with a value.
+const indexed = `
+	SELECT EXISTS (
+		SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am m ON m.oid = c.relam
+		WHERE i.indrelid = to_regclass($1) AND i.indisvalid AND m.amname IN ('btree', 'hash')
+			AND (i.indpred IS NULL OR pg_get_expr(i.indpred, i.indrelid) = '(' || $2 || ' IS NOT NULL)')
+			AND translate(replace(pg_get_indexdef(c.oid, 1, true), '::text', ''), '()', '') = translate($2, '()', ''))`
+
+func (i *inspection) indexes() error {
+	for _, x := range []struct {
+		table       *relation
+		column, key string
+	}{
+		{i.contacts, "phone_e164", "phone_e164"}, {i.contacts, "email", "email"}, {i.contacts, "email", "lower(email)"},
+		{i.leads, "contact_id", "contact_id"},
+	} {
+		if _, there := x.table.columns[x.column]; !there || !x.table.ordinary() {
+			continue
+		}
+		var found bool
+		if err := i.db.QueryRow(i.ctx, indexed, x.table.name, x.key).Scan(&found); err != nil {
+			return err
+		}
+		if !found {
+			i.add(preflight.Warning, fmt.Sprintf("CREATE INDEX CONCURRENTLY ON %s (%s)", quoted(x.table.schema, x.table.name), x.key),
+				"no index of %s is on %s: Postgres reads the whole table for each event, which takes longer the more rows there are",
+				x.table.name, x.key)
+		}
+	}
+	return nil
+}
