@@ -50,7 +50,7 @@ func (i *inspection) privilegesOn(r *relation, privilege string, columns []strin
 
 // sequencesBehind are the sequences of the defaults of leads that the role may not use. Those of identity columns take no privilege.
 const sequencesBehind = `
-	SELECT DISTINCT n.nspname, s.relname
+	SELECT DISTINCT n.nspname AS schema, s.relname AS sequence
 	FROM pg_attrdef a
 	JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = a.oid AND d.refclassid = 'pg_class'::regclass
 	JOIN pg_class s ON s.oid = d.refobjid JOIN pg_namespace n ON n.oid = s.relnamespace

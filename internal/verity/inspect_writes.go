@@ -24,7 +24,7 @@ const uniqueIndexesOf = `
 	SELECT c.relname, pg_get_indexdef(c.oid), array_agg(coalesce(a.attname, '') ORDER BY k.at),
 		bool_and(a.attname IS NOT NULL AND a.attidentity = '' AND CASE
 			WHEN d.oid IS NULL THEN coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::bool, false)
-			ELSE pg_get_expr(d.adbin, d.adrelid) NOT LIKE '%(%' END)
+			ELSE pg_get_expr(d.adbin, d.adrelid) !~ '[(]|^(CURRENT|LOCAL)' END)
 	FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
 	CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, at)
 	LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum

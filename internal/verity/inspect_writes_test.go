@@ -31,6 +31,10 @@ var inspectedWrites = map[string]inspected{
 		alter:    `CREATE UNIQUE INDEX one ON leads (source) NULLS NOT DISTINCT`,
 		findings: []string{"warning unique-indexes: the unique index one"}, booking: "LeadInserted",
 	},
+	"a unique index on a time": {
+		alter:   `ALTER TABLE leads ADD seen timestamptz DEFAULT CURRENT_TIMESTAMP UNIQUE, ADD day timestamp DEFAULT LOCALTIMESTAMP UNIQUE`,
+		booking: "LeadInserted",
+	},
 	"a unique index on a column that is generated": {
 		alter:   `ALTER TABLE leads ADD number bigint GENERATED ALWAYS AS IDENTITY UNIQUE, ADD token text NOT NULL DEFAULT md5(random()::text) UNIQUE`,
 		booking: "LeadInserted",

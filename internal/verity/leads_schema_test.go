@@ -14,17 +14,18 @@ import (
 
 // uniques are ways to allow one lead for an appointment.
 var uniques = map[string]string{
-	"a unique index":                        `CREATE UNIQUE INDEX one ON leads (ghl_appointment_id)`,
-	"a partial unique index":                `CREATE UNIQUE INDEX one ON leads (ghl_appointment_id) WHERE ghl_appointment_id IS NOT NULL`,
-	"a unique index of the contact's":       `CREATE UNIQUE INDEX one ON leads (contact_id, ghl_appointment_id)`,
-	"a unique index on an expression":       `CREATE UNIQUE INDEX one ON leads (lower(ghl_appointment_id))`,
-	"a unique constraint":                   `ALTER TABLE leads ADD CONSTRAINT one UNIQUE (ghl_appointment_id)`,
-	"a deferrable unique constraint":        `ALTER TABLE leads ADD CONSTRAINT one UNIQUE (ghl_appointment_id) DEFERRABLE`,
-	"a deferred unique constraint":          `ALTER TABLE leads ADD CONSTRAINT one UNIQUE (ghl_appointment_id) DEFERRABLE INITIALLY DEFERRED`,
-	"an exclusion constraint":               `ALTER TABLE leads ADD CONSTRAINT one EXCLUDE (ghl_appointment_id WITH =)`,
-	"a unique index without an id in leads": `ALTER TABLE leads DROP id; CREATE UNIQUE INDEX one ON leads (ghl_appointment_id)`,
-	"a unique index behind a view":          `CREATE UNIQUE INDEX one ON leads (ghl_appointment_id); ALTER TABLE leads RENAME TO rows; CREATE VIEW leads AS SELECT * FROM rows`,
-	"a unique index with numbers as ids":    `ALTER TABLE leads DROP id, ADD id bigint GENERATED ALWAYS AS IDENTITY; CREATE UNIQUE INDEX one ON leads (ghl_appointment_id)`,
+	"a unique index":                         `CREATE UNIQUE INDEX one ON leads (ghl_appointment_id)`,
+	"a partial unique index":                 `CREATE UNIQUE INDEX one ON leads (ghl_appointment_id) WHERE ghl_appointment_id IS NOT NULL`,
+	"a unique index of the contact's":        `CREATE UNIQUE INDEX one ON leads (contact_id, ghl_appointment_id)`,
+	"a unique index on an expression":        `CREATE UNIQUE INDEX one ON leads (lower(ghl_appointment_id))`,
+	"a unique constraint":                    `ALTER TABLE leads ADD CONSTRAINT one UNIQUE (ghl_appointment_id)`,
+	"a deferrable unique constraint":         `ALTER TABLE leads ADD CONSTRAINT one UNIQUE (ghl_appointment_id) DEFERRABLE`,
+	"a deferred unique constraint":           `ALTER TABLE leads ADD CONSTRAINT one UNIQUE (ghl_appointment_id) DEFERRABLE INITIALLY DEFERRED`,
+	"an exclusion constraint":                `ALTER TABLE leads ADD CONSTRAINT one EXCLUDE (ghl_appointment_id WITH =)`,
+	"a unique index with an id that is null": `ALTER TABLE leads DROP id, ADD id text; CREATE UNIQUE INDEX one ON leads (ghl_appointment_id)`,
+	"a unique index without an id in leads":  `ALTER TABLE leads DROP id; CREATE UNIQUE INDEX one ON leads (ghl_appointment_id)`,
+	"a unique index behind a view":           `CREATE UNIQUE INDEX one ON leads (ghl_appointment_id); ALTER TABLE leads RENAME TO rows; CREATE VIEW leads AS SELECT * FROM rows`,
+	"a unique index with numbers as ids":     `ALTER TABLE leads DROP id, ADD id bigint GENERATED ALWAYS AS IDENTITY; CREATE UNIQUE INDEX one ON leads (ghl_appointment_id)`,
 	"a unique index in a partitioned table": `DROP TABLE leads; CREATE TABLE leads (contact_id uuid, ghl_appointment_id text, created_at timestamptz, last_activity_at timestamptz)
 		PARTITION BY LIST (ghl_appointment_id); CREATE TABLE new PARTITION OF leads FOR VALUES IN ('apt_2'); CREATE TABLE other PARTITION OF leads DEFAULT;
 		CREATE UNIQUE INDEX one ON leads (ghl_appointment_id)`,

@@ -124,7 +124,11 @@ func TestContactsThatAreHiddenAreNotSaidToBeMissing(t *testing.T) {
 func TestWhatLeadsRefuseFailsTheLookUpToo(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct{ breaks, repairs string }{
-		"no privilege":      {`REVOKE UPDATE ON leads FROM {role}`, `GRANT UPDATE ON leads TO {role}`},
+		"no privilege": {`REVOKE UPDATE ON leads FROM {role}`, `GRANT UPDATE ON leads TO {role}`},
+		"no sequence": {
+			`CREATE SEQUENCE numbers; ALTER TABLE leads ADD number int DEFAULT nextval('numbers'); DELETE FROM leads`,
+			`GRANT USAGE ON SEQUENCE numbers TO {role}`,
+		},
 		"no table":          {`ALTER TABLE leads RENAME TO lead`, `ALTER TABLE lead RENAME TO leads`},
 		"no column":         {`ALTER TABLE leads RENAME last_activity_at TO l`, `ALTER TABLE leads RENAME l TO last_activity_at`},
 		"no row to be seen": {`ALTER TABLE leads ENABLE ROW LEVEL SECURITY`, `ALTER TABLE leads DISABLE ROW LEVEL SECURITY`},

@@ -132,10 +132,11 @@ func readColumns(ctx context.Context, db querier, name string) ([]column, error)
 	})
 }
 
-// habitsOf reads what is special about writes to leads: whether it is a view, whether the session can write at all, whether a trigger sees
-// rows before their columns are checked, and whether ON CONFLICT is refused.
+// habitsOf reads what is special about writes to leads: whether it is a view, whether the session can write at all, a sequence of a default
+// that the role may not use, whether a trigger sees rows before their columns are checked, and whether ON CONFLICT is refused.
 const habitsOf = `
 	SELECT c.relkind = 'v', current_setting('transaction_read_only')::bool,
+		coalesce((SELECT s.sequence FROM (` + sequencesBehind + `) s LIMIT 1), ''),
 		EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')
 			AND t.tgtype & 1 <> 0 AND t.tgtype & (2 | 64) <> 0 AND t.tgtype & 4 <> 0),
 		EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND NOT i.indimmediate)
@@ -183,8 +184,12 @@ func (l *Leads) distrust() {
 func readTable(ctx context.Context, db querier) (*table, error) {
 	t := &table{readAt: time.Now(), columns: map[string]column{}}
 	var view, readOnlySession, firstSeenByTrigger bool
-	if err := db.QueryRow(ctx, habitsOf).Scan(&view, &readOnlySession, &firstSeenByTrigger, &t.plainInsert); err != nil {
+	var sequence string
+	if err := db.QueryRow(ctx, habitsOf).Scan(&view, &readOnlySession, &sequence, &firstSeenByTrigger, &t.plainInsert); err != nil {
 		return nil, err
+	}
+	if sequence != "" {
+		return nil, &pgconn.PgError{Code: "42501", Message: "permission denied for sequence " + sequence}
 	}
 	if readOnlySession {
 		return nil, &pgconn.PgError{Code: readOnly, Message: "cannot execute UPDATE in a read-only transaction"}
@@ -217,7 +222,7 @@ func readTable(ctx context.Context, db querier) (*table, error) {
 // keyOf returns the columns that tell the rows of leads apart.
 func keyOf(columns map[string]column, view bool) string {
 	switch id, found := columns["id"]; {
-	case found && id.mayRead:
+	case found && id.mayRead && (id.required || view):
 		return "id"
 	case view || slices.ContainsFunc(slices.Collect(maps.Values(columns)), func(c column) bool { return !c.mayRead }):
 		return "" // The columns of the system take a privilege on the whole table.
