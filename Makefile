@@ -1,6 +1,6 @@
 # Everything that is built or downloaded lands in bin/.
 BIN := $(CURDIR)/bin
-TOOLS := controller-gen sqlc kustomize golangci-lint helm kube-score promtool benchstat govulncheck
+TOOLS := controller-gen sqlc kustomize golangci-lint helm kube-score promtool benchstat govulncheck crd-ref-docs
 
 # The image that `make deploy` runs and `make docker-build` builds.
 IMG ?= verity-sync:dev
@@ -29,8 +29,8 @@ test := CGO_ENABLED=0 go test -trimpath
 # The tools that tests run.
 TEST_TOOLS := helm kustomize kube-score promtool
 
-# What `make manifests generate` writes.
-GENERATED := api config/crd/bases config/chart config/prometheus internal/store/dbsqlc
+# What `make manifests generate api-docs` writes.
+GENERATED := api config/crd/bases config/chart config/prometheus internal/store/dbsqlc docs/api.md
 
 SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
@@ -127,8 +127,13 @@ generate: bin/controller-gen bin/sqlc ## Generate the deep copies of the API typ
 	bin/controller-gen object:headerFile=hack/boilerplate.go.txt paths=./api/...
 	bin/sqlc generate --file internal/store/sqlc.yaml
 
+.PHONY: api-docs
+api-docs: bin/crd-ref-docs ## Generate docs/api.md, the reference of the custom resource, from the API types.
+	bin/crd-ref-docs --log-level=ERROR --source-path=api --config=hack/api-docs/config.yaml --templates-dir=hack/api-docs/templates \
+		--renderer=markdown --output-path=docs/api.md
+
 .PHONY: verify-generated
-verify-generated: manifests generate ## Fail where a generated file is not current.
+verify-generated: manifests generate api-docs ## Fail where a generated file is not current.
 	@hack/verify-generated.sh $(GENERATED)
 
 ##@ Build

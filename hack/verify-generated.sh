@@ -5,7 +5,7 @@ set -euo pipefail
 changed=$(git status --porcelain -- "$@")
 if [[ -n $changed ]]; then
   git --no-pager diff -- "$@"
-  printf '%s\nGenerated files are not current: run `make manifests generate` and commit what it changes.\n' "$changed" >&2
+  printf '%s\nGenerated files are not current: run `make manifests generate api-docs` and commit what it changes.\n' "$changed" >&2
   exit 1
 fi
 echo "generated files are current"
