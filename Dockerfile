@@ -1,4 +1,5 @@
-FROM golang:1.26.8 AS build
+# The compiler runs on the machine that builds, whatever the image is for.
+FROM --platform=$BUILDPLATFORM golang:1.26.8 AS build
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download

@@ -1,6 +1,6 @@
 # Everything that is built or downloaded lands in bin/.
 BIN := $(CURDIR)/bin
-TOOLS := controller-gen sqlc kustomize golangci-lint helm kube-score promtool benchstat govulncheck crd-ref-docs
+TOOLS := controller-gen sqlc kustomize golangci-lint helm kube-score promtool benchstat govulncheck crd-ref-docs actionlint cyclonedx-gomod
 
 # The image that `make deploy` runs and `make docker-build` builds.
 IMG ?= verity-sync:dev
@@ -8,6 +8,9 @@ CONTAINER_TOOL ?= docker
 # kubectl of PATH, else the one that comes with the control plane.
 KUBECTL ?= $(or $(shell command -v kubectl),$(BIN)/k8s/kubectl)
 ignore-not-found ?= false
+# Where the files of a release are written, and what they are built for.
+DIST ?= dist
+PLATFORMS ?= linux/amd64 linux/arm64
 # Set to 1, `make run` ends after the first round.
 ONCE ?=
 # Set, `make bench` measures these rows only, and so often.
@@ -27,7 +30,7 @@ LDFLAGS := -s -w -X $(version).Version=$(VERSION) -X $(version).Commit=$(COMMIT)
 build := hack/go-build.sh
 test := CGO_ENABLED=0 go test -trimpath
 # The tools that tests run.
-TEST_TOOLS := helm kustomize kube-score promtool
+TEST_TOOLS := helm kustomize kube-score promtool cyclonedx-gomod
 
 # What `make manifests generate api-docs` writes.
 GENERATED := api config/crd/bases config/chart config/prometheus internal/store/dbsqlc docs/api.md
@@ -97,7 +100,8 @@ capacity: controlplane ## Drain a backlog of 50,000, hold 10,000 contacts behind
 	CAPACITY=full $(test) -count=1 -timeout=3h -v ./test/capacity
 
 .PHONY: lint
-lint: bin/golangci-lint ## Check the code.
+lint: bin/golangci-lint bin/actionlint ## Check the code and the workflows.
+	bin/actionlint -shellcheck= -pyflakes=
 	bin/golangci-lint run
 	cd test/bench/river && $(BIN)/golangci-lint run
 
@@ -147,10 +151,61 @@ given_version = $(if $(filter command environment,$(firstword $(origin VERSION))
 
 .PHONY: docker-build
 docker-build: ## Build the container image IMG, which reports its tag as its version where the tag is one.
-	$(eval image_version := $(shell hack/image-version.sh '$(IMG)' '$(given_version)'))
-	$(if $(image_version),,$(error nothing is built))
-	@echo 'building $(IMG), which reports the version $(image_version), commit $(COMMIT)'
-	$(CONTAINER_TOOL) build --build-arg VERSION=$(image_version) --build-arg COMMIT=$(COMMIT) --build-arg DATE=$(DATE) --tag $(IMG) .
+	$(image_arguments)
+	$(CONTAINER_TOOL) build $(build_arguments) --tag $(IMG) .
+
+.PHONY: docker-buildx
+docker-buildx: ## Build the image IMG for all PLATFORMS, push it, and write its digest into bin/image.digest.
+	$(image_arguments)
+	@mkdir -p bin
+	$(CONTAINER_TOOL) buildx build $(build_arguments) --platform=$(subst $(space),$(comma),$(PLATFORMS)) --push --metadata-file=bin/image.json --tag $(IMG) .
+	sed -n 's/^ *"containerimage.digest": "\(.*\)".*/\1/p' bin/image.json > bin/image.digest
+
+define image_arguments
+$(eval image_version := $(shell hack/image-version.sh '$(IMG)' '$(given_version)'))
+$(if $(image_version),,$(error nothing is built))
+@echo 'building $(IMG), which reports the version $(image_version), commit $(COMMIT)'
+endef
+build_arguments = --build-arg VERSION=$(image_version) --build-arg COMMIT=$(COMMIT) --build-arg DATE=$(DATE)
+
+comma := ,
+space := $(subst ,, )
+
+##@ Release
+
+.PHONY: release-check
+release-check: ## Fail where the chart, the kustomization or the changelog is not that of VERSION=v0.2.0.
+	@hack/release.sh check '$(VERSION)'
+
+.PHONY: release-files
+release-files: release-binaries chart-package build-installer sbom ## Write all files of the release VERSION into dist/, with install.yaml for the image IMG.
+	@$(MAKE) --no-print-directory checksums
+
+.PHONY: release-binaries
+release-binaries: $(PLATFORMS:%=release-binary/%) ## Build the program for each of PLATFORMS into dist/.
+
+release-binary/%:
+	@GOOS=$(*D) GOARCH=$(*F) $(build) verity-sync-$(*D)-$(*F) $(DIST)/$(call binary,$*) -ldflags '$(LDFLAGS)' ./cmd/verity-sync
+
+binary = verity-sync-$(subst /,-,$(1))
+
+.PHONY: chart-package
+chart-package: bin/helm ## Package the chart into dist/.
+	mkdir -p $(DIST)
+	bin/helm package config/chart --destination $(DIST)
+
+.PHONY: chart-push
+chart-push: bin/helm ## Push the chart in dist/ to CHART_REPOSITORY, such as oci://registry.example.com/charts.
+	bin/helm push $(DIST)/verity-sync-*.tgz $(CHART_REPOSITORY)
+
+.PHONY: sbom
+sbom: bin/cyclonedx-gomod release-binaries ## Write the software bill of materials of each program in dist/ beside it.
+	$(foreach platform,$(PLATFORMS),bin/cyclonedx-gomod bin -json -std -noserial -notimestamp -version $(VERSION) \
+		-output $(DIST)/$(call binary,$(platform)).cdx.json $(DIST)/$(call binary,$(platform)) &&) true
+
+.PHONY: checksums
+checksums: ## Write the checksums of all files in dist/ into dist/SHA256SUMS.
+	cd $(DIST) && rm -f SHA256SUMS && sums=$$(sha256sum *) && echo "$$sums" > SHA256SUMS
 
 ##@ Deployment, to the cluster of the current kubeconfig
 
@@ -174,15 +229,16 @@ undeploy: bin/kustomize ## Remove what was deployed.
 
 .PHONY: build-installer
 build-installer: bin/kustomize ## Write all that `deploy` deploys into dist/install.yaml.
-	mkdir -p dist
-	$(deployment) > dist/install.yaml
+	mkdir -p $(DIST)
+	$(deployment) > $(DIST)/install.yaml
 
-# An overlay in bin/ names the image, so that deploying changes no file of the repository.
+# An overlay in bin/ names the image, so that deploying changes no file of the repository. Each make has one of its own.
 define deployment
-mkdir -p bin/deploy; \
-echo 'resources: [../../config/default]' > bin/deploy/kustomization.yaml; \
-(cd bin/deploy && $(BIN)/kustomize edit set image verity-sync=$(IMG)); \
-bin/kustomize build bin/deploy
+mkdir -p bin; \
+overlay=$$(mktemp -d bin/deploy.XXXXXX); trap "rm -rf $$overlay" EXIT; \
+echo 'resources: [../../config/default]' > $$overlay/kustomization.yaml; \
+(cd $$overlay && $(BIN)/kustomize edit set image verity-sync=$(IMG)); \
+bin/kustomize build $$overlay
 endef
 
 ##@ Dependencies
