@@ -1,6 +1,6 @@
 # Everything that is built or downloaded lands in bin/.
 BIN := $(CURDIR)/bin
-TOOLS := controller-gen sqlc kustomize golangci-lint helm kube-score promtool benchstat govulncheck crd-ref-docs actionlint cyclonedx-gomod
+TOOLS := controller-gen sqlc kustomize golangci-lint helm kube-score promtool benchstat govulncheck crd-ref-docs actionlint cyclonedx-gomod kubebuilder
 
 # The image that `make deploy` runs and `make docker-build` builds.
 IMG ?= verity-sync:dev
