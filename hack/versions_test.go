@@ -42,5 +42,9 @@ func TestTheDocsNameTheVersionsThatAreTested(t *testing.T) {
 	assert.Contains(t, page, "| Go, to build it | "+goVersion+" or later | "+goVersion+" |")
 	// What docs/install.md asks for.
 	postgres := first(t, `a Postgres \((\d+) or later\)`, text(t, "docs", "install.md"))
+	readme := text(t, "README.md")
+	assert.Contains(t, readme, "[Kubernetes "+oldest+"+]")
+	assert.Contains(t, readme, "[Postgres "+postgres+"+]")
+	assert.Contains(t, readme, "\nGo "+first(t, `^(\d+\.\d+)`, goVersion)+" ")
 	assert.Regexp(t, `\| Postgres \| `+postgres+` or later \| \d+ \|`, page)
 }
