@@ -200,7 +200,7 @@ chart-push: bin/helm ## Push the chart in dist/ to CHART_REPOSITORY, such as oci
 
 .PHONY: sbom
 sbom: bin/cyclonedx-gomod release-binaries ## Write the software bill of materials of each program in dist/ beside it.
-	$(foreach platform,$(PLATFORMS),bin/cyclonedx-gomod bin -json -std -noserial -notimestamp -version $(VERSION) \
+	$(foreach platform,$(PLATFORMS),GOOS=$(word 1,$(subst /, ,$(platform))) GOARCH=$(word 2,$(subst /, ,$(platform))) bin/cyclonedx-gomod bin -json -std -noserial -notimestamp -version $(VERSION) \
 		-output $(DIST)/$(call binary,$(platform)).cdx.json $(DIST)/$(call binary,$(platform)) &&) true
 
 .PHONY: checksums
