@@ -39,6 +39,9 @@ type Housekeeper struct {
 	// Grace is how long a WebhookEvent may take to reach the cache; 10 s by default.
 	Grace time.Duration
 	Log   logr.Logger
+
+	// forgotten is how many WebhookEvents the last audit found done without a row.
+	forgotten int
 }
 
 const (
@@ -100,6 +103,7 @@ func (h *Housekeeper) prune(ctx context.Context) error {
 		}
 		switch {
 		case e.DeletionTimestamp != nil: // Somebody's finalizer keeps it.
+		case rowLost(e): // It stays until somebody has seen to it.
 		case e.Status.Phase.Finished() && e.ReplayRequest() == "": // Else it is about to run again.
 			k := kind{e.Status.Phase, e.Spec.EventType == event.TypeUnparseable}
 			kinds[k] = append(kinds[k], e)
@@ -228,45 +232,94 @@ func (h *Housekeeper) auditRows(ctx context.Context) error {
 	}
 }
 
+// found counts what an audit has found of a database that has lost something.
+type found struct {
+	// lost events were not done and have no row, forgotten ones were done and have no row, and repeated ones were finished and run again.
+	lost, forgotten, repeated int
+}
+
 // auditObjects shows anew what does not agree with its row.
 func (h *Housekeeper) auditObjects(ctx context.Context) error {
 	all, err := h.list(ctx)
 	if err != nil {
 		return err
 	}
+	var found found
 	for page := range slices.Chunk(all, housekeepingPage) {
-		ids := make([]uuid.UUID, len(page))
-		for i := range page {
-			if ids[i], err = h.Reconciler.rowOf(ctx, &page[i]); err != nil {
+		if err := h.auditPage(ctx, page, &found); err != nil {
+			return err
+		}
+	}
+	h.report(found)
+	return nil
+}
+
+func (h *Housekeeper) auditPage(ctx context.Context, page []v1alpha1.WebhookEvent, found *found) error {
+	ids := make([]uuid.UUID, len(page))
+	for i := range page {
+		var err error
+		if ids[i], err = h.Reconciler.rowOf(ctx, &page[i]); err != nil {
+			return err
+		}
+	}
+	statuses, err := h.Reconciler.Rows.Statuses(ctx, ids)
+	if err != nil {
+		return err
+	}
+	for i := range page {
+		status, hasRow := statuses[ids[i]]
+		if hasRow && agree(status, page[i].Status.Phase) {
+			continue
+		}
+		if !hasRow {
+			if seen, err := h.auditMissing(ctx, ids[i], &page[i], found); err != nil {
 				return err
+			} else if seen {
+				continue
 			}
 		}
-		statuses, err := h.Reconciler.Rows.Statuses(ctx, ids)
+		repeated, err := h.mend(ctx, ids[i], &page[i])
 		if err != nil {
 			return err
 		}
-		for i := range page {
-			id := ids[i]
-			status, found := statuses[id]
-			if found && agree(status, page[i].Status.Phase) {
-				continue
-			}
-			if !found && page[i].Status.Phase.Finished() {
-				continue // The row has gone at the end of its time; what is shown was true.
-			}
-			if !found {
-				if foreign, err := h.Reconciler.labelledForeign(ctx, &page[i]); err != nil {
-					return err
-				} else if foreign {
-					continue
-				}
-			}
-			if err := h.mend(ctx, id, &page[i]); err != nil {
-				return err
-			}
+		if repeated {
+			found.repeated++
 		}
 	}
 	return nil
+}
+
+// auditMissing counts an object without a row, and reports whether nothing has to be shown on it.
+func (h *Housekeeper) auditMissing(ctx context.Context, id uuid.UUID, object *v1alpha1.WebhookEvent, found *found) (bool, error) {
+	if foreign, err := h.Reconciler.labelledForeign(ctx, object); err != nil || foreign {
+		return true, err
+	}
+	lost, err := h.Reconciler.lost(ctx, id, object)
+	switch {
+	case err != nil:
+		return false, err
+	case lost && object.Status.Phase == v1alpha1.PhaseDone:
+		found.forgotten++ // All was done, and that is what is shown.
+		return true, nil
+	case lost:
+		found.lost++
+		return rowLost(object), nil
+	default:
+		return object.Status.Phase.Finished(), nil // The row has gone at the end of its time; what is shown was true.
+	}
+}
+
+// report says what an audit has found.
+func (h *Housekeeper) report(found found) {
+	h.Reconciler.Metrics.Lost(found.lost)
+	h.Reconciler.Metrics.RolledBack(found.repeated)
+	if found.repeated > 0 {
+		h.Log.Info("the database has lost how events ended; they run again, and are forwarded under the same key", "count", found.repeated)
+	}
+	if found.forgotten > h.forgotten {
+		h.Log.Info("the database has lost events that are done; nothing is repeated", "count", found.forgotten)
+	}
+	h.forgotten = found.forgotten
 }
 
 // agree reports whether a phase shows a status. What is on its way changes all the time, and its own reconciles show it.
@@ -281,20 +334,24 @@ func agree(status store.Status, phase v1alpha1.WebhookEventPhase) bool {
 	}
 }
 
-// mend shows the row's state on an object that says otherwise. One that is not finished after all is then reconciled, as
-// soon as the cache has seen it.
-func (h *Housekeeper) mend(ctx context.Context, id uuid.UUID, object *v1alpha1.WebhookEvent) error {
+// mend shows the row's state on an object that says otherwise. One that is not finished after all is then reconciled, as soon as the cache
+// has seen it. It reports whether the event runs again because the row has lost how it ended.
+func (h *Housekeeper) mend(ctx context.Context, id uuid.UUID, object *v1alpha1.WebhookEvent) (repeated bool, err error) {
 	state, err := h.Reconciler.Rows.Load(ctx, id)
 	if errors.Is(err, store.ErrNotFound) {
-		state, err = missingRow(), nil
+		state, err = h.Reconciler.missing(ctx, id, object)
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	s := &scope{id: id, object: object.DeepCopy()}
 	err = h.Reconciler.project(ctx, s, state)
-	if err != nil && !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("show the state of event %s: %w", id, err)
+	switch {
+	case err == nil:
+		return rolledBack(object, state), nil
+	case apierrors.IsConflict(err), apierrors.IsNotFound(err):
+		return false, nil
+	default:
+		return false, fmt.Errorf("show the state of event %s: %w", id, err)
 	}
-	return nil
 }

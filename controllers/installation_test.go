@@ -15,7 +15,7 @@ import (
 )
 
 // of creates a WebhookEvent without a row that is labelled as an installation's, "" for none.
-func (s *suite) of(installation string, phase v1alpha1.WebhookEventPhase) *v1alpha1.WebhookEvent {
+func (s *suite) of(installation string, phase v1alpha1.WebhookEventPhase, edit ...func(*v1alpha1.WebhookEvent)) *v1alpha1.WebhookEvent {
 	s.t.Helper()
 	id := uuid.NewString()
 	e := &v1alpha1.WebhookEvent{
@@ -29,6 +29,9 @@ func (s *suite) of(installation string, phase v1alpha1.WebhookEventPhase) *v1alp
 	}
 	if installation != "" {
 		e.Labels = map[string]string{v1alpha1.InstallationLabel: installation}
+	}
+	for _, f := range edit {
+		f(e)
 	}
 	require.NoError(s.t, s.client.Create(s.t.Context(), e))
 	e.Status.Phase = phase

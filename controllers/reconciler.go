@@ -48,7 +48,9 @@ type Rows interface {
 	ReleaseToTry(ctx context.Context, destinations []string) ([]store.Released, error)
 	ListLive(ctx context.Context, grace time.Duration, after store.Live, limit int) ([]store.Live, error)
 	Statuses(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]store.Status, error)
+	RequestAudit(ctx context.Context) error
 	AuditRequestedAt(ctx context.Context) (time.Time, error)
+	Beat(ctx context.Context, term int64, known time.Time) (store.Heartbeat, error)
 }
 
 // TTL is how long finished WebhookEvents stay.
@@ -75,7 +77,10 @@ type WebhookEventReconciler struct {
 	// Recheck is how often an event that waits for another one, or is suspended, is looked at though nothing woke it: a safety net. 30 s by
 	// default.
 	Recheck time.Duration
-	// TermOver is called when another leader has taken over: the process must end.
+	// Retention is how long finished rows stay in the database: a WebhookEvent whose row is gone sooner is of an event that is lost. Zero
+	// takes none for lost.
+	Retention time.Duration
+	// TermOver is called when the database has the term of another leader: the process must end.
 	TermOver func(error)
 
 	term termHolder

@@ -69,7 +69,9 @@ func (r *WebhookEventReconciler) replay(ctx context.Context, s *scope) (*ctrl.Re
 		return nil, err
 	}
 	if errors.Is(err, store.ErrNotFound) {
-		state = missingRow()
+		if state, err = r.missing(ctx, s.id, s.object); err != nil {
+			return nil, err
+		}
 		state.ReplayRequest = request // There is no row to replay; that is the answer to this request.
 	}
 	return nil, r.project(ctx, s, state)
@@ -91,7 +93,8 @@ func (r *WebhookEventReconciler) refuseReplay(ctx context.Context, s *scope, req
 	})
 }
 
-// expire deletes a finished event at the end of its time. If the process dies right after, there is nothing left to do.
+// expire deletes a finished event at the end of its time, unless the database has lost it. If the process dies right after, there is
+// nothing left to do.
 func (r *WebhookEventReconciler) expire(ctx context.Context, s *scope) (*ctrl.Result, error) {
 	status := &s.object.Status
 	if !status.Phase.Finished() {
@@ -99,6 +102,9 @@ func (r *WebhookEventReconciler) expire(ctx context.Context, s *scope) (*ctrl.Re
 	}
 	if s.object.ReplayRequest() != "" && !s.refused {
 		return &ctrl.Result{RequeueAfter: conflictPause}, nil // The run has just ended; the request is served first.
+	}
+	if rowLost(s.object) {
+		return &ctrl.Result{}, nil
 	}
 	ttl := r.TTL.Done
 	if status.Phase == v1alpha1.PhaseError {
@@ -169,7 +175,7 @@ func (r *WebhookEventReconciler) claim(ctx context.Context, s *scope) (*ctrl.Res
 func (r *WebhookEventReconciler) projectRow(ctx context.Context, s *scope) (*ctrl.Result, error) {
 	state, err := r.Rows.Load(ctx, s.id)
 	if errors.Is(err, store.ErrNotFound) {
-		state, err = missingRow(), nil
+		state, err = r.missing(ctx, s.id, s.object)
 	}
 	if err != nil {
 		return nil, err
@@ -186,6 +192,8 @@ func (r *WebhookEventReconciler) projectRow(ctx context.Context, s *scope) (*ctr
 		return nil, err
 	}
 	switch {
+	case state.Reason == v1alpha1.RowLostReason && state.Status.Finished():
+		return &ctrl.Result{}, nil
 	case state.Status.Finished():
 		ttl := r.TTL.Done
 		if state.Status == store.StatusError {
@@ -201,14 +209,5 @@ func (r *WebhookEventReconciler) projectRow(ctx context.Context, s *scope) (*ctr
 		return &ctrl.Result{RequeueAfter: r.Recheck}, nil
 	default:
 		return &ctrl.Result{RequeueAfter: conflictPause}, nil // It became claimable between the two looks.
-	}
-}
-
-// missingRow is the state of an event that the database knows nothing of.
-func missingRow() store.State {
-	now := time.Now()
-	return store.State{
-		Status: store.StatusError, Reason: v1alpha1.RowNotFoundReason, ProcessedAt: &now,
-		Message: "the database has no row for this event, so there is nothing to do; this object can be deleted",
 	}
 }

@@ -59,6 +59,9 @@ type suite struct {
 	health   *controllers.WatchHealth
 	stop     context.CancelFunc
 	termOver chan error
+	// mark outlives controllers, as the lease does; rolledBack has what they have found.
+	mark       *controllers.Mark
+	rolledBack chan [2]time.Time
 }
 
 type settings struct {
@@ -68,6 +71,9 @@ type settings struct {
 	maxWaiting    int
 	prune, audit  time.Duration
 	recheck       time.Duration
+	retention     time.Duration
+	// heartbeat is how often the controller beats; it does not where it is zero.
+	heartbeat time.Duration
 	// outages says what is down; without it nothing is let go before its time.
 	outages  controllers.Outages
 	capacity controllers.Capacity
@@ -79,7 +85,7 @@ type settings struct {
 func newSuite(t *testing.T, change ...func(*settings)) *suite {
 	t.Helper()
 	s := &suite{
-		t: t, scheme: runtime.NewScheme(), termOver: make(chan error, 10),
+		t: t, scheme: runtime.NewScheme(), termOver: make(chan error, 10), mark: &controllers.Mark{}, rolledBack: make(chan [2]time.Time, 10),
 		forward: &scripted{name: store.OperationForward, direction: store.DirectionToVerity},
 		sync:    &scripted{name: store.OperationLead, direction: store.DirectionToVerity, result: v1alpha1.ResultLeadUpdated},
 		settings: settings{
@@ -158,7 +164,7 @@ func (s *suite) start() {
 	require.NoError(s.t, mgr.Add(s.health))
 	r := &controllers.WebhookEventReconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Rows: s.db, Plan: s, Recorder: mgr.GetEventRecorder("verity-sync"), Backoff: s.settings.backoff,
-		TTL: s.settings.ttl, Metrics: measures,
+		TTL: s.settings.ttl, Metrics: measures, Retention: s.settings.retention,
 		Holder: s.t.Name(), Concurrency: 4, Recheck: s.settings.recheck, TermOver: func(err error) { s.termOver <- err },
 	}
 	require.NoError(s.t, r.SetupWithManager(mgr))
@@ -166,6 +172,12 @@ func (s *suite) start() {
 		Reconciler: r, Namespace: s.namespace, FinishedLimit: s.settings.finishedLimit, MaxWaiting: s.settings.maxWaiting,
 		PruneEvery: s.settings.prune, AuditEvery: s.settings.audit, Grace: time.Millisecond, Log: testr.New(s.t),
 	}))
+	if s.settings.heartbeat != 0 {
+		require.NoError(s.t, mgr.Add(&controllers.Heartbeat{
+			Reconciler: r, Mark: s.mark, Every: s.settings.heartbeat, Log: testr.New(s.t),
+			RolledBack: func(from, to time.Time) { s.rolledBack <- [2]time.Time{from, to} },
+		}))
+	}
 	if s.settings.outages != nil {
 		require.NoError(s.t, mgr.Add(&controllers.Releaser{
 			Reconciler: r, Namespace: s.namespace, Outages: s.settings.outages, Every: 20 * time.Millisecond, Batch: 5, Log: testr.New(s.t),

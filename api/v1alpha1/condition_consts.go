@@ -9,6 +9,9 @@ const (
 	// InstallationLabel has the id of the installation (of its database) that a WebhookEvent or a lease belongs to, so that
 	// installations in one namespace leave each other's alone. WebhookEvents that 0.1.0 created have none.
 	InstallationLabel = "webhooks.dfmiddleware.io/installation"
+	// HeartbeatAnnotation has the latest heartbeat of the database on the lease of the leader election. A database that has
+	// an earlier one has gone back to an earlier moment.
+	HeartbeatAnnotation = "webhooks.dfmiddleware.io/database-heartbeat"
 )
 
 // Annotations that ask for something.
@@ -72,6 +75,10 @@ const (
 	// RowNotFoundReason (False) surfaces when the database has no row for the event: the object was made by hand, or
 	// its row was removed. It can be deleted.
 	RowNotFoundReason = "RowNotFound"
+	// RowLostReason (False) surfaces when the event was received and the database does not have it any more, because it was
+	// restored to an earlier moment, a failover lost it, or the row was deleted. The event was not done. The object stays
+	// until somebody deletes it.
+	RowLostReason = "RowLost"
 )
 
 // ForwardedCondition says whether Verity has received the webhook.

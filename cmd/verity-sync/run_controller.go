@@ -41,7 +41,8 @@ func runController(ctx context.Context, cfg config.Controller, flags controllerF
 		return err
 	}
 	namespace := flags.kubernetes.resolveNamespace(os.Getenv, serviceAccountNamespace)
-	mgr, tell, err := newManager(flags, namespace, db.Installation, measures, log)
+	mark := &controllers.Mark{}
+	mgr, tell, err := newManager(flags, namespace, db.Installation, mark, measures, log)
 	if err != nil {
 		return err
 	}
@@ -57,7 +58,8 @@ func runController(ctx context.Context, cfg config.Controller, flags controllerF
 	defer destinations.Close()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	if err := addController(mgr, cfg, flags, namespace, db, destinations, measures, cancel); err != nil {
+	heartbeat := &controllers.Heartbeat{Mark: mark, RolledBack: tell.databaseRolledBack, Log: mgr.GetLogger().WithName("heartbeat")}
+	if err := addController(mgr, cfg, flags, namespace, db, destinations, heartbeat, measures, cancel); err != nil {
 		return err
 	}
 	log.Info("starting", "namespace", namespace, "database", cfg.DatabaseURL.String(), "verityDatabase", cfg.VerityDatabaseURL.String())
@@ -72,7 +74,7 @@ func runController(ctx context.Context, cfg config.Controller, flags controllerF
 
 // addController registers the reconciler and what goes with it.
 func addController(mgr ctrl.Manager, cfg config.Controller, flags controllerFlags, namespace string, db *store.Store,
-	destinations *destinations, measures *metrics.Controller, stop context.CancelCauseFunc,
+	destinations *destinations, heartbeat *controllers.Heartbeat, measures *metrics.Controller, stop context.CancelCauseFunc,
 ) error {
 	reconciler := &controllers.WebhookEventReconciler{
 		Client:   mgr.GetClient(),
@@ -85,6 +87,7 @@ func addController(mgr ctrl.Manager, cfg config.Controller, flags controllerFlag
 			MaxAttempts: int32(cfg.RetryMaxAttempts), //nolint:gosec // Checked at start.
 		},
 		TTL:         controllers.TTL{Done: cfg.DoneTTL, Error: cfg.ErrorTTL},
+		Retention:   cfg.Retention,
 		Metrics:     measures,
 		Holder:      holder(),
 		Concurrency: flags.maxConcurrentReconciles,
@@ -92,6 +95,10 @@ func addController(mgr ctrl.Manager, cfg config.Controller, flags controllerFlag
 	}
 	if err := reconciler.SetupWithManager(mgr); err != nil {
 		return fmt.Errorf("set up the controller: %w", err)
+	}
+	heartbeat.Reconciler = reconciler
+	if err := mgr.Add(heartbeat); err != nil {
+		return fmt.Errorf("set up the heartbeat: %w", err)
 	}
 	if err := mgr.Add(&controllers.Housekeeper{
 		Reconciler:    reconciler,
@@ -116,7 +123,8 @@ func addController(mgr ctrl.Manager, cfg config.Controller, flags controllerFlag
 
 // newManager returns a manager that watches one namespace, and what tells of the lease under which it leads. It is ready while its cache
 // can be filled.
-func newManager(flags controllerFlags, namespace string, installation installationOf, measures *metrics.Controller, log logr.Logger,
+func newManager(flags controllerFlags, namespace string, installation installationOf, mark *controllers.Mark, measures *metrics.Controller,
+	log logr.Logger,
 ) (ctrl.Manager, *leaseEvents, error) {
 	cluster, err := clusterConfig()
 	if err != nil {
@@ -126,7 +134,7 @@ func newManager(flags controllerFlags, namespace string, installation installati
 	if err != nil {
 		return nil, nil, err
 	}
-	lock, tell, err := newElectionLock(cluster, namespace, installation, log)
+	lock, tell, err := newElectionLock(cluster, namespace, installation, mark, log)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/uuid"
@@ -15,6 +16,7 @@ import (
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
+	"github.com/dfmiddleware/verity-sync/controllers"
 )
 
 // leaderElectionID is the name of the lease, and in the metrics of the election.
@@ -34,6 +36,53 @@ type electionLock struct {
 	*resourcelock.LeaseLock
 	installation installationOf
 	log          logr.Logger
+}
+
+// leases are leases of which that of the installation carries the latest heartbeat of the database in an annotation, which is written
+// with each renewal and read by whoever wants to lead.
+type leases struct {
+	coordinationclient.LeasesGetter
+	lock *electionLock
+	mark *controllers.Mark
+}
+
+// Leases implements coordinationclient.LeasesGetter.
+func (l leases) Leases(namespace string) coordinationclient.LeaseInterface {
+	return markedLeases{l.LeasesGetter.Leases(namespace), l}
+}
+
+type markedLeases struct {
+	coordinationclient.LeaseInterface
+	leases
+}
+
+// Get reads a lease, and the heartbeat on the installation's own.
+func (l markedLeases) Get(ctx context.Context, name string, opts metav1.GetOptions) (*coordinationv1.Lease, error) {
+	lease, err := l.LeaseInterface.Get(ctx, name, opts)
+	if err == nil && lease.Labels[v1alpha1.InstallationLabel] == l.lock.Labels[v1alpha1.InstallationLabel] {
+		if at, err := time.Parse(time.RFC3339Nano, lease.Annotations[v1alpha1.HeartbeatAnnotation]); err == nil {
+			l.mark.Seen(at)
+		}
+	}
+	return lease, err
+}
+
+// Create creates a lease with the heartbeat: that of a leader may have been deleted.
+func (l markedLeases) Create(ctx context.Context, lease *coordinationv1.Lease, opts metav1.CreateOptions) (*coordinationv1.Lease, error) {
+	return l.LeaseInterface.Create(ctx, l.marked(lease), opts)
+}
+
+// Update writes a lease with the heartbeat.
+func (l markedLeases) Update(ctx context.Context, lease *coordinationv1.Lease, opts metav1.UpdateOptions) (*coordinationv1.Lease, error) {
+	return l.LeaseInterface.Update(ctx, l.marked(lease), opts)
+}
+
+func (l markedLeases) marked(lease *coordinationv1.Lease) *coordinationv1.Lease {
+	if at := l.mark.Latest(); !at.IsZero() {
+		lease = lease.DeepCopy()
+		metav1.SetMetaDataAnnotation(&lease.ObjectMeta, v1alpha1.HeartbeatAnnotation, at.UTC().Format(time.RFC3339Nano))
+	}
+	return lease
 }
 
 // Get returns the record of the installation's lease.
@@ -64,7 +113,7 @@ func (l *electionLock) Get(ctx context.Context) (*resourcelock.LeaderElectionRec
 //
 // The manager would make a lock that records its Kubernetes Events in the core group. Those of the controller go to
 // events.k8s.io, and it has no right to write others: each election would leave an error in its log and no Event.
-func newElectionLock(cluster *rest.Config, namespace string, installation installationOf, log logr.Logger) (
+func newElectionLock(cluster *rest.Config, namespace string, installation installationOf, mark *controllers.Mark, log logr.Logger) (
 	resourcelock.Interface, *leaseEvents, error,
 ) {
 	host, err := os.Hostname()
@@ -78,13 +127,11 @@ func newElectionLock(cluster *rest.Config, namespace string, installation instal
 		return nil, nil, fmt.Errorf("set up leader election: %w", err)
 	}
 	tell := &leaseEvents{namespace: namespace}
-	return &electionLock{
-		LeaseLock: &resourcelock.LeaseLock{
-			LeaseMeta:  metav1.ObjectMeta{Namespace: namespace, Name: leaderElectionID},
-			Client:     client,
-			LockConfig: resourcelock.ResourceLockConfig{Identity: host + "_" + string(uuid.NewUUID()), EventRecorder: tell},
-		},
-		installation: installation,
-		log:          log,
-	}, tell, nil
+	lock := &electionLock{installation: installation, log: log}
+	lock.LeaseLock = &resourcelock.LeaseLock{
+		LeaseMeta:  metav1.ObjectMeta{Namespace: namespace, Name: leaderElectionID},
+		Client:     leases{client, lock, mark},
+		LockConfig: resourcelock.ResourceLockConfig{Identity: host + "_" + string(uuid.NewUUID()), EventRecorder: tell},
+	}
+	return lock, tell, nil
 }

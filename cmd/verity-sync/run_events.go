@@ -2,6 +2,7 @@ package main
 
 import (
 	"sync/atomic"
+	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -14,6 +15,9 @@ import (
 
 // destinationAvailable is the reason of the Kubernetes Event that ends what v1alpha1.DestinationUnavailableReason began.
 const destinationAvailable = "DestinationAvailable"
+
+// databaseRolledBack is the reason of the Kubernetes Event about a database that has gone back to an earlier moment.
+const databaseRolledBack = "DatabaseRolledBack"
 
 // leaseEvents records Kubernetes Events about the lease of the leader election: who leads, and which destinations are down.
 // The lease is the one object of the controller that there is wherever it runs, and that stays when another one takes over.
@@ -32,16 +36,28 @@ func (e *leaseEvents) Eventf(lease runtime.Object, eventType, reason, message st
 	e.recorder.Eventf(lease, nil, eventType, reason, "Elect", message, args...)
 }
 
-// destination tells of a destination that went down or is up again. It does not wait for the API server.
-func (e *leaseEvents) destination(name string, up bool) {
+// reference refers to the lease; about tells Events apart that have the same reason: those about the same thing are taken for one.
+func (e *leaseEvents) reference(about string) *corev1.ObjectReference {
 	lease := &corev1.ObjectReference{
 		APIVersion: coordinationv1.SchemeGroupVersion.String(), Kind: "Lease", Namespace: e.namespace, Name: leaderElectionID,
-		// Events about the same thing for the same reason are taken for one: this keeps the destinations apart.
-		FieldPath: "destinations{" + name + "}",
+		FieldPath: about,
 	}
 	if elected := e.lease.Load(); elected != nil {
 		lease.Name, lease.UID = elected.Name, elected.UID
 	}
+	return lease
+}
+
+// databaseRolledBack records that the database has gone back to an earlier moment. It does not wait for the API server.
+func (e *leaseEvents) databaseRolledBack(from, to time.Time) {
+	e.recorder.Eventf(e.reference("database{"+from.Format(time.RFC3339Nano)+"}"), nil, corev1.EventTypeWarning, databaseRolledBack, "Beat",
+		"the database has gone back from %s to %s: what was received in between is lost unless it is sent again, and what was finished in "+
+			"between runs again; see docs/operations.md, After a restore", from.Format(time.RFC3339), to.Format(time.RFC3339))
+}
+
+// destination tells of a destination that went down or is up again. It does not wait for the API server.
+func (e *leaseEvents) destination(name string, up bool) {
+	lease := e.reference("destinations{" + name + "}")
 	if up {
 		e.recorder.Eventf(lease, nil, corev1.EventTypeNormal, destinationAvailable, "LetGo",
 			"%s answers again: the events that wait for it go on", name)

@@ -36,6 +36,8 @@ type Controller struct {
 	ghlRequests *prometheus.CounterVec
 	ghlBudget   *prometheus.GaugeVec
 	watch       prometheus.Gauge
+	lost        prometheus.Gauge
+	rolledBack  prometheus.Counter
 }
 
 // NewController registers the metrics of the controller with reg, which must not have them yet.
@@ -61,6 +63,14 @@ func NewController(reg prometheus.Registerer) *Controller {
 		watch: with.NewGauge(prometheus.GaugeOpts{
 			Namespace: namespace, Name: "watch_failing",
 			Help: "1 until the controller can list and watch WebhookEvents, and while it cannot, else 0.",
+		}),
+		lost: with.NewGauge(prometheus.GaugeOpts{
+			Namespace: namespace, Name: "lost_events",
+			Help: "WebhookEvents whose event was not done and is gone from the database: a restore or a failover lost it.",
+		}),
+		rolledBack: with.NewCounter(prometheus.CounterOpts{
+			Namespace: namespace, Name: "rolled_back_events_total",
+			Help: "Finished events that run again because the database has lost how they ended.",
 		}),
 		steps: with.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: namespace, Name: "step_duration_seconds", Help: "Duration of a step of a reconcile.",
@@ -129,6 +139,12 @@ func (m *Controller) WatchFailing(failing bool) {
 	}
 	m.watch.Set(state)
 }
+
+// Lost says how many WebhookEvents are of events that the database has lost.
+func (m *Controller) Lost(events int) { m.lost.Set(float64(events)) }
+
+// RolledBack counts finished events that run again because the database has lost how they ended.
+func (m *Controller) RolledBack(events int) { m.rolledBack.Add(float64(events)) }
 
 // Request counts a request to GoHighLevel's API.
 func (m *Controller) Request(endpoint string, code int) {

@@ -26,9 +26,9 @@ const (
 // events shows what the database knows of all events. It looks when it is scraped; while the database does not answer,
 // there is nothing to show, which an alert on the absence of a figure sees.
 type events struct {
-	source                                       Figures
-	now                                          func() time.Time
-	status, undispatched, notCreated, oldest, up *prometheus.Desc
+	source                                                   Figures
+	now                                                      func() time.Time
+	status, undispatched, notCreated, oldest, rolledBack, up *prometheus.Desc
 
 	mu    sync.Mutex
 	taken time.Time
@@ -57,13 +57,15 @@ func registerEvents(reg prometheus.Registerer, source Figures, now func() time.T
 		oldest: desc("oldest_unfinished_event_age_seconds",
 			"Time since the receipt of the oldest event that is neither done nor in error, including suspended ones; "+
 				"0 without one."),
+		rolledBack: desc("database_rollback_timestamp_seconds",
+			"Time at which a rollback of the database to an earlier moment was last detected, after a restore or a failover; 0 if never."),
 		up: desc("database_up", "1 if the database answered the last query for these metrics, else 0."),
 	})
 }
 
 // Describe implements prometheus.Collector.
 func (e *events) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{e.status, e.undispatched, e.notCreated, e.oldest, e.up} {
+	for _, d := range []*prometheus.Desc{e.status, e.undispatched, e.notCreated, e.oldest, e.rolledBack, e.up} {
 		ch <- d
 	}
 }
@@ -87,6 +89,7 @@ func (e *events) Collect(ch chan<- prometheus.Metric) {
 	gauge(e.undispatched, float64(f.Undispatched))
 	gauge(e.notCreated, float64(f.NotCreated))
 	gauge(e.oldest, f.OldestUnfinished.Seconds())
+	gauge(e.rolledBack, float64(f.RolledBackAt.UnixMilli())/1000)
 }
 
 func (e *events) look() (store.Figures, error) {

@@ -41,7 +41,10 @@ func exec(t *testing.T, db *store.Store, sql string) {
 	require.NoError(t, err)
 }
 
-const oldest = "verity_sync_oldest_unfinished_event_age_seconds"
+const (
+	oldest   = "verity_sync_oldest_unfinished_event_age_seconds"
+	rollback = "verity_sync_database_rollback_timestamp_seconds"
+)
 
 func TestTheFiguresOfAllEventsAreThoseOfTheDatabase(t *testing.T) {
 	t.Parallel()
@@ -125,7 +128,9 @@ func TestTheFiguresOfAllEventsAreThoseOfTheDatabase(t *testing.T) {
 			} else {
 				assert.InDelta(t, test.age.Seconds(), figures[oldest], time.Minute.Seconds()/2)
 			}
+			assert.Zero(t, figures[rollback], "it has never gone back")
 			delete(figures, oldest)
+			delete(figures, rollback)
 			assert.Equal(t, test.want, figures)
 		})
 	}
@@ -138,7 +143,7 @@ func TestADatabaseThatIsGoneShowsNoFigures(t *testing.T) {
 	clock := newClock()
 	reg := prometheus.NewPedanticRegistry()
 	require.NoError(t, metrics.RegisterEventsAt(reg, db, clock.now))
-	require.Len(t, gather(t, reg), 9, "five states, three figures, and that it is up")
+	require.Len(t, gather(t, reg), 10, "five states, four figures, and that it is up")
 
 	require.NoError(t, server.Stop(postgres.Immediate))
 	clock.add(time.Minute)
@@ -150,7 +155,7 @@ func TestADatabaseThatIsGoneShowsNoFigures(t *testing.T) {
 		tries++
 		require.LessOrEqual(t, tries, poolSize, "each connection to the old server fails once at most")
 	}
-	assert.Len(t, gather(t, reg), 9, "it is back")
+	assert.Len(t, gather(t, reg), 10, "it is back")
 }
 
 func TestFiguresAreReadOnceForScrapesThatComeTogether(t *testing.T) {

@@ -18,6 +18,8 @@ type Figures struct {
 	NotCreated int64
 	// OldestUnfinished is how long ago the oldest unfinished event was received; 0 without one.
 	OldestUnfinished time.Duration
+	// RolledBackAt is when the database was last found to have gone back to an earlier moment; the epoch if never.
+	RolledBackAt time.Time
 }
 
 // estimate reads how many rows the table has, as of its last analysis. sqlc does not know the system catalog.
@@ -38,5 +40,6 @@ func (s *Store) Figures(ctx context.Context) (Figures, error) {
 		Done:         max(0, total-row.Pending-row.Processing-row.Error-row.Unparseable),
 		Undispatched: row.Undispatched, NotCreated: row.NotCreated,
 		OldestUnfinished: time.Duration(row.OldestSeconds * float64(time.Second)),
+		RolledBackAt:     row.RolledBackAt,
 	}, nil
 }

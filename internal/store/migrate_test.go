@@ -34,7 +34,7 @@ func adopted(t *testing.T, insert string, opts store.MigrateOptions) *bundle {
 	opts.Normalise = normalise
 	applied, err := store.Migrate(t.Context(), b.url, opts)
 	require.NoError(t, err)
-	require.Len(t, applied, 10)
+	require.Len(t, applied, 11)
 	return b
 }
 
@@ -170,10 +170,10 @@ func TestASchemaThatIsNewerIsAcceptedUnlessItSaysOtherwise(t *testing.T) {
 	assert.Empty(t, migrate(t, b.url), "there is nothing to do")
 	status, err := store.MigrationsOf(t.Context(), b.url)
 	require.NoError(t, err)
-	assert.Len(t, status, 10, "those that it knows")
+	assert.Len(t, status, 11, "those that it knows")
 	b.commit(b.writer(store.WriterOptions{}), delivery("w1", "apt1", `{}`))
 
-	for oldest, want := range map[int]error{12: nil, 13: store.ErrSchemaTooNew, 999: store.ErrSchemaTooNew} {
+	for oldest, want := range map[int]error{13: nil, 14: store.ErrSchemaTooNew, 999: store.ErrSchemaTooNew} {
 		_, err := b.Pool().Exec(t.Context(), `UPDATE verity_sync_schema_compatibility SET oldest_version = $1`, oldest)
 		require.NoError(t, err)
 		require.ErrorIs(t, b.CheckSchema(t.Context()), want, "for versions from %d on", oldest)
@@ -182,9 +182,9 @@ func TestASchemaThatIsNewerIsAcceptedUnlessItSaysOtherwise(t *testing.T) {
 		_, err = store.MigrationsOf(t.Context(), b.url)
 		require.ErrorIs(t, err, want)
 	}
-	b.exec(`UPDATE verity_sync_schema_compatibility SET oldest_version = 13`)
+	b.exec(`UPDATE verity_sync_schema_compatibility SET oldest_version = 14`)
 	require.ErrorContains(t, b.CheckSchema(t.Context()),
-		"(version 999, for binaries that know at least 13; this one knows 12): run the verity-sync that has migrated it")
+		"(version 999, for binaries that know at least 14; this one knows 13): run the verity-sync that has migrated it")
 }
 
 func TestTheLookUpsThatUsersKnowWork(t *testing.T) {

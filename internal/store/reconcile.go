@@ -54,8 +54,8 @@ const (
 var (
 	// ErrNotFound says that there is no such row.
 	ErrNotFound = errors.New("no such event in the database")
-	// ErrTermOver says that another leader has taken over: nothing was recorded, and nothing more may be done.
-	ErrTermOver = errors.New("another controller has become the leader")
+	// ErrTermOver says that the database has another term: nothing was recorded, and nothing more may be done.
+	ErrTermOver = errors.New("another controller has become the leader, or the database has gone back to before this one became it")
 	// ErrNotClaimable says that the row is finished, not due, or behind an older event of its entity.
 	ErrNotClaimable = errors.New("the event cannot be claimed now")
 )

@@ -25,7 +25,7 @@ func TestMetrics(t *testing.T) {
 	t.Run("come with the certificate of the day, without a restart", func(t *testing.T) { certificatesRotate(t, w) })
 
 	seen := map[string]bool{}
-	for _, s := range slices.Concat(intake(w), work(w), outages(w), builds()) {
+	for _, s := range slices.Concat(intake(w), work(w), outages(w), rollbacks(w), builds()) {
 		t.Run("tell of "+s.of, func(t *testing.T) { tell(t, w, s, seen) })
 	}
 	t.Run("have all been seen to tell of something", func(t *testing.T) {

@@ -7,6 +7,7 @@ package dbsqlc
 
 import (
 	"context"
+	"time"
 )
 
 const readFigures = `-- name: ReadFigures :one
@@ -32,8 +33,9 @@ WITH undispatched AS (
 )
 SELECT (l.pending + u.n + p.n)::bigint AS pending, l.processing::bigint AS processing, (u.n + p.n)::bigint AS undispatched,
        r.n::bigint AS not_created, (f.n - b.n)::bigint AS error, b.n::bigint AS unparseable,
-       coalesce(extract(epoch FROM now() - least(u.oldest, p.oldest, l.oldest)), 0)::float8 AS oldest_seconds
-FROM undispatched u, parked p, refused r, live l, failed f, unparseable b
+       coalesce(extract(epoch FROM now() - least(u.oldest, p.oldest, l.oldest)), 0)::float8 AS oldest_seconds,
+       coalesce(h.rolled_back_at, 'epoch')::timestamptz AS rolled_back_at
+FROM undispatched u, parked p, refused r, live l, failed f, unparseable b, controller_heartbeat h
 `
 
 type ReadFiguresRow struct {
@@ -44,6 +46,7 @@ type ReadFiguresRow struct {
 	Error         int64
 	Unparseable   int64
 	OldestSeconds float64
+	RolledBackAt  time.Time
 }
 
 // Figures: what people watch. Each part is found in a partial index that is as small as what it counts.
@@ -60,6 +63,7 @@ func (q *Queries) ReadFigures(ctx context.Context) (ReadFiguresRow, error) {
 		&i.Error,
 		&i.Unparseable,
 		&i.OldestSeconds,
+		&i.RolledBackAt,
 	)
 	return i, err
 }

@@ -52,6 +52,14 @@ type ContactMapping struct {
 	FormerAlowareContactIds []string
 }
 
+type ControllerHeartbeat struct {
+	One            bool
+	BeatAt         time.Time
+	RolledBackAt   *time.Time
+	RolledBackFrom *time.Time
+	RolledBackTo   *time.Time
+}
+
 type ControllerTerm struct {
 	One              bool
 	Term             int64

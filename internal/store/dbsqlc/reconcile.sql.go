@@ -23,6 +23,39 @@ func (q *Queries) AuditRequestedAt(ctx context.Context) (time.Time, error) {
 	return audit_requested_at, err
 }
 
+const beat = `-- name: Beat :one
+UPDATE controller_heartbeat h
+SET beat_at = greatest(clock_timestamp(), h.beat_at + interval '1 microsecond', k.known + interval '1 microsecond'),
+    rolled_back_at = CASE WHEN h.beat_at < k.known THEN clock_timestamp() ELSE h.rolled_back_at END,
+    rolled_back_from = CASE WHEN h.beat_at < k.known THEN k.known ELSE h.rolled_back_from END,
+    rolled_back_to = CASE WHEN h.beat_at < k.known THEN h.beat_at ELSE h.rolled_back_to END
+FROM (SELECT $2::timestamptz AS known) k
+WHERE (SELECT t.term FROM controller_term t) = $1::bigint
+RETURNING h.beat_at, coalesce(h.rolled_back_from = k.known, false)::boolean AS rolled_back,
+    coalesce(h.rolled_back_to, 'epoch')::timestamptz AS rolled_back_to
+`
+
+type BeatParams struct {
+	Term  int64
+	Known time.Time
+}
+
+type BeatRow struct {
+	BeatAt       time.Time
+	RolledBack   bool
+	RolledBackTo time.Time
+}
+
+// known is the latest heartbeat that was seen. A database that has an earlier one has gone back to that moment; this is recorded together
+// with the next heartbeat, which is later than both. A beat whose answer was lost is repeated with the same known, and says the same.
+// No row: the term is over.
+func (q *Queries) Beat(ctx context.Context, arg BeatParams) (BeatRow, error) {
+	row := q.db.QueryRow(ctx, beat, arg.Term, arg.Known)
+	var i BeatRow
+	err := row.Scan(&i.BeatAt, &i.RolledBack, &i.RolledBackTo)
+	return i, err
+}
+
 const claimEvent = `-- name: ClaimEvent :one
 UPDATE webhook_events e
 SET status = 'processing',
@@ -498,7 +531,9 @@ func (q *Queries) StatusOfEvents(ctx context.Context, ids []uuid.UUID) ([]Status
 
 const takeTerm = `-- name: TakeTerm :one
 
-UPDATE controller_term SET term = term + 1, holder = $1::text, since = clock_timestamp() RETURNING term
+UPDATE controller_term
+SET term = greatest(term + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint), holder = $1::text, since = clock_timestamp()
+RETURNING term
 `
 
 // Reconcile: the claim, the ledger and the end of an attempt. Every statement that records something requires that the
@@ -507,6 +542,8 @@ UPDATE controller_term SET term = term + 1, holder = $1::text, since = clock_tim
 // now() is the time at which a statement reached Postgres, which is before it waited for the processor or for a lock, and can be before
 // changes that it sees. A time that is recorded is therefore clock_timestamp(), read after the statement's snapshot: it is later than
 // every time recorded by what the statement saw. Conditions keep now(), which an index can answer.
+// Terms are times, in microseconds: a database that has gone back to an earlier moment does not give a term for the second time, which a
+// leader of before may still have.
 func (q *Queries) TakeTerm(ctx context.Context, holder string) (int64, error) {
 	row := q.db.QueryRow(ctx, takeTerm, holder)
 	var term int64

@@ -24,5 +24,6 @@ WITH undispatched AS (
 )
 SELECT (l.pending + u.n + p.n)::bigint AS pending, l.processing::bigint AS processing, (u.n + p.n)::bigint AS undispatched,
        r.n::bigint AS not_created, (f.n - b.n)::bigint AS error, b.n::bigint AS unparseable,
-       coalesce(extract(epoch FROM now() - least(u.oldest, p.oldest, l.oldest)), 0)::float8 AS oldest_seconds
-FROM undispatched u, parked p, refused r, live l, failed f, unparseable b;
+       coalesce(extract(epoch FROM now() - least(u.oldest, p.oldest, l.oldest)), 0)::float8 AS oldest_seconds,
+       coalesce(h.rolled_back_at, 'epoch')::timestamptz AS rolled_back_at
+FROM undispatched u, parked p, refused r, live l, failed f, unparseable b, controller_heartbeat h;

@@ -6,7 +6,11 @@
 -- every time recorded by what the statement saw. Conditions keep now(), which an index can answer.
 
 -- name: TakeTerm :one
-UPDATE controller_term SET term = term + 1, holder = @holder::text, since = clock_timestamp() RETURNING term;
+-- Terms are times, in microseconds: a database that has gone back to an earlier moment does not give a term for the second time, which a
+-- leader of before may still have.
+UPDATE controller_term
+SET term = greatest(term + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint), holder = @holder::text, since = clock_timestamp()
+RETURNING term;
 
 -- name: CurrentTerm :one
 SELECT term FROM controller_term;
@@ -157,3 +161,17 @@ UPDATE controller_term SET audit_requested_at = greatest(clock_timestamp(), audi
 
 -- name: AuditRequestedAt :one
 SELECT coalesce(audit_requested_at, 'epoch')::timestamptz AS audit_requested_at FROM controller_term;
+
+-- name: Beat :one
+-- known is the latest heartbeat that was seen. A database that has an earlier one has gone back to that moment; this is recorded together
+-- with the next heartbeat, which is later than both. A beat whose answer was lost is repeated with the same known, and says the same.
+-- No row: the term is over.
+UPDATE controller_heartbeat h
+SET beat_at = greatest(clock_timestamp(), h.beat_at + interval '1 microsecond', k.known + interval '1 microsecond'),
+    rolled_back_at = CASE WHEN h.beat_at < k.known THEN clock_timestamp() ELSE h.rolled_back_at END,
+    rolled_back_from = CASE WHEN h.beat_at < k.known THEN k.known ELSE h.rolled_back_from END,
+    rolled_back_to = CASE WHEN h.beat_at < k.known THEN h.beat_at ELSE h.rolled_back_to END
+FROM (SELECT @known::timestamptz AS known) k
+WHERE (SELECT t.term FROM controller_term t) = @term::bigint
+RETURNING h.beat_at, coalesce(h.rolled_back_from = k.known, false)::boolean AS rolled_back,
+    coalesce(h.rolled_back_to, 'epoch')::timestamptz AS rolled_back_to;

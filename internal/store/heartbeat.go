@@ -1,0 +1,33 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/dfmiddleware/verity-sync/internal/store/dbsqlc"
+)
+
+// Heartbeat is a time that the leader moves forward in the database.
+type Heartbeat struct {
+	At time.Time
+	// RolledBack is true where the database had an earlier heartbeat than is known: it has gone back to the moment RolledBackTo, which is
+	// the epoch for a backup that had no heartbeats yet.
+	RolledBack   bool
+	RolledBackTo time.Time
+}
+
+// Beat moves the heartbeat forward. known is the latest one that was seen, zero if none was. It returns ErrTermOver where the database has
+// another term.
+func (s *Store) Beat(ctx context.Context, term int64, known time.Time) (Heartbeat, error) {
+	row, err := s.q.Beat(ctx, dbsqlc.BeatParams{Term: term, Known: known})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Heartbeat{}, ErrTermOver
+	}
+	if err != nil {
+		return Heartbeat{}, s.noted(err, "record the heartbeat of the leader")
+	}
+	return Heartbeat{At: row.BeatAt.UTC(), RolledBack: row.RolledBack, RolledBackTo: row.RolledBackTo.UTC()}, nil
+}
