@@ -18,12 +18,13 @@ import (
 
 // Proxy is a way to one Postgres server. It is safe for concurrent use.
 type Proxy struct {
-	url, server string
-	listener    net.Listener
+	url      string
+	listener net.Listener
 	// next is where a connection is cut next; nil is nowhere.
 	next atomic.Pointer[Cut]
 
-	mu sync.Mutex
+	mu     sync.Mutex
+	server string
 	// halfOpen says that new connections are half open as well.
 	halfOpen bool
 	links    map[*link]struct{}
@@ -62,6 +63,21 @@ func New(ctx context.Context, databaseURL string) (*Proxy, error) {
 
 // URL is that of the database, through the proxy.
 func (p *Proxy) URL() string { return p.url }
+
+// Route has new connections go to the server of another URL, as a failover does, and ends those that there are.
+func (p *Proxy) Route(databaseURL string) error {
+	to, err := url.Parse(databaseURL)
+	if err != nil {
+		return errors.New("the URL of Postgres is not of the form postgres://user:password@host:port/database")
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.server = to.Host
+	for l := range p.links {
+		l.close()
+	}
+	return nil
+}
 
 // Cut has a connection cut; nil has none cut any more.
 func (p *Proxy) Cut(c *Cut) { p.next.Store(c) }
@@ -123,7 +139,10 @@ func (l *link) close() {
 
 func (p *Proxy) connect(client net.Conn) {
 	var dialer net.Dialer
-	server, err := dialer.DialContext(context.Background(), "tcp", p.server)
+	p.mu.Lock()
+	address := p.server
+	p.mu.Unlock()
+	server, err := dialer.DialContext(context.Background(), "tcp", address)
 	if err != nil {
 		_ = client.Close()
 		return
