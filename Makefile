@@ -16,6 +16,8 @@ ONCE ?=
 # Set, `make bench` measures these rows only, and so often.
 ROWS ?=
 REPS ?=
+# How long `make bloat` and `make bloat-settings` run.
+DURATION ?=
 # Further flags of `go test`, such as TESTFLAGS=-v, and the packages to test.
 TESTFLAGS ?=
 PACKAGES ?= ./...
@@ -85,10 +87,23 @@ bench: build controlplane bench-programs bin/benchstat ## Measure it beside its 
 	@hack/prerequisites.sh postgres node
 	bin/bench/bench -rows='$(ROWS)' -repetitions=$(or $(REPS),6) -document=docs/performance.md
 
+.PHONY: bloat
+bloat: build controlplane bench-driver ## Measure tables, indexes, WAL and latency before, during and after a burst at full rate, and write docs/performance.md. DURATION=1h.
+	@hack/prerequisites.sh postgres
+	bin/bench/bench -rows=burst -repetitions=1 -duration=$(or $(DURATION),1h) -document=docs/performance.md
+
+.PHONY: bloat-settings
+bloat-settings: build bench-driver ## Compare fillfactor and autovacuum settings side by side and write docs/performance.md. DURATION=5m.
+	@hack/prerequisites.sh postgres
+	bin/bench/bench -rows=settings -repetitions=1 -duration=$(or $(DURATION),5m) -rate=25 -document=docs/performance.md
+
+.PHONY: bench-driver
+bench-driver:
+	@$(build) bench bin/bench/bench ./test/bench
+
 # The driver, and the two baselines: what is replaced, on Node, and the same on River.
 .PHONY: bench-programs
-bench-programs:
-	@$(build) bench bin/bench/bench ./test/bench
+bench-programs: bench-driver
 	@cd test/bench/river && $(CURDIR)/$(build) river $(BIN)/bench/river .
 	mkdir -p bin/bench/pgboss
 	cp test/bench/pgboss/{package.json,package-lock.json,.npmrc,server.js} bin/bench/pgboss

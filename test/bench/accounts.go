@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/dfmiddleware/verity-sync/internal/testenv/controlplane"
+	"github.com/dfmiddleware/verity-sync/internal/testenv/postgres"
 	"github.com/dfmiddleware/verity-sync/internal/testenv/proc"
 )
 
@@ -45,7 +46,7 @@ func (w *world) take(ctx context.Context, system *running, cluster *controlplane
 		a.app += used
 		a.parts = append(a.parts, used)
 	}
-	postmaster, err := w.postmaster()
+	postmaster, err := postmasterOf(w.postgres)
 	if err != nil {
 		return a, err
 	}
@@ -70,9 +71,9 @@ func (w *world) take(ctx context.Context, system *running, cluster *controlplane
 	return a, nil
 }
 
-// postmaster is the first process of the middleware's Postgres, the parent of all others.
-func (w *world) postmaster() (int, error) {
-	content, err := os.ReadFile(filepath.Join(w.postgres.Dir(), "data", "postmaster.pid"))
+// postmasterOf is the first process of a Postgres, the parent of all others.
+func postmasterOf(server *postgres.Server) (int, error) {
+	content, err := os.ReadFile(filepath.Join(server.Dir(), "data", "postmaster.pid"))
 	if err != nil {
 		return 0, fmt.Errorf("find the processes of Postgres: %w", err)
 	}

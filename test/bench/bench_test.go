@@ -79,3 +79,32 @@ func TestTheTimeOfPgbenchIsThatOfItsTransactions(t *testing.T) {
 	_, err = parsePgbenchLog([]byte("progress: 1.0 s"))
 	require.Error(t, err)
 }
+
+func TestAQuantileOfAHistogramIsThatOfPrometheus(t *testing.T) {
+	t.Parallel()
+	earlier := histogram{0.01: 100, 0.1: 100, math.Inf(1): 100}
+	added := histogram{0.01: 110, 0.1: 190, math.Inf(1): 200}.since(earlier)
+	assert.InDelta(t, 0.01+0.09*40/80, added.quantile(0.5), 1e-9, "values are spread evenly in their bucket")
+	assert.InDelta(t, 0.005, added.quantile(0.05), 1e-9)
+	assert.InDelta(t, 0.1, added.quantile(0.99), 1e-9, "of what is above all bounds, no more is known")
+	assert.True(t, math.IsNaN(earlier.since(earlier).quantile(0.5)), "there was nothing meanwhile")
+	assert.True(t, math.IsNaN(histogram{}.quantile(0.5)))
+}
+
+func TestRowsThatTakeAnHourAreMeasuredOnlyWhereTheyAreAskedFor(t *testing.T) {
+	t.Parallel()
+	names := func(rows []row) (names []string) {
+		for _, row := range rows {
+			names = append(names, row.name)
+		}
+		return names
+	}
+	all, err := choose("")
+	require.NoError(t, err)
+	assert.Equal(t, []string{"intake", "end-to-end", "round-trips", "idle", "backlog", "footprint", "micro"}, names(all))
+	some, err := choose("burst,settings")
+	require.NoError(t, err)
+	assert.Equal(t, []string{"burst", "settings"}, names(some))
+	_, err = choose("hour")
+	require.ErrorContains(t, err, `there is no row "hour"`)
+}

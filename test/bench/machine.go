@@ -14,17 +14,34 @@ import (
 func (w *world) machine(ctx context.Context) string {
 	var memoryKiB float64
 	_, _ = fmt.Sscanf(lineOf("/proc/meminfo", "MemTotal:"), "%f kB", &memoryKiB)
-	_, processor, _ := strings.Cut(lineOf("/proc/cpuinfo", "model name"), ":")
-	return fmt.Sprintf("- %d cores of %s, %.0f GiB of memory, Linux %s\n- Go %s, %s, Node %s\n",
-		runtime.NumCPU(), strings.TrimSpace(processor),
-		memoryKiB/(1<<20), strings.TrimSpace(lineOf("/proc/sys/kernel/osrelease", "")), strings.TrimPrefix(runtime.Version(), "go"),
+	return fmt.Sprintf("- %s, %.0f GiB of memory, Linux %s\n- Go %s, %s, Node %s\n", cores(), memoryKiB/(1<<20),
+		strings.TrimSpace(lineOf("/proc/sys/kernel/osrelease", "")), strings.TrimPrefix(runtime.Version(), "go"),
 		said(ctx, "psql", "--version"), said(ctx, "node", "--version"))
+}
+
+func cores() string {
+	_, processor, _ := strings.Cut(lineOf("/proc/cpuinfo", "model name"), ":")
+	return fmt.Sprintf("%d cores of %s", runtime.NumCPU(), strings.TrimSpace(processor))
 }
 
 // stamp says when, of what, and how often a row was measured.
 func stamp(ctx context.Context, repetitions int) string {
-	return fmt.Sprintf("Measured on %s at commit %s: medians of %d repetitions (least–most).\n\n", time.Now().UTC().Format(time.DateOnly),
-		said(ctx, "git", "describe", "--tags", "--always", "--dirty", "--exclude=*"), repetitions)
+	return fmt.Sprintf("Measured on %s: medians of %d repetitions (least–most).\n\n", dayAndCommit(ctx), repetitions)
+}
+
+// stampOnce says the same of a row that is measured in one run, and how busy the machine was: others may have worked on it as well.
+func stampOnce(ctx context.Context, what string) string {
+	load := "unknown"
+	if averages := strings.Fields(lineOf("/proc/loadavg", "")); len(averages) >= 3 {
+		load = averages[2]
+	}
+	return fmt.Sprintf("Measured on %s, on %s: %s. The load average of the last 15 minutes was %s.\n\n",
+		dayAndCommit(ctx), cores(), what, load)
+}
+
+func dayAndCommit(ctx context.Context) string {
+	commit := said(ctx, "git", "describe", "--tags", "--always", "--dirty", "--exclude=*")
+	return time.Now().UTC().Format(time.DateOnly) + " at commit " + commit
 }
 
 // lineOf returns what follows a word at the beginning of a line of a file, "" where there is none.

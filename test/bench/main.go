@@ -26,16 +26,20 @@ type row struct {
 	measure func(w *world, ctx context.Context, r record) error
 	// render writes what came of all of them, in Markdown.
 	render func(ctx context.Context, w *world, r record) (string, error)
+	// once is set for a row that is measured in one long run, and only where it is asked for. It says what that is.
+	once func(o options) string
 }
 
 var rows = []row{
-	{"intake", (*world).intake, table(renderIntake)},
-	{"end-to-end", (*world).endToEnd, table(renderEndToEnd)},
-	{"round-trips", (*world).trips, table(renderTrips)},
-	{"idle", (*world).idle, table(renderIdle)},
-	{"backlog", (*world).backlog, table(renderBacklog)},
-	{"footprint", (*world).footprint, table(renderFootprint)},
-	{"micro", (*world).micro, renderMicro},
+	{name: "intake", measure: (*world).intake, render: table(renderIntake)},
+	{name: "end-to-end", measure: (*world).endToEnd, render: table(renderEndToEnd)},
+	{name: "round-trips", measure: (*world).trips, render: table(renderTrips)},
+	{name: "idle", measure: (*world).idle, render: table(renderIdle)},
+	{name: "backlog", measure: (*world).backlog, render: table(renderBacklog)},
+	{name: "footprint", measure: (*world).footprint, render: table(renderFootprint)},
+	{name: "micro", measure: (*world).micro, render: renderMicro},
+	{name: "burst", measure: (*world).burst, render: table(renderBurst), once: burstOf},
+	{name: "settings", measure: (*world).settings, render: table(renderSettings), once: settingsOf},
 }
 
 // table is how most rows are rendered: from their figures alone.
@@ -48,11 +52,13 @@ func main() {
 	for i, row := range rows {
 		names[i] = row.name
 	}
-	only := flag.String("rows", "", "what to measure, separated by commas: "+strings.Join(names, ", ")+"; everything where none is given")
+	only := flag.String("rows", "", "what to measure, separated by commas: "+strings.Join(names, ", ")+
+		"; without it, all but burst and settings")
 	document := flag.String("document", "", "the file in which to replace the figures; none are written where none is given")
 	var o options
 	flag.IntVar(&o.repetitions, "repetitions", 6, "how often each is measured, one after the other and then all again")
 	flag.DurationVar(&o.duration, "duration", 5*time.Second, "how long each rate is measured")
+	flag.Float64Var(&o.rate, "rate", 50, "how many events a second are put through the store on each of the settings")
 	flag.IntVar(&o.events, "events", 5000, "how many events are taken to their end")
 	flag.StringVar(&o.binaries, "binaries", "bin", "where verity-sync and the baselines are")
 	flag.Parse()
@@ -112,7 +118,11 @@ func run(ctx context.Context, o options, only, document string) (err error) {
 		if document == "" {
 			continue
 		}
-		if err := writeSection(document, row.name, stamp(ctx, o.repetitions)+text); err != nil {
+		measured := stamp(ctx, o.repetitions)
+		if row.once != nil {
+			measured = stampOnce(ctx, row.once(o))
+		}
+		if err := writeSection(document, row.name, measured+text); err != nil {
 			return err
 		}
 	}
@@ -121,7 +131,7 @@ func run(ctx context.Context, o options, only, document string) (err error) {
 
 func choose(only string) ([]row, error) {
 	if only == "" {
-		return rows, nil
+		return slices.DeleteFunc(slices.Clone(rows), func(r row) bool { return r.once != nil }), nil
 	}
 	var chosen []row
 	for name := range strings.SplitSeq(only, ",") {

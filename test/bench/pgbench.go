@@ -34,10 +34,8 @@ func (w *world) pgbench(ctx context.Context, r record, suffix string, delay time
 	if err != nil {
 		return err
 	}
-	migrate := exec.CommandContext(ctx, filepath.Join(w.options.binaries, "verity-sync"), "migrate")
-	migrate.Env = []string{"DATABASE_URL=" + databaseURL}
-	if output, err := migrate.CombinedOutput(); err != nil {
-		return fmt.Errorf("verity-sync migrate: %w: %s", err, proc.Tail(output))
+	if err := w.migrate(ctx, databaseURL); err != nil {
+		return err
 	}
 	if delay > 0 {
 		p, err := proxy.Start(ctx, databaseURL, delay)
@@ -55,6 +53,16 @@ func (w *world) pgbench(ctx context.Context, r record, suffix string, delay time
 		return err
 	}
 	w.enterLoad(r, pgbench, suffix, result)
+	return nil
+}
+
+// migrate makes the tables of verity-sync.
+func (w *world) migrate(ctx context.Context, databaseURL string) error {
+	migrate := exec.CommandContext(ctx, filepath.Join(w.options.binaries, "verity-sync"), "migrate")
+	migrate.Env = []string{"DATABASE_URL=" + databaseURL}
+	if output, err := migrate.CombinedOutput(); err != nil {
+		return fmt.Errorf("verity-sync migrate: %w: %s", err, proc.Tail(output))
+	}
 	return nil
 }
 

@@ -119,7 +119,7 @@ func (w *world) startVeritySync(ctx context.Context, s setup) (*running, error) 
 	if s.database != nil {
 		direct = s.database.Direct(direct)
 	}
-	return r, errors.Join(r.open(ctx, direct), introduce(ctx, direct))
+	return r, errors.Join(r.open(ctx, direct), introduce(ctx, direct, 0, people))
 }
 
 // open connects to the database, past the proxy.
@@ -152,7 +152,7 @@ func (w *world) startBaseline(ctx context.Context, name string, s setup, command
 	if err := execute(ctx, databaseURL, predecessor.Tables); err != nil {
 		return nil, fmt.Errorf("make the tables: %w", err)
 	}
-	if err := introduce(ctx, databaseURL); err != nil {
+	if err := introduce(ctx, databaseURL, 0, people); err != nil {
 		return nil, err
 	}
 	port, err := proc.FreePort(ctx)

@@ -55,6 +55,8 @@ type options struct {
 	duration time.Duration
 	// events is how many the end-to-end row is about.
 	events int
+	// rate is how many events a second are put through the store on each of the settings.
+	rate float64
 	// binaries has verity-sync, and below bench the baselines.
 	binaries string
 	say      func(format string, arguments ...any)
@@ -90,9 +92,8 @@ func (w *world) start(ctx context.Context) (err error) {
 		return fmt.Errorf("connect to Verity's database: %w", err)
 	}
 	w.closers = append(w.closers, func() error { w.verityPool.Close(); return nil })
-	const contacts = `INSERT INTO contacts (phone_e164) SELECT '+1212' || (5550000 + n) FROM generate_series(0, $1 - 1) n`
-	if _, err := w.verityPool.Exec(ctx, contacts, people); err != nil {
-		return fmt.Errorf("make Verity's contacts: %w", err)
+	if err := w.addContacts(ctx, 0, people); err != nil {
+		return err
 	}
 	w.verity.Secret = "the benchmark's"
 	return w.serveVerity(ctx)
@@ -160,12 +161,21 @@ func (w *world) newDatabase(ctx context.Context) (string, error) {
 	return u.String(), nil
 }
 
-// introduce makes the people known to a middleware database.
-func introduce(ctx context.Context, databaseURL string) error {
+// addContacts makes the people from one number to below another known to Verity.
+func (w *world) addContacts(ctx context.Context, from, to int) error {
+	const contacts = `INSERT INTO contacts (phone_e164) SELECT '+1212' || (5550000 + n) FROM generate_series($1::int, $2 - 1) n`
+	if _, err := w.verityPool.Exec(ctx, contacts, from, to); err != nil {
+		return fmt.Errorf("make Verity's contacts: %w", err)
+	}
+	return nil
+}
+
+// introduce makes the same people known to a middleware database.
+func introduce(ctx context.Context, databaseURL string, from, to int) error {
 	const mappings = `
 		INSERT INTO contact_mappings (ghl_contact_id, phone_number, sync_direction)
-		SELECT 'contact-' || n, '+1212' || (5550000 + n), 'ghl_to_verity' FROM generate_series(0, $1 - 1) n`
-	if err := execute(ctx, databaseURL, mappings, people); err != nil {
+		SELECT 'contact-' || n, '+1212' || (5550000 + n), 'ghl_to_verity' FROM generate_series($1::int, $2 - 1) n`
+	if err := execute(ctx, databaseURL, mappings, from, to); err != nil {
 		return fmt.Errorf("make the mappings of contacts: %w", err)
 	}
 	return nil
