@@ -43,6 +43,7 @@ would apply 8: installation
 would apply 9: aloware contacts
 would apply 12: ghl locations
 would apply 13: controller heartbeat
+would apply 14: autovacuum
 
 The rows of webhook_events would stay, under their ids:
 
@@ -120,7 +121,7 @@ func TestABinaryThatCannotDoWithANewerSchemaRefusesToStart(t *testing.T) {
 			p := start(t, []string{"DATABASE_URL=" + url, "GHL_WEBHOOK_SECRETS=workflow-secret"}, tc.args...)
 			assert.Equal(t, tc.code, p.exitCode(t))
 			assert.Contains(t, p.log(), "Error: "+tc.doing+"the database schema is too new for this binary (version 999, for binaries that know at least 999; "+
-				"this one knows 13): run the verity-sync that has migrated it")
+				"this one knows 14): run the verity-sync that has migrated it")
 		})
 	}
 }

@@ -137,7 +137,7 @@ func TestMigrationsAtTheSameTimeWaitForEachOther(t *testing.T) {
 	for n := range counts {
 		total += n
 	}
-	assert.Equal(t, 10, total, "each migration was applied once")
+	assert.Equal(t, 11, total, "each migration was applied once")
 }
 
 func TestTheSchemaIsChecked(t *testing.T) {
@@ -148,7 +148,7 @@ func TestTheSchemaIsChecked(t *testing.T) {
 
 	status, err := store.MigrationsOf(t.Context(), b.url)
 	require.NoError(t, err)
-	require.Len(t, status, 10)
+	require.Len(t, status, 11)
 	assert.Equal(t, "compatibility", status[4].Name)
 	assert.True(t, status[0].AppliedAt.IsZero())
 	assert.Zero(t, value[int64](b, `SELECT count(*) FROM pg_tables WHERE schemaname = current_schema()`), "looking changes nothing")
@@ -173,7 +173,7 @@ func TestASchemaThatIsNewerIsAcceptedUnlessItSaysOtherwise(t *testing.T) {
 	assert.Len(t, status, 11, "those that it knows")
 	b.commit(b.writer(store.WriterOptions{}), delivery("w1", "apt1", `{}`))
 
-	for oldest, want := range map[int]error{13: nil, 14: store.ErrSchemaTooNew, 999: store.ErrSchemaTooNew} {
+	for oldest, want := range map[int]error{14: nil, 15: store.ErrSchemaTooNew, 999: store.ErrSchemaTooNew} {
 		_, err := b.Pool().Exec(t.Context(), `UPDATE verity_sync_schema_compatibility SET oldest_version = $1`, oldest)
 		require.NoError(t, err)
 		require.ErrorIs(t, b.CheckSchema(t.Context()), want, "for versions from %d on", oldest)
@@ -182,9 +182,9 @@ func TestASchemaThatIsNewerIsAcceptedUnlessItSaysOtherwise(t *testing.T) {
 		_, err = store.MigrationsOf(t.Context(), b.url)
 		require.ErrorIs(t, err, want)
 	}
-	b.exec(`UPDATE verity_sync_schema_compatibility SET oldest_version = 14`)
+	b.exec(`UPDATE verity_sync_schema_compatibility SET oldest_version = 15`)
 	require.ErrorContains(t, b.CheckSchema(t.Context()),
-		"(version 999, for binaries that know at least 14; this one knows 13): run the verity-sync that has migrated it")
+		"(version 999, for binaries that know at least 15; this one knows 14): run the verity-sync that has migrated it")
 }
 
 func TestTheLookUpsThatUsersKnowWork(t *testing.T) {
