@@ -95,7 +95,7 @@ bloat: build controlplane bench-driver ## Measure tables, indexes, WAL and laten
 .PHONY: bloat-settings
 bloat-settings: build bench-driver ## Compare fillfactor and autovacuum settings side by side and write docs/performance.md. DURATION=5m.
 	@hack/prerequisites.sh postgres
-	bin/bench/bench -rows=settings -repetitions=1 -duration=$(or $(DURATION),5m) -rate=25 -document=docs/performance.md
+	bin/bench/bench -rows=settings -repetitions=1 -duration=$(or $(DURATION),5m) -rate=20 -document=docs/performance.md
 
 .PHONY: bench-driver
 bench-driver:

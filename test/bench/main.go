@@ -104,7 +104,8 @@ func run(ctx context.Context, o options, only, document string) (err error) {
 			}
 		}
 	}
-	if document != "" {
+	// A row that is measured once names its machine itself: the other figures may be of another one.
+	if document != "" && slices.ContainsFunc(chosen, func(r row) bool { return r.once == nil }) {
 		if err := writeSection(document, "machine", w.machine(ctx)); err != nil {
 			return err
 		}
