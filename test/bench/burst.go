@@ -204,8 +204,8 @@ func (r record) addSizes(name string, s relations.Snapshot) {
 	}
 }
 
-// load posts webhooks for as long as a phase lasts, and times the backlog queries meanwhile. The burst and the last calm end when all events
-// are done.
+// load posts webhooks for as long as a phase lasts, and times the backlog queries meanwhile. The burst and the last calm end when all
+// events are done.
 func (b *burst) load(ctx context.Context, name string, length time.Duration) (seen phase, err error) {
 	calm := name == phaseBefore || name == phaseAfter
 	for end := time.Now().Add(length); time.Now().Before(end); {

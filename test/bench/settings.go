@@ -27,8 +27,8 @@ const (
 	watchEvery = time.Second
 )
 
-// noCheckpoints prevents checkpoints during a run. After a checkpoint Postgres logs each page that changes as a whole, which would count for one
-// setting and not for another.
+// noCheckpoints prevents checkpoints during a run. After a checkpoint Postgres logs each page that changes as a whole, which would count
+// for one setting and not for another.
 var noCheckpoints = map[string]string{"checkpoint_timeout": "1d", "max_wal_size": "64GB"}
 
 // setting is a way to have the tables.

@@ -250,10 +250,10 @@ func (r *run) retain(ctx context.Context) error {
 
 // unlessEnded returns nil once ctx has ended: the statement was interrupted because all events are done.
 func unlessEnded(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
+	if ctx.Err() == nil {
+		return err
 	}
-	return err
+	return nil
 }
 
 // took adds to one of the parts how long it took since began.

@@ -1,5 +1,5 @@
-// Package relations reads what Postgres itself knows of a database: the sizes of tables and indexes, dead rows, updates, runs of autovacuum,
-// and the WAL position. It knows nothing of who writes there.
+// Package relations reads what Postgres itself knows of a database: the sizes of tables and indexes, dead rows, updates, runs of
+// autovacuum, and the WAL position. It knows nothing of who writes there.
 package relations
 
 import (
