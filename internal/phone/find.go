@@ -1,0 +1,241 @@
+package phone
+
+import (
+	"slices"
+	"strings"
+	"unicode"
+
+	"github.com/nyaruka/phonenumbers"
+)
+
+// Finder finds one phone number in texts, however it is written there: in E.164, as one dials it abroad or within its country, with
+// blanks, dashes and brackets in it, also where other numbers stand beside it. It finds no number that the digits are only a part of.
+//
+// Unlike E164 it knows which number it looks for, so that it takes a text of any length and every number in it.
+type Finder struct {
+	// forms are the digits of every way to write it, and whether that is the way within its country.
+	forms   map[string]bool
+	longest int
+}
+
+// shortestBare is how many digits a number has at least that is found without a country code and without a trunk prefix. Shorter ones are
+// dates, amounts and counters as well.
+const shortestBare = 9
+
+// NewFinder returns a Finder of a number in E.164 form.
+func NewFinder(number string) *Finder {
+	f := &Finder{forms: map[string]bool{}}
+	for _, n := range append([]string{number}, Variants(number)...) {
+		parsed, err := phonenumbers.Parse(n, "")
+		if err != nil {
+			continue
+		}
+		digits := strings.TrimPrefix(n, "+")
+		national := phonenumbers.GetNationalSignificantNumber(parsed)
+		code := strings.TrimSuffix(digits, national)
+		f.add(false, digits, "00"+digits, "011"+digits, code+"0"+national)
+		if dialled := onlyDigits(phonenumbers.Format(parsed, phonenumbers.NATIONAL)); len(dialled) > len(national) {
+			f.add(true, dialled)
+		}
+		if len(national) >= shortestBare {
+			f.add(true, national, "0"+national)
+		}
+	}
+	return f
+}
+
+func (f *Finder) add(national bool, forms ...string) {
+	for _, form := range forms {
+		was, found := f.forms[form]
+		f.forms[form] = national && (was || !found)
+		f.longest = max(f.longest, len(form))
+	}
+}
+
+// In reports whether the number stands in a text.
+func (f *Finder) In(text string) bool {
+	if !strings.ContainsFunc(text, unicode.IsDigit) {
+		return false
+	}
+	text = plain(text)
+	groups := groupsOf(text)
+	for first := range groups {
+		var digits strings.Builder
+		for last := first; last < len(groups) && (last == first || groups[last].follows); last++ {
+			digits.WriteString(text[groups[last].from:groups[last].to])
+			if digits.Len() > f.longest {
+				break
+			}
+			national, found := f.forms[digits.String()]
+			if found && !(national && behindCode(text, groups, first)) && !partOfMore(text, groups[first].from, groups[last].to) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Within reports whether the digits of a text, whatever else is between them, hold the number. It finds it in ids and keys too, in which
+// In sees a part of a word, and may find it where it is not.
+func (f *Finder) Within(text string) bool {
+	digits := onlyDigits(plain(text))
+	for form := range f.forms {
+		if len(form) >= shortestBare && strings.Contains(digits, form) {
+			return true
+		}
+	}
+	return false
+}
+
+// behindCode reports whether the digits stand behind a country code, so that they are a number of that country.
+func behindCode(text string, groups []group, at int) bool {
+	const longest = 3
+	if at == 0 || !groups[at].follows {
+		return false
+	}
+	before := groups[at-1]
+	return before.to-before.from <= longest && before.from > 0 && text[before.from-1] == '+'
+}
+
+// group is a run of digits in a text.
+type group struct {
+	from, to int
+	// follows is true where nothing but what people put between the digits of a number stands between it and the group before.
+	follows bool
+}
+
+// maxBetween is how many characters may stand between two groups of digits of a number.
+const maxBetween = 3
+
+func groupsOf(text string) []group {
+	var groups []group
+	for at := 0; at < len(text); {
+		if !isDigit(text[at]) {
+			at++
+			continue
+		}
+		g := group{from: at}
+		for at < len(text) && isDigit(text[at]) {
+			at++
+		}
+		g.to = at
+		if n := len(groups); n > 0 {
+			between := text[groups[n-1].to:g.from]
+			g.follows = len(between) <= maxBetween && strings.Trim(between, " ().-/+") == ""
+		}
+		groups = append(groups, g)
+	}
+	return groups
+}
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
+
+// partOfMore reports whether the characters around digits make them part of a word, such as an id.
+func partOfMore(text string, from, to int) bool {
+	const label = 16 // As long as the longest word before a number, and a little more.
+	before, after := text[max(0, from-label):from], text[to:min(len(text), to+label)]
+	lower := strings.ToLower(after)
+	if rest, ok := strings.CutPrefix(lower, "x"); ok && strings.IndexFunc(rest, unicode.IsDigit) == 0 {
+		after = "" // An extension.
+	} else if strings.HasPrefix(lower, "ext") {
+		after = ""
+	}
+	return partOfWord(before, after)
+}
+
+// plain returns a text as it is looked at: digits of all scripts as ASCII, dashes and blanks of all kinds as one of them, without
+// characters that nobody sees.
+func plain(text string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r < unicode.MaxASCII && !unicode.IsSpace(r):
+			return r
+		case unicode.In(r, unicode.Cf, unicode.Variation_Selector):
+			return -1
+		case unicode.IsSpace(r):
+			return ' '
+		case unicode.Is(unicode.Pd, r), r == '\u2212':
+			return '-'
+		case unicode.Is(unicode.Nd, r):
+			return '0' + (r-zeroOf(r))%10
+		case 0xff01 <= r && r <= 0xff5e:
+			return r - 0xfee0
+		default:
+			return r
+		}
+	}, text)
+}
+
+// zeroOf returns the zero of the ten digits in a row of which r is one (Unicode, chapter 4.6: Nd).
+func zeroOf(r rune) rune {
+	for unicode.Is(unicode.Nd, r-1) {
+		r--
+	}
+	return r
+}
+
+func onlyDigits(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsDigit(r) {
+			return r
+		}
+		return -1
+	}, text)
+}
+
+// Numbers returns all usable phone numbers of raw in E.164 form. People type several into one field. See E164 for region.
+func Numbers(raw, region string) []string {
+	var numbers []string
+	for candidate := range candidates(raw) {
+		if number, _ := readOne(candidate, strings.ToUpper(region)); number != "" && !slices.Contains(numbers, number) {
+			numbers = append(numbers, number)
+		}
+	}
+	return numbers
+}
+
+// Emails returns all usable e-mail addresses of raw in lower case.
+func Emails(raw string) []string {
+	var addresses []string
+	for _, piece := range append([]string{raw}, addressSeparators.Split(raw, -1)...) {
+		for _, word := range append([]string{piece}, strings.Fields(piece)...) {
+			if address, ok := Email(word); ok && !slices.Contains(addresses, address) {
+				addresses = append(addresses, address)
+			}
+		}
+	}
+	return addresses
+}
+
+// EmailIn reports whether an e-mail address, in lower case, stands in a text in any case, and is no part of a longer one.
+func EmailIn(text, address string) bool {
+	text = strings.ToLower(text)
+	for from := 0; ; {
+		at := strings.Index(text[from:], address)
+		if at < 0 {
+			return false
+		}
+		start, end := from+at, from+at+len(address)
+		if !addressGoesOn(text[:start], text[end:]) {
+			return true
+		}
+		from = end
+	}
+}
+
+// addressGoesOn reports whether an address goes on before or behind what was found of it.
+func addressGoesOn(before, after string) bool {
+	last, first := lastRune(before), firstRune(after)
+	if isOfAddress(last) || last == '.' || last == '\'' && isOfAddress(lastRune(strings.TrimSuffix(before, "'"))) {
+		return true
+	}
+	if first == '.' {
+		first = firstRune(after[1:])
+	}
+	return unicode.IsLetter(first) || unicode.IsDigit(first) || first == '-' || first == '@'
+}
+
+// isOfAddress reports whether a character is part of what stands before the @. Quotes, brackets and slashes stand around an address.
+func isOfAddress(r rune) bool {
+	return unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("_%+-!#$&*?^`{|}~", r)
+}

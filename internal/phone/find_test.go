@@ -1,0 +1,102 @@
+package phone_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/dfmiddleware/verity-sync/internal/phone"
+)
+
+func TestFinderFindsOneNumberHoweverItIsWritten(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		number, text string
+		want         bool
+	}{
+		"E.164":                                    {"+12055550142", "+12055550142", true},
+		"without the plus sign":                    {"+12055550142", "12055550142", true},
+		"in brackets and with a dash":              {"+12055550142", "call (205) 555-0142 now", true},
+		"with dots":                                {"+12055550142", "205.555.0142", true},
+		"as the region dials a long distance":      {"+12055550142", "1-205-555-0142", true},
+		"as one dials it from abroad":              {"+12055550142", "0012055550142", true},
+		"with an extension":                        {"+12055550142", "205-555-0142 x7", true},
+		"with an extension close to it":            {"+12055550142", "2055550142x7", true},
+		"with a label close to it":                 {"+12055550142", "Tel.2055550142", true},
+		"behind another number":                    {"+12055550142", "2055550143 2055550142", true},
+		"behind another number with a comma":       {"+12055550142", "2055550143,2055550142", true},
+		"in a long text":                           {"+12055550142", strings.Repeat("word ", 2000) + "+1 205 555 0142.", true},
+		"with no-break spaces":                     {"+12055550142", "+1\u00a0205\u00a0555\u00a00142", true},
+		"with a zero-width space":                  {"+12055550142", "205\u200b5550142", true},
+		"with full-width digits":                   {"+12055550142", "２０５５５５０１４２", true},
+		"with Arabic digits":                       {"+12055550142", "\u0662\u0660\u0665\u0665\u0665\u0665\u0660\u0661\u0664\u0662", true},
+		"with dashes of typographers":              {"+12055550142", "205–555‑0142", true},
+		"in a tel URI":                             {"+12055550142", "tel:+1-205-555-0142;ext=7", true},
+		"British, as one dials it there":           {"+447400123456", "07400 123456", true},
+		"British, with the zero in brackets":       {"+447400123456", "+44 (0)7400 123456", true},
+		"German, with a slash":                     {"+4930901820", "030/901820", true},
+		"Mexican, with the old 1":                  {"+525512345678", "+52 1 55 1234 5678", true},
+		"Mexican, without the old 1":               {"+5215512345678", "+52 55 1234 5678", true},
+		"Russian, as one dials it there":           {"+79123456789", "8 (912) 345-67-89", true},
+		"another number":                           {"+12055550142", "+12055550143", false},
+		"a longer number that begins with it":      {"+12055550142", "+120555501423", false},
+		"a longer number that ends with it":        {"+12055550142", "9912055550142", false},
+		"the digits within an id":                  {"+12055550142", "ab2055550142cd", false},
+		"the digits at the end of an id":           {"+12055550142", "cus_2055550142", false},
+		"another country's number of these digits": {"+12055550142", "+44 2055550142", false},
+		"behind another number with a code":        {"+12055550142", "+1 205 555 0143 2055550142", true},
+		"behind its own country code, in words":    {"+447400123456", "(+44) 7400 123456", true},
+		"digits that are too far apart":            {"+12055550142", "205 and 555 and 0142", false},
+		"a part of it":                             {"+12055550142", "555-0142", false},
+		"a date with a short number's digits":      {"+4520261127", "20261127", false},
+		"a short number with its country code":     {"+4520261127", "+45 20 26 11 27", true},
+		"nothing":                                  {"+12055550142", "", false},
+		"a word":                                   {"+12055550142", "undefined", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			assert.Equal(t, tt.want, phone.NewFinder(tt.number).In(tt.text))
+		})
+	}
+}
+
+func TestEmailInFindsAWholeAddress(t *testing.T) {
+	t.Parallel()
+	const ada = "ada@example.com"
+	for name, tt := range map[string]struct {
+		text string
+		want bool
+	}{
+		"the address":                     {ada, true},
+		"in capitals":                     {"ADA@Example.com", true},
+		"in a sentence, with a full stop": {"write to ada@example.com.", true},
+		"with a display name":             {"Ada <ada@example.com>", true},
+		"in quotes":                       {"'ada@example.com'", true},
+		"behind mailto:":                  {"mailto:ada@example.com?subject=hi", true},
+		"behind another address":          {"xada@example.com, ada@example.com", true},
+		"a longer local part":             {"xada@example.com", false},
+		"a local part with a dot":         {"countess.ada@example.com", false},
+		"a local part with a dash":        {"o-ada@example.com", false},
+		"a local part with an apostrophe": {"o'ada@example.com", false},
+		"a tag":                           {"ada+crm@example.com", false},
+		"a longer domain":                 {"ada@example.com.au", false},
+		"another domain":                  {"ada@example.community", false},
+		"nothing":                         {"", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			assert.Equal(t, tt.want, phone.EmailIn(tt.text, ada))
+		})
+	}
+}
+
+func TestSeveralNumbersAndAddressesInOneField(t *testing.T) {
+	t.Parallel()
+	assert.Equal(t, []string{"+12055550142", "+12055550143"}, phone.Numbers("205-555-0142, +1 205 555 0143 / fax 205-555-0144", "US"))
+	assert.Equal(t, []string{"+12055550142", "+12055550143"}, phone.Numbers("2055550142 2055550143", "US"))
+	assert.Empty(t, phone.Numbers("call me", "US"))
+	assert.ElementsMatch(t, []string{"ada@example.com", "bob@example.com"}, phone.Emails("Ada@Example.com; Bob <bob@example.com>"))
+	assert.ElementsMatch(t, []string{"ada@example.com", "bob@example.com"}, phone.Emails("ada@example.com bob@example.com"))
+	assert.Empty(t, phone.Emails("none"))
+}
