@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -90,6 +91,10 @@ func (r *WebhookEventReconciler) attempt(ctx context.Context, s *scope) (*ctrl.R
 	failpoint.Hit(failpoint.Attempted)
 	finish := r.decide(c, plan, results)
 	finished, err := r.Rows.FinishAttempt(work, c, finish)
+	if errors.Is(err, store.ErrNotClaimable) {
+		shown() // The row is not this attempt's any more: its data was erased meanwhile, for instance.
+		return r.projectRow(ctx, s)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -204,7 +204,7 @@ func errorMessage(state store.State) string {
 		message = "ended in error, and the row does not say why"
 	}
 	switch state.Reason {
-	case v1alpha1.RowNotFoundReason, v1alpha1.RowLostReason:
+	case v1alpha1.RowNotFoundReason, v1alpha1.RowLostReason, v1alpha1.ErasedReason:
 		return message
 	case v1alpha1.UnparseableReason:
 		return message + fmt.Sprintf("; it is stored and not forwarded, and a replay ends in the same way. Fix the merge field in the "+

@@ -55,12 +55,18 @@ func (r *WebhookEventReconciler) replay(ctx context.Context, s *scope) (*ctrl.Re
 	}
 	fromStart, err := v1alpha1.ReplayFrom(s.object.Annotations[v1alpha1.ReplayFromAnnotation])
 	if err != nil {
-		return nil, r.refuseReplay(ctx, s, request, term, err)
+		return nil, r.refuseReplay(ctx, s, request, term, v1alpha1.UnknownReplayFromReason, fmt.Sprintf(
+			"annotation %s: %v; set it right, or remove it, and request another replay", v1alpha1.ReplayFromAnnotation, err))
 	}
 	from := s.object.Status.Phase
-	if started, err := r.Rows.Replay(ctx, s.id, request, fromStart, term); err != nil {
+	started, err := r.Rows.Replay(ctx, s.id, request, fromStart, term)
+	if errors.Is(err, store.ErrErased) {
+		return nil, r.refuseReplay(ctx, s, request, term, v1alpha1.ErasedReason, erasedForReplay)
+	}
+	if err != nil {
 		return nil, err
-	} else if started {
+	}
+	if started {
 		failpoint.Hit(failpoint.ReplayRaised)
 		r.Metrics.Transition(strings.ToLower(string(from)), string(store.StatusPending))
 	}
@@ -77,19 +83,20 @@ func (r *WebhookEventReconciler) replay(ctx context.Context, s *scope) (*ctrl.Re
 	return nil, r.project(ctx, s, state)
 }
 
-// refuseReplay answers a request that cannot be served as it is asked. If the process dies between the two writes, it is refused again.
-func (r *WebhookEventReconciler) refuseReplay(ctx context.Context, s *scope, request string, term int64, why error) error {
+// erasedForReplay says why an erased event does not run again.
+const erasedForReplay = "the data of the event was erased, so there is nothing left to forward or to sync; the webhook has to be sent again"
+
+// refuseReplay answers a request that cannot be served. If the process dies between the two writes, it is refused again.
+func (r *WebhookEventReconciler) refuseReplay(ctx context.Context, s *scope, request string, term int64, reason, why string) error {
 	if err := r.Rows.RefuseReplay(ctx, s.id, request, term); err != nil {
 		return err
 	}
-	message := fmt.Sprintf(
-		"the replay %.64q was refused and does not run: annotation %s: %v; set it right, or remove it, and request another replay",
-		request, v1alpha1.ReplayFromAnnotation, why)
+	message := fmt.Sprintf("the replay %.64q was refused and does not run: %s", request, why)
 	ctrl.LoggerFrom(ctx).Info("a replay was refused", "event", s.id, "error", message)
-	r.warn(s.object, v1alpha1.UnknownReplayFromReason, "Replay", message)
+	r.warn(s.object, reason, "Replay", message)
 	return r.update(ctx, s, func(st *v1alpha1.WebhookEventStatus) {
 		st.LastHandledReplay = request
-		condition(st, s.object.Generation, v1alpha1.ReplayRefusedCondition, metav1.ConditionTrue, v1alpha1.UnknownReplayFromReason, message)
+		condition(st, s.object.Generation, v1alpha1.ReplayRefusedCondition, metav1.ConditionTrue, reason, message)
 	})
 }
 

@@ -79,6 +79,10 @@ const (
 	// restored to an earlier moment, a failover lost it, or the row was deleted. The event was not done. The object stays
 	// until somebody deletes it.
 	RowLostReason = "RowLost"
+
+	// ErasedReason (False) surfaces when the data of the event was erased before the event was done. Nothing more happens. On
+	// ReplayRefused it is True and surfaces when a replay of an event is requested whose data was erased.
+	ErasedReason = "Erased"
 )
 
 // ForwardedCondition says whether Verity has received the webhook.

@@ -120,6 +120,10 @@ func readEvent(ctx context.Context, cfg config.Migrate, id uuid.UUID) (store.Sto
 	if errors.Is(err, store.ErrNotFound) {
 		err = permanent(fmt.Errorf("there is no event %s", id))
 	}
+	if err == nil && stored.ErasedAt != nil {
+		err = permanent(fmt.Errorf("the data of event %s was erased at %s: there is nothing to explain, and it cannot be replayed",
+			id, stored.ErasedAt.UTC().Format(time.RFC3339)))
+	}
 	return stored, err
 }
 

@@ -44,6 +44,7 @@ would apply 9: aloware contacts
 would apply 12: ghl locations
 would apply 13: controller heartbeat
 would apply 14: autovacuum
+would apply 15: erasure
 
 The rows of webhook_events would stay, under their ids:
 
@@ -78,7 +79,7 @@ Tables that are there would change:
   contact_mappings.updated_at becomes NOT NULL
   webhook_events gets adopted, location_id, contact_id, appointment_status, payload_raw, truncated, headers, body_hash, `+
 		`ordering_key, run, ledger_run, replay_request, attempts, next_attempt_at, claimed_term, suspended, parked, forward, reason, `+
-		`result, verity_contact_id, occurred_at, dispatched_at, started_at, held_by, unanswered
+		`result, verity_contact_id, occurred_at, dispatched_at, started_at, held_by, unanswered, erased_at
   sync_log gets webhook_event_id, run, operation, attempt, details
   contact_mappings gets location_id, synced_occurred_at, phone_observed_at, email_observed_at, aloware_phone_number, aloware_contact_since, `+
 		`former_aloware_contact_ids
@@ -121,7 +122,7 @@ func TestABinaryThatCannotDoWithANewerSchemaRefusesToStart(t *testing.T) {
 			p := start(t, []string{"DATABASE_URL=" + url, "GHL_WEBHOOK_SECRETS=workflow-secret"}, tc.args...)
 			assert.Equal(t, tc.code, p.exitCode(t))
 			assert.Contains(t, p.log(), "Error: "+tc.doing+"the database schema is too new for this binary (version 999, for binaries that know at least 999; "+
-				"this one knows 14): run the verity-sync that has migrated it")
+				"this one knows 15): run the verity-sync that has migrated it")
 		})
 	}
 }

@@ -112,8 +112,16 @@ func runReplay(ctx context.Context, cfg config.Migrate, sel store.ReplaySelectio
 	return explainNone(ctx, db, sel, n, out)
 }
 
-// explainNone prints which types there are where a selection by type has no event.
+// explainNone prints which types there are where a selection by type has no event, and how many events were left out since their data was
+// erased.
 func explainNone(ctx context.Context, db *store.Store, sel store.ReplaySelection, n int64, out io.Writer) error {
+	erased, err := db.CountErased(ctx, sel)
+	if err != nil {
+		return err
+	}
+	if erased > 0 {
+		fmt.Fprintf(out, "%d more are left out: their data was erased, so that there is nothing left to replay.\n", erased)
+	}
 	if n > 0 || sel.Type == "" {
 		return nil
 	}

@@ -126,7 +126,9 @@ func (s *contactSync) run(ctx context.Context) (Outcome, error) {
 		PhoneNumber: usable.phone,
 		Email:       address(usable.email), FirstName: person.FirstName, LastName: person.LastName, Country: person.Country,
 	}
-	mapping := store.Mapping{GHLContactID: id, LocationID: said.location, Phone: contact.PhoneNumber, Email: contact.Email}
+	mapping := store.Mapping{
+		GHLContactID: id, LocationID: said.location, Phone: contact.PhoneNumber, Email: contact.Email, SaidBy: s.event.ID,
+	}
 	if err := s.Known.RememberContact(ctx, mapping, at); err != nil {
 		return Outcome{}, ours(err)
 	}

@@ -143,7 +143,7 @@ func (s *leadSync) fillIn(ctx context.Context, m store.Mapping, said particulars
 
 func (s *leadSync) remember(ctx context.Context, p particulars, location string, observedAt time.Time) error {
 	err := s.Known.RememberContact(ctx, store.Mapping{
-		GHLContactID: s.known.GHLContactID, LocationID: location, Phone: p.phone, Email: address(p.email),
+		GHLContactID: s.known.GHLContactID, LocationID: location, Phone: p.phone, Email: address(p.email), SaidBy: s.event.ID,
 	}, observedAt)
 	if err != nil {
 		return ours(err)

@@ -18,6 +18,8 @@ type StoredBody struct {
 	Payload        []byte
 	Headers        map[string]string
 	Type, EntityID string
+	// ErasedAt is when the data of the event was erased, nil where it was not. There is no body then.
+	ErasedAt *time.Time
 }
 
 // ReadBody returns what an event was received as, or ErrNotFound.
@@ -29,7 +31,8 @@ func (s *Store) ReadBody(ctx context.Context, id uuid.UUID) (StoredBody, error) 
 	if err != nil {
 		return StoredBody{}, s.noted(err, "read the body of event %s", id)
 	}
-	stored := StoredBody{ReceivedAt: row.ReceivedAt, Payload: row.PayloadJson, Type: row.EventType, EntityID: row.EntityID}
+	stored := StoredBody{ReceivedAt: row.ReceivedAt, Payload: row.PayloadJson, Type: row.EventType, EntityID: row.EntityID,
+		ErasedAt: row.ErasedAt}
 	if len(row.Headers) > 0 {
 		if err := json.Unmarshal(row.Headers, &stored.Headers); err != nil {
 			return StoredBody{}, fmt.Errorf("decode the headers of event %s: %w", id, err)

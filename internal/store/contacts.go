@@ -30,6 +30,8 @@ type Mapping struct {
 	AlowareSince *time.Time
 	// FormerAlowareContactIDs are contacts of Aloware that it was before, the last one last.
 	FormerAlowareContactIDs []string
+	// SaidBy is the event that says it, for RememberContact alone. It is not kept.
+	SaidBy uuid.UUID
 }
 
 // AlowareContact is what Aloware has of a contact.
@@ -58,11 +60,17 @@ func (s *Store) Mapping(ctx context.Context, ghlContactID string) (Mapping, erro
 }
 
 // RememberContact keeps the phone (E.164) and the e-mail of a contact as they were at observedAt. What is empty in m
-// leaves what is known alone; what is older than what is known fills only what is missing.
+// leaves what is known alone; what is older than what is known fills only what is missing. It returns ErrErased, and keeps nothing, where
+// the data of the event that says it was erased.
 func (s *Store) RememberContact(ctx context.Context, m Mapping, observedAt time.Time) error {
-	return s.noted(s.q.RememberContact(ctx, dbsqlc.RememberContactParams{
+	n, err := s.q.RememberContact(ctx, dbsqlc.RememberContactParams{
 		GhlContactID: m.GHLContactID, LocationID: m.LocationID, PhoneNumber: m.Phone, Email: m.Email, ObservedAt: observedAt,
-	}), "remember contact %s", m.GHLContactID)
+		EventID: m.SaidBy,
+	})
+	if err == nil && n == 0 {
+		err = ErrErased
+	}
+	return s.noted(err, "remember contact %s", m.GHLContactID)
 }
 
 // ContactSynced records what Aloware has of a remembered contact, as the contact was at occurredAt. Another id than before makes
@@ -132,7 +140,8 @@ func (e Endings) ended(deleted bool, status string) bool {
 func (a Appointment) Live(e Endings) bool { return a.Booked && !e.ended(a.Deleted, a.Status) }
 
 // MergeAppointment merges an event into what is known of its appointment, whatever the order of arrival, and reports
-// whether nothing newer is known. Doing it again changes nothing and reports the same.
+// whether nothing newer is known. Doing it again changes nothing and reports the same. It returns ErrErased, and keeps nothing, where the
+// data of the event was erased.
 func (s *Store) MergeAppointment(ctx context.Context, e AppointmentEvent) (known Appointment, newest bool, err error) {
 	p := dbsqlc.MergeAppointmentParams{
 		GhlAppointmentID: e.AppointmentID, LocationID: e.LocationID, GhlContactID: e.GHLContactID, At: e.At, Status: e.Status,
@@ -143,6 +152,9 @@ func (s *Store) MergeAppointment(ctx context.Context, e AppointmentEvent) (known
 		p.BookedAt = &e.BookedAt
 	}
 	row, err := s.q.MergeAppointment(ctx, p)
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = ErrErased
+	}
 	if err != nil {
 		return Appointment{}, false, s.noted(err, "merge event %s into its appointment", e.EventID)
 	}

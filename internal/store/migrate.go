@@ -36,7 +36,7 @@ const undefinedTable = "42P01"
 const adoptVersion = 2
 
 // latestVersion is the newest version that this binary knows.
-const latestVersion = 14
+const latestVersion = 15
 
 // ErrSchemaOutdated says that the database lacks migrations of this binary.
 var ErrSchemaOutdated = errors.New("the database schema is older than this binary")

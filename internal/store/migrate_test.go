@@ -173,7 +173,7 @@ func TestASchemaThatIsNewerIsAcceptedUnlessItSaysOtherwise(t *testing.T) {
 	assert.Len(t, status, 11, "those that it knows")
 	b.commit(b.writer(store.WriterOptions{}), delivery("w1", "apt1", `{}`))
 
-	for oldest, want := range map[int]error{14: nil, 15: store.ErrSchemaTooNew, 999: store.ErrSchemaTooNew} {
+	for oldest, want := range map[int]error{15: nil, 16: store.ErrSchemaTooNew, 999: store.ErrSchemaTooNew} {
 		_, err := b.Pool().Exec(t.Context(), `UPDATE verity_sync_schema_compatibility SET oldest_version = $1`, oldest)
 		require.NoError(t, err)
 		require.ErrorIs(t, b.CheckSchema(t.Context()), want, "for versions from %d on", oldest)
@@ -182,9 +182,9 @@ func TestASchemaThatIsNewerIsAcceptedUnlessItSaysOtherwise(t *testing.T) {
 		_, err = store.MigrationsOf(t.Context(), b.url)
 		require.ErrorIs(t, err, want)
 	}
-	b.exec(`UPDATE verity_sync_schema_compatibility SET oldest_version = 15`)
+	b.exec(`UPDATE verity_sync_schema_compatibility SET oldest_version = 16`)
 	require.ErrorContains(t, b.CheckSchema(t.Context()),
-		"(version 999, for binaries that know at least 15; this one knows 14): run the verity-sync that has migrated it")
+		"(version 999, for binaries that know at least 16; this one knows 15): run the verity-sync that has migrated it")
 }
 
 func TestTheLookUpsThatUsersKnowWork(t *testing.T) {

@@ -39,7 +39,7 @@ var addedColumns = []struct {
 	{"webhook_events", []string{
 		"adopted", "location_id", "contact_id", "appointment_status", "payload_raw", "truncated", "headers", "body_hash", "ordering_key",
 		"run", "ledger_run", "replay_request", "attempts", "next_attempt_at", "claimed_term", "suspended", "parked", "forward", "reason",
-		"result", "verity_contact_id", "occurred_at", "dispatched_at", "started_at", "held_by", "unanswered",
+		"result", "verity_contact_id", "occurred_at", "dispatched_at", "started_at", "held_by", "unanswered", "erased_at",
 	}},
 	{"sync_log", []string{"webhook_event_id", "run", "operation", "attempt", "details"}},
 	{"contact_mappings", []string{"location_id", "synced_occurred_at", "phone_observed_at", "email_observed_at",

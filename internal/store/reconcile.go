@@ -312,16 +312,29 @@ func (s *Store) SetSuspended(ctx context.Context, id uuid.UUID, suspended bool) 
 }
 
 // Replay starts a new run of a finished event and returns true, or false where this request has been served already, or the event is not
-// finished. It returns ErrTermOver where another leader has taken over.
+// finished. It returns ErrTermOver where another leader has taken over, and ErrErased where the data of the event was erased.
 func (s *Store) Replay(ctx context.Context, id uuid.UUID, request string, fromStart bool, term int64) (bool, error) {
 	n, err := s.q.ReplayEvent(ctx, dbsqlc.ReplayEventParams{ID: id, Request: request, FromStart: fromStart, Term: term})
 	if err != nil {
 		return false, s.noted(err, "replay event %s", id)
 	}
-	if n == 0 {
-		return false, s.unfenced(ctx, term, nil)
+	if n > 0 {
+		return true, nil
 	}
-	return true, nil
+	if err := s.unfenced(ctx, term, nil); err != nil {
+		return false, err
+	}
+	at, err := s.q.ErasedAt(ctx, id)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return false, nil
+	case err != nil:
+		return false, s.noted(err, "see whether event %s was erased", id)
+	case at != nil:
+		return false, ErrErased
+	default:
+		return false, nil
+	}
 }
 
 // RefuseReplay records that a request for a replay of a finished event was answered without a new run. It returns ErrTermOver where another

@@ -32,6 +32,14 @@ func (s *Store) CountReplayable(ctx context.Context, sel ReplaySelection) (int64
 	return n, s.noted(err, "count the events to replay")
 }
 
+// CountErased returns how many events a selection would have besides, had their data not been erased.
+func (s *Store) CountErased(ctx context.Context, sel ReplaySelection) (int64, error) {
+	n, err := s.q.CountErased(ctx, dbsqlc.CountErasedParams{
+		Status: string(sel.Status), SinceSeconds: sel.Since.Seconds(), EventType: sel.Type,
+	})
+	return n, s.noted(err, "count the events that were erased")
+}
+
 // TypeCount is how many events of a type there are.
 type TypeCount struct {
 	Type   string

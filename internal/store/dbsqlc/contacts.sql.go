@@ -241,7 +241,9 @@ func (q *Queries) MappingOfContact(ctx context.Context, ghlContactID string) (Ma
 }
 
 const mergeAppointment = `-- name: MergeAppointment :one
-WITH said AS (
+WITH said_by AS (
+    SELECT e.erased_at FROM webhook_events e WHERE e.id = $1::uuid FOR SHARE
+), said AS (
     SELECT ROW($2::timestamptz, $3::boolean, $4::timestamptz, $1::uuid)::event_order AS by_event
 ), merged AS (
     INSERT INTO appointments AS a (ghl_appointment_id, location_id, ghl_contact_id, contact_by, first_at, status, status_by,
@@ -252,6 +254,7 @@ WITH said AS (
            CASE WHEN $3::boolean THEN said.by_event END, CASE WHEN $9::boolean AND NOT $3::boolean THEN said.by_event END,
            $10::boolean, said.by_event, $11::timestamptz, $12::boolean
     FROM said
+    WHERE NOT EXISTS (SELECT FROM said_by s WHERE s.erased_at IS NOT NULL)
     ON CONFLICT (ghl_appointment_id) DO UPDATE
     SET location_id        = coalesce(a.location_id, excluded.location_id),
         ghl_contact_id     = CASE WHEN excluded.contact_by >= coalesce(a.contact_by, excluded.contact_by)
@@ -326,7 +329,7 @@ type MergeAppointmentRow struct {
 // Merges one event into what is known of its appointment: of what several events say, the one with the last word counts;
 // the earliest instants are kept. Nothing here depends on the order of arrival, and a repetition changes nothing.
 // An appointment that is another contact's now leaves the contact of Verity that it was found to belong to. What is kept of its contact is
-// returned along with it, since whoever merges an event asks for that next.
+// returned along with it, since whoever merges an event asks for that next. No row: the event was erased. The lock has an erasure wait.
 func (q *Queries) MergeAppointment(ctx context.Context, arg MergeAppointmentParams) (MergeAppointmentRow, error) {
 	row := q.db.QueryRow(ctx, mergeAppointment,
 		arg.EventID,
@@ -376,11 +379,15 @@ func (q *Queries) RecordBookingTime(ctx context.Context, arg RecordBookingTimePa
 	return err
 }
 
-const rememberContact = `-- name: RememberContact :exec
+const rememberContact = `-- name: RememberContact :execrows
+WITH said_by AS (
+    SELECT e.erased_at FROM webhook_events e WHERE e.id = $6::uuid FOR SHARE
+)
 INSERT INTO contact_mappings AS m (ghl_contact_id, location_id, phone_number, phone_observed_at, email, email_observed_at)
-VALUES ($1, nullif($2::text, ''),
-        nullif($3::text, ''), CASE WHEN $3::text <> '' THEN $4::timestamptz END,
-        nullif($5::text, ''), CASE WHEN $5::text <> '' THEN $4::timestamptz END)
+SELECT $1, nullif($2::text, ''),
+       nullif($3::text, ''), CASE WHEN $3::text <> '' THEN $4::timestamptz END,
+       nullif($5::text, ''), CASE WHEN $5::text <> '' THEN $4::timestamptz END
+WHERE NOT EXISTS (SELECT FROM said_by s WHERE s.erased_at IS NOT NULL)
 ON CONFLICT (ghl_contact_id) DO UPDATE
 SET location_id       = coalesce(m.location_id, excluded.location_id),
     phone_number      = CASE WHEN m.phone_number IS NULL OR excluded.phone_observed_at >= coalesce(m.phone_observed_at, '-infinity')
@@ -399,17 +406,23 @@ type RememberContactParams struct {
 	PhoneNumber  string
 	ObservedAt   time.Time
 	Email        string
+	EventID      uuid.UUID
 }
 
 // Phone and e-mail as the newest source says; what it does not say is kept. An older source fills only what is missing. Where Aloware has
-// a contact and its number was not recorded, it is the one that was known until now.
-func (q *Queries) RememberContact(ctx context.Context, arg RememberContactParams) error {
-	_, err := q.db.Exec(ctx, rememberContact,
+// a contact and its number was not recorded, it is the one that was known until now. No row: the event that says it was erased. The lock
+// has an erasure wait, so that it sees what is written here.
+func (q *Queries) RememberContact(ctx context.Context, arg RememberContactParams) (int64, error) {
+	result, err := q.db.Exec(ctx, rememberContact,
 		arg.GhlContactID,
 		arg.LocationID,
 		arg.PhoneNumber,
 		arg.ObservedAt,
 		arg.Email,
+		arg.EventID,
 	)
-	return err
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }

@@ -146,4 +146,5 @@ type WebhookEvent struct {
 	StartedAt         *time.Time
 	HeldBy            []string
 	Unanswered        bool
+	ErasedAt          *time.Time
 }

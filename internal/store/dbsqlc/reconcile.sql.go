@@ -171,7 +171,7 @@ WITH finished AS (
         verity_contact_id = coalesce(nullif($8::text, ''), e.verity_contact_id)
     WHERE e.id = $9 AND e.status = 'processing' AND e.claimed_term = $10::bigint AND e.run = $11::int
       AND (SELECT t.term FROM controller_term t) = $10::bigint
-    RETURNING e.id, e.received_at, e.source, e.event_type, e.entity_type, e.entity_id, e.payload_json, e.dedupe_key, e.status, e.error_message, e.processed_at, e.adopted, e.forward, e.location_id, e.contact_id, e.appointment_status, e.payload_raw, e.truncated, e.headers, e.body_hash, e.ordering_key, e.run, e.ledger_run, e.replay_request, e.attempts, e.next_attempt_at, e.claimed_term, e.suspended, e.parked, e.reason, e.result, e.verity_contact_id, e.occurred_at, e.dispatched_at, e.started_at, e.held_by, e.unanswered
+    RETURNING e.id, e.received_at, e.source, e.event_type, e.entity_type, e.entity_id, e.payload_json, e.dedupe_key, e.status, e.error_message, e.processed_at, e.adopted, e.forward, e.location_id, e.contact_id, e.appointment_status, e.payload_raw, e.truncated, e.headers, e.body_hash, e.ordering_key, e.run, e.ledger_run, e.replay_request, e.attempts, e.next_attempt_at, e.claimed_term, e.suspended, e.parked, e.reason, e.result, e.verity_contact_id, e.occurred_at, e.dispatched_at, e.started_at, e.held_by, e.unanswered, e.erased_at
 ), logged AS (
     INSERT INTO sync_log (webhook_event_id, run, direction, operation, entity_type, entity_id, source_id, target_id, status,
                           attempt, error_message, details, started_at, finished_at, correlation_id)
@@ -440,7 +440,7 @@ SET status = 'pending', run = e.run + 1,
     forward = e.forward OR $1::boolean,
     replay_request = $2::text, attempts = 0, next_attempt_at = NULL, processed_at = NULL, reason = NULL,
     error_message = NULL, parked = false, dispatched_at = coalesce(e.dispatched_at, now())
-WHERE e.id = $3 AND e.status IN ('done', 'error') AND e.replay_request IS DISTINCT FROM $2::text
+WHERE e.id = $3 AND e.status IN ('done', 'error') AND e.replay_request IS DISTINCT FROM $2::text AND e.erased_at IS NULL
   AND (SELECT t.term FROM controller_term t) = $4::bigint
 `
 
@@ -479,7 +479,7 @@ const setSuspended = `-- name: SetSuspended :one
 WITH held AS (
     UPDATE webhook_events e SET suspended = $1::boolean
     WHERE e.id = $2 AND e.status IN ('pending', 'processing') AND e.suspended <> $1::boolean
-    RETURNING e.id, e.received_at, e.source, e.event_type, e.entity_type, e.entity_id, e.payload_json, e.dedupe_key, e.status, e.error_message, e.processed_at, e.adopted, e.forward, e.location_id, e.contact_id, e.appointment_status, e.payload_raw, e.truncated, e.headers, e.body_hash, e.ordering_key, e.run, e.ledger_run, e.replay_request, e.attempts, e.next_attempt_at, e.claimed_term, e.suspended, e.parked, e.reason, e.result, e.verity_contact_id, e.occurred_at, e.dispatched_at, e.started_at, e.held_by, e.unanswered
+    RETURNING e.id, e.received_at, e.source, e.event_type, e.entity_type, e.entity_id, e.payload_json, e.dedupe_key, e.status, e.error_message, e.processed_at, e.adopted, e.forward, e.location_id, e.contact_id, e.appointment_status, e.payload_raw, e.truncated, e.headers, e.body_hash, e.ordering_key, e.run, e.ledger_run, e.replay_request, e.attempts, e.next_attempt_at, e.claimed_term, e.suspended, e.parked, e.reason, e.result, e.verity_contact_id, e.occurred_at, e.dispatched_at, e.started_at, e.held_by, e.unanswered, e.erased_at
 )
 SELECT coalesce((SELECT n.source || '-' || n.id FROM webhook_events n, held h
                  WHERE h.suspended AND n.ordering_key = h.ordering_key AND n.status IN ('pending', 'processing')

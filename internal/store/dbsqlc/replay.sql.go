@@ -16,7 +16,7 @@ const countReplayable = `-- name: CountReplayable :one
 
 SELECT count(*)::bigint FROM webhook_events
 WHERE status = $1::text AND processed_at >= now() - make_interval(secs => $2::float8)
-  AND NOT (adopted AND status = 'done' AND started_at IS NULL)
+  AND NOT (adopted AND status = 'done' AND started_at IS NULL) AND erased_at IS NULL
   AND (event_type = $3::text OR $3::text = '' AND event_type <> 'unparseable')
 `
 
@@ -28,7 +28,7 @@ type CountReplayableParams struct {
 
 // Replay of many, and retention: what is done to finished rows.
 // What the earlier middleware had done is left out: it stands in the rows as that read it. So are events that cannot be read, unless
-// they are asked for by their type: they would end in error again.
+// they are asked for by their type: they would end in error again. What was erased cannot run again.
 func (q *Queries) CountReplayable(ctx context.Context, arg CountReplayableParams) (int64, error) {
 	row := q.db.QueryRow(ctx, countReplayable, arg.Status, arg.SinceSeconds, arg.EventType)
 	var column_1 int64
@@ -88,7 +88,7 @@ func (q *Queries) DeleteFinishedBatch(ctx context.Context, arg DeleteFinishedBat
 const listReplayableTypes = `-- name: ListReplayableTypes :many
 SELECT event_type, count(*)::bigint AS events FROM webhook_events
 WHERE status = $1::text AND processed_at >= now() - make_interval(secs => $2::float8)
-  AND NOT (adopted AND status = 'done' AND started_at IS NULL)
+  AND NOT (adopted AND status = 'done' AND started_at IS NULL) AND erased_at IS NULL
 GROUP BY event_type
 ORDER BY 2 DESC, 1
 LIMIT $3::int
@@ -138,7 +138,7 @@ func (q *Queries) Now(ctx context.Context) (time.Time, error) {
 }
 
 const readBody = `-- name: ReadBody :one
-SELECT e.received_at, e.payload_json, e.headers, e.event_type, coalesce(e.entity_id, '')::text AS entity_id
+SELECT e.received_at, e.payload_json, e.headers, e.event_type, coalesce(e.entity_id, '')::text AS entity_id, e.erased_at
 FROM webhook_events e
 WHERE e.id = $1
 `
@@ -149,6 +149,7 @@ type ReadBodyRow struct {
 	Headers     []byte
 	EventType   string
 	EntityID    string
+	ErasedAt    *time.Time
 }
 
 // What an event was received as, and what was read from it, for a person who asks why.
@@ -161,6 +162,7 @@ func (q *Queries) ReadBody(ctx context.Context, id uuid.UUID) (ReadBodyRow, erro
 		&i.Headers,
 		&i.EventType,
 		&i.EntityID,
+		&i.ErasedAt,
 	)
 	return i, err
 }
@@ -176,7 +178,7 @@ WHERE e.id IN (
     SELECT c.id FROM webhook_events c
     WHERE c.status = $2::text AND c.processed_at >= now() - make_interval(secs => $3::float8)
       AND c.processed_at <= $4::timestamptz
-      AND NOT (c.adopted AND c.status = 'done' AND c.started_at IS NULL)
+      AND NOT (c.adopted AND c.status = 'done' AND c.started_at IS NULL) AND c.erased_at IS NULL
       AND (c.event_type = $5::text OR $5::text = '' AND c.event_type <> 'unparseable')
     ORDER BY c.received_at, c.id
     LIMIT $6::int

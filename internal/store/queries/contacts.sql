@@ -7,13 +7,18 @@ SELECT ghl_contact_id, coalesce(location_id, '')::text AS location_id, coalesce(
 FROM contact_mappings
 WHERE ghl_contact_id = @ghl_contact_id;
 
--- name: RememberContact :exec
+-- name: RememberContact :execrows
 -- Phone and e-mail as the newest source says; what it does not say is kept. An older source fills only what is missing. Where Aloware has
--- a contact and its number was not recorded, it is the one that was known until now.
+-- a contact and its number was not recorded, it is the one that was known until now. No row: the event that says it was erased. The lock
+-- has an erasure wait, so that it sees what is written here.
+WITH said_by AS (
+    SELECT e.erased_at FROM webhook_events e WHERE e.id = @event_id::uuid FOR SHARE
+)
 INSERT INTO contact_mappings AS m (ghl_contact_id, location_id, phone_number, phone_observed_at, email, email_observed_at)
-VALUES (@ghl_contact_id, nullif(@location_id::text, ''),
-        nullif(@phone_number::text, ''), CASE WHEN @phone_number::text <> '' THEN @observed_at::timestamptz END,
-        nullif(@email::text, ''), CASE WHEN @email::text <> '' THEN @observed_at::timestamptz END)
+SELECT @ghl_contact_id, nullif(@location_id::text, ''),
+       nullif(@phone_number::text, ''), CASE WHEN @phone_number::text <> '' THEN @observed_at::timestamptz END,
+       nullif(@email::text, ''), CASE WHEN @email::text <> '' THEN @observed_at::timestamptz END
+WHERE NOT EXISTS (SELECT FROM said_by s WHERE s.erased_at IS NOT NULL)
 ON CONFLICT (ghl_contact_id) DO UPDATE
 SET location_id       = coalesce(m.location_id, excluded.location_id),
     phone_number      = CASE WHEN m.phone_number IS NULL OR excluded.phone_observed_at >= coalesce(m.phone_observed_at, '-infinity')
@@ -44,8 +49,10 @@ WHERE ghl_contact_id = @ghl_contact_id;
 -- Merges one event into what is known of its appointment: of what several events say, the one with the last word counts;
 -- the earliest instants are kept. Nothing here depends on the order of arrival, and a repetition changes nothing.
 -- An appointment that is another contact's now leaves the contact of Verity that it was found to belong to. What is kept of its contact is
--- returned along with it, since whoever merges an event asks for that next.
-WITH said AS (
+-- returned along with it, since whoever merges an event asks for that next. No row: the event was erased. The lock has an erasure wait.
+WITH said_by AS (
+    SELECT e.erased_at FROM webhook_events e WHERE e.id = @event_id::uuid FOR SHARE
+), said AS (
     SELECT ROW(@at::timestamptz, @deleted::boolean, @received_at::timestamptz, @event_id::uuid)::event_order AS by_event
 ), merged AS (
     INSERT INTO appointments AS a (ghl_appointment_id, location_id, ghl_contact_id, contact_by, first_at, status, status_by,
@@ -56,6 +63,7 @@ WITH said AS (
            CASE WHEN @deleted::boolean THEN said.by_event END, CASE WHEN @dated::boolean AND NOT @deleted::boolean THEN said.by_event END,
            @booked::boolean, said.by_event, sqlc.narg(booked_at)::timestamptz, @creation::boolean
     FROM said
+    WHERE NOT EXISTS (SELECT FROM said_by s WHERE s.erased_at IS NOT NULL)
     ON CONFLICT (ghl_appointment_id) DO UPDATE
     SET location_id        = coalesce(a.location_id, excluded.location_id),
         ghl_contact_id     = CASE WHEN excluded.contact_by >= coalesce(a.contact_by, excluded.contact_by)

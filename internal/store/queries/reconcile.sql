@@ -124,7 +124,7 @@ SET status = 'pending', run = e.run + 1,
     forward = e.forward OR @from_start::boolean,
     replay_request = @request::text, attempts = 0, next_attempt_at = NULL, processed_at = NULL, reason = NULL,
     error_message = NULL, parked = false, dispatched_at = coalesce(e.dispatched_at, now())
-WHERE e.id = @id AND e.status IN ('done', 'error') AND e.replay_request IS DISTINCT FROM @request::text
+WHERE e.id = @id AND e.status IN ('done', 'error') AND e.replay_request IS DISTINCT FROM @request::text AND e.erased_at IS NULL
   AND (SELECT t.term FROM controller_term t) = @term::bigint;
 
 -- name: RefuseReplay :execrows

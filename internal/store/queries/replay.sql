@@ -2,10 +2,10 @@
 
 -- name: CountReplayable :one
 -- What the earlier middleware had done is left out: it stands in the rows as that read it. So are events that cannot be read, unless
--- they are asked for by their type: they would end in error again.
+-- they are asked for by their type: they would end in error again. What was erased cannot run again.
 SELECT count(*)::bigint FROM webhook_events
 WHERE status = @status::text AND processed_at >= now() - make_interval(secs => @since_seconds::float8)
-  AND NOT (adopted AND status = 'done' AND started_at IS NULL)
+  AND NOT (adopted AND status = 'done' AND started_at IS NULL) AND erased_at IS NULL
   AND (event_type = @event_type::text OR @event_type::text = '' AND event_type <> 'unparseable');
 
 -- name: ReplayBatch :execrows
@@ -21,7 +21,7 @@ WHERE e.id IN (
     SELECT c.id FROM webhook_events c
     WHERE c.status = @status::text AND c.processed_at >= now() - make_interval(secs => @since_seconds::float8)
       AND c.processed_at <= @until::timestamptz
-      AND NOT (c.adopted AND c.status = 'done' AND c.started_at IS NULL)
+      AND NOT (c.adopted AND c.status = 'done' AND c.started_at IS NULL) AND c.erased_at IS NULL
       AND (c.event_type = @event_type::text OR @event_type::text = '' AND c.event_type <> 'unparseable')
     ORDER BY c.received_at, c.id
     LIMIT @max_rows::int
@@ -55,13 +55,13 @@ DELETE FROM sync_log WHERE id IN (
 -- What a selection without a type has, by type: for a type of which there is none.
 SELECT event_type, count(*)::bigint AS events FROM webhook_events
 WHERE status = @status::text AND processed_at >= now() - make_interval(secs => @since_seconds::float8)
-  AND NOT (adopted AND status = 'done' AND started_at IS NULL)
+  AND NOT (adopted AND status = 'done' AND started_at IS NULL) AND erased_at IS NULL
 GROUP BY event_type
 ORDER BY 2 DESC, 1
 LIMIT @max_rows::int;
 
 -- name: ReadBody :one
 -- What an event was received as, and what was read from it, for a person who asks why.
-SELECT e.received_at, e.payload_json, e.headers, e.event_type, coalesce(e.entity_id, '')::text AS entity_id
+SELECT e.received_at, e.payload_json, e.headers, e.event_type, coalesce(e.entity_id, '')::text AS entity_id, e.erased_at
 FROM webhook_events e
 WHERE e.id = @id;
