@@ -32,6 +32,7 @@ func TestHelpListsEveryVariableAndFlag(t *testing.T) {
 		"migrate":        config.Variables[config.Migrate](),
 		"replay":         config.Variables[config.Migrate](),
 		"explain":        config.Variables[config.Migrate](),
+		"erase":          config.Variables[config.Migrate](),
 		"migrate status": config.Variables[config.Migrate](),
 	} {
 		t.Run(command, func(t *testing.T) {

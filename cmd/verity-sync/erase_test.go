@@ -1,0 +1,148 @@
+package main
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// people are two contacts with an event each, and one event that names no contact.
+const people = `INSERT INTO webhook_events (id, source, body_hash, event_type, entity_type, entity_id, contact_id, payload_json, dedupe_key, ordering_key,
+		status, processed_at) VALUES
+	('01a2096d-39cf-744a-8892-000000000001', 'ghl', '', 'contact.created', 'contact', 'contactOfAda001', 'contactOfAda001',
+		'{"type":"ContactCreate","id":"contactOfAda001","phone":"+12055550142","email":"ada@example.com","firstName":"Ada"}', '1', 'contact:contactOfAda001',
+		'done', now()),
+	('01a2096d-39cf-744a-8892-000000000002', 'ghl', '', 'appointment.created', 'appointment', 'apt1', NULL,
+		'{"phone":"205-555-0142","calendar":{"appointmentId":"apt1"}}', '2', 'appointment:apt1', 'pending', NULL),
+	('01a2096d-39cf-744a-8892-000000000003', 'ghl', '', 'message.inbound', 'message', 'm1', 'contactOfBob002',
+		'{"contactId":"contactOfBob002","body":"call 205-555-0142"}', '3', 'message:m1', 'done', now());
+	INSERT INTO contact_mappings (ghl_contact_id, phone_number, email) VALUES ('contactOfAda001', '+12055550142', 'ada@example.com')`
+
+const (
+	adasFirst  = "01a2096d-39cf-744a-8892-000000000001"
+	adasSecond = "01a2096d-39cf-744a-8892-000000000002"
+)
+
+func TestEraseReportsThenErases(t *testing.T) {
+	t.Parallel()
+	database := migrated(t)
+	execute(t, database, people)
+	environ := []string{"DATABASE_URL=" + database}
+
+	out, err := run(t, environ, "erase", "--contact=contactOfAda001", "--dry-run")
+	require.NoError(t, err)
+	for _, line := range []string{
+		`^Would erase the data of the contact contactOfAda001 \(1 phone numbers, 1 e-mail addresses\):\n`, `\n  webhook_events +2 +`, `\n  sync_log +0 +`,
+		`\n  contact_mappings +1 +deleted\n`, `\n1 of the events were not finished. They would end in Error with the reason Erased.\n`,
+		`\n  ` + adasFirst + `\n`, `\n  ` + adasSecond + `\n`, `\nThese mention the person and were left:\n\n  1 events of other contacts: contactOfBob002 \(1\)\n`,
+		`\nNot reached:\n\n  GoHighLevel: delete the contact there first; `,
+	} {
+		assert.Regexp(t, line, out)
+	}
+	for _, personal := range []string{"555", "ada@", "Ada "} {
+		assert.NotContains(t, out, personal)
+	}
+
+	_, err = run(t, environ, "erase", "--contact=contactOfAda001")
+	require.ErrorContains(t, err, "nothing was erased: there is no terminal to confirm on")
+	assert.Equal(t, exitPermanent, exitCode(err))
+
+	out, err = run(t, environ, "erase", "--contact=contactOfAda001", "--yes", "-o", "json")
+	require.NoError(t, err)
+	var report erasureReport
+	require.NoError(t, json.Unmarshal([]byte(out), &report))
+	assert.Equal(t, rowsErased{Events: 2, Mappings: 1}, report.Rows)
+	assert.ElementsMatch(t, []string{adasFirst, adasSecond}, report.Events)
+	assert.Equal(t, 1, report.Unfinished)
+	assert.NotEmpty(t, report.ID)
+	assert.Equal(t, map[string]int{"contactOfBob002": 1}, report.Left.OtherContacts)
+
+	out, err = run(t, environ, "erase", "--contact=contactOfAda001", "--yes")
+	require.NoError(t, err)
+	assert.True(t, strings.HasPrefix(out, "Nothing was found of the contact contactOfAda001"), out)
+
+	_, err = run(t, environ, "explain", "--event", adasFirst)
+	require.ErrorContains(t, err, "the data of event "+adasFirst+" was erased at ")
+	assert.Equal(t, exitPermanent, exitCode(err))
+	for status, want := range map[string]string{"error": "would replay 0 events", "done": "would replay 1 events"} {
+		out, err = run(t, environ, "replay", "--since=24h", "--dry-run", "--status="+status)
+		require.NoError(t, err)
+		assert.Contains(t, out, want)
+		assert.Contains(t, out, "\n1 more are left out: their data was erased, so that there is nothing left to replay.\n")
+	}
+}
+
+func TestEraseFindsAPersonByANumberOrAnAddress(t *testing.T) {
+	t.Parallel()
+	for name, flag := range map[string]string{
+		"a number as people write it": "--phone=(205) 555-0142", "a number in E.164": "--phone=+12055550142", "an address in capitals": "--email=ADA@Example.com",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			database := migrated(t)
+			execute(t, database, people)
+			out, err := run(t, []string{"DATABASE_URL=" + database}, "erase", flag, "--yes")
+			require.NoError(t, err)
+			assert.Regexp(t, `^Erased the data of the contact contactOfAda001 `, out)
+			assert.Regexp(t, `\n  webhook_events +2 +`, out)
+		})
+	}
+	t.Run("standard input", func(t *testing.T) {
+		t.Parallel()
+		database := migrated(t)
+		execute(t, database, people)
+		var out strings.Builder
+		root := newRootCommand([]string{"DATABASE_URL=" + database})
+		root.SetIn(strings.NewReader("ada@example.com\n\n(205) 555-0142\n"))
+		root.SetOut(&out)
+		root.SetArgs([]string{"erase", "--phone", "-", "--yes"})
+		require.NoError(t, root.ExecuteContext(t.Context()))
+		assert.Regexp(t, `^Erased the data of the contact contactOfAda001 \(1 phone numbers, 1 e-mail addresses\)`, out.String())
+	})
+	t.Run("a number of two contacts", func(t *testing.T) {
+		t.Parallel()
+		database := migrated(t)
+		execute(t, database, people)
+		execute(t, database, `INSERT INTO contact_mappings (ghl_contact_id, phone_number) VALUES ('contactOfBob002', '+12055550142')`)
+		_, err := run(t, []string{"DATABASE_URL=" + database}, "erase", "--phone=205-555-0142", "--yes")
+		require.ErrorContains(t, err, "those of 2 contacts: contactOfAda001, contactOfBob002; erase one at a time with --contact")
+		assert.Equal(t, exitPermanent, exitCode(err))
+	})
+}
+
+func TestEraseRefusesWhatItCannotReadAndRepeatsNoneOfIt(t *testing.T) {
+	t.Parallel()
+	for want, args := range map[string][]string{
+		"expected --contact, --phone or --email":        {},
+		"--phone: expected a phone number such as +1":   {"--phone=555-0142"},
+		"--email: expected an e-mail address":           {"--email=ada.example.com"},
+		"--output: expected text or json, got \"yaml\"": {"--contact=c", "-o", "yaml"},
+		"--region: expected a region such as US or DE":  {"--contact=c", "--region=XX"},
+		"DATABASE_URL: required":                        {"--contact=c"},
+		"takes no URL as an argument":                   {"ada@example.com"},
+		"it is not shown, since it may hold a password": {"--dry-run=ada@example.com"},
+	} {
+		t.Run(want, func(t *testing.T) {
+			t.Parallel()
+			_, err := run(t, nil, append([]string{"erase"}, args...)...)
+			require.ErrorContains(t, err, want)
+			assert.Equal(t, exitPermanent, exitCode(err))
+			assert.NotContains(t, err.Error(), "0142")
+			assert.NotContains(t, err.Error(), "ada.example")
+			assert.NotContains(t, err.Error(), "ada@example.com: ")
+		})
+	}
+}
+
+func TestAConfirmationIsTheWordAndNothingElse(t *testing.T) {
+	t.Parallel()
+	for typed, want := range map[string]bool{"erase\n": true, "  erase \n": true, "erase": true, "yes\n": false, "\n": false, "": false, "Erase all\n": false} {
+		var asked strings.Builder
+		assert.Equal(t, want, confirmation{strings.NewReader(typed), &asked}.given(), "%q", typed)
+		assert.Equal(t, "\nThis cannot be undone. Type erase to go on: ", asked.String())
+	}
+	assert.False(t, confirmation{strings.NewReader("erase\n"), nil}.possible(), "a pipe is no terminal")
+}
