@@ -35,7 +35,7 @@ func (b *bundle) preview() store.Preview {
 func TestAPreviewSaysWhatBecomesOfTheEarlierMiddlewaresRows(t *testing.T) {
 	t.Parallel()
 	p := leftBehind(t).preview()
-	require.Len(t, p.Pending, 11)
+	require.Len(t, p.Pending, 13)
 	a := p.Adoption
 	require.NotNil(t, a)
 	assert.Equal(t, []store.AdoptedStatus{
@@ -129,7 +129,7 @@ func TestAPreviewOfANewDatabaseNamesTheMigrations(t *testing.T) {
 	t.Parallel()
 	b := &bundle{t: t, url: testenv.Postgres(t)}
 	p := b.preview()
-	assert.Len(t, p.Pending, 11)
+	assert.Len(t, p.Pending, 13)
 	assert.Nil(t, p.Adoption)
 }
 
