@@ -25,20 +25,22 @@ const (
 	OK Severity = "ok"
 	// Warning is something that costs speed, safety or some of the events, and is no reason not to start.
 	Warning Severity = "warning"
-	// Error is something with which no event, or none of a kind, can be processed. It fails the start.
+	// Error is something with which no event, or none of a kind, can be processed. It fails the start, unless it may pass.
 	Error Severity = "error"
 )
 
 // Finding is the result of one check.
 type Finding struct {
-	Database Database
-	Severity Severity
+	Database Database `json:"database"`
+	Severity Severity `json:"severity"`
 	// Check is the name of the check, in kebab case: "row-security". Documentation refers to it.
-	Check string
+	Check string `json:"check"`
 	// Message says what is there and what will happen because of it. It holds no personal data and no password.
-	Message string
+	Message string `json:"message"`
 	// Action says what to do; it is empty where there is nothing to do.
-	Action string
+	Action string `json:"action,omitempty"`
+	// MayPass marks an Error that can end without a change by anybody, such as a failover. It does not fail a start.
+	MayPass bool `json:"-"`
 }
 
 // String returns the finding on one line, without its severity.

@@ -1,0 +1,194 @@
+package database
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dfmiddleware/verity-sync/internal/preflight"
+)
+
+func (i *inspector) writable() preflight.Finding {
+	f := preflight.Finding{
+		Database: i.Database, Severity: preflight.Error, Check: checkWritable, MayPass: true,
+	}
+	nothing := i.or("nothing can be stored, and webhooks are answered 429", "no lead can be written, and events wait")
+	set := i.settings["default_transaction_read_only"]
+	switch {
+	case i.facts.recovery:
+		f.Message = "the server is a standby (it is in recovery), which only reads: " + nothing
+		f.Action = "connect to the primary, or name all hosts in the URL with target_session_attrs=read-write; " +
+			"after a failover it passes by itself"
+	case !i.facts.readOnly:
+		return i.ok(checkWritable, "transactions can write")
+	default:
+		f.Message = fmt.Sprintf("transactions only read (SQLSTATE 25006), since default_transaction_read_only is on, set %s: %s",
+			i.setBy(set), nothing)
+		f.Action = i.unset("default_transaction_read_only", set)
+		if f.MayPass = set.source != "client"; f.MayPass {
+			f.Action += "; a provider may have set it since the disk is full, or during a failover"
+		}
+	}
+	return f
+}
+
+// setBy says in words where a setting comes from.
+func (i *inspector) setBy(s setting) string {
+	switch s.source {
+	case "user", "database user":
+		return "for the role " + i.facts.role
+	case "database":
+		return "for the database " + i.facts.database
+	case "client", "session":
+		return "by the URL"
+	default:
+		return "in the server's configuration"
+	}
+}
+
+// unset says how to take a setting back.
+func (i *inspector) unset(name string, s setting) string {
+	role, database := quoteIdent(i.facts.role), quoteIdent(i.facts.database)
+	switch s.source {
+	case "user":
+		return fmt.Sprintf("run ALTER ROLE %s RESET %s", role, name)
+	case "database user":
+		return fmt.Sprintf("run ALTER ROLE %s IN DATABASE %s RESET %s", role, database, name)
+	case "database":
+		return fmt.Sprintf("run ALTER DATABASE %s RESET %s", database, name)
+	case "client", "session":
+		return "remove " + name + " from the URL"
+	default:
+		return "change " + name + " in the server's configuration"
+	}
+}
+
+func quoteIdent(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
+
+// The versions of Postgres, as server_version_num has them. The migrations need gen_random_uuid(), which is built in from 13 on.
+// The queries in Verity's database need MATERIALIZED.
+const (
+	oldestMiddleware = 130000
+	oldestVerity     = 120000
+	oldestSupported  = 140000
+	tested           = 15
+)
+
+func (i *inspector) serverVersion() preflight.Finding {
+	oldest := oldestMiddleware
+	if i.Database == preflight.Verity {
+		oldest = oldestVerity
+	}
+	version := "Postgres " + i.facts.versionName
+	switch {
+	case i.facts.version < oldest:
+		return i.problem(preflight.Error, checkServerVersion,
+			fmt.Sprintf("%s is too old: the queries need %d or later", version, oldest/10000), "upgrade to Postgres 14 or later")
+	case i.facts.version < oldestSupported:
+		return i.problem(preflight.Warning, checkServerVersion,
+			version+" is not supported: any release of verity-sync may need a later one", "upgrade to Postgres 14 or later")
+	case i.facts.version >= (tested+1)*10000:
+		return i.problem(preflight.Warning, checkServerVersion,
+			fmt.Sprintf("verity-sync is tested with Postgres %d and not with %s; no problem is known", tested, i.facts.versionName), "")
+	default:
+		return i.ok(checkServerVersion, "%s", version)
+	}
+}
+
+func (i *inspector) encoding() preflight.Finding {
+	const utf8, none = "UTF8", "SQL_ASCII"
+	server, client := i.settings["server_encoding"].value, i.settings["client_encoding"]
+	switch {
+	case server != utf8 && i.Database == preflight.Middleware:
+		return i.problem(preflight.Error, checkEncoding, "it has the encoding "+server+", and payloads need UTF8",
+			"create a database with ENCODING 'UTF8' TEMPLATE template0; dump and restore what is in this one")
+	case client.value != utf8 && client.value != none && server != none: // Without an encoding, nothing is converted.
+		return i.problem(i.fatalForOwn(), checkEncoding,
+			fmt.Sprintf("client_encoding is %s, set %s, and verity-sync sends UTF8: %s", client.value, i.setBy(client),
+				i.or("payloads with other than ASCII characters are refused or altered",
+					"contacts with other than ASCII characters in their e-mail address are not found")),
+			"add client_encoding=UTF8 to the URL, or "+i.unset("client_encoding", client))
+	case server != utf8:
+		return i.problem(preflight.Warning, checkEncoding,
+			"it has the encoding "+server+": an e-mail address with characters that it lacks finds no contact", "")
+	default:
+		return i.ok(checkEncoding, "server and client use UTF8")
+	}
+}
+
+// isolation matters to single statements too, and to the transactions of the receiver.
+func (i *inspector) isolation() preflight.Finding {
+	const name = "default_transaction_isolation"
+	level := i.settings[name]
+	if level.value == "read committed" {
+		return i.ok(checkIsolation, "transactions are read committed")
+	}
+	return i.problem(preflight.Warning, checkIsolation,
+		fmt.Sprintf("%s is %s, set %s: statements that meet on a row fail with SQLSTATE 40001, %s", name, level.value, i.setBy(level),
+			i.or("so that webhooks are answered 429 under load, and attempts are repeated", "so that leads are written later")),
+		i.unset(name, level))
+}
+
+// timeouts finds those that end work before verity-sync would. One of the URL is meant to.
+func (i *inspector) timeouts() preflight.Finding {
+	var short, remedies []string
+	for _, name := range []string{"statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "transaction_timeout"} {
+		s, known := i.settings[name]
+		ms, err := strconv.ParseInt(s.value, 10, 64)
+		if !known || err != nil || ms == 0 || s.source == "client" {
+			continue
+		}
+		own := name
+		if name == "transaction_timeout" { // It has to leave room for a statement, and verity-sync sets none.
+			own = "statement_timeout"
+		}
+		if took := time.Duration(ms) * time.Millisecond; len(i.Timeouts) == 0 || took < i.Timeouts[own] {
+			short = append(short, fmt.Sprintf("%s is %s, set %s", name, took, i.setBy(s)))
+			remedies = append(remedies, i.unset(name, s))
+		}
+	}
+	if len(short) == 0 {
+		return i.ok(checkTimeouts, "the server, the database and the role have no timeout that is shorter than verity-sync's own")
+	}
+	consequence := "what takes longer fails, and is repeated"
+	if len(i.Timeouts) == 0 {
+		consequence = "a migration that takes longer fails"
+	}
+	return i.problem(preflight.Warning, checkTimeouts, strings.Join(short, "; ")+": "+consequence, strings.Join(remedies, "; "))
+}
+
+// durability finds settings with which a commit can be lost that was confirmed.
+func (i *inspector) durability() preflight.Finding {
+	var found, remedies []string
+	commit := i.settings["synchronous_commit"]
+	standbys := i.settings["synchronous_standby_names"].value
+	if commit.value == "off" || standbys != "" && (commit.value == "local" || commit.value == "remote_write") {
+		found = append(found, fmt.Sprintf("synchronous_commit is %s, set %s", commit.value, i.setBy(commit)))
+		if commit.source == "client" || commit.source == "database user" { // These come before a setting of the role.
+			remedies = append(remedies, i.unset("synchronous_commit", commit))
+		} else {
+			remedies = append(remedies, "run ALTER ROLE "+quoteIdent(i.facts.role)+" SET synchronous_commit = on")
+		}
+	}
+	for _, name := range []string{"fsync", "full_page_writes"} {
+		if s := i.settings[name]; s.value == "off" {
+			found = append(found, name+" is off")
+			remedies = append(remedies, i.unset(name, s))
+		}
+	}
+	if len(found) == 0 {
+		return i.ok(checkDurability, "what is committed survives a crash of the server")
+	}
+	lost := i.or("a webhook that was answered 200 can be lost when the server crashes or fails over",
+		"a lead that was written can be lost when the server crashes or fails over, while its event is Done")
+	return i.problem(preflight.Warning, checkDurability, strings.Join(found, "; ")+": "+lost, strings.Join(remedies, "; "))
+}
+
+// fatalForOwn is an Error in the middleware database, and a warning in Verity's, where less depends on it.
+func (i *inspector) fatalForOwn() preflight.Severity {
+	if i.Database == preflight.Verity {
+		return preflight.Warning
+	}
+	return preflight.Error
+}
