@@ -26,3 +26,6 @@ func MigrateTo(ctx context.Context, url string, version int64, opts MigrateOptio
 
 // MigrationLock is the lock of a migration.
 var MigrationLock = migrationLock
+
+// NeedsOf returns the privileges that a process uses, as tables and what each is for.
+func NeedsOf(process Process) (tables, privileges []string) { return needsOf(process) }

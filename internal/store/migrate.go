@@ -52,8 +52,8 @@ func (s *Store) CheckSchema(ctx context.Context) error {
 		return err
 	}
 	if version < latestVersion {
-		return fmt.Errorf("%w (version %d, this binary needs %d): run `verity-sync migrate` first",
-			ErrSchemaOutdated, version, latestVersion)
+		return fmt.Errorf("%w (version %d, this binary needs %d): run `verity-sync migrate` first%s",
+			ErrSchemaOutdated, version, latestVersion, s.elsewhere(ctx, version))
 	}
 	if version == latestVersion {
 		return nil
@@ -63,6 +63,22 @@ func (s *Store) CheckSchema(ctx context.Context) error {
 		return s.noted(err, "read which versions the schema is for")
 	}
 	return checkNotTooNew(version, oldest)
+}
+
+// elsewhere says in which other schemas there are tables of verity-sync, where none were found.
+func (s *Store) elsewhere(ctx context.Context, version int64) string {
+	if version > 0 {
+		return ""
+	}
+	var schemas string
+	err := s.pool.QueryRow(ctx, `SELECT coalesce(string_agg(name, ', '), '') FROM (
+		SELECT quote_ident(nspname) AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+		WHERE c.relname = $1 AND c.relkind = 'r' ORDER BY 1 LIMIT 3) others`, versionTable).Scan(&schemas)
+	if err != nil || schemas == "" {
+		return ""
+	}
+	return ". There are tables of verity-sync in the schema " + schemas + ": if they are those of this installation, " +
+		"name their schema in search_path, by ALTER ROLE … SET search_path"
 }
 
 // checkNotTooNew refuses a database that a newer binary has migrated in a way that this one cannot do with.
