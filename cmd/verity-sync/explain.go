@@ -60,7 +60,7 @@ func newExplainCommand(environ []string) *cobra.Command {
 		},
 	}
 	flags.bind(cmd.Flags())
-	cmd = setup[config.Migrate](cmd)
+	cmd = setup[config.Tool](cmd)
 	cmd.Args = func(_ *cobra.Command, args []string) error {
 		if len(args) > 1 || len(args) == 1 && holdsURL(args[0]) {
 			return permanent(errors.New("expected one file, or - for standard input"))
@@ -87,7 +87,7 @@ func (f *explainFlags) read(cmd *cobra.Command, environ, args []string) (store.S
 		return store.StoredBody{}, permanent(err)
 	}
 	if f.event != "" {
-		cfg, err := load[config.Migrate](environ, nil)
+		cfg, err := load[config.Tool](environ, nil)
 		if err != nil {
 			return store.StoredBody{}, err
 		}
@@ -110,7 +110,7 @@ func (f *explainFlags) read(cmd *cobra.Command, environ, args []string) (store.S
 	return store.StoredBody{Payload: raw, ReceivedAt: time.Now()}, nil
 }
 
-func readEvent(ctx context.Context, cfg config.Migrate, id uuid.UUID) (store.StoredBody, error) {
+func readEvent(ctx context.Context, cfg config.Tool, id uuid.UUID) (store.StoredBody, error) {
 	db, err := store.Open(ctx, cfg.DatabaseURL.Reveal(), store.Options{Name: "verity-sync explain", MaxConns: 1})
 	if err != nil {
 		return store.StoredBody{}, err

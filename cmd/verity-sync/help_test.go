@@ -30,10 +30,11 @@ func TestHelpListsEveryVariableAndFlag(t *testing.T) {
 		"receiver":       config.Variables[config.Receiver](),
 		"controller":     config.Variables[config.Controller](),
 		"migrate":        config.Variables[config.Migrate](),
-		"replay":         config.Variables[config.Migrate](),
-		"explain":        config.Variables[config.Migrate](),
-		"erase":          config.Variables[config.Migrate](),
-		"migrate status": config.Variables[config.Migrate](),
+		"check":          config.Variables[config.Migrate](),
+		"replay":         config.Variables[config.Tool](),
+		"explain":        config.Variables[config.Tool](),
+		"erase":          config.Variables[config.Tool](),
+		"migrate status": config.Variables[config.Tool](),
 	} {
 		t.Run(command, func(t *testing.T) {
 			t.Parallel()

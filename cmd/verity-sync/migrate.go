@@ -46,11 +46,11 @@ func newMigrateCommand(environ []string) *cobra.Command {
 }
 
 func newMigrateStatusCommand(environ []string) *cobra.Command {
-	return setup[config.Migrate](&cobra.Command{
+	return setup[config.Tool](&cobra.Command{
 		Use:   "status",
 		Short: "Say where the middleware database stands",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := load[config.Migrate](environ, nil)
+			cfg, err := load[config.Tool](environ, nil)
 			if err != nil {
 				return err
 			}

@@ -41,8 +41,8 @@ func TestADatabaseURLThatCanNeverServeFailsTheStart(t *testing.T) {
 				args    []string
 			}{
 				"receiver":                    {own, []string{"receiver", cluster}},
-				"controller":                  {own, []string{"controller", cluster, "--namespace=default"}},
-				"controller, of Verity's":     {[]string{"DATABASE_URL=" + base, "VERITY_DATABASE_URL=" + tc.url}, []string{"controller", cluster, "--namespace=default"}},
+				"controller":                  {own, []string{"controller", cluster, "--namespace=default", "--health-probe-bind-address=0"}},
+				"controller, of Verity's":     {[]string{"DATABASE_URL=" + base, "VERITY_DATABASE_URL=" + tc.url}, []string{"controller", cluster, "--namespace=default", "--health-probe-bind-address=0"}},
 				"migrate":                     {own, []string{"migrate"}},
 				"migrate, which only reports": {own, []string{"migrate", "--dry-run"}},
 			} {

@@ -65,7 +65,7 @@ func newReplayCommand(environ []string) *cobra.Command {
 			"start says so. One event whose WebhookEvent is there is replayed with kubectl annotate as well.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			selection, mistakes := flags.selection()
-			cfg, err := load[config.Migrate](environ, mistakes)
+			cfg, err := load[config.Tool](environ, mistakes)
 			if err != nil {
 				return err
 			}
@@ -73,10 +73,10 @@ func newReplayCommand(environ []string) *cobra.Command {
 		},
 	}
 	flags.bind(cmd.Flags())
-	return setup[config.Migrate](cmd)
+	return setup[config.Tool](cmd)
 }
 
-func runReplay(ctx context.Context, cfg config.Migrate, sel store.ReplaySelection, flags replayFlags, out io.Writer) error {
+func runReplay(ctx context.Context, cfg config.Tool, sel store.ReplaySelection, flags replayFlags, out io.Writer) error {
 	db, err := store.Open(ctx, cfg.DatabaseURL.Reveal(), store.Options{Name: "verity-sync replay", MaxConns: 2})
 	if err != nil {
 		return err

@@ -35,7 +35,7 @@ func newRootCommand(environ []string) *cobra.Command {
 	})
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.AddCommand(newReceiverCommand(environ), newControllerCommand(environ), newMigrateCommand(environ), newReplayCommand(environ),
-		newExplainCommand(environ), newEraseCommand(environ))
+		newExplainCommand(environ), newEraseCommand(environ), newCheckCommand(environ))
 	return root
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/controllers"
 	"github.com/dfmiddleware/verity-sync/internal/config"
 	"github.com/dfmiddleware/verity-sync/internal/metrics"
+	"github.com/dfmiddleware/verity-sync/internal/preflight"
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
@@ -33,7 +34,8 @@ func runController(ctx context.Context, cfg config.Controller, flags controllerF
 		return classified(err)
 	}
 	defer db.Close()
-	if err := checkSchema(ctx, db, log); err != nil {
+	checks := newPreflights(log)
+	if err := checkMiddleware(ctx, db, checks, ofMiddleware(db, cfg.DatabaseURL, store.ControllerProcess), log); err != nil {
 		return err
 	}
 	measures := metrics.NewController(ctrlmetrics.Registry)
@@ -56,18 +58,29 @@ func runController(ctx context.Context, cfg config.Controller, flags controllerF
 		return err
 	}
 	defer destinations.Close()
+	if destinations.leads != nil {
+		if err := checks.start(ctx, ofVerity(destinations.leads, cfg.VerityDatabaseURL)); err != nil {
+			return err
+		}
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	heartbeat := &controllers.Heartbeat{Mark: mark, RolledBack: tell.databaseRolledBack, Log: mgr.GetLogger().WithName("heartbeat")}
 	if err := addController(mgr, cfg, flags, namespace, db, destinations, heartbeat, measures, cancel); err != nil {
 		return err
 	}
+	go func() {
+		if err := checks.repeat(ctx); err != nil {
+			cancel(err)
+		}
+	}()
 	log.Info("starting", "namespace", namespace, "database", cfg.DatabaseURL.String(), "verityDatabase", cfg.VerityDatabaseURL.String())
-	if err := mgr.Start(ctx); err != nil {
-		return fmt.Errorf("run the controller: %w", err)
-	}
-	if cause := context.Cause(ctx); errors.Is(cause, store.ErrTermOver) {
+	err = mgr.Start(ctx)
+	if cause := context.Cause(ctx); errors.Is(cause, store.ErrTermOver) || errors.Is(cause, preflight.ErrFailed) {
 		return cause
+	}
+	if err != nil {
+		return fmt.Errorf("run the controller: %w", err)
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -15,7 +14,6 @@ import (
 	"github.com/dfmiddleware/verity-sync/controllers"
 	"github.com/dfmiddleware/verity-sync/internal/aloware"
 	"github.com/dfmiddleware/verity-sync/internal/config"
-	"github.com/dfmiddleware/verity-sync/internal/database"
 	"github.com/dfmiddleware/verity-sync/internal/destination"
 	"github.com/dfmiddleware/verity-sync/internal/event"
 	"github.com/dfmiddleware/verity-sync/internal/ghl"
@@ -81,9 +79,6 @@ func openDestinations(ctx context.Context, cfg config.Controller, workers int, d
 		leads, err := verity.OpenLeads(ctx, verity.LeadsConfig{URL: url})
 		if err != nil {
 			return nil, permanent(fmt.Errorf("set up Verity's database: %w", err))
-		}
-		if err := checkLeads(ctx, leads, log); err != nil {
-			return nil, err
 		}
 		if err := metrics.RegisterPool(ctrlmetrics.Registry, "verity", leads.Stat); err != nil {
 			return nil, fmt.Errorf("set up metrics: %w", err)
@@ -215,19 +210,4 @@ func unparseable(e *store.Claimed) string {
 		return fault
 	}
 	return "the body could not be read when it was received; this release can read it"
-}
-
-// checkLeads refuses a URL with which no lead can ever be written. A database that does not answer now is no reason not to start.
-func checkLeads(ctx context.Context, leads *verity.Leads, log logr.Logger) error {
-	ctx, cancel := context.WithTimeout(ctx, schemaTimeout)
-	defer cancel()
-	err := leads.Check(ctx)
-	if errors.Is(err, database.ErrUnusable) {
-		leads.Close()
-		return permanent(fmt.Errorf("connect to Verity's database: %w", err))
-	}
-	if err != nil {
-		log.Error(err, "Verity's database does not answer yet; leads are synced once it does")
-	}
-	return nil
 }

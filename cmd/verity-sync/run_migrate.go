@@ -18,6 +18,9 @@ func runMigrate(ctx context.Context, cfg config.Migrate, flags migrateFlags, out
 	if err := reportPath(ctx, cfg, out); err != nil {
 		return err
 	}
+	if err := checkMigration(ctx, cfg, out); err != nil {
+		return err
+	}
 	if flags.dryRun {
 		return runMigrateDryRun(ctx, cfg, flags, out)
 	}
@@ -51,7 +54,7 @@ func reportPath(ctx context.Context, cfg config.Migrate, out io.Writer) error {
 }
 
 // runMigrateStatus prints every migration that this binary knows.
-func runMigrateStatus(ctx context.Context, cfg config.Migrate, out io.Writer) error {
+func runMigrateStatus(ctx context.Context, cfg config.Tool, out io.Writer) error {
 	known, err := store.MigrationsOf(ctx, cfg.DatabaseURL.Reveal())
 	if err != nil {
 		return err

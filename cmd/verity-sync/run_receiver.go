@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"time"
 
 	"github.com/go-logr/logr"
 	"golang.org/x/sync/errgroup"
@@ -37,7 +36,8 @@ func runReceiver(ctx context.Context, cfg config.Receiver, flags receiverFlags, 
 		return classified(err)
 	}
 	defer db.Close()
-	if err := checkSchema(ctx, db, log); err != nil {
+	checks := newPreflights(log)
+	if err := checkMiddleware(ctx, db, checks, ofMiddleware(db, cfg.DatabaseURL, store.ReceiverProcess), log); err != nil {
 		return err
 	}
 	if err := registerCommon(db); err != nil {
@@ -87,6 +87,13 @@ func runReceiver(ctx context.Context, cfg config.Receiver, flags receiverFlags, 
 		return server.Serve(ctx, listener)
 	})
 	group.Go(func() error { return relay.Run(rest) })
+	group.Go(func() error {
+		// A receiver that ended would answer nobody: it stays, and answers 429.
+		if err := checks.repeat(rest); err != nil {
+			log.Error(err, "the database cannot serve; webhooks are answered 429")
+		}
+		return nil
+	})
 	if probes != nil {
 		group.Go(func() error { return server.ServeProbes(rest, probes) })
 	}
@@ -147,12 +154,9 @@ func newMetricsServer(flags metricsFlags) (metricsserver.Server, error) {
 	return server, nil
 }
 
-// schemaTimeout is how long a start waits for the database.
-const schemaTimeout = 5 * time.Second
-
-// checkSchema refuses a database that is not this binary's, or that its URL can never reach. One that does not answer now is no
-// reason not to start: it will be back, and until then posts are answered 429.
-func checkSchema(ctx context.Context, db *store.Store, log logr.Logger) error {
+// checkMiddleware refuses a database that is not this binary's, or that can never serve. One that does not answer now is no reason not to
+// start: until it does, webhooks are answered 429.
+func checkMiddleware(ctx context.Context, db *store.Store, checks *preflights, inspect inspection, log logr.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, schemaTimeout)
 	defer cancel()
 	path, err := db.Path(ctx)
@@ -165,11 +169,9 @@ func checkSchema(ctx context.Context, db *store.Store, log logr.Logger) error {
 	if err == nil {
 		err = db.CheckSchema(ctx)
 	}
+	// A migration may be under way, or a rollback.
 	if errors.Is(err, store.ErrSchemaOutdated) || errors.Is(err, store.ErrSchemaTooNew) {
 		return err
 	}
-	if err != nil {
-		log.Error(err, "the database does not answer yet")
-	}
-	return nil
+	return checks.start(ctx, inspect)
 }

@@ -83,7 +83,15 @@ type Controller struct {
 	MaxWaitingEvents int `env:"MAX_WAITING_EVENTS" envDefault:"4000" help:"maximum number of unfinished WebhookEvents that wait for a later attempt; further events wait in Postgres"`
 }
 
-// Migrate is the environment of `verity-sync migrate`.
+// Migrate is the environment of `verity-sync migrate` and of `verity-sync check`.
 type Migrate struct {
+	Database
+
+	// VerityDatabaseURL is checked, and nothing is changed there.
+	VerityDatabaseURL DatabaseURL `env:"VERITY_DATABASE_URL" file:"true" unset:"leads are not synced" help:"Verity's database, as a Postgres URL"`
+}
+
+// Tool is the environment of the other tools.
+type Tool struct {
 	Database
 }

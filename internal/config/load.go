@@ -15,7 +15,7 @@ import (
 
 // Process is the environment of one process.
 type Process interface {
-	Receiver | Controller | Migrate
+	Receiver | Controller | Migrate | Tool
 	// mistakes returns what the values get wrong together or by their size.
 	mistakes() []Mistake
 }

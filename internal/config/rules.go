@@ -59,6 +59,8 @@ func (c Controller) mistakes() []Mistake {
 
 func (Migrate) mistakes() []Mistake { return nil }
 
+func (Tool) mistakes() []Mistake { return nil }
+
 // rules collects those that are broken.
 type rules []Mistake
 

@@ -12,6 +12,7 @@ func TestEveryVariableIsDescribed(t *testing.T) {
 	t.Run("receiver", testDescribed[Receiver])
 	t.Run("controller", testDescribed[Controller])
 	t.Run("migrate", testDescribed[Migrate])
+	t.Run("tools", testDescribed[Tool])
 }
 
 func testDescribed[P Process](t *testing.T) {

@@ -1,0 +1,144 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/dfmiddleware/verity-sync/internal/config"
+	"github.com/dfmiddleware/verity-sync/internal/database"
+	"github.com/dfmiddleware/verity-sync/internal/preflight"
+	"github.com/dfmiddleware/verity-sync/internal/store"
+	"github.com/dfmiddleware/verity-sync/internal/verity"
+)
+
+const (
+	// checkTimeout bounds the inspection of a database.
+	checkTimeout = 20 * time.Second
+	// checkConfigured is the check whether there is a database to inspect.
+	checkConfigured = "configured"
+)
+
+// runCheck inspects both databases and prints every finding.
+func runCheck(ctx context.Context, cfg config.Migrate, flags checkFlags, out io.Writer) error {
+	findings := asked(ctx, preflight.Middleware, func(ctx context.Context) ([]preflight.Finding, error) {
+		db, err := store.Open(ctx, cfg.DatabaseURL.Reveal(), store.Options{Name: "verity-sync check"})
+		if err != nil {
+			return nil, err
+		}
+		defer db.Close()
+		return db.Inspect(ctx, store.AnyProcess, middlewareClients(cfg.DatabaseURL))
+	})
+	findings = append(findings, inspectVerity(ctx, cfg.VerityDatabaseURL)...)
+	if err := printFindings(findings, flags.output, out); err != nil {
+		return err
+	}
+	switch errs := count(findings, preflight.Error); {
+	case errs == 0:
+		return nil
+	case !slices.ContainsFunc(findings, isBroken):
+		return errors.New("a database is not reachable")
+	default:
+		return permanent(fmt.Errorf("%w: errors: %d, warnings: %d", preflight.ErrFailed, errs, count(findings, preflight.Warning)))
+	}
+}
+
+// isBroken reports whether a finding is an Error that was found in a database that answers.
+func isBroken(f preflight.Finding) bool {
+	return f.Severity == preflight.Error && (f.Check != database.CheckReachable || !f.MayPass)
+}
+
+// inspectVerity inspects Verity's database as a controller will use it.
+func inspectVerity(ctx context.Context, url config.DatabaseURL) []preflight.Finding {
+	if url.Reveal() == "" {
+		return []preflight.Finding{{
+			Database: preflight.Verity, Severity: preflight.OK, Check: checkConfigured,
+			Message: "VERITY_DATABASE_URL is not set: leads are not synced, and Verity's database is not checked",
+		}}
+	}
+	return asked(ctx, preflight.Verity, func(ctx context.Context) ([]preflight.Finding, error) {
+		leads, err := verity.OpenLeads(ctx, verity.LeadsConfig{URL: url.Reveal()})
+		if err != nil {
+			return nil, err
+		}
+		defer leads.Close()
+		return ofVerity(leads, url)(ctx)
+	})
+}
+
+// asked returns the findings of an inspection; a database that could not be asked is one of them.
+func asked(ctx context.Context, name preflight.Database, inspect inspection) []preflight.Finding {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	findings, err := inspect(ctx)
+	if err != nil {
+		f := preflight.Finding{
+			Database: name, Severity: preflight.Error, Check: database.CheckReachable, Message: err.Error(),
+			MayPass: !store.IsPermanent(err),
+		}
+		if errors.Is(err, database.ErrUnusable) {
+			f.Check = database.CheckPooler
+		}
+		findings = append(findings, f)
+	}
+	return findings
+}
+
+func count(findings []preflight.Finding, severity preflight.Severity) (n int) {
+	for _, f := range findings {
+		if f.Severity == severity {
+			n++
+		}
+	}
+	return n
+}
+
+func printFindings(findings []preflight.Finding, format string, out io.Writer) error {
+	if format == "json" {
+		encoder := json.NewEncoder(out)
+		encoder.SetIndent("", "  ")
+		encoder.SetEscapeHTML(false)
+		return encoder.Encode(struct {
+			Findings []preflight.Finding `json:"findings"`
+		}{findings})
+	}
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "DATABASE\tCHECK\tSEVERITY\tFINDING")
+	for _, f := range findings {
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", f.Database, f.Check, f.Severity, strings.Join(strings.Fields(f.Message), " "))
+		if f.Action != "" {
+			fmt.Fprintf(table, "\t\t\t-> %s\n", f.Action)
+		}
+	}
+	return table.Flush()
+}
+
+// checkMigration inspects the middleware database as a migration will use it, and Verity's if it is configured. Errors end the migration
+// before it begins, apart from those of Verity's database that may pass: a migration does not need that one.
+func checkMigration(ctx context.Context, cfg config.Migrate, out io.Writer) error {
+	findings, err := store.InspectMigration(ctx, cfg.DatabaseURL.Reveal(), middlewareClients(cfg.DatabaseURL))
+	if err != nil {
+		return err
+	}
+	for _, f := range inspectVerity(ctx, cfg.VerityDatabaseURL) {
+		if f.Severity == preflight.Error && f.MayPass {
+			f.Severity = preflight.Warning
+		}
+		findings = append(findings, f)
+	}
+	for _, f := range findings {
+		if f.Severity == preflight.Warning {
+			fmt.Fprintf(out, "warning: %s\n", f)
+		}
+	}
+	if failure := preflight.Failure(lasting(findings)); failure != nil {
+		return permanent(failure)
+	}
+	return preflight.Failure(findings)
+}
