@@ -119,7 +119,7 @@ func newEraseCommand(environ []string) *cobra.Command {
 				return permanent(err)
 			}
 			person, problems := flags.person()
-			cfg, err := load[config.Migrate](environ, problems)
+			cfg, err := load[config.Tool](environ, problems)
 			if err != nil {
 				return err
 			}
@@ -128,10 +128,10 @@ func newEraseCommand(environ []string) *cobra.Command {
 		},
 	}
 	flags.bind(cmd.Flags())
-	return setup[config.Migrate](cmd)
+	return setup[config.Tool](cmd)
 }
 
-func runErase(ctx context.Context, cfg config.Migrate, person erasure.Person, flags eraseFlags, c confirmation, out io.Writer) error {
+func runErase(ctx context.Context, cfg config.Tool, person erasure.Person, flags eraseFlags, c confirmation, out io.Writer) error {
 	if !flags.dryRun && !flags.yes && !c.possible() {
 		return permanent(errors.New("nothing was erased: there is no terminal to confirm on; look with --dry-run, then erase with --yes"))
 	}
