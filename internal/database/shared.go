@@ -17,7 +17,8 @@ import (
 // queue; and a caller takes the first connection that it can have, a new one or an idle one. The rules cost little where the
 // pooler shares by transaction. Which of both it does cannot be detected.
 const (
-	// maxLifetime is how long a connection to a pooler lives at most, and twice as long as it lives at least. A receiver has 3 seconds for a commit, in which its turn has to come.
+	// maxLifetime is how long a connection to a pooler lives at most, and twice as long as it lives at least. A receiver has 3
+	// seconds for a commit, in which its turn has to come.
 	maxLifetime = 3 * time.Second
 	// queueTimeout bounds the wait for the pooler. It is many lifetimes.
 	queueTimeout = 15 * time.Second
@@ -57,7 +58,8 @@ func (p *Pool) afterConnect(ctx context.Context, conn *pgx.Conn) error {
 		return fmt.Errorf("wait for the pooler: %w", err)
 	}
 	now := time.Now()
-	conn.PgConn().CustomData()[leaseKey] = &lease{end: now.Add(maxLifetime/2 + rand.N(maxLifetime/2)), alive: now}
+	lifetime := maxLifetime/2 + rand.N(maxLifetime/2) //nolint:gosec // Pools must not reconnect at the same moment; nothing is secret.
+	conn.PgConn().CustomData()[leaseKey] = &lease{end: now.Add(lifetime), alive: now}
 	return nil
 }
 
