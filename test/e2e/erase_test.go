@@ -54,7 +54,7 @@ func stored(t *testing.T, s *system.System, texts ...string) (found []string) {
 // an event is suspended.
 func TestAPersonIsErasedWhileEventsOfThePersonAreUnderWay(t *testing.T) {
 	t.Parallel()
-	s, pooler := behind(t, pgbouncer.Options{Mode: "transaction"})
+	s, pooler := behind(t, 1, pgbouncer.Options{Mode: "transaction"})
 	url, err := pooler.URL(s.DatabaseURL)
 	require.NoError(t, err)
 	person := ghlsender.Contact{
