@@ -28,9 +28,9 @@ func (r *WebhookEventReconciler) missing(ctx context.Context, id uuid.UUID, obje
 		return state, nil
 	}
 	state.Reason = v1alpha1.RowLostReason
-	state.Message = "the event was received and stored, and the database does not have it any more: it was restored to an earlier " +
-		"moment, a failover lost it, or its row was deleted; the payload is lost with the row. Have it sent again, then delete this object; see " +
-		"docs/operations.md, After a restore"
+	state.Message = "the event was stored, and its row is missing: the database was restored to an earlier moment, a failover lost the " +
+		"row, or it was deleted. The payload is lost with it. Send the webhook again, then delete this object; see docs/operations.md, " +
+		"After a restore"
 	if object.Status.Phase == v1alpha1.PhaseError {
 		if object.Status.CompletionTime != nil {
 			state.ProcessedAt = &object.Status.CompletionTime.Time
