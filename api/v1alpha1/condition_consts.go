@@ -75,9 +75,8 @@ const (
 	// RowNotFoundReason (False) surfaces when the database has no row for the event: the object was made by hand, or
 	// its row was removed. It can be deleted.
 	RowNotFoundReason = "RowNotFound"
-	// RowLostReason (False) surfaces when the event was received and the database does not have it any more, because it was
-	// restored to an earlier moment, a failover lost it, or the row was deleted. The event was not done. The object stays
-	// until somebody deletes it.
+	// RowLostReason (False) surfaces when the row of an unfinished event is missing, because the database was restored to an
+	// earlier moment, a failover lost the row, or it was deleted. The object stays until a user deletes it.
 	RowLostReason = "RowLost"
 
 	// ErasedReason (False) surfaces when the data of the event was erased before the event was done. Nothing more happens. On
