@@ -161,6 +161,9 @@ type step struct {
 	do   func(ctx context.Context, s *scope) (*ctrl.Result, error)
 }
 
+// superseded reports whether the object was changed or deleted since it was read: the next reconcile sees that, and nothing has failed.
+func superseded(err error) bool { return apierrors.IsConflict(err) || apierrors.IsNotFound(err) }
+
 func (r *WebhookEventReconciler) steps() []step {
 	return []step{{"replay", r.replay}, {"expire", r.expire}, {"hold", r.hold}, {"claim", r.claim}, {"attempt", r.attempt}}
 }
@@ -184,7 +187,7 @@ func (r *WebhookEventReconciler) Reconcile(ctx context.Context, req ctrl.Request
 	for _, step := range r.steps() {
 		start := time.Now()
 		result, err := step.do(ctx, s)
-		r.Metrics.Step(step.name, err != nil, time.Since(start))
+		r.Metrics.Step(step.name, err != nil && !superseded(err), time.Since(start))
 		switch {
 		case errors.Is(err, store.ErrTermOver):
 			r.TermOver(err)

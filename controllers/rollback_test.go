@@ -108,7 +108,7 @@ func TestAnEventThatTheDatabaseHasLostIsShownAndStays(t *testing.T) {
 	for name, id := range lost {
 		e := s.untilReason(id, v1alpha1.RowLostReason)
 		assert.Equal(t, v1alpha1.PhaseError, e.Status.Phase, name)
-		assert.Contains(t, e.Status.Conditions[0].Message, "sent again", name)
+		assert.Contains(t, e.Status.Conditions[0].Message, "Send the webhook again", name)
 	}
 	for name, e := range map[string]*v1alpha1.WebhookEvent{"made by hand": byHand, "older than rows are kept": old} {
 		require.True(t, eventually(func() bool { return s.get(uuid.MustParse(e.Spec.EventID)) == nil }), "%s: it goes at its time", name)

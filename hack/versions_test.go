@@ -41,7 +41,7 @@ func TestTheDocsNameTheVersionsThatAreTested(t *testing.T) {
 	assert.Contains(t, page, "| Helm | 4 | "+helm+" |")
 	assert.Contains(t, page, "| Go, to build it | "+goVersion+" or later | "+goVersion+" |")
 	// What docs/install.md asks for.
-	postgres := first(t, `a Postgres \((\d+) or later\)`, text(t, "docs", "install.md"))
+	postgres := first(t, `a Postgres database \((\d+) or later\)`, text(t, "docs", "install.md"))
 	readme := text(t, "README.md")
 	assert.Contains(t, readme, "[Kubernetes "+oldest+"+]")
 	assert.Contains(t, readme, "[Postgres "+postgres+"+]")

@@ -56,6 +56,7 @@ var columns = map[string]map[string][]string{
 		"booked_at", "creation_seen",
 	}},
 	"ghl_locations":                    {nobody: {"location_id", "answered_at"}},
+	"controller_heartbeat":             {nobody: {"one", "beat_at", "rolled_back_at", "rolled_back_from", "rolled_back_to"}},
 	"controller_term":                  {nobody: {"one", "term", "holder", "since", "audit_requested_at"}},
 	"relay_lease":                      {nobody: {"one", "holder", "expires_at"}},
 	"verity_sync_installation":         {nobody: {"one", "id"}},

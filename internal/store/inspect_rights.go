@@ -28,6 +28,7 @@ var needs = []need{
 	{"contact_mappings", "", "SELECT INSERT UPDATE"},
 	{"appointments", "", "SELECT INSERT UPDATE"},
 	{"controller_term", "SELECT UPDATE", "SELECT UPDATE"},
+	{"controller_heartbeat", "SELECT", "SELECT UPDATE"},
 	{"relay_lease", "SELECT UPDATE", ""},
 	{"ghl_locations", "", "SELECT INSERT"},
 	{"verity_sync_installation", "SELECT", "SELECT"},

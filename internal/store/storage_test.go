@@ -75,7 +75,7 @@ func TestTheTablesAreStoredAndVacuumedAsMeasured(t *testing.T) {
 func TestVacuumSettingsAreMigratedWhileEventsAreWritten(t *testing.T) {
 	t.Parallel()
 	b := newBundle(t)
-	b.exec(`DELETE FROM verity_sync_schema_version WHERE version_id = 14`)
+	b.exec(`DELETE FROM verity_sync_schema_version WHERE version_id >= 14`)
 	b.exec(`ALTER TABLE webhook_events RESET (autovacuum_vacuum_scale_factor, autovacuum_vacuum_threshold)`)
 	b.exec(`ALTER TABLE sync_log SET (autovacuum_vacuum_scale_factor = 0.5)`)
 	id := b.commit(b.writer(store.WriterOptions{}), delivery("w1", "apt1", `{}`))
@@ -85,10 +85,8 @@ func TestVacuumSettingsAreMigratedWhileEventsAreWritten(t *testing.T) {
 	_, err = tx.Exec(t.Context(), `UPDATE webhook_events SET suspended = true WHERE id = $1`, id)
 	require.NoError(t, err)
 
-	applied := migrate(t, b.url)
+	require.NoError(t, store.MigrateTo(t.Context(), b.url, 14, store.MigrateOptions{}))
 
-	require.Len(t, applied, 1)
-	assert.Equal(t, "autovacuum", applied[0].Name)
 	set := b.storage()
 	assert.Equal(t, "0.02", set["webhook_events.autovacuum_vacuum_scale_factor"])
 	assert.Equal(t, "0.5", set["sync_log.autovacuum_vacuum_scale_factor"], "an administrator's value stays")
