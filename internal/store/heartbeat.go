@@ -31,3 +31,9 @@ func (s *Store) Beat(ctx context.Context, term int64, known time.Time) (Heartbea
 	}
 	return Heartbeat{At: row.BeatAt.UTC(), RolledBack: row.RolledBack, RolledBackTo: row.RolledBackTo.UTC()}, nil
 }
+
+// TakeTerm begins a new term: from now on nothing can be recorded under an earlier one.
+func (s *Store) TakeTerm(ctx context.Context, holder string) (int64, error) {
+	term, err := s.q.TakeTerm(ctx, holder)
+	return term, s.noted(err, "begin a term of leadership")
+}

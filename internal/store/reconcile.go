@@ -170,12 +170,6 @@ func (c *Claimed) OccurredAt() time.Time {
 // At returns the database's time for a time of this process since the claim, so that clocks which disagree do not matter.
 func (c *Claimed) At(t time.Time) time.Time { return c.StartedAt.Add(t.Sub(c.ClaimedAt)) }
 
-// TakeTerm begins a new term: from now on nothing can be recorded under an earlier one.
-func (s *Store) TakeTerm(ctx context.Context, holder string) (int64, error) {
-	term, err := s.q.TakeTerm(ctx, holder)
-	return term, s.noted(err, "begin a term of leadership")
-}
-
 // Claim begins an attempt: the row becomes processing and the attempt is counted. It returns ErrNotClaimable where there
 // is nothing to do now, and ErrTermOver where another leader has taken over. After any other error the event may have been
 // claimed; claiming it again does not count it again.
