@@ -1,8 +1,11 @@
 package phone
 
 import (
+	"html"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/nyaruka/phonenumbers"
@@ -60,19 +63,109 @@ func (f *Finder) In(text string) bool {
 	text = plain(text)
 	groups := groupsOf(text)
 	for first := range groups {
-		var digits strings.Builder
-		for last := first; last < len(groups) && (last == first || groups[last].follows); last++ {
-			digits.WriteString(text[groups[last].from:groups[last].to])
-			if digits.Len() > f.longest {
-				break
-			}
-			national, found := f.forms[digits.String()]
-			if found && !(national && behindCode(text, groups, first)) && !partOfMore(text, groups[first].from, groups[last].to) {
-				return true
-			}
+		if f.at(text, groups, first) > 0 {
+			return true
 		}
 	}
 	return false
+}
+
+// at returns how many groups of digits from the given one on are the number, 0 where none are.
+func (f *Finder) at(text string, groups []group, first int) int {
+	var digits strings.Builder
+	for last := first; last < len(groups) && (last == first || groups[last].follows); last++ {
+		digits.WriteString(text[groups[last].from:groups[last].to])
+		if digits.Len() > f.longest {
+			break
+		}
+		national, found := f.forms[digits.String()]
+		if found && !(national && behindCode(text, groups, first)) && !partOfMore(text, groups[first].from, groups[last].to) &&
+			!readsAsOther(text, groups[first:last+1]) {
+			return last + 1 - first
+		}
+	}
+	return 0
+}
+
+// OthersIn reports whether a usable phone number stands in a text that is none of the finders'. See E164 for region.
+func OthersIn(text, region string, finders []*Finder) bool {
+	if !strings.ContainsFunc(text, unicode.IsDigit) {
+		return false
+	}
+	text = plain(text)
+	groups := groupsOf(text)
+	for first := 0; first < len(groups); {
+		if n := longestAt(finders, text, groups, first); n > 0 {
+			first += n
+			continue
+		}
+		end := first + 1
+		for end < len(groups) && groups[end].follows && longestAt(finders, text, groups, end) == 0 {
+			end++
+		}
+		if usableIn(text, groups[first:end], region) {
+			return true
+		}
+		first = end
+	}
+	return false
+}
+
+func longestAt(finders []*Finder, text string, groups []group, first int) int {
+	n := 0
+	for _, f := range finders {
+		n = max(n, f.at(text, groups, first))
+	}
+	return n
+}
+
+// usableIn reports whether groups of digits in a row are a phone number, or hold one.
+func usableIn(text string, groups []group, region string) bool {
+	from, to := groups[0].from, groups[len(groups)-1].to
+	if readsAsOther(text, groups) || partOfMore(text, from, to) {
+		return false
+	}
+	if from > 0 && text[from-1] == '+' {
+		from--
+	}
+	return to-from > maxTyped || len(Numbers(text[from:to], region)) > 0
+}
+
+// readsAsOther reports whether groups of digits without a plus sign are an IP address, or have a date in them.
+func readsAsOther(text string, groups []group) bool {
+	if from := groups[0].from; from > 0 && text[from-1] == '+' {
+		return false
+	}
+	between := func(i int) string { return text[groups[i].to:groups[i+1].from] }
+	number := func(i int) (n, length int) {
+		n, err := strconv.Atoi(text[groups[i].from:groups[i].to])
+		if err != nil {
+			n = -1
+		}
+		return n, groups[i].to - groups[i].from
+	}
+	isYear := func(i int) bool { n, length := number(i); return length == 4 && n >= 1900 && n < 2100 }
+	isDay := func(i int) bool { n, length := number(i); return length <= 2 && n >= 1 && n <= 31 }
+	for i := 0; i+2 < len(groups); i++ {
+		if b := between(i); len(b) != 1 || b != between(i+1) || !strings.Contains("-/.", b) {
+			continue
+		}
+		if isDay(i+1) && (isYear(i) && isDay(i+2) || isDay(i) && isYear(i+2)) {
+			return true
+		}
+	}
+	if len(groups) > 1 {
+		if _, err := time.Parse("20060102", text[groups[0].from:groups[0].to]); err == nil {
+			return true
+		}
+	}
+	const quad = 4
+	for i := range groups {
+		if n, _ := number(i); n < 0 || n > 255 || len(groups) != quad || i+1 < quad && between(i) != "." {
+			return false
+		}
+	}
+	return true
 }
 
 // Within reports whether the digits of a text, whatever else is between them, hold the number. It finds it in ids and keys too, in which
@@ -107,6 +200,9 @@ type group struct {
 // maxBetween is how many characters may stand between two groups of digits of a number.
 const maxBetween = 3
 
+// widestBlank is how many blanks may.
+const widestBlank = 8
+
 func groupsOf(text string) []group {
 	var groups []group
 	for at := 0; at < len(text); {
@@ -121,7 +217,8 @@ func groupsOf(text string) []group {
 		g.to = at
 		if n := len(groups); n > 0 {
 			between := text[groups[n-1].to:g.from]
-			g.follows = len(between) <= maxBetween && strings.Trim(between, " ().-/+") == ""
+			wide := len(between) > maxBetween && len(between) <= widestBlank && strings.TrimLeft(between, " ") == ""
+			g.follows = wide || len(between) <= maxBetween && strings.Trim(between, " ().-/+[]_·") == ""
 		}
 		groups = append(groups, g)
 	}
@@ -207,9 +304,24 @@ func Emails(raw string) []string {
 	return addresses
 }
 
+// OtherEmailsIn reports whether a usable e-mail address stands in a text that is none of these.
+func OtherEmailsIn(text string, addresses []string) bool {
+	if !strings.ContainsFunc(text, func(r rune) bool { return r == '@' || r == 0xff20 || r == '&' }) {
+		return false
+	}
+	for _, word := range strings.FieldsFunc(plain(html.UnescapeString(text)), func(r rune) bool {
+		return unicode.IsSpace(r) || strings.ContainsRune(",;:|/\\<>()[]{}\"'`*=&?", r)
+	}) {
+		if _, ok := Email(word); ok && !slices.ContainsFunc(addresses, func(mine string) bool { return EmailIn(word, mine) }) {
+			return true
+		}
+	}
+	return false
+}
+
 // EmailIn reports whether an e-mail address, in lower case, stands in a text in any case, and is no part of a longer one.
 func EmailIn(text, address string) bool {
-	text = strings.ToLower(text)
+	text = strings.ToLower(plain(html.UnescapeString(text)))
 	for from := 0; ; {
 		at := strings.Index(text[from:], address)
 		if at < 0 {
@@ -226,6 +338,9 @@ func EmailIn(text, address string) bool {
 // addressGoesOn reports whether an address goes on before or behind what was found of it.
 func addressGoesOn(before, after string) bool {
 	last, first := lastRune(before), firstRune(after)
+	if last == first && strings.ContainsRune("*_`|~", last) {
+		return false // Marks around it.
+	}
 	if isOfAddress(last) || last == '.' || last == '\'' && isOfAddress(lastRune(strings.TrimSuffix(before, "'"))) {
 		return true
 	}

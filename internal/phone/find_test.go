@@ -52,6 +52,19 @@ func TestFinderFindsOneNumberHoweverItIsWritten(t *testing.T) {
 		"a date with a short number's digits":      {"+4520261127", "20261127", false},
 		"a short number with its country code":     {"+4520261127", "+45 20 26 11 27", true},
 		"nothing":                                  {"+12055550142", "", false},
+		"a date and an hour":                       {"+12026091220", "2026-09-12 20:00:00", false},
+		"a date with slashes and a time":           {"+12026091220", "2026/09/12 20:30", false},
+		"a date in the name of a file":             {"+12026091220", "report-2026-09-12-20.pdf", false},
+		"a date without separators and an hour":    {"+12026091220", "20260912 20:00", false},
+		"an IP address":                            {"+12026091220", "202.60.91.220", false},
+		"a date that begins with the day":          {"+33609202612", "06/09/2026 12:30", false},
+		"digits of a date, written as a number":    {"+12026091220", "202-609-1220", true},
+		"digits of a date behind a plus sign":      {"+12026091220", "+1 2026-09-1220", true},
+		"pairs that look like a date":              {"+33609202612", "06 09 20 26 12", true},
+		"with underscores":                         {"+12055550142", "205_555_0142", true},
+		"with middle dots":                         {"+12055550142", "205·555·0142", true},
+		"in square brackets":                       {"+12055550142", "[205] 555 0142", true},
+		"with wide blanks":                         {"+12055550142", "205     555     0142", true},
 		"a word":                                   {"+12055550142", "undefined", false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -83,11 +96,36 @@ func TestEmailInFindsAWholeAddress(t *testing.T) {
 		"a longer domain":                 {"ada@example.com.au", false},
 		"another domain":                  {"ada@example.community", false},
 		"nothing":                         {"", false},
+		"with a zero-width space":         {"ada\u200b@example.com", true},
+		"with a soft hyphen":              {"ada@exam\u00adple.com", true},
+		"with a full-width @":             {"ada＠example.com", true},
+		"with an @ as HTML escapes it":    {"ada&#64;example.com", true},
+		"between asterisks":               {"write to *ada@example.com*", true},
+		"between backticks":               {"`ada@example.com`", true},
+		"between bars":                    {"|ada@example.com|", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			assert.Equal(t, tt.want, phone.EmailIn(tt.text, ada))
 		})
+	}
+}
+
+func TestOthersAreFoundBesideTheKnownOnes(t *testing.T) {
+	t.Parallel()
+	mine := []*phone.Finder{phone.NewFinder("+12055550142")}
+	for text, want := range map[string]bool{
+		"205 555 0142": false, "2055550142 2055550143": true, "call 205-555-0143": true, "+44 7400 123456": true, "": false, "word": false,
+		"2026-09-12 20:00:00": false, "2026-09-12T20:00:00Z": false, "202.60.91.220": false, "1757707200000": false, "cus_2055550143x9": false,
+		"205 555 0142 and 205 555 0143": true, "42": false, "205 555 0142 ext. 7": false,
+	} {
+		assert.Equal(t, want, phone.OthersIn(text, "US", mine), text)
+	}
+	for text, want := range map[string]bool{
+		"ada@example.com": false, "Ada <ADA@example.com>": false, "ada@example.com bob@example.com": true, "bob＠example.com": true,
+		"mailto:bob@example.com?subject=hi": true, "?a=1&email=bob@example.com": true, "": false, "@ada": false, "xada@example.com": true,
+	} {
+		assert.Equal(t, want, phone.OtherEmailsIn(text, []string{"ada@example.com"}), text)
 	}
 }
 
