@@ -7,11 +7,9 @@
 package erasure
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -43,21 +41,24 @@ type Found struct {
 	Name string
 	// Unfinished is true where it was pending or processing.
 	Unfinished bool
-	// named is true where the row names the contact. strip is true where its ids or keys hold personal data.
-	named, strip bool
-	appointment  string
+	// round is when it was found to be the person's: 0 where it names the contact, later by what was found before.
+	round int
+	// strip is true where its ids or keys hold personal data.
+	strip bool
+	// key is the entity that it is about, "" where that may be about several people, appointment the appointment of one without a contact.
+	key, appointment string
 }
 
 // Left counts what mentions the person and was not touched.
 type Left struct {
 	// OtherContacts counts the events of other contacts that mention the person, by the id of the contact.
 	OtherContacts map[string]int
-	// Unclear are events that name no contact and have a phone number or an e-mail address of the person, which another contact has
-	// as well, or beside which stands one that is not known to be the person's.
+	// Unclear are events that name no contact and mention the person, or are about an appointment or the like of the person, and may be
+	// another's: see search.claims.
 	Unclear []uuid.UUID
 	// OtherLocations counts events of other locations.
 	OtherLocations int
-	// OtherLog counts entries of the legacy middleware's log about other contacts.
+	// OtherLog counts entries of the legacy middleware's log that mention the person and are about other contacts, or may be.
 	OtherLog int
 }
 
@@ -102,6 +103,13 @@ func (e *SeveralError) Error() string {
 		len(e.ContactIDs), strings.Join(e.ContactIDs, ", "))
 }
 
+// NoContactError says that what was given as a contact's id is none.
+type NoContactError struct{}
+
+func (NoContactError) Error() string {
+	return "nothing was erased: the id is a location's, or a word or a merge field in place of an id; give the id of one contact"
+}
+
 // Find returns what there is of a person. It changes nothing. It returns a SeveralError where the person is not one contact.
 func Find(ctx context.Context, db *store.Store, person Person) (*Plan, error) {
 	s := newSearch(db, person)
@@ -113,11 +121,17 @@ func Find(ctx context.Context, db *store.Store, person Person) (*Plan, error) {
 	if err := s.know(ctx); err != nil {
 		return nil, err
 	}
+	if IsNoID(person.ContactID) && person.ContactID != "" {
+		return nil, NoContactError{}
+	}
 	for known := -1; known != len(s.marks); { // What the person's events say of the person is looked for in all others.
 		known = len(s.marks)
 		if err := s.pass(ctx); err != nil {
 			return nil, err
 		}
+	}
+	if s.isLocation {
+		return nil, NoContactError{}
 	}
 	return s.plan(ctx)
 }
@@ -136,7 +150,8 @@ type Outcome struct {
 }
 
 // Erase removes what Find has found, an event a transaction. What is needed to find the rest goes last, so that an erasure that was
-// interrupted is completed by the next one.
+// interrupted is completed by the next one: the log and appointments are found by events, these by each other, and all by what is kept of the
+// contact.
 func Erase(ctx context.Context, db *store.Store, p *Plan) (Outcome, error) {
 	out, began := Outcome{ID: uuid.New()}, time.Now()
 	err := erase(ctx, db, p, &out)
@@ -152,6 +167,16 @@ func Erase(ctx context.Context, db *store.Store, p *Plan) (Outcome, error) {
 
 func erase(ctx context.Context, db *store.Store, p *Plan, out *Outcome) error {
 	contact := p.Person.ContactID
+	for _, id := range p.Log {
+		if err := db.EraseLogEntry(ctx, id, p.logIDs); err != nil {
+			return err
+		}
+		out.Ledger++
+	}
+	var err error
+	if out.Appointments, err = db.DeleteAppointments(ctx, "", p.Person.Location, p.orphans); err != nil {
+		return err
+	}
 	for _, e := range p.Events {
 		erased, err := db.EraseEvent(ctx, store.EventErasure{
 			ID: e.ID, ContactID: contact, Strip: e.strip, Reason: v1alpha1.ErasedReason, Message: Message,
@@ -168,32 +193,13 @@ func erase(ctx context.Context, db *store.Store, p *Plan, out *Outcome) error {
 			out.Ended++
 		}
 	}
-	for _, id := range p.Log {
-		if err := db.EraseLogEntry(ctx, id, p.logIDs); err != nil {
-			return err
-		}
-		out.Ledger++
-	}
-	var err error
-	if out.Appointments, err = db.DeleteAppointments(ctx, contact, p.Person.Location, p.orphans); err != nil {
+	owned, err := db.DeleteAppointments(ctx, contact, p.Person.Location, nil)
+	out.Appointments += owned
+	if err != nil {
 		return err
 	}
 	if p.Mappings > 0 {
 		out.Mappings, err = db.DeleteMapping(ctx, contact)
 	}
 	return err
-}
-
-// order puts the events that name no contact first: they are found by what the others say.
-func order(events []Found) {
-	slices.SortStableFunc(events, func(a, b Found) int {
-		return cmp.Compare(rank(a), rank(b))
-	})
-}
-
-func rank(f Found) int {
-	if f.named {
-		return 1
-	}
-	return 0
 }

@@ -12,8 +12,8 @@ import (
 // log looks at the log of the legacy middleware.
 func (s *search) log(ctx context.Context, p *Plan) error {
 	p.logIDs = append([]string{}, s.aloware...)
-	if s.person.ContactID != "" {
-		p.logIDs = append(p.logIDs, s.person.ContactID)
+	if p.Person.ContactID != "" {
+		p.logIDs = append(p.logIDs, p.Person.ContactID)
 	}
 	events := map[string]bool{}
 	for _, e := range p.Events {
@@ -22,21 +22,24 @@ func (s *search) log(ctx context.Context, p *Plan) error {
 	return s.db.ScanUnlinkedLog(ctx, func(e store.LogEntry) {
 		ids := []string{e.EntityID, e.SourceID, e.TargetID, e.CorrelationID}
 		var c content
-		c.text(e.Message)
+		c.text(e.Message, true)
 		c.json(e.Details)
 		texts := append(c.texts, ids...)
+		about := ""
+		if e.EntityType == event.EntityContact && !IsNoID(e.EntityID) && !slices.Contains(p.logIDs, e.EntityID) {
+			about = e.EntityID
+		}
 		by := slices.ContainsFunc(ids, func(id string) bool {
 			// An id of Aloware is a number, which is something else's too.
-			aloware := e.EntityType == event.EntityContact && slices.Contains(s.aloware, id)
-			return id != "" && (id == s.person.ContactID || events[id] || aloware)
+			aloware := e.EntityType == event.EntityContact && about == "" && slices.Contains(s.aloware, id)
+			return id != "" && (id == p.Person.ContactID || events[id] || aloware)
 		})
-		mentioned := slices.DeleteFunc(s.markedIn(texts), func(m *mark) bool { return m.shared && !m.given })
-		other := e.EntityType == event.EntityContact && e.EntityID != "" && !slices.Contains(p.logIDs, e.EntityID)
+		mentioned := s.markedIn(texts)
+		unmistakable := about == "" && !s.hasOthers(c) && slices.ContainsFunc(mentioned, func(m *mark) bool { return !m.shared })
 		switch {
-		case by:
-		case len(mentioned) == 0:
+		case !by && len(mentioned) == 0:
 			return
-		case other:
+		case s.foreignIDs[about], !by && !unmistakable:
 			p.Left.OtherLog++
 			return
 		}

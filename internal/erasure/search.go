@@ -2,13 +2,12 @@ package erasure
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"maps"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/google/uuid"
 
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
 	"github.com/dfmiddleware/verity-sync/internal/event"
@@ -24,8 +23,8 @@ const shortestID = 8
 type mark struct {
 	email string
 	phone *phone.Finder
-	// given is true where the operator says that it is the person's; shared where another contact has it too.
-	given, shared bool
+	// shared is true where another contact has it too.
+	shared bool
 }
 
 func (m *mark) in(texts []string) bool {
@@ -57,6 +56,11 @@ type search struct {
 	appointments map[string]bool
 	aloware      []string
 	mapped       bool
+	// known is true where an event, a mapping or an appointment has the contact's id as that of a contact. isLocation is true where it is
+	// a location's.
+	known, isLocation bool
+	// foreignIDs are the ids of other contacts, here and at Aloware.
+	foreignIDs map[string]bool
 	// result is that of the last pass.
 	result
 }
@@ -64,48 +68,37 @@ type search struct {
 // result is what a pass over the events finds.
 type result struct {
 	events []Found
-	// keys are the entities of the person's events, and whether no other contact has events of them.
-	keys map[string]bool
+	// keys are the entities of the person's events. foreign are those of other contacts' events, contested those of events that have
+	// another's phone number or address.
+	keys, foreign, contested map[string]bool
 	// open are the events that name no contact. Whose they are is decided at the end of the pass.
 	open []openEvent
 	left Left
 }
 
-// openEvent is an event that names no contact and may be the person's.
-type openEvent struct {
-	found Found
-	// key is the entity that it is about, "" where that may be about several people.
-	key string
-	// certain is true where the contact's id is in it, or it is about the contact's appointment.
-	certain bool
-	marks   []*mark
-	// others is true where it has a phone number or an address that is not known to be the person's.
-	others bool
-}
-
 func newSearch(db *store.Store, person Person) *search {
-	s := &search{db: db, person: person, marks: map[string]*mark{}, appointments: map[string]bool{}}
+	s := &search{db: db, person: person, marks: map[string]*mark{}, appointments: map[string]bool{}, foreignIDs: map[string]bool{}}
 	for _, number := range person.Phones {
-		s.addPhone(number, true)
+		s.addPhone(number)
 	}
 	for _, address := range person.Emails {
-		s.addEmail(address, true)
+		s.addEmail(address)
 	}
 	return s
 }
 
-func (s *search) addPhone(typed string, given bool) {
+func (s *search) addPhone(typed string) {
 	for _, number := range phone.Numbers(typed, s.person.Region) {
 		if s.marks[number] == nil {
-			s.marks[number] = &mark{phone: phone.NewFinder(number), given: given}
+			s.marks[number] = &mark{phone: phone.NewFinder(number)}
 		}
 	}
 }
 
-func (s *search) addEmail(typed string, given bool) {
+func (s *search) addEmail(typed string) {
 	for _, address := range phone.Emails(typed) {
 		if s.marks[address] == nil {
-			s.marks[address] = &mark{email: address, given: given}
+			s.marks[address] = &mark{email: address}
 		}
 	}
 }
@@ -127,7 +120,7 @@ func (s *search) resolve(ctx context.Context) error {
 		return err
 	}
 	err = s.db.ScanEvents(ctx, func(e store.EventData) error {
-		owner := s.owner(e, contentOf(e))
+		owner, _ := s.owners(e, contentOf(e))
 		if owner == "" || contacts[owner] || s.elsewhere(e.LocationID) {
 			return nil
 		}
@@ -158,13 +151,21 @@ func (s *search) know(ctx context.Context) error {
 		return nil
 	}
 	err := s.db.ScanMappings(ctx, func(m store.Mapping) {
-		if m.GHLContactID != s.person.ContactID || s.elsewhere(m.LocationID) {
+		s.isLocation = s.isLocation || m.LocationID == s.person.ContactID
+		if m.GHLContactID != s.person.ContactID {
+			for _, id := range append(m.FormerAlowareContactIDs, m.GHLContactID, m.AlowareContactID) {
+				s.foreignIDs[id] = true
+			}
+			return
+		}
+		s.known = true
+		if s.elsewhere(m.LocationID) {
 			return
 		}
 		s.mapped = true
-		s.addPhone(m.Phone, false)
-		s.addPhone(m.AlowarePhone, false)
-		s.addEmail(m.Email, false)
+		s.addPhone(m.Phone)
+		s.addPhone(m.AlowarePhone)
+		s.addEmail(m.Email)
 		s.aloware = append(s.aloware, m.FormerAlowareContactIDs...)
 		if m.AlowareContactID != "" {
 			s.aloware = append(s.aloware, m.AlowareContactID)
@@ -173,9 +174,10 @@ func (s *search) know(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.aloware = slices.DeleteFunc(s.aloware, func(id string) bool { return s.foreignIDs[id] })
 	ids, err := s.db.AppointmentsOfGHLContact(ctx, s.person.ContactID, s.person.Location)
 	for _, id := range ids {
-		s.appointments[id] = true
+		s.appointments[id], s.known = true, true
 	}
 	return err
 }
@@ -205,25 +207,36 @@ func (s *search) elsewhere(location string) bool {
 	return s.person.Location != "" && location != "" && location != s.person.Location
 }
 
-// owner returns the contact that an event names, "" where it names none: that of the row, else that of the body. Of several contacts of a
-// body the person counts.
-func (s *search) owner(e store.EventData, c content) string {
-	switch {
-	case e.ContactID != "":
-		return e.ContactID
-	case e.EntityType == event.EntityContact && e.EntityID != "":
-		return e.EntityID
-	case len(c.owners) > 0 && !slices.Contains(c.owners, s.person.ContactID):
-		return c.owners[0]
-	case len(c.owners) > 0:
-		return s.person.ContactID
+// owners returns the contact that an event names, "" where it names none, and another one that it names, "" where it names no other. The
+// row's goes before those of the body, and the person before other contacts.
+func (s *search) owners(e store.EventData, c content) (owner, other string) {
+	var ids []string
+	if e.EntityType == event.EntityContact {
+		ids = appendID(ids, e.EntityID)
 	}
-	body, err := ghl.Decode("application/json", e.Payload)
-	if err != nil {
-		return ""
+	for _, id := range slices.Concat([]string{e.ContactID}, c.owners) {
+		ids = appendID(ids, id)
 	}
-	return ghl.Normalise(body, time.Time{}).ContactID
+	if body, err := ghl.Decode("application/json", e.Payload); err == nil && len(ids) == 0 {
+		ids = appendID(ids, ghl.Normalise(body, time.Time{}).ContactID)
+	}
+	// A phone number in the place of an id says no more than one elsewhere.
+	ids = slices.DeleteFunc(ids, s.isMark)
+	if len(ids) > 0 {
+		owner = ids[0]
+	}
+	if slices.Contains(ids, s.person.ContactID) {
+		owner = s.person.ContactID
+	}
+	for _, id := range append(ids, c.related...) {
+		if id != owner && id != s.person.ContactID && !s.isMark(id) {
+			return owner, id
+		}
+	}
+	return owner, ""
 }
+
+func (s *search) isMark(id string) bool { return len(s.markedIn([]string{id})) > 0 }
 
 // reachOf returns the phone numbers and addresses that an event's body says of its contact.
 func reachOf(e store.EventData) ghl.Reach {
@@ -236,49 +249,52 @@ func reachOf(e store.EventData) ghl.Reach {
 
 // pass looks at every event.
 func (s *search) pass(ctx context.Context) error {
-	s.result = result{keys: map[string]bool{}, left: Left{OtherContacts: map[string]int{}}}
-	foreign := map[string]bool{}
-	err := s.db.ScanEvents(ctx, func(e store.EventData) error {
-		c := contentOf(e)
-		owner := s.owner(e, c)
-		mine := owner != "" && owner == s.person.ContactID
-		mentioned := s.markedIn(c.texts)
-		named := mine || len(s.person.ContactID) >= shortestID && slices.ContainsFunc(c.texts, func(text string) bool {
-			return wordIn(text, s.person.ContactID)
-		})
-		switch {
-		case s.elsewhere(e.LocationID):
-			if named || len(mentioned) > 0 {
-				s.left.OtherLocations++
-			}
-		case mine:
-			s.learn(e)
-			s.keys[e.OrderingKey] = true
-			s.events = append(s.events, s.found(e, true))
-		case owner != "":
-			foreign[e.OrderingKey] = true
-			if len(mentioned) > 0 {
-				s.shareWith(e)
-			}
-			if named || len(mentioned) > 0 {
-				s.left.OtherContacts[owner]++
-			}
-		default:
-			o := openEvent{found: s.found(e, false), marks: mentioned}
-			if o.certain = named || e.EntityType == event.EntityAppointment && s.appointments[e.EntityID]; ofOnePerson[e.EntityType] {
-				o.key = e.OrderingKey
-			}
-			if o.certain || len(mentioned) > 0 || o.key != "" {
-				o.others = s.hasOthers(reachOf(e))
-				s.open = append(s.open, o)
-			}
-		}
+	s.result = result{
+		keys: map[string]bool{}, foreign: map[string]bool{}, contested: map[string]bool{}, left: Left{OtherContacts: map[string]int{}},
+	}
+	return s.db.ScanEvents(ctx, func(e store.EventData) error {
+		s.look(e)
 		return nil
 	})
-	for key := range foreign {
-		delete(s.keys, key)
+}
+
+// look sorts an event: it is the person's, another contact's, or names no contact.
+func (s *search) look(e store.EventData) {
+	c := contentOf(e)
+	owner, other := s.owners(e, c)
+	mine := owner != "" && owner == s.person.ContactID
+	mentioned := s.markedIn(c.texts)
+	named := mine || len(s.person.ContactID) >= shortestID && slices.ContainsFunc(c.texts, func(text string) bool {
+		return wordIn(text, s.person.ContactID)
+	})
+	s.known = s.known || mine
+	s.isLocation = s.isLocation || e.LocationID != "" && e.LocationID == s.person.ContactID
+	foreign := cmp.Or(other, owner)
+	if !mine && owner != "" {
+		foreign = owner
 	}
-	return err
+	if foreign != "" && foreign != s.person.ContactID {
+		s.foreign[e.OrderingKey], s.foreignIDs[foreign] = true, true
+		if !mine && len(mentioned) > 0 {
+			s.shareWith(e)
+		}
+	}
+	switch {
+	case s.elsewhere(e.LocationID):
+		if named || len(mentioned) > 0 {
+			s.left.OtherLocations++
+		}
+	case foreign != "" && foreign != s.person.ContactID:
+		if named || len(mentioned) > 0 {
+			s.left.OtherContacts[foreign]++
+		}
+	case mine:
+		s.learn(e)
+		s.keys[e.OrderingKey] = true
+		s.events = append(s.events, s.found(e, true))
+	default:
+		s.lookAtOpen(e, c, openEvent{named: named, mentioned: named || len(mentioned) > 0})
+	}
 }
 
 // ofOnePerson are the entities of which each one is about one contact, so that an event without a contact is about the same one as the
@@ -286,15 +302,6 @@ func (s *search) pass(ctx context.Context) error {
 var ofOnePerson = map[string]bool{
 	event.EntityAppointment: true, event.EntityOpportunity: true, "note": true, "task": true, "message": true, "conversation": true,
 	"order": true, "invoice": true,
-}
-
-// hasOthers reports whether a body says a phone number or an address of its contact that is not known to be the person's.
-func (s *search) hasOthers(reach ghl.Reach) bool {
-	known := func(typed []string, usable func(string) bool) bool {
-		return !slices.ContainsFunc(typed, func(text string) bool { return usable(text) && len(s.markedIn([]string{text})) == 0 })
-	}
-	return !known(reach.Phones, func(text string) bool { return phone.Unusable(text, s.person.Region) == "" }) ||
-		!known(reach.Emails, func(text string) bool { _, ok := phone.Email(text); return ok })
 }
 
 func (s *search) markedIn(texts []string) []*mark {
@@ -314,15 +321,18 @@ func (s *search) learn(e store.EventData) {
 	}
 	reach := reachOf(e)
 	for _, typed := range reach.Phones {
-		s.addPhone(typed, false)
+		s.addPhone(typed)
 	}
 	for _, typed := range reach.Emails {
-		s.addEmail(typed, false)
+		s.addEmail(typed)
 	}
 }
 
 func (s *search) found(e store.EventData, named bool) Found {
-	f := Found{ID: e.ID, Name: v1alpha1.NameOf(e.Source, e.ID.String()), Unfinished: !e.Status.Finished(), named: named}
+	f := Found{ID: e.ID, Name: v1alpha1.NameOf(e.Source, e.ID.String()), Unfinished: !e.Status.Finished()}
+	if ofOnePerson[e.EntityType] {
+		f.key = e.OrderingKey
+	}
 	if e.EntityType == event.EntityAppointment && !named {
 		f.appointment = e.EntityID
 	}
@@ -334,50 +344,4 @@ func (s *search) found(e store.EventData, named bool) Found {
 		}
 	}
 	return f
-}
-
-// plan decides the events that name no contact, and looks for what there is beside events.
-func (s *search) plan(ctx context.Context) (*Plan, error) {
-	if err := s.share(ctx); err != nil {
-		return nil, err
-	}
-	p := &Plan{Person: s.person, Left: s.left}
-	for _, o := range s.open {
-		claimed := o.certain || o.key != "" && s.keys[o.key] ||
-			slices.ContainsFunc(o.marks, func(m *mark) bool { return m.given || !m.shared && !o.others })
-		switch {
-		case claimed:
-			p.Events = append(p.Events, o.found)
-			if o.found.appointment != "" && !slices.Contains(p.orphans, o.found.appointment) {
-				p.orphans = append(p.orphans, o.found.appointment)
-			}
-		case len(o.marks) > 0:
-			p.Left.Unclear = append(p.Left.Unclear, o.found.ID)
-		}
-	}
-	p.Events = append(p.Events, s.events...)
-	order(p.Events)
-	for _, m := range s.marks {
-		if m.phone != nil {
-			p.Phones++
-		} else {
-			p.Emails++
-		}
-	}
-	if s.mapped {
-		p.Mappings = 1
-	}
-	n, err := s.db.CountUnownedAppointments(ctx, p.orphans)
-	if err != nil {
-		return nil, err
-	}
-	p.Appointments = len(s.appointments) + int(n)
-	ids := make([]uuid.UUID, len(p.Events))
-	for i, e := range p.Events {
-		ids[i] = e.ID
-	}
-	if p.Ledger, err = s.db.CountLedger(ctx, ids); err != nil {
-		return nil, err
-	}
-	return p, s.log(ctx, p)
 }

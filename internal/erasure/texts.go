@@ -8,40 +8,57 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-// content is what an event holds: every text in it, and the ids of the contacts that its body names as those it is about.
+// content is what an event holds.
 type content struct {
-	texts  []string
-	owners []string
+	// texts is every text in it.
+	texts []string
+	// body is what its body says of people: not of a location, a user or a calendar. form is the text of a form, in which these cannot be
+	// told apart.
+	body, form []string
+	// owners are the ids of the contacts that its body names as those it is about, related those of contacts that it names beside them.
+	owners, related []string
 }
 
 // contentOf reads an event. A body that does not parse is read as text, with its escapes resolved.
 func contentOf(e store.EventData) content {
 	var c content
 	c.json(e.Payload)
-	c.json(e.Headers)
-	if len(e.Raw) > 0 {
-		c.raw(string(e.Raw))
+	switch raw := strings.ReplaceAll(string(e.Raw), "\x00", ""); { // UTF-16, as it came.
+	case raw == "":
+	case json.Valid([]byte(raw)):
+		c.json([]byte(raw))
+	case bytes.Equal(bytes.TrimSpace(e.Payload), []byte("{}")):
+		c.raw(raw)
+	default:
+		c.form = append(c.form, strings.ReplaceAll(percentDecoded(raw), "+", " "))
+		c.text(raw, false)
+		c.text(c.form[0], false)
 	}
+	headers := content{}
+	headers.json(e.Headers)
+	c.texts = append(c.texts, headers.texts...)
 	for _, text := range []string{
 		e.Message, e.EntityID, e.LocationID, e.Type, e.AppointmentStatus, e.OrderingKey, e.DedupeKey, e.ReplayRequest,
 	} {
-		c.text(text)
+		c.text(text, false)
 	}
 	return c
 }
 
-func (c *content) text(text string) {
+// text adds a text, and what its percent escapes stand for.
+func (c *content) text(text string, ofPeople bool) {
 	if text == "" {
 		return
 	}
-	c.texts = append(c.texts, text)
-	if strings.Contains(text, "%") {
-		if decoded := percentDecoded(text); decoded != text {
-			c.texts = append(c.texts, decoded)
+	for _, form := range slices.Compact([]string{text, percentDecoded(text), percentDecoded(percentDecoded(text))}) {
+		c.texts = append(c.texts, form)
+		if ofPeople {
+			c.body = append(c.body, form)
 		}
 	}
 }
@@ -54,12 +71,12 @@ func (c *content) json(text []byte) {
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.UseNumber()
 	w := walker{content: c, decoder: decoder}
-	if err := w.value("", ""); err != nil {
+	if err := w.value("", "", true, 0); err != nil {
 		c.raw(string(text)) // Postgres takes some texts for JSON that Go does not.
 	}
 }
 
-// walker reads a JSON text. It keeps the names of the member and of the object that it is in.
+// walker reads a JSON text.
 type walker struct {
 	*content
 	decoder *json.Decoder
@@ -70,9 +87,9 @@ const maxDepth = 1000
 
 var errTooDeep = &json.SyntaxError{}
 
-func (w *walker) value(parent, key string) error { return w.nested(parent, key, 0) }
-
-func (w *walker) nested(parent, key string, depth int) error {
+// value reads the value of a member, and of the object that it is in the name of the member that holds it. An array is read as if each of
+// its items were the member's value.
+func (w *walker) value(parent, key string, ofPeople bool, depth int) error {
 	if depth > maxDepth {
 		return errTooDeep
 	}
@@ -83,44 +100,62 @@ func (w *walker) nested(parent, key string, depth int) error {
 	switch token := token.(type) {
 	case json.Delim:
 		for w.decoder.More() {
-			inner := ""
+			outer, inner, people := parent, key, ofPeople
 			if token == '{' {
 				name, err := w.decoder.Token()
 				if err != nil {
 					return err
 				}
+				outer = key
 				inner, _ = name.(string)
-				w.text(inner)
+				people = ofPeople && !notOfPeople(inner)
+				w.text(inner, ofPeople)
 			}
-			if err := w.nested(key, inner, depth+1); err != nil {
+			if err := w.value(outer, inner, people, depth+1); err != nil {
 				return err
 			}
 		}
 		_, err = w.decoder.Token()
 		return err
 	case string:
-		w.text(token)
-		if namesContact(parent, key) {
-			w.owner(token)
-		}
+		w.member(parent, key, token, ofPeople)
 	case json.Number:
-		w.text(token.String())
+		w.member(parent, key, token.String(), ofPeople)
 	}
 	return nil
 }
 
-// namesContact reports whether a member holds the id of the contact that a body is about.
-func namesContact(parent, key string) bool {
-	switch bare(key) {
-	case "contactid":
+// notOfPeople reports whether a member says something of a location, a user or a calendar: how to reach a clinic, or one of its agents.
+func notOfPeople(key string) bool {
+	switch name := bare(key); name {
+	case "location", "locations", "user", "users", "calendar", "company", "business", "agency", "agent", "agents", "staff", "team", "host",
+		"organizer", "createdby", "updatedby", "lastupdatedby":
 		return true
-	case "id":
-		switch bare(parent) {
-		case "contact", "contactsnapshot", "contactdetails":
-			return true
-		}
+	default:
+		return strings.HasPrefix(name, "assign") || strings.HasPrefix(name, "location") || strings.HasPrefix(name, "user") ||
+			strings.HasPrefix(name, "calendar")
 	}
-	return false
+}
+
+func (w *walker) member(parent, key, text string, ofPeople bool) {
+	w.text(text, ofPeople)
+	switch name, in := bare(key), bare(parent); {
+	case name == "contactid", name == "contactids", name == "contacts", name == "contact",
+		name == "id" && (in == "contact" || in == "contacts" || in == "contactsnapshot" || in == "contactdetails"):
+		if name != "contact" && name != "contacts" || isGHLID(text) {
+			w.owners = appendID(w.owners, text)
+		}
+	case strings.HasSuffix(name, "contactid"), strings.HasSuffix(name, "contactids"),
+		name == "id" && (strings.HasSuffix(in, "contact") || strings.HasSuffix(in, "contacts")):
+		w.related = appendID(w.related, text)
+	}
+}
+
+// isGHLID reports whether a text looks like an id that GoHighLevel gives: twenty or so letters and digits.
+func isGHLID(text string) bool {
+	return len(text) >= 15 && len(text) <= 64 && strings.IndexFunc(text, unicode.IsDigit) >= 0 && strings.IndexFunc(text, func(r rune) bool {
+		return r >= utf8.RuneSelf || !isOfID(byte(r))
+	}) < 0
 }
 
 // bare returns the letters and digits of a name in lower case.
@@ -133,22 +168,70 @@ func bare(name string) string {
 	}, name)
 }
 
-// rawOwner finds the id of a contact in a body that does not parse, be it JSON or a form.
-var rawOwner = regexp.MustCompile(`(?i)\bcontact(?:_?id"?|"\s*:\s*\{\s*"id"|%5Bid%5D|\[id\])\s*[:=]\s*"?([A-Za-z0-9_-]{1,128})`)
+var (
+	// rawOwner finds the id of a contact in a body that does not parse, be it JSON or a form, rawRelated that of any contact.
+	rawOwner   = regexp.MustCompile(`(?i)(?:^|[^a-z0-9])contact(?:_?id"?|%5Bid%5D|\[id\])\s*[:=]\s*"?([A-Za-z0-9_-]{1,128})`)
+	rawRelated = regexp.MustCompile(`(?i)contact_?ids?(?:"|%5B%5D|\[\])?\s*[:=]\s*\[?\s*"?([A-Za-z0-9_-]{1,128})`)
+	// rawContact is where an object of contacts, or an array of their ids, begins; quotedID is an id in it.
+	rawContact = regexp.MustCompile(`(?i)(contacts?|contact_?ids|contactSnapshot|contactDetails)"\s*:\s*[\[{]`)
+	objectID   = regexp.MustCompile(`(?i)"_?id"\s*:\s*"?([A-Za-z0-9_-]{1,128})`)
+	quotedID   = regexp.MustCompile(`"([A-Za-z0-9_-]{15,64})"`)
+)
 
-// raw adds a text that does not parse, or that was sent in another form than it is kept in.
+// raw adds a text that does not parse.
 func (c *content) raw(text string) {
-	text = strings.ReplaceAll(text, "\x00", "") // UTF-16, as it came.
-	c.text(unescaped(text))
+	c.text(unescaped(text), true)
 	for _, match := range rawOwner.FindAllStringSubmatch(text, -1) {
-		c.owner(match[1])
+		c.owners = appendID(c.owners, match[1])
+	}
+	for _, match := range rawRelated.FindAllStringSubmatch(text, -1) {
+		c.related = appendID(c.related, match[1])
+	}
+	for _, at := range rawContact.FindAllStringIndex(text, -1) {
+		inside := bracketed(text[at[1]-1:])
+		for i, match := range objectID.FindAllStringSubmatch(inside, -1) {
+			if i == 0 {
+				c.owners = appendID(c.owners, match[1])
+			}
+			c.related = appendID(c.related, match[1])
+		}
+		if inside[0] == '[' && !strings.Contains(inside, "{") {
+			for _, match := range quotedID.FindAllStringSubmatch(inside, -1) {
+				c.related = appendID(c.related, match[1])
+			}
+		}
 	}
 }
 
-func (c *content) owner(id string) {
-	if id = strings.TrimSpace(id); id != "" && id != "undefined" && id != "null" && !slices.Contains(c.owners, id) {
-		c.owners = append(c.owners, id)
+// bracketed returns a text that begins with a bracket up to the one that closes it, all of it where there is none.
+func bracketed(text string) string {
+	depth := 0
+	for i := range len(text) {
+		switch text[i] {
+		case '[', '{':
+			depth++
+		case ']', '}':
+			if depth--; depth == 0 {
+				return text[:i+1]
+			}
+		}
 	}
+	return text
+}
+
+// noIDs are words that senders write where they have no id.
+var noIDs = []string{"undefined", "null", "none", "nil", "nan", "na", "unknown", "true", "false", "empty", "missing", "object"}
+
+// IsNoID reports whether a text in the place of an id is a word for none, a merge field, an e-mail address or nothing.
+func IsNoID(text string) bool {
+	return slices.Contains(noIDs, bare(text)) || bare(text) == "" || strings.ContainsAny(text, "@{}[]<>")
+}
+
+func appendID(ids []string, id string) []string {
+	if id = strings.TrimSpace(id); IsNoID(id) || slices.Contains(ids, id) {
+		return ids
+	}
+	return append(ids, id)
 }
 
 var escape = regexp.MustCompile(`\\(?:u[0-9A-Fa-f]{4}|["\\/bfnrt])`)
@@ -171,6 +254,9 @@ var percent = regexp.MustCompile(`(?:%[0-9A-Fa-f]{2})+`)
 
 // percentDecoded resolves the escapes of URLs and forms wherever they stand.
 func percentDecoded(text string) string {
+	if !strings.Contains(text, "%") {
+		return text
+	}
 	return percent.ReplaceAllStringFunc(text, func(e string) string {
 		decoded, err := url.PathUnescape(e)
 		if err != nil {
