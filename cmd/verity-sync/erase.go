@@ -87,19 +87,19 @@ func (f *eraseFlags) person() (erasure.Person, error) {
 		problems = append(problems, errors.New("expected --contact, --phone or --email"))
 	}
 	for _, typed := range f.phones {
-		number, ok := phone.E164(typed, p.Region)
-		if !ok {
+		numbers := phone.Numbers(typed, p.Region)
+		if len(numbers) == 0 {
 			problems = append(problems, fmt.Errorf("--phone: expected a phone number such as +12055550100: %s",
 				phone.Unusable(typed, p.Region)))
 		}
-		p.Phones = append(p.Phones, number)
+		p.Phones = append(p.Phones, numbers...)
 	}
 	for _, typed := range f.emails {
-		address, ok := phone.Email(typed)
-		if !ok {
+		addresses := phone.Emails(typed)
+		if len(addresses) == 0 {
 			problems = append(problems, errors.New("--email: expected an e-mail address such as ada@example.com"))
 		}
-		p.Emails = append(p.Emails, address)
+		p.Emails = append(p.Emails, addresses...)
 	}
 	return p, errors.Join(problems...)
 }
@@ -148,8 +148,18 @@ func runErase(ctx context.Context, cfg config.Tool, person erasure.Person, flags
 	if err := db.CheckSchema(checkCtx); err != nil {
 		return err
 	}
+	if !flags.dryRun {
+		err := db.CheckEraseRights(checkCtx)
+		if _, lacking := errors.AsType[*store.RightsError](err); lacking {
+			return permanent(fmt.Errorf("nothing was erased: %w", err))
+		}
+		if err != nil {
+			return err
+		}
+	}
 	plan, err := erasure.Find(ctx, db, person)
-	if _, several := errors.AsType[*erasure.SeveralError](err); several {
+	_, several := errors.AsType[*erasure.SeveralError](err)
+	if _, none := errors.AsType[erasure.NoContactError](err); none || several {
 		return permanent(err)
 	}
 	if err != nil {
@@ -165,7 +175,7 @@ func runErase(ctx context.Context, cfg config.Tool, person erasure.Person, flags
 		if err := report.write(c.out, "text"); err != nil {
 			return err
 		}
-		if !c.given() {
+		if !c.given(ctx) {
 			return permanent(errors.New("nothing was erased: it was not confirmed"))
 		}
 		report.DryRun = false
@@ -173,7 +183,8 @@ func runErase(ctx context.Context, cfg config.Tool, person erasure.Person, flags
 	outcome, err := erasure.Erase(ctx, db, plan)
 	report.done(outcome)
 	if err != nil {
-		return fmt.Errorf("%d events were erased, then: %w; run it again to erase the rest", outcome.Events, err)
+		report.Failed = true
+		return errors.Join(report.write(out, flags.output), fmt.Errorf("%d events were erased, then: %w; run it again to erase the rest", outcome.Events, err))
 	}
 	return report.write(out, flags.output)
 }
@@ -190,10 +201,19 @@ func (c confirmation) possible() bool {
 	return ok && term.IsTerminal(int(file.Fd()))
 }
 
-// given asks, and reports whether the answer is yes.
-func (c confirmation) given() bool {
+// given asks, and reports whether the answer is yes. An interrupt is no.
+func (c confirmation) given(ctx context.Context) bool {
 	const word = "erase"
 	fmt.Fprintf(c.out, "\nThis cannot be undone. Type %s to go on: ", word)
-	line, err := bufio.NewReader(c.in).ReadString('\n')
-	return (err == nil || errors.Is(err, io.EOF)) && strings.TrimSpace(line) == word
+	answer := make(chan bool, 1)
+	go func() {
+		line, err := bufio.NewReader(c.in).ReadString('\n')
+		answer <- (err == nil || errors.Is(err, io.EOF)) && strings.TrimSpace(line) == word
+	}()
+	select {
+	case yes := <-answer:
+		return yes && ctx.Err() == nil
+	case <-ctx.Done():
+		return false
+	}
 }

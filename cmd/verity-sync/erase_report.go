@@ -15,6 +15,8 @@ import (
 // erasureReport is what is printed of an erasure. It holds ids, and no other data of the person.
 type erasureReport struct {
 	DryRun bool `json:"dryRun"`
+	// Failed is true where the erasure stopped half-way. Rows then counts what was erased before.
+	Failed bool `json:"failed,omitempty"`
 	// ID is that of the entry in sync_log, "" where nothing was erased.
 	ID      string `json:"erasureID,omitempty"`
 	Contact string `json:"contact,omitempty"`
@@ -54,7 +56,8 @@ var outside = []string{
 	"Verity: contacts, leads and webhooks that were forwarded to it; a call that was under way may still arrive",
 	"Aloware: contacts that were synced to it",
 	"backups, replicas that lag, the write-ahead log, and dead row versions until VACUUM removes them",
-	"bodies that name the person by name only",
+	"bodies that name the person by name only, or have a number or an address in a notation that is not recognised (spelt out, in pictures, punycode)",
+	"what is reported as left above",
 	"WebhookEvents of these events: they hold the contact's id until DONE_TTL or ERROR_TTL ends, and no other personal data",
 	"ids: the contact's own stays in entity_id and ordering_key of events about the contact, to recognise repeated deliveries, " +
 		"until RETENTION ends",
@@ -93,16 +96,18 @@ func (r *erasureReport) write(out io.Writer, format string) error {
 	}
 	who := "the person"
 	if r.Contact != "" {
-		who = "the contact " + r.Contact
+		who = "the contact " + erasure.Shown(r.Contact)
 	}
 	who += fmt.Sprintf(" (%d phone numbers, %d e-mail addresses)", r.Phones, r.Emails)
 	switch {
-	case len(r.Events) == 0 && r.Rows == rowsErased{}:
+	case !r.Failed && len(r.Events) == 0 && r.Rows == rowsErased{}:
 		fmt.Fprintf(out, "Nothing was found of %s.\n", who)
 		r.writeLeft(out)
 		return nil
 	case r.DryRun:
 		fmt.Fprintf(out, "Would erase the data of %s:\n\n", who)
+	case r.Failed:
+		fmt.Fprintf(out, "Stopped while erasing the data of %s. Until then, the entry with the correlation id %s of sync_log:\n\n", who, r.ID)
 	default:
 		fmt.Fprintf(out, "Erased the data of %s. It is the entry with the correlation id %s of sync_log.\n\n", who, r.ID)
 	}
@@ -161,19 +166,19 @@ func (r *erasureReport) writeLeft(out io.Writer) {
 		total, ids := 0, []string{}
 		for _, id := range slices.Sorted(maps.Keys(r.Left.OtherContacts)) {
 			total += r.Left.OtherContacts[id]
-			ids = append(ids, fmt.Sprintf("%s (%d)", id, r.Left.OtherContacts[id]))
+			ids = append(ids, fmt.Sprintf("%s (%d)", erasure.Shown(id), r.Left.OtherContacts[id]))
 		}
 		lines = append(lines, fmt.Sprintf("%d events of other contacts: %s", total, strings.Join(ids, ", ")))
 	}
 	if n := len(r.Left.Unclear); n > 0 {
-		lines = append(lines, fmt.Sprintf("%d events that name no contact and may be another person's, by a phone number or an address in "+
-			"them; with --phone or --email of what they have of this person they are erased as well", n))
+		lines = append(lines, fmt.Sprintf("%d events that name no contact and may be another person's: look at them with explain or in the "+
+			"database, -o json lists their ids", n))
 	}
 	if n := r.Left.OtherLocations; n > 0 {
 		lines = append(lines, fmt.Sprintf("%d events of other locations", n))
 	}
 	if n := r.Left.OtherLog; n > 0 {
-		lines = append(lines, fmt.Sprintf("%d entries about other contacts in the legacy middleware's log", n))
+		lines = append(lines, fmt.Sprintf("%d entries that are about other contacts, or may be, in the legacy middleware's log", n))
 	}
 	if len(lines) > 0 {
 		fmt.Fprint(out, "\nThese mention the person and were left:\n\n")

@@ -1,12 +1,16 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"io"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/dfmiddleware/verity-sync/internal/erasure"
 )
 
 // people are two contacts with an event each, and one event that names no contact.
@@ -141,8 +145,72 @@ func TestAConfirmationIsTheWordAndNothingElse(t *testing.T) {
 	t.Parallel()
 	for typed, want := range map[string]bool{"erase\n": true, "  erase \n": true, "erase": true, "yes\n": false, "\n": false, "": false, "Erase all\n": false} {
 		var asked strings.Builder
-		assert.Equal(t, want, confirmation{strings.NewReader(typed), &asked}.given(), "%q", typed)
+		assert.Equal(t, want, confirmation{strings.NewReader(typed), &asked}.given(t.Context()), "%q", typed)
 		assert.Equal(t, "\nThis cannot be undone. Type erase to go on: ", asked.String())
 	}
 	assert.False(t, confirmation{strings.NewReader("erase\n"), nil}.possible(), "a pipe is no terminal")
+}
+
+func TestAnInterruptEndsTheQuestionWithoutAConfirmation(t *testing.T) {
+	t.Parallel()
+	in, typing := io.Pipe()
+	defer typing.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	assert.False(t, confirmation{in, io.Discard}.given(ctx))
+}
+
+func TestEveryNumberAndAddressOfAFlagCounts(t *testing.T) {
+	t.Parallel()
+	flags := eraseFlags{phones: []string{"+12055550142, +12055550143"}, emails: []string{"ada@example.com; bob@example.com"}, region: "US", output: "text"}
+	p, err := flags.person()
+	require.NoError(t, err)
+	assert.Equal(t, []string{"+12055550142", "+12055550143"}, p.Phones)
+	assert.ElementsMatch(t, []string{"ada@example.com", "bob@example.com"}, p.Emails)
+}
+
+func TestEraseNeedsAllItsRightsBeforeItWrites(t *testing.T) {
+	t.Parallel()
+	database := migrated(t)
+	execute(t, database, people)
+	_, err := run(t, []string{"DATABASE_URL=" + database + "&default_transaction_read_only=on"}, "erase", "--contact=contactOfAda001", "--yes")
+	require.ErrorContains(t, err, "nothing was erased: the database is read-only")
+	assert.Equal(t, exitPermanent, exitCode(err))
+	_, err = run(t, []string{"DATABASE_URL=" + database + "&default_transaction_read_only=on"}, "erase", "--contact=contactOfAda001", "--dry-run")
+	require.NoError(t, err)
+	_, err = run(t, []string{"DATABASE_URL=" + database}, "erase", "--contact=undefined", "--yes")
+	require.ErrorContains(t, err, "nothing was erased: the id is a location's, or a word")
+	assert.Equal(t, exitPermanent, exitCode(err))
+}
+
+func TestAFailedErasureReportsWhatWasErased(t *testing.T) {
+	t.Parallel()
+	database := migrated(t)
+	execute(t, database, people+`;
+		CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION $$no$$; END';
+		CREATE TRIGGER refuse BEFORE UPDATE ON webhook_events FOR EACH ROW WHEN (OLD.id = '`+adasFirst+`') EXECUTE FUNCTION refuse()`)
+	var out, failed strings.Builder
+	root := newRootCommand([]string{"DATABASE_URL=" + database})
+	root.SetOut(&out)
+	root.SetErr(&failed)
+	root.SetArgs([]string{"erase", "--contact=contactOfAda001", "--yes", "-o", "json"})
+	require.ErrorContains(t, root.ExecuteContext(t.Context()), "1 events were erased, then: ")
+	var report erasureReport
+	require.NoError(t, json.Unmarshal([]byte(out.String()), &report), out.String())
+	assert.True(t, report.Failed)
+	assert.Equal(t, rowsErased{Events: 1}, report.Rows)
+}
+
+func TestNothingOfABodyReachesTheScreenAsItIs(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	report := erasureReport{Contact: "a\x1b[2Jb", Left: leftAlone{OtherContacts: map[string]int{"x\x1b]0;title\a\ny\u202e": 1, "bob@example.com": 1, "+12055550142": 2}}}
+	require.NoError(t, report.write(&out, "text"))
+	for _, raw := range []string{"\x1b", "\a", "\u202e", "title\n", "bob@", "555"} {
+		assert.NotContains(t, out.String(), raw)
+	}
+	assert.Contains(t, out.String(), `"x\x1b]0;title\a\ny\u202e" (1)`)
+	several := erasure.SeveralError{ContactIDs: []string{"a\x1b", "bob@example.com"}}
+	assert.NotContains(t, several.Error(), "\x1b")
+	assert.NotContains(t, several.Error(), "bob@")
 }

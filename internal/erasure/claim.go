@@ -110,9 +110,6 @@ func (s *search) plan(ctx context.Context) (*Plan, error) {
 		return nil, err
 	}
 	p := &Plan{Person: s.person, Left: s.left}
-	if !s.known {
-		p.Person.ContactID = "" // Nothing is a contact's of this id.
-	}
 	s.claim(p)
 	for _, m := range s.marks {
 		if m.phone != nil {

@@ -10,12 +10,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
+	"github.com/dfmiddleware/verity-sync/internal/phone"
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
@@ -99,8 +102,25 @@ func (p *Plan) Unfinished() int {
 type SeveralError struct{ ContactIDs []string }
 
 func (e *SeveralError) Error() string {
+	shown := make([]string, len(e.ContactIDs))
+	for i, id := range e.ContactIDs {
+		shown[i] = Shown(id)
+	}
 	return fmt.Sprintf("these phone numbers and e-mail addresses are those of %d contacts: %s; erase one at a time with --contact",
-		len(e.ContactIDs), strings.Join(e.ContactIDs, ", "))
+		len(e.ContactIDs), strings.Join(shown, ", "))
+}
+
+// Shown returns an id as it may be printed at a terminal: quoted where it has anything but letters, digits and what stands between them. One
+// with a phone number or an e-mail address in it is not shown.
+func Shown(id string) string {
+	switch {
+	case strings.Contains(id, "@") || phone.OthersIn(id, "US", nil):
+		return "(an id that is a phone number or an e-mail address)"
+	case strings.IndexFunc(id, func(r rune) bool { return r >= utf8.RuneSelf || !isOfID(byte(r)) }) >= 0:
+		return strconv.QuoteToASCII(id)
+	default:
+		return id
+	}
 }
 
 // NoContactError says that what was given as a contact's id is none.

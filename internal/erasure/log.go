@@ -12,8 +12,10 @@ import (
 // log looks at the log of the legacy middleware.
 func (s *search) log(ctx context.Context, p *Plan) error {
 	p.logIDs = append([]string{}, s.aloware...)
-	if p.Person.ContactID != "" {
-		p.logIDs = append(p.logIDs, p.Person.ContactID)
+	contact := ""
+	if s.known {
+		contact = s.person.ContactID
+		p.logIDs = append(p.logIDs, contact)
 	}
 	events := map[string]bool{}
 	for _, e := range p.Events {
@@ -32,7 +34,7 @@ func (s *search) log(ctx context.Context, p *Plan) error {
 		by := slices.ContainsFunc(ids, func(id string) bool {
 			// An id of Aloware is a number, which is something else's too.
 			aloware := e.EntityType == event.EntityContact && about == "" && slices.Contains(s.aloware, id)
-			return id != "" && (id == p.Person.ContactID || events[id] || aloware)
+			return id != "" && (id == contact || events[id] || aloware)
 		})
 		mentioned := s.markedIn(texts)
 		unmistakable := about == "" && !s.hasOthers(c) && slices.ContainsFunc(mentioned, func(m *mark) bool { return !m.shared })

@@ -221,3 +221,22 @@ func TestAnErasureAndAnAttemptWaitForEachOther(t *testing.T) {
 		})
 	}
 }
+
+func TestTheRightsOfAnErasureAreThoseOfItsStatements(t *testing.T) {
+	t.Parallel()
+	d := newTenant(t)
+	db, err := store.Open(t.Context(), d.as(""), store.Options{Name: "test", MaxConns: 1})
+	require.NoError(t, err)
+	t.Cleanup(db.Close)
+	require.NoError(t, db.CheckEraseRights(t.Context()), "the rights that docs/security.md gives")
+	for table, privilege := range map[string]string{
+		"contact_mappings": "DELETE", "appointments": "DELETE", "sync_log": "INSERT", "webhook_events": "UPDATE", "controller_term": "UPDATE",
+	} {
+		d.exec("REVOKE " + privilege + " ON " + table + " FROM $role")
+		err := db.CheckEraseRights(t.Context())
+		var lacking *store.RightsError
+		require.ErrorAs(t, err, &lacking)
+		assert.Regexp(t, `may not `+privilege+` .*`+table+`: run GRANT `+privilege+` ON .*`+table+` TO `, err.Error())
+		d.exec("GRANT " + privilege + " ON " + table + " TO $role")
+	}
+}

@@ -1,0 +1,54 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// errReadOnly says that the database takes no changes.
+var errReadOnly = errors.New("the database is read-only: erase on the primary, with a role whose default_transaction_read_only is off")
+
+// RightsError lists the privileges that the role of the connection lacks.
+type RightsError struct{ Missing []error }
+
+func (e *RightsError) Error() string { return errors.Join(e.Missing...).Error() }
+
+// CheckEraseRights returns an error where an erasure could not do all that it does. It changes nothing. SELECT FOR UPDATE takes UPDATE.
+func (s *Store) CheckEraseRights(ctx context.Context) error {
+	var readOnly bool
+	if err := s.pool.QueryRow(ctx, `SELECT current_setting('transaction_read_only')::boolean`).Scan(&readOnly); err != nil {
+		return s.noted(err, "read whether the database is read-only")
+	}
+	if readOnly {
+		return &RightsError{[]error{errReadOnly}}
+	}
+	rows, err := s.pool.Query(ctx, `
+		SELECT quote_ident(current_user), to_regclass(n.tab)::text, n.privilege
+		FROM (VALUES ('webhook_events', 'SELECT'), ('webhook_events', 'UPDATE'), ('sync_log', 'SELECT'), ('sync_log', 'INSERT'), ('sync_log', 'UPDATE'),
+		             ('contact_mappings', 'SELECT'), ('contact_mappings', 'DELETE'), ('appointments', 'SELECT'), ('appointments', 'UPDATE'),
+		             ('appointments', 'DELETE'), ('controller_term', 'SELECT'), ('controller_term', 'UPDATE')) AS n (tab, privilege)
+		WHERE NOT has_table_privilege(to_regclass(n.tab), n.privilege)
+		  AND (n.privilege = 'DELETE' OR NOT (
+		       SELECT bool_and(has_column_privilege(a.attrelid, a.attnum, n.privilege))
+		       FROM pg_attribute a WHERE a.attrelid = to_regclass(n.tab) AND a.attnum > 0 AND NOT a.attisdropped))
+		ORDER BY n.tab, n.privilege`)
+	if err != nil {
+		return s.noted(err, "read the privileges")
+	}
+	var missing []error
+	var me, table, privilege string
+	_, err = pgx.ForEachRow(rows, []any{&me, &table, &privilege}, func() error {
+		missing = append(missing, fmt.Errorf("the role %s may not %s %s: run GRANT %s ON %s TO %s", me, privilege, table, privilege, table, me))
+		return nil
+	})
+	if err != nil {
+		return s.noted(err, "read the privileges")
+	}
+	if len(missing) > 0 {
+		return &RightsError{missing}
+	}
+	return nil
+}
