@@ -17,6 +17,7 @@ import (
 
 	"github.com/dfmiddleware/verity-sync/internal/config"
 	"github.com/dfmiddleware/verity-sync/internal/erasure"
+	"github.com/dfmiddleware/verity-sync/internal/memory"
 	"github.com/dfmiddleware/verity-sync/internal/phone"
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
@@ -135,6 +136,7 @@ func runErase(ctx context.Context, cfg config.Tool, person erasure.Person, flags
 	if !flags.dryRun && !flags.yes && !c.possible() {
 		return permanent(errors.New("nothing was erased: there is no terminal to confirm on; look with --dry-run, then erase with --yes"))
 	}
+	memory.SetLimit()
 	db, err := store.Open(ctx, cfg.DatabaseURL.Reveal(), store.Options{Name: "verity-sync erase", MaxConns: 2})
 	if err != nil {
 		return err

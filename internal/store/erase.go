@@ -15,8 +15,13 @@ import (
 // ErrErased says that the data of the event was erased: it does not run again, and nothing more is recorded of it.
 var ErrErased = errors.New("the data of the event was erased")
 
-// erasePage is how many rows are read at a time to see whose they are. Their bodies are in memory meanwhile.
-const erasePage = 50
+// erasePage is how many rows are read at a time at most to see whose they are, firstErasePage how many at first. Their bodies are in memory
+// meanwhile: as many are read as had erasePageBytes at the size of those before.
+const (
+	erasePage      = 50
+	firstErasePage = 4
+	erasePageBytes = 4 << 20
+)
 
 // EventData is what a row of webhook_events has that may be somebody's.
 type EventData struct {
@@ -34,12 +39,14 @@ type EventData struct {
 // ScanEvents calls each with every event whose data was not erased, a page at a time, in short statements. It stops at an error of each.
 func (s *Store) ScanEvents(ctx context.Context, each func(EventData) error) error {
 	var after uuid.UUID
-	for {
-		rows, err := s.q.ScanEvents(ctx, dbsqlc.ScanEventsParams{After: after, MaxRows: erasePage})
+	for page := firstErasePage; ; {
+		rows, err := s.q.ScanEvents(ctx, dbsqlc.ScanEventsParams{After: after, MaxRows: int32(page)})
 		if err != nil {
 			return s.noted(err, "read the events after %s", after)
 		}
+		size := 1
 		for _, r := range rows {
+			size += len(r.PayloadJson) + len(r.PayloadRaw)
 			if err := each(EventData{
 				ID: r.ID, Source: r.Source, Status: Status(r.Status), EntityType: r.EntityType, EntityID: r.EntityID,
 				LocationID: r.LocationID,
@@ -51,9 +58,10 @@ func (s *Store) ScanEvents(ctx context.Context, each func(EventData) error) erro
 			}
 			after = r.ID
 		}
-		if len(rows) < erasePage {
+		if len(rows) < page {
 			return nil
 		}
+		page = max(1, min(erasePage, 2*page, erasePageBytes*len(rows)/size))
 	}
 }
 
