@@ -186,7 +186,8 @@ func runErase(ctx context.Context, cfg config.Tool, person erasure.Person, flags
 	report.done(outcome)
 	if err != nil {
 		report.Failed = true
-		return errors.Join(report.write(out, flags.output), fmt.Errorf("%d events were erased, then: %w; run it again to erase the rest", outcome.Events, err))
+		return errors.Join(report.write(out, flags.output),
+			fmt.Errorf("%d events were erased, then: %w; run it again to erase the rest", outcome.Events, err))
 	}
 	return report.write(out, flags.output)
 }

@@ -56,7 +56,8 @@ var outside = []string{
 	"Verity: contacts, leads and webhooks that were forwarded to it; a call that was under way may still arrive",
 	"Aloware: contacts that were synced to it",
 	"backups, replicas that lag, the write-ahead log, and dead row versions until VACUUM removes them",
-	"bodies that name the person by name only, or have a number or an address in a notation that is not recognised (spelt out, in pictures, punycode)",
+	"bodies that name the person by name only, or have a number or an address in a notation that is not " +
+		"recognised (spelt out, in pictures, punycode)",
 	"what is reported as left above",
 	"WebhookEvents of these events: they hold the contact's id until DONE_TTL or ERROR_TTL ends, and no other personal data",
 	"ids: the contact's own stays in entity_id and ordering_key of events about the contact, to recognise repeated deliveries, " +
@@ -107,7 +108,8 @@ func (r *erasureReport) write(out io.Writer, format string) error {
 	case r.DryRun:
 		fmt.Fprintf(out, "Would erase the data of %s:\n\n", who)
 	case r.Failed:
-		fmt.Fprintf(out, "Stopped while erasing the data of %s. Until then, the entry with the correlation id %s of sync_log:\n\n", who, r.ID)
+		fmt.Fprintf(out, "Stopped while erasing the data of %s. Until then, the entry with the correlation id %s of sync_log:\n\n",
+			who, r.ID)
 	default:
 		fmt.Fprintf(out, "Erased the data of %s. It is the entry with the correlation id %s of sync_log.\n\n", who, r.ID)
 	}
@@ -171,8 +173,8 @@ func (r *erasureReport) writeLeft(out io.Writer) {
 		lines = append(lines, fmt.Sprintf("%d events of other contacts: %s", total, strings.Join(ids, ", ")))
 	}
 	if n := len(r.Left.Unclear); n > 0 {
-		lines = append(lines, fmt.Sprintf("%d events that name no contact and may be another person's: look at them with explain or in the "+
-			"database, -o json lists their ids", n))
+		lines = append(lines, fmt.Sprintf("%d events that name no contact and may be another person's: look at them with explain or in "+
+			"the database, -o json lists their ids", n))
 	}
 	if n := r.Left.OtherLocations; n > 0 {
 		lines = append(lines, fmt.Sprintf("%d events of other locations", n))

@@ -154,7 +154,7 @@ func TestAConfirmationIsTheWordAndNothingElse(t *testing.T) {
 func TestAnInterruptEndsTheQuestionWithoutAConfirmation(t *testing.T) {
 	t.Parallel()
 	in, typing := io.Pipe()
-	defer typing.Close()
+	t.Cleanup(func() { assert.NoError(t, typing.Close()) })
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	assert.False(t, confirmation{in, io.Discard}.given(ctx))

@@ -13,7 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -110,13 +109,13 @@ func (e *SeveralError) Error() string {
 		len(e.ContactIDs), strings.Join(shown, ", "))
 }
 
-// Shown returns an id as it may be printed at a terminal: quoted where it has anything but letters, digits and what stands between them. One
-// with a phone number or an e-mail address in it is not shown.
+// Shown returns an id as it may be printed at a terminal: quoted where it has anything but letters, digits and what stands between them.
+// One with a phone number or an e-mail address in it is not shown.
 func Shown(id string) string {
 	switch {
 	case strings.Contains(id, "@") || phone.OthersIn(id, "US", nil):
 		return "(an id that is a phone number or an e-mail address)"
-	case strings.IndexFunc(id, func(r rune) bool { return r >= utf8.RuneSelf || !isOfID(byte(r)) }) >= 0:
+	case strings.IndexFunc(id, isNotOfID) >= 0:
 		return strconv.QuoteToASCII(id)
 	default:
 		return id
@@ -170,8 +169,8 @@ type Outcome struct {
 }
 
 // Erase removes what Find has found, an event a transaction. What is needed to find the rest goes last, so that an erasure that was
-// interrupted is completed by the next one: the log and appointments are found by events, these by each other, and all by what is kept of the
-// contact.
+// interrupted is completed by the next one: the log and appointments are found by events, these by each other, and all by what is kept of
+// the contact.
 func Erase(ctx context.Context, db *store.Store, p *Plan) (Outcome, error) {
 	out, began := Outcome{ID: uuid.New()}, time.Now()
 	err := erase(ctx, db, p, &out)

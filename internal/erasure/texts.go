@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"unicode"
-	"unicode/utf8"
 
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
@@ -153,9 +152,12 @@ func (w *walker) member(parent, key, text string, ofPeople bool) {
 
 // isGHLID reports whether a text looks like an id that GoHighLevel gives: twenty or so letters and digits.
 func isGHLID(text string) bool {
-	return len(text) >= 15 && len(text) <= 64 && strings.IndexFunc(text, unicode.IsDigit) >= 0 && strings.IndexFunc(text, func(r rune) bool {
-		return r >= utf8.RuneSelf || !isOfID(byte(r))
-	}) < 0
+	const shortest, longest = 15, 64
+	return len(text) >= shortest && len(text) <= longest && strings.ContainsFunc(text, unicode.IsDigit) && !strings.ContainsFunc(text, isNotOfID)
+}
+
+func isNotOfID(r rune) bool {
+	return !unicode.In(r, unicode.L, unicode.Nd) && r != '_' && r != '-' || r > unicode.MaxASCII
 }
 
 // bare returns the letters and digits of a name in lower case.
