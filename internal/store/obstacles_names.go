@@ -104,7 +104,8 @@ func privilegeObstacles(ctx context.Context, tx *sql.Tx, p plan) ([]Obstacle, er
 	}, `
 		SELECT c.oid::regclass::text, quote_ident(pg_get_userbyid(c.relowner))
 		FROM pg_class c
-		WHERE c.relnamespace = current_schema()::regnamespace AND c.relname = ANY ($1::text[]) AND NOT pg_has_role(c.relowner, 'USAGE')
+		WHERE c.relnamespace = quote_ident(current_schema())::regnamespace AND c.relname = ANY ($1::text[])
+		  AND NOT pg_has_role(c.relowner, 'USAGE')
 		ORDER BY 1`, p.alters)
 	return append(found, others...), err
 }
@@ -124,7 +125,7 @@ func nameObstacles(ctx context.Context, tx *sql.Tx, p plan) ([]Obstacle, error) 
 		                      WHEN 'S' THEN 'SEQUENCE' WHEN 'f' THEN 'FOREIGN TABLE' WHEN 'c' THEN 'TYPE' ELSE 'TABLE' END,
 		       c.oid::regclass::text, quote_ident('other_' || c.relname)
 		FROM pg_class c
-		WHERE c.relnamespace = current_schema()::regnamespace AND c.relname = ANY ($1::text[] || $2::text[] || $3::text[])
+		WHERE c.relnamespace = quote_ident(current_schema())::regnamespace AND c.relname = ANY ($1::text[] || $2::text[] || $3::text[])
 		  AND NOT EXISTS ( -- The first migration drops this one.
 		      SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
 		      WHERE i.indexrelid = c.oid AND i.indrelid = to_regclass('contact_mappings') AND i.indisunique AND NOT i.indisprimary
@@ -133,7 +134,7 @@ func nameObstacles(ctx context.Context, tx *sql.Tx, p plan) ([]Obstacle, error) 
 		SELECT pg_describe_object('pg_type'::regclass, t.oid, 0), CASE t.typtype WHEN 'd' THEN 'DOMAIN' ELSE 'TYPE' END,
 		       t.oid::regtype::text, quote_ident('other_' || t.typname)
 		FROM pg_type t
-		WHERE t.typnamespace = current_schema()::regnamespace AND t.typname = ANY ($1::text[] || $3::text[]) AND t.typrelid = 0
+		WHERE t.typnamespace = quote_ident(current_schema())::regnamespace AND t.typname = ANY ($1::text[] || $3::text[]) AND t.typrelid = 0
 		ORDER BY 1`, p.tables, p.indexes, p.types)
 	if err != nil {
 		return nil, err

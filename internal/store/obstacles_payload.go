@@ -16,7 +16,7 @@ func payloadObstacles(ctx context.Context, tx *sql.Tx, _ plan) ([]Obstacle, erro
 	err := tx.QueryRowContext(ctx, `
 		SELECT c.oid, a.attnum, format_type(a.atttypid, NULL)
 		FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'payload_json' AND NOT a.attisdropped
-		WHERE c.relnamespace = current_schema()::regnamespace AND c.relname = 'webhook_events' AND c.relkind = 'r'`).
+		WHERE c.relnamespace = quote_ident(current_schema())::regnamespace AND c.relname = 'webhook_events' AND c.relkind = 'r'`).
 		Scan(&table, &attribute, &dataType)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil

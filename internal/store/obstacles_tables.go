@@ -7,7 +7,8 @@ import (
 )
 
 // legacyTable restricts a query with pg_class c to the legacy tables.
-const legacyTable = ` c.relnamespace = current_schema()::regnamespace AND c.relname IN ('webhook_events', 'sync_log', 'contact_mappings') `
+const legacyTable = ` c.relnamespace = quote_ident(current_schema())::regnamespace
+	AND c.relname IN ('webhook_events', 'sync_log', 'contact_mappings') `
 
 // scanObstacle reads object, problem, statement and what is to be done afterwards.
 func scanObstacle(rows *sql.Rows) (Obstacle, error) {
@@ -55,7 +56,7 @@ func rowTypeObstacles(ctx context.Context, tx *sql.Tx, p plan) ([]Obstacle, erro
 	return rowsOf(ctx, tx, scanObstacle, `
 		WITH RECURSIVE uses (type, tab) AS (
 		    SELECT c.reltype, c.oid FROM pg_class c
-		    WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' AND c.relname = ANY ($1::text[])
+		    WHERE c.relnamespace = quote_ident(current_schema())::regnamespace AND c.relkind = 'r' AND c.relname = ANY ($1::text[])
 		    UNION
 		    SELECT n.oid, u.tab
 		    FROM uses u JOIN pg_type t ON t.oid = u.type

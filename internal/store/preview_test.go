@@ -69,9 +69,9 @@ func (b *bundle) dump() []string {
 	b.t.Helper()
 	// A table that is written anew has another file, and a row that was updated another place.
 	return values(b, `
-		SELECT relname || ' ' || relfilenode FROM pg_class WHERE relnamespace = current_schema()::regnamespace
+		SELECT relname || ' ' || relfilenode FROM pg_class WHERE relnamespace = quote_ident(current_schema())::regnamespace
 			UNION ALL SELECT indexdef FROM pg_indexes WHERE schemaname = current_schema()
-			UNION ALL SELECT conname || ' ' || pg_get_constraintdef(oid) FROM pg_constraint WHERE connamespace = current_schema()::regnamespace
+			UNION ALL SELECT conname || ' ' || pg_get_constraintdef(oid) FROM pg_constraint WHERE connamespace = quote_ident(current_schema())::regnamespace
 			UNION ALL SELECT table_name || ' ' || column_name || ' ' || data_type || ' ' || is_nullable || ' ' || coalesce(column_default, '')
 			          FROM information_schema.columns WHERE table_schema = current_schema()
 			UNION ALL SELECT ctid || ' ' || e FROM webhook_events e

@@ -224,7 +224,7 @@ func (s setting) apply(ctx context.Context, pool *pgxpool.Pool) error {
 		const reset = `
 			SELECT format('ALTER TABLE %s RESET (%s)', c.oid::regclass, string_agg(split_part(o, '=', 1), ', '))
 			FROM pg_class c, unnest(c.reloptions) o
-			WHERE c.relkind = 'r' AND c.relnamespace = current_schema()::regnamespace
+			WHERE c.relkind = 'r' AND c.relnamespace = quote_ident(current_schema())::regnamespace
 			GROUP BY c.oid`
 		rows, err := pool.Query(ctx, reset)
 		if err != nil {

@@ -1,0 +1,67 @@
+package store_test
+
+import (
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dfmiddleware/verity-sync/internal/store"
+	"github.com/dfmiddleware/verity-sync/internal/testenv"
+	"github.com/dfmiddleware/verity-sync/internal/testenv/predecessor"
+)
+
+// within is a database of the test's own, whose connections use one schema of it, which is empty.
+func within(t *testing.T, schema string) *bundle {
+	t.Helper()
+	u, err := url.Parse(testenv.Database(t))
+	require.NoError(t, err)
+	quoted := `"` + strings.ReplaceAll(schema, `"`, `""`) + `"`
+	query := u.Query()
+	query.Set("search_path", quoted)
+	u.RawQuery = strings.ReplaceAll(query.Encode(), "+", "%20")
+	b := &bundle{t: t, url: u.String()}
+	b.Store = open(t, b.url)
+	b.exec("CREATE SCHEMA " + quoted)
+	return b
+}
+
+func TestASchemaIsMigratedWhateverItsName(t *testing.T) {
+	t.Parallel()
+	for name, schema := range map[string]string{
+		"a name with a capital letter": "Middleware",
+		"a name with a blank":          "mid dle",
+		"a name with a dot":            "a.b",
+		"a name with a double quote":   `a"b`,
+		"a name with a single quote":   "a'b",
+		"a name that is a keyword":     "select",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := within(t, schema)
+			decoy := strings.ToLower(schema)
+			if decoy != schema {
+				b.exec("CREATE SCHEMA " + decoy)
+				b.exec("CREATE TABLE " + decoy + ".webhook_events (id int)")
+			}
+			b.exec(predecessor.Tables)
+			b.exec(predecessor.Rows)
+			b.exec("CREATE VIEW recent AS SELECT payload_json FROM webhook_events; CREATE TABLE copies (event webhook_events); CREATE VIEW appointments AS SELECT 1")
+			obstructed := b.requireObstructed()
+			require.Len(t, obstructed.Obstacles, 3, obstructed.Error())
+			for _, o := range obstructed.Obstacles {
+				b.exec(o.Statements[0])
+			}
+			b.requireMigrated()
+			findings, err := b.Inspect(t.Context(), store.AnyProcess, nil)
+			require.NoError(t, err)
+			for _, f := range findings {
+				if f.Check == "schema" || f.Check == "privileges" || f.Check == "search-path" {
+					assert.EqualValues(t, "ok", f.Severity, f)
+				}
+			}
+		})
+	}
+}
