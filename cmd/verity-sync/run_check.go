@@ -7,12 +7,12 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/dfmiddleware/verity-sync/internal/config"
 	"github.com/dfmiddleware/verity-sync/internal/database"
+	"github.com/dfmiddleware/verity-sync/internal/event"
 	"github.com/dfmiddleware/verity-sync/internal/preflight"
 	"github.com/dfmiddleware/verity-sync/internal/store"
 	"github.com/dfmiddleware/verity-sync/internal/verity"
@@ -111,9 +111,9 @@ func printFindings(findings []preflight.Finding, format string, out io.Writer) e
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "DATABASE\tCHECK\tSEVERITY\tFINDING")
 	for _, f := range findings {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", f.Database, f.Check, f.Severity, strings.Join(strings.Fields(f.Message), " "))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", f.Database, f.Check, f.Severity, event.VisibleLine(f.Message))
 		if f.Action != "" {
-			fmt.Fprintf(table, "\t\t\t-> %s\n", f.Action)
+			fmt.Fprintf(table, "\t\t\t-> %s\n", event.VisibleLine(f.Action))
 		}
 	}
 	return table.Flush()

@@ -1,6 +1,7 @@
 package event
 
 import (
+	"fmt"
 	"strings"
 	"unicode"
 )
@@ -24,4 +25,21 @@ func Visible(s string) string {
 			return r
 		}
 	}, strings.ToValidUTF8(s, "\ufffd"))
+}
+
+// VisibleLine returns s as one line on which nothing is hidden: white space of every kind becomes one blank, and control characters and
+// invisible ones are escaped as in Go, "\u202e", so that two texts that differ in them are shown differently.
+func VisibleLine(s string) string {
+	var line strings.Builder
+	for _, r := range strings.Join(strings.Fields(strings.ToValidUTF8(s, "\ufffd")), " ") {
+		switch {
+		case !unicode.IsControl(r) && !IsInvisible(r):
+			line.WriteRune(r)
+		case r > 0xffff:
+			fmt.Fprintf(&line, `\U%08x`, r)
+		default:
+			fmt.Fprintf(&line, `\u%04x`, r)
+		}
+	}
+	return line.String()
 }

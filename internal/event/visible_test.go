@@ -35,3 +35,24 @@ func TestVisible(t *testing.T) {
 		})
 	}
 }
+
+func TestALineShowsAllThatATextHolds(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct{ in, want string }{
+		"plain text stays":                            {`the view "a b" of Zoë 日本`, `the view "a b" of Zoë 日本`},
+		"white space of every kind is joined":         {" CASE\n\t WHEN a\r\nTHEN\u00a0b\u2028END\u2029\n", "CASE WHEN a THEN b END"},
+		"an escape sequence of terminals is shown":    {"a\x1b[2Jb\u009b1mc", `a\u001b[2Jb\u009b1mc`},
+		"an OSC that sets the title is shown":         {"\x1b]0;title\a", `\u001b]0;title\u0007`},
+		"a right-to-left override is shown":           {"a\u202eb", `a\u202eb`},
+		"characters without width are shown":          {"a\u200b\ufeffb", `a\u200b\ufeffb`},
+		"characters beyond the first plane are too":   {"a\U000e0041b", `a\U000e0041b`},
+		"a backspace and a delete are shown":          {"a\b\x7f", `a\u0008\u007f`},
+		"bytes that are no UTF-8 are replaced":        {"a\xffb", "a\ufffdb"},
+		"nothing stays nothing, and blanks become it": {" \n", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			assert.Equal(t, test.want, event.VisibleLine(test.in))
+		})
+	}
+}

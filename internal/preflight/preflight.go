@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/dfmiddleware/verity-sync/internal/event"
 )
 
 // Database is the database that a finding is about, in the words that users see.
@@ -49,7 +51,7 @@ func (f Finding) String() string {
 	if f.Action != "" {
 		text += ": " + f.Action
 	}
-	return text
+	return event.VisibleLine(text) // Names in it are those of the database.
 }
 
 // ErrFailed means that a check found an Error.

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/pressly/goose/v3"
+
+	"github.com/dfmiddleware/verity-sync/internal/event"
 )
 
 // Obstacle is something in a database that would make a migration fail, or verity-sync on the migrated database.
@@ -31,7 +33,7 @@ func (o Obstacle) String() string {
 	if o.Afterwards != "" {
 		text += ". Afterwards: " + o.Afterwards
 	}
-	return text
+	return event.VisibleLine(text) // Names and definitions in it are those of the database.
 }
 
 // ObstructedError says that a database cannot be migrated as it is. Nothing was changed.

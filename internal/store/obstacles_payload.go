@@ -40,6 +40,13 @@ func payloadObstacles(ctx context.Context, tx *sql.Tx, _ plan) ([]Obstacle, erro
 	return append(found, retyped...), err
 }
 
+// definitionOf is the SQL of the advice on how to create a view again, whose pg_class has an alias. The name is quoted for a shell.
+func definitionOf(alias string) string {
+	return strings.ReplaceAll(`format('create it again; pg_dump --schema-only --table=''%s'' prints its definition now',
+		           replace(concat(quote_ident(n.nspname), '.', quote_ident(c.relname)), chr(39), concat(chr(39), chr(92), chr(39), chr(39))))`,
+		"c.relname", alias+".relname")
+}
+
 // viewObstacles are the views on the column, and those on them, in the order in which they can be dropped.
 func viewObstacles(ctx context.Context, tx *sql.Tx, table uint32, attribute int) ([]Obstacle, error) {
 	return rowsOf(ctx, tx, scanObstacle, `
@@ -57,8 +64,7 @@ func viewObstacles(ctx context.Context, tx *sql.Tx, table uint32, attribute int)
 		       CASE max(depth) WHEN 1 THEN 'it reads webhook_events.payload_json, whose type changes'
 		                       ELSE 'it reads a view of webhook_events.payload_json' END,
 		       format('DROP %s %s', CASE c.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'VIEW' END, view::regclass),
-		       format('create it again; pg_dump --schema-only --table=''%s.%s'' prints its definition now', quote_ident(n.nspname),
-		              quote_ident(c.relname))
+		       `+definitionOf("c")+`
 		FROM uses JOIN pg_class c ON c.oid = view JOIN pg_namespace n ON n.oid = c.relnamespace
 		GROUP BY view, c.relkind, n.nspname, c.relname
 		ORDER BY max(depth) DESC, 1`, table, attribute)

@@ -2,12 +2,15 @@ package store_test
 
 import (
 	"net/url"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/dfmiddleware/verity-sync/internal/event"
 	"github.com/dfmiddleware/verity-sync/internal/store"
 	"github.com/dfmiddleware/verity-sync/internal/testenv"
 	"github.com/dfmiddleware/verity-sync/internal/testenv/predecessor"
@@ -62,6 +65,50 @@ func TestASchemaIsMigratedWhateverItsName(t *testing.T) {
 					assert.EqualValues(t, "ok", f.Severity, f)
 				}
 			}
+		})
+	}
+}
+
+func TestNamesAndDefinitionsInTheWayAreShownSafely(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for name, tc := range map[string]struct {
+		sql, want string
+	}{
+		"a name that a shell would run": {
+			`CREATE VIEW "x'; touch pwned; echo '" AS SELECT payload_json FROM webhook_events`, `"x'; touch pwned; echo '"`,
+		},
+		"a name that a shell would run, of a materialized view of rows": {
+			`CREATE MATERIALIZED VIEW "$(touch pwned)'" AS SELECT w FROM webhook_events w`, `"$(touch pwned)'"`,
+		},
+		"a name that a terminal would obey": {
+			"CREATE VIEW \"a\x1b[2J\u202eb\" AS SELECT payload_json FROM webhook_events", `"a\u001b[2J\u202eb"`,
+		},
+		"a definition of several lines": {
+			"CREATE INDEX g ON webhook_events ((CASE WHEN payload_json @> '{}' THEN 1 ELSE 2 END))", "CASE WHEN",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := leftBehind(t)
+			b.exec(tc.sql)
+			obstructed := b.requireObstructed()
+			require.Len(t, obstructed.Obstacles, 1)
+			assert.Contains(t, obstructed.Error(), tc.want)
+			assert.Equal(t, 1, strings.Count(obstructed.Error(), "\n"), "a line")
+			command, found := strings.CutPrefix(obstructed.Obstacles[0].Afterwards, "create it again; ")
+			command, _ = strings.CutSuffix(command, " prints its definition now")
+			if found {
+				shell := exec.CommandContext(t.Context(), "sh", "-c", "pg_dump() { printf '%s' \"$2\"; }; "+command)
+				shell.Dir = dir
+				out, err := shell.CombinedOutput()
+				require.NoError(t, err)
+				assert.True(t, strings.HasPrefix(string(out), "--table="), string(out))
+				assert.Contains(t, event.VisibleLine(string(out)), tc.want)
+				assert.NoFileExists(t, filepath.Join(dir, "pwned"))
+			}
+			b.exec(obstructed.Obstacles[0].Statements[0])
+			b.requireMigrated()
 		})
 	}
 }

@@ -68,8 +68,7 @@ func rowTypeObstacles(ctx context.Context, tx *sql.Tx, p plan) ([]Obstacle, erro
 		       'it holds rows of ' || u.tab::regclass || ', whose type changes',
 		       CASE o.relkind WHEN 'm' THEN format('DROP MATERIALIZED VIEW IF EXISTS %s', o.oid::regclass)
 		            ELSE format('ALTER TABLE %s ALTER COLUMN %I TYPE jsonb USING to_jsonb(%I)', o.oid::regclass, a.attname, a.attname) END,
-		       CASE o.relkind WHEN 'm' THEN format('create it again; pg_dump --schema-only --table=''%s.%s'' prints its definition now',
-		            quote_ident(n.nspname), quote_ident(o.relname)) ELSE '' END
+		       CASE o.relkind WHEN 'm' THEN `+definitionOf("o")+` ELSE '' END
 		FROM uses u
 		JOIN pg_attribute a ON a.atttypid = u.type AND NOT a.attisdropped
 		JOIN pg_class o ON o.oid = a.attrelid AND o.relkind IN ('r', 'p', 'm')
