@@ -2,6 +2,7 @@ package store
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"slices"
 
@@ -32,9 +33,19 @@ func IsPermanent(err error) bool {
 		errors.Is(err, database.ErrUnusable) {
 		return true
 	}
-	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+	if isCertificateError(err) {
 		return true
 	}
 	pg, ok := errors.AsType[*pgconn.PgError](err)
 	return ok && len(pg.Code) == 5 && slices.Contains(permanentClasses, pg.Code[:2])
+}
+
+// isCertificateError reports whether err says that a server's certificate was refused. With sslmode=verify-ca the error is one of x509's
+// alone.
+func isCertificateError(err error) bool {
+	_, verification := errors.AsType[*tls.CertificateVerificationError](err)
+	_, authority := errors.AsType[x509.UnknownAuthorityError](err)
+	_, invalid := errors.AsType[x509.CertificateInvalidError](err)
+	_, name := errors.AsType[x509.HostnameError](err)
+	return verification || authority || invalid || name
 }

@@ -1,6 +1,8 @@
 package store_test
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"testing"
@@ -24,4 +26,19 @@ func TestOutagesAreNotPermanent(t *testing.T) {
 	assert.True(t, store.IsPermanent(fmt.Errorf("a: %w", &store.ObstructedError{})))
 	assert.False(t, store.IsPermanent(errors.New("connection refused")))
 	assert.False(t, store.IsPermanent(nil))
+}
+
+func TestARefusedCertificateIsPermanent(t *testing.T) {
+	t.Parallel()
+	for name, err := range map[string]error{
+		"the authority is unknown, with verify-full": &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}},
+		"the authority is unknown, with verify-ca":   x509.UnknownAuthorityError{},
+		"the certificate is expired":                 x509.CertificateInvalidError{Reason: x509.Expired},
+		"the certificate has another name":           x509.HostnameError{Certificate: &x509.Certificate{}, Host: "db"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			assert.True(t, store.IsPermanent(fmt.Errorf("connect: %w", err)))
+		})
+	}
 }
