@@ -86,6 +86,11 @@ func kindOfID(c column) string {
 	}
 }
 
+// uuidLength is how long a uuid is as a text, and digits how long the ids are that a type of numbers has at most.
+const uuidLength = len("00000000-0000-0000-0000-000000000000")
+
+var digits = map[string]int{"int2": 5, "int4": 10, "int8": 19}
+
 func (i *inspection) typeOfContactID() {
 	id, found := i.contacts.column("id")
 	of, alsoFound := i.leads.column("contact_id")
@@ -104,7 +109,11 @@ func (i *inspection) typeOfContactID() {
 	}
 	switch from, to := kindOfID(id), kindOfID(of); {
 	case from == to && (from != "text" || of.length == 0 || id.length > 0 && id.length <= of.length):
-	case to == "text" && (from != "uuid" || of.length == 0 || of.length >= 36) && from != "text":
+	case to == "text" && from == "uuid" && of.length > 0 && of.length < uuidLength:
+		i.add(preflight.Error, "make leads.contact_id uuid or text",
+			"leads.contact_id is %s and contacts.id %s, which has %d characters: no lead is found or written, and the events end in Error",
+			of.display, id.display, uuidLength)
+	case to == "text" && from != "text" && (of.length == 0 || of.length >= digits[id.base]):
 	case to == "text":
 		i.add(preflight.Warning, "make leads.contact_id at least as long as contacts.id",
 			"leads.contact_id is %s and contacts.id %s: the leads of contacts with a longer id are refused, and their events end in Error",

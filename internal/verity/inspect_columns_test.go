@@ -47,7 +47,21 @@ var inspectedColumns = map[string]inspected{
 	},
 	"a uuid in a varchar that is too short": {
 		alter:    `ALTER TABLE leads DROP CONSTRAINT leads_contact_id_fkey, ALTER contact_id TYPE varchar(32)`,
-		findings: []string{"warning column-types: leads.contact_id is character varying(32) and contacts.id uuid"}, booking: "permanent",
+		findings: []string{"error column-types: leads.contact_id is character varying(32) and contacts.id uuid, which has 36 characters"}, booking: "permanent",
+	},
+	"a uuid in a domain that is too short": {
+		alter: `CREATE DOMAIN short AS varchar(20); ALTER TABLE leads DROP CONSTRAINT leads_contact_id_fkey;
+			ALTER TABLE leads ALTER contact_id TYPE short`,
+		findings: []string{"error column-types: leads.contact_id is short and contacts.id uuid"}, booking: "permanent",
+	},
+	"a number in a varchar that is too short for some": {
+		schema:   numbered,
+		alter:    `ALTER TABLE leads DROP CONSTRAINT leads_contact_id_fkey, ALTER contact_id TYPE varchar(18)`,
+		findings: []string{"warning column-types: leads.contact_id is character varying(18) and contacts.id bigint"}, booking: "LeadInserted",
+	},
+	"a number in a varchar": {
+		schema: numbered, alter: `ALTER TABLE leads DROP CONSTRAINT leads_contact_id_fkey, ALTER contact_id TYPE varchar(19)`,
+		booking: "LeadInserted",
 	},
 	"a number that refers to a uuid": {
 		alter:    `ALTER TABLE leads DROP CONSTRAINT leads_contact_id_fkey, ALTER contact_id TYPE bigint USING 1`,

@@ -81,7 +81,7 @@ func (c column) suppliable() bool {
 	case c.computed:
 		return false
 	case c.name == "id":
-		return c.base == "uuid" || c.isText() && (c.length == 0 || c.length >= len("00000000-0000-0000-0000-000000000000"))
+		return c.base == "uuid" || c.isText() && (c.length == 0 || c.length >= uuidLength)
 	default:
 		return c.isTime() && strings.ReplaceAll(strings.ToLower(c.name), "_", "") == "updatedat"
 	}
