@@ -68,7 +68,7 @@ var inspectedRowSecurity = map[string]inspected{
 		alter: secured,
 		findings: []string{
 			"error row-security: row security restricts UPDATE, SELECT, INSERT on leads for the role {role}, and no policy shows",
-			`error row-security: ALTER ROLE "{role}" BYPASSRLS, or CREATE POLICY verity_sync ON "contacts" TO "{role}" USING (true) WITH CHECK (true)`,
+			`error row-security: ALTER ROLE "{role}" BYPASSRLS, or CREATE POLICY verity_sync ON "{schema}"."contacts" TO "{role}" USING (true) WITH CHECK (true)`,
 		},
 		booking: "unavailable",
 	},
@@ -96,8 +96,23 @@ var inspectedRowSecurity = map[string]inspected{
 		findings: []string{"error row-security: UPDATE, SELECT, INSERT on leads"}, booking: "unavailable",
 	},
 	"row security with a restrictive policy": {
-		alter:    secured + shown + writable + `CREATE POLICY own ON leads AS RESTRICTIVE FOR SELECT USING (source IS NULL)`,
-		findings: []string{"error row-security: row security restricts SELECT on leads"}, booking: "unavailable",
+		alter: secured + shown + writable + `CREATE POLICY own ON leads AS RESTRICTIVE FOR SELECT USING (source IS NULL)`,
+		findings: []string{`error row-security: row security restricts SELECT on leads for the role {role}, and no policy shows that it is ` +
+			`without effect; leads may be hidden, so that another one would be inserted beside them, and no event of an appointment is ` +
+			`processed: ALTER ROLE "{role}" BYPASSRLS, or ALTER POLICY "own" ON "{schema}"."leads" TO other roles than "{role}", since it is restrictive`},
+		booking: "unavailable",
+	},
+	"row security with a restrictive policy for other roles": {
+		alter: secured + shown + writable + `CREATE POLICY own ON leads AS RESTRICTIVE FOR SELECT USING (source IS NULL);
+			ALTER POLICY own ON leads TO pg_monitor`,
+		booking: "LeadInserted",
+	},
+	"row security with restrictive policies alone": {
+		alter: secured + shown + `CREATE POLICY one ON leads AS RESTRICTIVE USING (source IS NULL);
+			CREATE POLICY "Two" ON leads AS RESTRICTIVE FOR INSERT WITH CHECK (source IS NULL)`,
+		findings: []string{`error row-security: ALTER POLICY "Two" ON "{schema}"."leads" TO other roles than "{role}", since it is restrictive, ` +
+			`ALTER POLICY "one" ON "{schema}"."leads" TO other roles than "{role}", since it is restrictive and CREATE POLICY verity_sync ON "{schema}"."leads" TO`},
+		booking: "unavailable",
 	},
 	"row security with a policy for the role": {
 		alter:   secured + shown + `CREATE POLICY verity_sync ON leads TO {role} USING (true) WITH CHECK (true)`,
@@ -134,7 +149,17 @@ var inspectedRowSecurity = map[string]inspected{
 			CREATE VIEW leads WITH (security_invoker) AS SELECT * FROM lead_rows; GRANT ALL ON lead_rows TO {role};
 			CREATE POLICY added ON lead_rows FOR INSERT WITH CHECK (true)`,
 		findings: []string{
-			"warning table-kind", "error row-security: row security restricts UPDATE, SELECT on lead_rows (through the view leads) for the role {role}",
+			"warning table-kind", "error row-security: row security restricts UPDATE, SELECT on {schema}.lead_rows (through the view leads) for the role {role}",
+		},
+		booking: "unavailable",
+	},
+	"row security behind a view of a table with the same name": {
+		alone: true,
+		alter: `CREATE SCHEMA app; ALTER TABLE leads ENABLE ROW LEVEL SECURITY; ALTER TABLE leads SET SCHEMA app; GRANT USAGE ON SCHEMA app TO {role};
+			CREATE VIEW leads WITH (security_invoker) AS SELECT * FROM app.leads; GRANT ALL ON app.leads TO {role}`,
+		findings: []string{
+			"warning search-path", "warning table-kind",
+			"error row-security: row security restricts UPDATE, SELECT, INSERT on app.leads (through the view leads) for the role {role}",
 		},
 		booking: "unavailable",
 	},
@@ -144,7 +169,7 @@ var inspectedRowSecurity = map[string]inspected{
 			CREATE VIEW persons AS SELECT * FROM people; ALTER VIEW persons OWNER TO {role}_owner;
 			CREATE VIEW contacts AS SELECT * FROM persons`,
 		findings: []string{
-			"warning table-kind", "error row-security: row security restricts SELECT on people (through the view contacts) for the role {role}_owner",
+			"warning table-kind", "error row-security: row security restricts SELECT on {schema}.people (through the view contacts) for the role {role}_owner",
 		},
 		booking: "unavailable",
 	},

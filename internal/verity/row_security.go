@@ -10,11 +10,15 @@ import (
 
 // restriction is a table on which row security is active for a role, and the commands of verity-sync that may not get every row.
 type restriction struct {
-	// table is the one that verity-sync names, relation the one with row security: the same, or one behind a view.
-	table, relation string
+	// table is the one that verity-sync names; schema and relation are the one with row security: the same, or one behind a view.
+	table, schema, relation string
+	behindView              bool
 	// role is the one that the policies are for: that of the session, or the owner of a view.
 	role     string
 	commands []string
+	// permitted is true where permissive policies show all rows; restrictive are the policies that take some away all the same.
+	permitted   bool
+	restrictive []string
 }
 
 // restrictions reads where row security may keep rows from verity-sync. A role escapes it as a superuser, with BYPASSRLS, and as the owner
@@ -37,9 +41,9 @@ const restrictions = `
 		VALUES ('contacts', 'SELECT', 'r', false), ('leads', 'SELECT', 'r', false), ('leads', 'UPDATE', 'w', false),
 			('leads', 'UPDATE', 'w', true), ('leads', 'INSERT', 'a', true)
 	), judged AS (
-		SELECT u.name, c.relname, r.rolname, n.command,
-			coalesce(bool_or(says = 'true') FILTER (WHERE p.polpermissive), false)
-				AND coalesce(bool_and(says = 'true') FILTER (WHERE NOT p.polpermissive), true) AS unrestricted
+		SELECT u.name, c.oid, c.relname, c.relnamespace, r.rolname, n.command,
+			coalesce(bool_or(says = 'true') FILTER (WHERE p.polpermissive), false) AS permitted,
+			array_agg(p.polname::text) FILTER (WHERE NOT p.polpermissive AND says <> 'true') AS restrictive
 		FROM used u JOIN pg_class c ON c.oid = u.relation JOIN pg_roles r ON r.oid = u.role JOIN needed n ON n.name = u.name
 		LEFT JOIN pg_policy p ON p.polrelid = c.oid AND p.polcmd IN ('*', n.polcmd::"char")
 			AND EXISTS (SELECT FROM unnest(p.polroles) AS g(role) WHERE g.role = 0 OR pg_has_role(u.role, g.role, 'USAGE'))
@@ -48,10 +52,13 @@ const restrictions = `
 		) s ON true
 		WHERE c.relrowsecurity AND NOT r.rolsuper AND NOT r.rolbypassrls
 			AND (c.relforcerowsecurity OR NOT pg_has_role(u.role, c.relowner, 'USAGE'))
-		GROUP BY u.name, c.oid, c.relname, r.rolname, n.command, n.checks
+		GROUP BY u.name, c.oid, c.relname, c.relnamespace, r.rolname, n.command, n.checks
 	)
-	SELECT name, relname::text, rolname::text, array_agg(DISTINCT command ORDER BY command DESC) FROM judged WHERE NOT unrestricted
-	GROUP BY name, relname, rolname ORDER BY name DESC, relname`
+	SELECT j.name, n.nspname::text, j.relname::text, j.oid IS DISTINCT FROM to_regclass(j.name)::oid, j.rolname::text,
+		array_agg(DISTINCT j.command ORDER BY j.command DESC), bool_and(j.permitted), array_agg(DISTINCT p.name) FILTER (WHERE p.name IS NOT NULL)
+	FROM judged j JOIN pg_namespace n ON n.oid = j.relnamespace LEFT JOIN LATERAL unnest(j.restrictive) AS p(name) ON true
+	WHERE NOT j.permitted OR j.restrictive IS NOT NULL
+	GROUP BY j.name, n.nspname, j.relname, j.oid, j.rolname ORDER BY j.name DESC, j.relname, n.nspname`
 
 func readRestrictions(ctx context.Context, db querier, tables ...string) ([]restriction, error) {
 	rows, err := db.Query(ctx, restrictions, tables)
@@ -59,7 +66,7 @@ func readRestrictions(ctx context.Context, db querier, tables ...string) ([]rest
 		return nil, err
 	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (r restriction, err error) {
-		err = row.Scan(&r.table, &r.relation, &r.role, &r.commands)
+		err = row.Scan(&r.table, &r.schema, &r.relation, &r.behindView, &r.role, &r.commands, &r.permitted, &r.restrictive)
 		return r, err
 	})
 }
@@ -81,11 +88,11 @@ func (e *hiddenError) Error() string {
 }
 
 func (r restriction) String() string {
-	behind := ""
-	if r.relation != r.table {
-		behind = " (through the view " + r.table + ")"
+	on := r.relation
+	if r.behindView {
+		on = r.schema + "." + r.relation + " (through the view " + r.table + ")"
 	}
-	return fmt.Sprintf("row security restricts %s on %s%s for the role %s", strings.Join(r.commands, ", "), r.relation, behind, r.role)
+	return fmt.Sprintf("row security restricts %s on %s for the role %s", strings.Join(r.commands, ", "), on, r.role)
 }
 
 // consequence says what verity-sync does about it.
@@ -97,6 +104,13 @@ func (r restriction) consequence() string {
 }
 
 func (r restriction) action() string {
-	return fmt.Sprintf("ALTER ROLE %[1]s BYPASSRLS, or CREATE POLICY verity_sync ON %[2]s TO %[1]s USING (true) WITH CHECK (true)",
-		pgx.Identifier{r.role}.Sanitize(), pgx.Identifier{r.relation}.Sanitize())
+	role, relation := quoted(r.role), quoted(r.schema, r.relation)
+	var policies []string
+	for _, name := range r.restrictive {
+		policies = append(policies, fmt.Sprintf("ALTER POLICY %s ON %s TO other roles than %s, since it is restrictive", quoted(name), relation, role))
+	}
+	if !r.permitted {
+		policies = append(policies, fmt.Sprintf("CREATE POLICY verity_sync ON %s TO %s USING (true) WITH CHECK (true)", relation, role))
+	}
+	return fmt.Sprintf("ALTER ROLE %s BYPASSRLS, or %s", role, inWords(policies))
 }
