@@ -108,6 +108,10 @@ func (l *Leads) Inspect(ctx context.Context) ([]preflight.Finding, error) {
 	i := &inspection{ctx: ctx}
 	err := l.pool.InTx(ctx, pgx.ReadCommitted, func(tx pgx.Tx) error {
 		i.db = tx
+		// Definitions are compared as Postgres writes them by default.
+		if _, err := tx.Exec(ctx, `SET LOCAL quote_all_identifiers = off`); err != nil {
+			return err
+		}
 		return i.run()
 	})
 	if err != nil && !errors.Is(err, errRefused) {

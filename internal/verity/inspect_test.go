@@ -274,6 +274,29 @@ var inspectedTables = map[string]inspected{
 			CREATE INDEX ON contacts (lower(email)); CREATE UNIQUE INDEX ON leads (contact_id) INCLUDE (status)`,
 		booking: "LeadInserted",
 	},
+	"indexes where identifiers are always quoted": {
+		settings: []string{"quote_all_identifiers", "on"},
+		alter:    `DROP INDEX contacts_email_idx; CREATE INDEX ON contacts (email) WHERE email IS NOT NULL`, booking: "LeadInserted",
+	},
+	"indexes in the collation of the column": {
+		alter: `DROP INDEX contacts_email_idx, contacts_lower_email_idx; ALTER TABLE contacts ALTER email TYPE text COLLATE "POSIX";
+			CREATE INDEX ON contacts (email); CREATE INDEX ON contacts (lower(email))`,
+		booking: "LeadInserted",
+	},
+	"indexes in another collation": {
+		alter: `DROP INDEX contacts_phone_e164_idx, contacts_lower_email_idx;
+			CREATE INDEX ON contacts USING hash (phone_e164 COLLATE "C"); CREATE INDEX ON contacts (lower(email) COLLATE "POSIX")`,
+		findings: []string{
+			"warning indexes: no index of contacts is on phone_e164", "warning indexes: no index of contacts is on lower(email)",
+		},
+		booking: "LeadInserted",
+	},
+	"a partitioned table without an index": {
+		schema: veritysim.Schema + `DROP TABLE leads; CREATE TABLE leads (id uuid DEFAULT gen_random_uuid(), contact_id uuid NOT NULL,
+			ghl_appointment_id text, created_at timestamptz, last_activity_at timestamptz) PARTITION BY RANGE (created_at);
+			CREATE TABLE leads_other PARTITION OF leads DEFAULT`,
+		findings: []string{`warning indexes: CREATE INDEX ON "{schema}"."leads" (contact_id), during which writes wait`}, booking: "LeadInserted",
+	},
 	"indexes that do not serve": {
 		alter: `DROP INDEX contacts_phone_e164_idx, contacts_email_idx, leads_contact_id_idx;
 			CREATE INDEX ON contacts (full_name, phone_e164); CREATE INDEX ON contacts (email) WHERE full_name IS NULL;

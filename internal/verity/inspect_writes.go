@@ -140,10 +140,12 @@ func (i *inspection) triggers() error {
 	return err
 }
 
-// indexed says whether a table has an index that serves a comparison of a column, or of an expression, with a value.
+// indexed says whether a table has an index that serves a comparison of a column, or of an expression of it, with a value. Postgres uses
+// none with another collation.
 const indexed = `
 	SELECT EXISTS (
 		SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am m ON m.oid = c.relam
+		JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attname = $3 AND a.attcollation = i.indcollation[0]
 		WHERE i.indrelid = to_regclass($1) AND i.indisvalid AND m.amname IN ('btree', 'hash')
 			AND (i.indpred IS NULL OR pg_get_expr(i.indpred, i.indrelid) = '(' || $2 || ' IS NOT NULL)')
 			AND translate(replace(pg_get_indexdef(c.oid, 1, true), '::text', ''), '()', '') = translate($2, '()', ''))`
@@ -160,14 +162,24 @@ func (i *inspection) indexes() error {
 			continue
 		}
 		var found bool
-		if err := i.db.QueryRow(i.ctx, indexed, x.table.name, x.key).Scan(&found); err != nil {
+		if err := i.db.QueryRow(i.ctx, indexed, x.table.name, x.key, x.column).Scan(&found); err != nil {
 			return err
 		}
 		if !found {
-			i.add(preflight.Warning, fmt.Sprintf("CREATE INDEX CONCURRENTLY ON %s (%s)", quoted(x.table.schema, x.table.name), x.key),
+			i.add(preflight.Warning, x.table.createIndex(x.key),
 				"no index of %s is on %s: Postgres reads the whole table for each event, which takes longer the more rows there are",
 				x.table.name, x.key)
 		}
 	}
 	return nil
+}
+
+// createIndex says how a table gets an index. Postgres refuses CONCURRENTLY on a partitioned table.
+func (r *relation) createIndex(key string) string {
+	table := quoted(r.schema, r.name)
+	if r.kind == "p" {
+		return fmt.Sprintf("CREATE INDEX ON %[1]s (%[2]s), during which writes wait; else CREATE INDEX … ON ONLY %[1]s (%[2]s), and for each "+
+			"partition CREATE INDEX CONCURRENTLY and ALTER INDEX … ATTACH PARTITION", table, key)
+	}
+	return fmt.Sprintf("CREATE INDEX CONCURRENTLY ON %s (%s)", table, key)
 }
