@@ -128,7 +128,7 @@ func (i *inspection) run() error {
 			return fmt.Errorf("check %s: %w", c.name, err)
 		}
 		if len(i.findings) == before {
-			i.add(preflight.OK, "", "%s", c.fine)
+			i.fine(c)
 		}
 		if c.name == CheckTables && (i.contacts == nil || i.leads == nil) {
 			return nil
@@ -141,6 +141,27 @@ func (i *inspection) add(severity preflight.Severity, action, format string, arg
 	i.findings = append(i.findings, preflight.Finding{
 		Database: preflight.Verity, Severity: severity, Check: i.current, Message: fmt.Sprintf(format, args...), Action: action,
 	})
+}
+
+// ofTable are the checks that see only what belongs to leads itself, and nothing of a table behind it; CheckIndexes is about contacts too.
+var ofTable = []string{
+	CheckSequences, CheckInsertColumns, CheckClearAppointment, CheckUniqueIndexes, CheckConstraints, CheckForeignKeys, CheckTriggers, CheckIndexes,
+}
+
+// fine reports that a check has found nothing, or that it could not see everything.
+func (i *inspection) fine(c check) {
+	kinds := map[string]string{"v": "view", "f": "foreign table"}
+	for _, r := range []*relation{i.contacts, i.leads} {
+		if !slices.Contains(ofTable, c.name) || r.name == contactsTable && c.name != CheckIndexes {
+			continue
+		}
+		if kind, behind := kinds[r.kind]; behind {
+			i.add(preflight.Warning, "compare the table with what the documentation says about this check, or let search_path find the table itself",
+				"not checked behind the %s %s, whose table is not followed", kind, r.name)
+			return
+		}
+	}
+	i.add(preflight.OK, "", "%s", c.fine)
 }
 
 // failed reports whether there is an Error already.

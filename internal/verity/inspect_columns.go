@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/dfmiddleware/verity-sync/internal/preflight"
 )
 
@@ -188,6 +190,29 @@ func (i *inspection) computedColumns() {
 	}
 }
 
+// requiredByPartitions are the columns that must not be null in a partition of leads. The defaults of the partition do not count for a row
+// that is inserted through its table.
+const requiredByPartitions = `
+	SELECT DISTINCT a.attname::text, a.attrelid::regclass::text FROM pg_attribute a
+	WHERE a.attrelid IN ` + members + ` AND a.attrelid <> to_regclass('leads') AND a.attnotnull AND a.attnum > 0 AND NOT a.attisdropped
+	ORDER BY 2, 1`
+
+// stricter calls report for each column that must not be null in a partition, while it may be in leads.
+func (i *inspection) stricter(report func(c column, partition string)) error {
+	rows, err := i.db.Query(i.ctx, requiredByPartitions)
+	if err != nil {
+		return err
+	}
+	type required struct{ Column, Partition string }
+	all, err := pgx.CollectRows(rows, pgx.RowToStructByPos[required])
+	for _, r := range all {
+		if c, found := i.leads.column(r.Column); found && !c.required {
+			report(c, r.Partition)
+		}
+	}
+	return err
+}
+
 func (i *inspection) insertColumns() error {
 	var supplied, lacking []string
 	for _, name := range slices.Sorted(maps.Keys(i.leads.columns)) {
@@ -199,6 +224,11 @@ func (i *inspection) insertColumns() error {
 			lacking = append(lacking, fmt.Sprintf("%s (%s)", name, c.display))
 		}
 	}
+	err := i.stricter(func(c column, partition string) {
+		if !c.given && !slices.Contains(written, c.name) {
+			lacking = append(lacking, fmt.Sprintf("%s (%s, in the partition %s)", c.name, c.display, partition))
+		}
+	})
 	if lacking != nil {
 		i.add(preflight.Warning, "give each a default, or allow NULL",
 			"leads has columns that must not be null and have no default: %s; leads that exist are updated, contacts without a lead get "+
@@ -208,7 +238,7 @@ func (i *inspection) insertColumns() error {
 		i.add(preflight.OK, "", "leads has columns that must not be null and have no default: %s; verity-sync writes a random UUID as id, "+
 			"and the time as updated_at", inWords(supplied))
 	}
-	return nil
+	return err
 }
 
 func (i *inspection) clearAppointment() error {
@@ -217,5 +247,10 @@ func (i *inspection) clearAppointment() error {
 			"leads.%s must not be null: a lead whose appointment is deleted keeps pointing at it, and its event ends with the result "+
 				"LeadUnchanged", c.name)
 	}
-	return nil
+	return i.stricter(func(c column, partition string) {
+		if c.name == appointmentColumn {
+			i.add(preflight.Warning, "allow NULL there, or set VERITY_ON_DELETE=keep",
+				"%s must not be null in the partition %s of leads: an appointment that is deleted cannot be cleared there", c.name, partition)
+		}
+	})
 }

@@ -10,6 +10,14 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/preflight"
 )
 
+// members are leads and its partitions, which have indexes, constraints and triggers of their own; ofPartition is the name of one after
+// that of something which is not of leads itself.
+const members = `(SELECT to_regclass('leads')::oid UNION SELECT relid::oid FROM pg_partition_tree(to_regclass('leads')))`
+
+func ofPartition(relation string) string {
+	return fmt.Sprintf(`CASE WHEN %[1]s NOT IN (0, to_regclass('leads')::oid) THEN ' of the partition ' || %[1]s::regclass::text ELSE '' END`, relation)
+}
+
 // uniqueIndex is a unique index of leads. It may be that of a constraint, of a primary key for instance.
 type uniqueIndex struct {
 	Name, Definition string
@@ -20,8 +28,8 @@ type uniqueIndex struct {
 	Fixed bool
 }
 
-const uniqueIndexesOf = `
-	SELECT c.relname, pg_get_indexdef(c.oid), array_agg(coalesce(a.attname, '') ORDER BY k.at),
+var uniqueIndexesOf = `
+	SELECT c.relname || ` + ofPartition("i.indrelid") + `, pg_get_indexdef(c.oid), array_agg(coalesce(a.attname, '') ORDER BY k.at),
 		bool_and(a.attname IS NOT NULL AND a.attidentity = '' AND CASE
 			WHEN d.oid IS NULL THEN coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::bool, false)
 			ELSE pg_get_expr(d.adbin, d.adrelid) !~ '[(]|^(CURRENT|LOCAL)' END)
@@ -29,8 +37,9 @@ const uniqueIndexesOf = `
 	CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, at)
 	LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
 	LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-	WHERE i.indrelid = to_regclass('leads') AND i.indisunique AND i.indisready AND k.at <= i.indnkeyatts
-	GROUP BY c.oid, c.relname ORDER BY c.relname`
+	WHERE i.indrelid IN ` + members + ` AND (i.indrelid = to_regclass('leads') OR NOT c.relispartition)
+		AND i.indisunique AND i.indisready AND k.at <= i.indnkeyatts
+	GROUP BY c.oid, c.relname, i.indrelid ORDER BY c.relname`
 
 func (i *inspection) uniqueIndexes() error {
 	rows, err := i.db.Query(i.ctx, uniqueIndexesOf)
@@ -67,10 +76,10 @@ func (i *inspection) uniqueIndexes() error {
 }
 
 // constraintsOf are the CHECK and exclusion constraints that are about columns which verity-sync writes, those of their domains included.
-const constraintsOf = `
-	SELECT DISTINCT c.conname || ' ' || pg_get_constraintdef(c.oid)
-	FROM pg_constraint c JOIN pg_attribute a ON a.attrelid = to_regclass('leads') AND a.attname = ANY ($1::text[])
-	WHERE c.contype IN ('c', 'x') AND (c.conrelid = a.attrelid AND (a.attnum = ANY (c.conkey) OR 0 = ANY (c.conkey))
+var constraintsOf = `
+	SELECT DISTINCT c.conname || ` + ofPartition("c.conrelid") + ` || ' ' || pg_get_constraintdef(c.oid)
+	FROM pg_constraint c JOIN pg_attribute a ON a.attrelid IN ` + members + ` AND a.attname = ANY ($1::text[])
+	WHERE c.contype IN ('c', 'x') AND (c.conrelid IN (0, to_regclass('leads')::oid) OR c.coninhcount = 0 AND c.conparentid = 0) AND (c.conrelid = a.attrelid AND (a.attnum = ANY (c.conkey) OR 0 = ANY (c.conkey))
 		OR c.contypid <> 0 AND c.contypid = a.atttypid)
 	ORDER BY 1`
 
@@ -84,11 +93,12 @@ func (i *inspection) constraints() error {
 	return err
 }
 
-const foreignKeysOf = `
-	SELECT c.conname, r.relname, array_agg(a.attname ORDER BY a.attnum), c.confrelid = to_regclass('contacts')::oid
+var foreignKeysOf = `
+	SELECT c.conname || ` + ofPartition("c.conrelid") + `, r.relname, array_agg(a.attname ORDER BY a.attnum), c.confrelid = to_regclass('contacts')::oid
 	FROM pg_constraint c JOIN pg_class r ON r.oid = c.confrelid JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = ANY (c.conkey)
-	WHERE c.contype = 'f' AND c.conrelid = to_regclass('leads') AND c.conparentid = 0
-	GROUP BY c.oid, c.conname, r.relname, c.confrelid ORDER BY c.conname`
+	WHERE c.contype = 'f' AND c.conrelid IN ` + members + `
+		AND (c.conrelid = to_regclass('leads') OR c.conparentid = 0)
+	GROUP BY c.oid, c.conrelid, c.conname, r.relname, c.confrelid ORDER BY c.conname`
 
 func (i *inspection) foreignKeys() error {
 	rows, err := i.db.Query(i.ctx, foreignKeysOf)
@@ -116,15 +126,17 @@ func (i *inspection) foreignKeys() error {
 	return err
 }
 
-// triggersOf are the triggers that fire for what verity-sync does, in a session of its own.
-const triggersOf = `
-	SELECT t.tgname || ' (' || CASE WHEN t.tgtype & 64 <> 0 THEN 'INSTEAD OF' WHEN t.tgtype & 2 <> 0 THEN 'BEFORE' ELSE 'AFTER' END
+// triggersOf are the triggers that fire for what verity-sync does, in a session of its own. A partition has copies of the triggers for each
+// row of its table; those for each statement fire only where a statement names the partition.
+var triggersOf = `
+	SELECT t.tgname || ` + ofPartition("t.tgrelid") + ` || ' (' || CASE WHEN t.tgtype & 64 <> 0 THEN 'INSTEAD OF' WHEN t.tgtype & 2 <> 0 THEN 'BEFORE' ELSE 'AFTER' END
 		|| CASE WHEN t.tgtype & 4 <> 0 THEN ' INSERT' ELSE '' END
 		|| CASE WHEN t.tgtype & 20 = 20 THEN ' OR' ELSE '' END
 		|| CASE WHEN t.tgtype & 16 <> 0 THEN ' UPDATE' ELSE '' END || ')'
 	FROM pg_trigger t
-	WHERE t.tgrelid = to_regclass('leads') AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')
-		AND (t.tgtype & 4 <> 0 OR t.tgtype & 16 <> 0 AND (cardinality(t.tgattr::int2[]) = 0 OR EXISTS (
+	WHERE t.tgrelid IN ` + members + ` AND NOT t.tgisinternal
+		AND (t.tgrelid = to_regclass('leads') OR t.tgtype & 1 <> 0 AND coalesce((to_jsonb(t) ->> 'tgparentid')::oid, 0) = 0)
+		AND t.tgenabled IN ('O', 'A') AND (t.tgtype & 4 <> 0 OR t.tgtype & 16 <> 0 AND (cardinality(t.tgattr::int2[]) = 0 OR EXISTS (
 			SELECT FROM pg_attribute a
 			WHERE a.attrelid = t.tgrelid AND a.attnum = ANY (t.tgattr::int2[]) AND a.attname = ANY ($1::text[]))))
 	ORDER BY 1`

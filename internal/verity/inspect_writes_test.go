@@ -1,5 +1,7 @@
 package verity_test
 
+import veritysim "github.com/dfmiddleware/verity-sync/internal/sim/verity"
+
 var inspectedWrites = map[string]inspected{
 	"a unique index on the appointment": {
 		alter:    `CREATE UNIQUE INDEX one ON leads (ghl_appointment_id)`,
@@ -84,6 +86,41 @@ var inspectedWrites = map[string]inspected{
 			CREATE TRIGGER own BEFORE INSERT ON leads FOR EACH ROW EXECUTE FUNCTION own()`,
 		findings: []string{"warning insert-columns: owner (text)", "warning triggers: own (BEFORE INSERT)"}, booking: "LeadInserted",
 	},
+	"what partitions alone ask for": {
+		schema: partitioned,
+		alter: pass + `CREATE TABLE appointments (id text PRIMARY KEY);
+			ALTER TABLE leads_other ALTER source SET NOT NULL, ALTER source SET DEFAULT 'web', ALTER ghl_appointment_id SET NOT NULL,
+				ADD CONSTRAINT numeric CHECK (ghl_appointment_id ~ '^[0-9]+$'),
+				ADD CONSTRAINT known FOREIGN KEY (ghl_appointment_id) REFERENCES appointments;
+			CREATE UNIQUE INDEX one ON leads_other (ghl_appointment_id);
+			CREATE TRIGGER a BEFORE INSERT ON leads_other FOR EACH ROW EXECUTE FUNCTION pass();
+			CREATE TRIGGER b BEFORE INSERT ON leads_other EXECUTE FUNCTION pass()`,
+		findings: []string{
+			"warning insert-columns: source (text, in the partition leads_other)",
+			"warning clear-appointment: ghl_appointment_id must not be null in the partition leads_other",
+			"warning unique-indexes: the unique index one of the partition leads_other",
+			"warning constraints: numeric of the partition leads_other CHECK",
+			"warning foreign-keys: the foreign key known of the partition leads_other",
+			"warning triggers: a of the partition leads_other (BEFORE INSERT); they",
+		},
+		booking: "LeadNotInsertable",
+	},
+	"what partitions have from their table": {
+		schema: partitioned,
+		alter: pass + `ALTER TABLE leads ALTER source SET DEFAULT 'web', ALTER source SET NOT NULL,
+				ADD CONSTRAINT texts CHECK (ghl_appointment_id <> ''), ADD CONSTRAINT one UNIQUE (created_at, ghl_appointment_id, source);
+			CREATE TRIGGER a AFTER INSERT ON leads FOR EACH ROW EXECUTE FUNCTION pass()`,
+		findings: []string{
+			"warning constraints: constraints are about columns that verity-sync writes: texts CHECK ((ghl_appointment_id <> ''::text)); where",
+			"warning triggers: triggers fire when verity-sync writes leads: a (AFTER INSERT); they",
+		},
+		booking: "LeadInserted",
+	},
 }
+
+// partitioned is a Verity whose leads have a partition.
+const partitioned = veritysim.Schema + `DROP TABLE leads; CREATE TABLE leads (id uuid DEFAULT gen_random_uuid(), contact_id uuid NOT NULL,
+	ghl_appointment_id text, created_at timestamptz, last_activity_at timestamptz, source text) PARTITION BY RANGE (created_at);
+	CREATE TABLE leads_other PARTITION OF leads DEFAULT; CREATE INDEX ON leads (contact_id);`
 
 const pass = `CREATE FUNCTION pass() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RETURN NEW; END$$; `
