@@ -153,7 +153,8 @@ func (w *walker) member(parent, key, text string, ofPeople bool) {
 // isGHLID reports whether a text looks like an id that GoHighLevel gives: twenty or so letters and digits.
 func isGHLID(text string) bool {
 	const shortest, longest = 15, 64
-	return len(text) >= shortest && len(text) <= longest && strings.ContainsFunc(text, unicode.IsDigit) && !strings.ContainsFunc(text, isNotOfID)
+	return len(text) >= shortest && len(text) <= longest &&
+		strings.ContainsFunc(text, unicode.IsDigit) && !strings.ContainsFunc(text, isNotOfID)
 }
 
 func isNotOfID(r rune) bool {

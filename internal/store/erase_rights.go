@@ -27,7 +27,8 @@ func (s *Store) CheckEraseRights(ctx context.Context) error {
 	}
 	rows, err := s.pool.Query(ctx, `
 		SELECT quote_ident(current_user), to_regclass(n.tab)::text, n.privilege
-		FROM (VALUES ('webhook_events', 'SELECT'), ('webhook_events', 'UPDATE'), ('sync_log', 'SELECT'), ('sync_log', 'INSERT'), ('sync_log', 'UPDATE'),
+		FROM (VALUES ('webhook_events', 'SELECT'), ('webhook_events', 'UPDATE'), ('sync_log', 'SELECT'),
+			('sync_log', 'INSERT'), ('sync_log', 'UPDATE'),
 		             ('contact_mappings', 'SELECT'), ('contact_mappings', 'DELETE'), ('appointments', 'SELECT'), ('appointments', 'UPDATE'),
 		             ('appointments', 'DELETE'), ('controller_term', 'SELECT'), ('controller_term', 'UPDATE')) AS n (tab, privilege)
 		WHERE NOT has_table_privilege(to_regclass(n.tab), n.privilege)
@@ -41,7 +42,7 @@ func (s *Store) CheckEraseRights(ctx context.Context) error {
 	var missing []error
 	var me, table, privilege string
 	_, err = pgx.ForEachRow(rows, []any{&me, &table, &privilege}, func() error {
-		missing = append(missing, fmt.Errorf("the role %s may not %s %s: run GRANT %s ON %s TO %s", me, privilege, table, privilege, table, me))
+		missing = append(missing, fmt.Errorf("the role %[1]s may not %[2]s %[3]s: run GRANT %[2]s ON %[3]s TO %[1]s", me, privilege, table))
 		return nil
 	})
 	if err != nil {

@@ -80,7 +80,8 @@ func columnObstacles(ctx context.Context, tx *sql.Tx, p plan) ([]Obstacle, error
 		    FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
 		    WHERE i.indrelid = c.oid AND (i.indisprimary OR i.indisreplident) AND a.attnum = ANY (i.indkey)
 		    LIMIT 1) k ON true
-		WHERE c.relnamespace = quote_ident(current_schema())::regnamespace AND c.relname IN ('webhook_events', 'sync_log', 'contact_mappings')
+		WHERE c.relnamespace = quote_ident(current_schema())::regnamespace
+		  AND c.relname IN ('webhook_events', 'sync_log', 'contact_mappings')
 		  AND c.relkind = 'r' ORDER BY c.relname, a.attnum`)
 	if err != nil {
 		return nil, err

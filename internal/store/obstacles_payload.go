@@ -43,7 +43,8 @@ func payloadObstacles(ctx context.Context, tx *sql.Tx, _ plan) ([]Obstacle, erro
 // definitionOf is the SQL of the advice on how to create a view again, whose pg_class has an alias. The name is quoted for a shell.
 func definitionOf(alias string) string {
 	return strings.ReplaceAll(`format('create it again; pg_dump --schema-only --table=''%s'' prints its definition now',
-		           replace(concat(quote_ident(n.nspname), '.', quote_ident(c.relname)), chr(39), concat(chr(39), chr(92), chr(39), chr(39))))`,
+		           replace(concat(quote_ident(n.nspname), '.', quote_ident(c.relname)),
+		                   chr(39), concat(chr(39), chr(92), chr(39), chr(39))))`,
 		"c.relname", alias+".relname")
 }
 

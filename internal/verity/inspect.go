@@ -145,7 +145,8 @@ func (i *inspection) add(severity preflight.Severity, action, format string, arg
 
 // ofTable are the checks that see only what belongs to leads itself, and nothing of a table behind it; CheckIndexes is about contacts too.
 var ofTable = []string{
-	CheckSequences, CheckInsertColumns, CheckClearAppointment, CheckUniqueIndexes, CheckConstraints, CheckForeignKeys, CheckTriggers, CheckIndexes,
+	CheckSequences, CheckInsertColumns, CheckClearAppointment, CheckUniqueIndexes, CheckConstraints, CheckForeignKeys,
+	CheckTriggers, CheckIndexes,
 }
 
 // fine reports that a check has found nothing, or that it could not see everything.
@@ -156,7 +157,8 @@ func (i *inspection) fine(c check) {
 			continue
 		}
 		if kind, behind := kinds[r.kind]; behind {
-			i.add(preflight.Warning, "compare the table with what the documentation says about this check, or let search_path find the table itself",
+			i.add(preflight.Warning,
+				"compare the table with what the documentation says about this check, or let search_path find the table itself",
 				"not checked behind the %s %s, whose table is not followed", kind, r.name)
 			return
 		}

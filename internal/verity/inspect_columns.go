@@ -250,7 +250,8 @@ func (i *inspection) clearAppointment() error {
 	return i.stricter(func(c column, partition string) {
 		if c.name == appointmentColumn {
 			i.add(preflight.Warning, "allow NULL there, or set VERITY_ON_DELETE=keep",
-				"%s must not be null in the partition %s of leads: an appointment that is deleted cannot be cleared there", c.name, partition)
+				"%s must not be null in the partition %s of leads: an appointment that is deleted cannot be cleared there",
+				c.name, partition)
 		}
 	})
 }

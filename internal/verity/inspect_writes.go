@@ -15,7 +15,8 @@ import (
 const members = `(SELECT to_regclass('leads')::oid UNION SELECT relid::oid FROM pg_partition_tree(to_regclass('leads')))`
 
 func ofPartition(relation string) string {
-	return fmt.Sprintf(`CASE WHEN %[1]s NOT IN (0, to_regclass('leads')::oid) THEN ' of the partition ' || %[1]s::regclass::text ELSE '' END`, relation)
+	return fmt.Sprintf(`CASE WHEN %[1]s NOT IN (0, to_regclass('leads')::oid)
+		THEN ' of the partition ' || %[1]s::regclass::text ELSE '' END`, relation)
 }
 
 // uniqueIndex is a unique index of leads. It may be that of a constraint, of a primary key for instance.
@@ -79,7 +80,8 @@ func (i *inspection) uniqueIndexes() error {
 var constraintsOf = `
 	SELECT DISTINCT c.conname || ` + ofPartition("c.conrelid") + ` || ' ' || pg_get_constraintdef(c.oid)
 	FROM pg_constraint c JOIN pg_attribute a ON a.attrelid IN ` + members + ` AND a.attname = ANY ($1::text[])
-	WHERE c.contype IN ('c', 'x') AND (c.conrelid IN (0, to_regclass('leads')::oid) OR c.coninhcount = 0 AND c.conparentid = 0) AND (c.conrelid = a.attrelid AND (a.attnum = ANY (c.conkey) OR 0 = ANY (c.conkey))
+	WHERE c.contype IN ('c', 'x') AND (c.conrelid IN (0, to_regclass('leads')::oid) OR c.coninhcount = 0 AND c.conparentid = 0)
+	  AND (c.conrelid = a.attrelid AND (a.attnum = ANY (c.conkey) OR 0 = ANY (c.conkey))
 		OR c.contypid <> 0 AND c.contypid = a.atttypid)
 	ORDER BY 1`
 
@@ -94,7 +96,8 @@ func (i *inspection) constraints() error {
 }
 
 var foreignKeysOf = `
-	SELECT c.conname || ` + ofPartition("c.conrelid") + `, r.relname, array_agg(a.attname ORDER BY a.attnum), c.confrelid = to_regclass('contacts')::oid
+	SELECT c.conname || ` + ofPartition("c.conrelid") + `, r.relname,
+		array_agg(a.attname ORDER BY a.attnum), c.confrelid = to_regclass('contacts')::oid
 	FROM pg_constraint c JOIN pg_class r ON r.oid = c.confrelid JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = ANY (c.conkey)
 	WHERE c.contype = 'f' AND c.conrelid IN ` + members + `
 		AND (c.conrelid = to_regclass('leads') OR c.conparentid = 0)
@@ -129,7 +132,8 @@ func (i *inspection) foreignKeys() error {
 // triggersOf are the triggers that fire for what verity-sync does, in a session of its own. A partition has copies of the triggers for each
 // row of its table; those for each statement fire only where a statement names the partition.
 var triggersOf = `
-	SELECT t.tgname || ` + ofPartition("t.tgrelid") + ` || ' (' || CASE WHEN t.tgtype & 64 <> 0 THEN 'INSTEAD OF' WHEN t.tgtype & 2 <> 0 THEN 'BEFORE' ELSE 'AFTER' END
+	SELECT t.tgname || ` + ofPartition("t.tgrelid") + ` || ' (' ||
+		CASE WHEN t.tgtype & 64 <> 0 THEN 'INSTEAD OF' WHEN t.tgtype & 2 <> 0 THEN 'BEFORE' ELSE 'AFTER' END
 		|| CASE WHEN t.tgtype & 4 <> 0 THEN ' INSERT' ELSE '' END
 		|| CASE WHEN t.tgtype & 20 = 20 THEN ' OR' ELSE '' END
 		|| CASE WHEN t.tgtype & 16 <> 0 THEN ' UPDATE' ELSE '' END || ')'
@@ -190,7 +194,8 @@ func (i *inspection) indexes() error {
 func (r *relation) createIndex(key string) string {
 	table := quoted(r.schema, r.name)
 	if r.kind == "p" {
-		return fmt.Sprintf("CREATE INDEX ON %[1]s (%[2]s), during which writes wait; else CREATE INDEX … ON ONLY %[1]s (%[2]s), and for each "+
+		return fmt.Sprintf("CREATE INDEX ON %[1]s (%[2]s), during which writes wait; "+
+			"else CREATE INDEX … ON ONLY %[1]s (%[2]s), and for each "+
 			"partition CREATE INDEX CONCURRENTLY and ALTER INDEX … ATTACH PARTITION", table, key)
 	}
 	return fmt.Sprintf("CREATE INDEX CONCURRENTLY ON %s (%s)", table, key)

@@ -55,7 +55,8 @@ const restrictions = `
 		GROUP BY u.name, c.oid, c.relname, c.relnamespace, r.rolname, n.command, n.checks
 	)
 	SELECT j.name, n.nspname::text, j.relname::text, j.oid IS DISTINCT FROM to_regclass(j.name)::oid, j.rolname::text,
-		array_agg(DISTINCT j.command ORDER BY j.command DESC), bool_and(j.permitted), array_agg(DISTINCT p.name) FILTER (WHERE p.name IS NOT NULL)
+		array_agg(DISTINCT j.command ORDER BY j.command DESC), bool_and(j.permitted),
+		array_agg(DISTINCT p.name) FILTER (WHERE p.name IS NOT NULL)
 	FROM judged j JOIN pg_namespace n ON n.oid = j.relnamespace LEFT JOIN LATERAL unnest(j.restrictive) AS p(name) ON true
 	WHERE NOT j.permitted OR j.restrictive IS NOT NULL
 	GROUP BY j.name, n.nspname, j.relname, j.oid, j.rolname ORDER BY j.name DESC, j.relname, n.nspname`
@@ -107,7 +108,8 @@ func (r restriction) action() string {
 	role, relation := quoted(r.role), quoted(r.schema, r.relation)
 	var policies []string
 	for _, name := range r.restrictive {
-		policies = append(policies, fmt.Sprintf("ALTER POLICY %s ON %s TO other roles than %s, since it is restrictive", quoted(name), relation, role))
+		policies = append(policies,
+			fmt.Sprintf("ALTER POLICY %s ON %s TO other roles than %s, since it is restrictive", quoted(name), relation, role))
 	}
 	if !r.permitted {
 		policies = append(policies, fmt.Sprintf("CREATE POLICY verity_sync ON %s TO %s USING (true) WITH CHECK (true)", relation, role))
