@@ -278,7 +278,7 @@ func (h *Housekeeper) auditPage(ctx context.Context, page []v1alpha1.WebhookEven
 				continue
 			}
 		}
-		repeated, err := h.mend(ctx, ids[i], &page[i])
+		repeated, err := h.repair(ctx, ids[i], &page[i])
 		if err != nil {
 			return err
 		}
@@ -334,9 +334,9 @@ func agree(status store.Status, phase v1alpha1.WebhookEventPhase) bool {
 	}
 }
 
-// mend shows the row's state on an object that says otherwise. One that is not finished after all is then reconciled, as soon as the cache
+// repair shows the row's state on an object that says otherwise. One that is not finished after all is reconciled, as soon as the cache
 // has seen it. It reports whether the event runs again because the row has lost how it ended.
-func (h *Housekeeper) mend(ctx context.Context, id uuid.UUID, object *v1alpha1.WebhookEvent) (repeated bool, err error) {
+func (h *Housekeeper) repair(ctx context.Context, id uuid.UUID, object *v1alpha1.WebhookEvent) (repeated bool, err error) {
 	state, err := h.Reconciler.Rows.Load(ctx, id)
 	if errors.Is(err, store.ErrNotFound) {
 		state, err = h.Reconciler.missing(ctx, id, object)
