@@ -146,6 +146,9 @@ func Given(url, name string) bool {
 	return given
 }
 
+// Quote returns the name of an object, with the schema or whatever comes before it, as it stands in SQL.
+func Quote(name ...string) string { return pgx.Identifier(name).Sanitize() }
+
 // parameter returns the value of a parameter, whose name Postgres reads in any case.
 func parameter(params map[string]string, name string) (string, bool) {
 	for key, value := range params {

@@ -49,7 +49,7 @@ func (i *inspector) setBy(s setting) string {
 
 // unset says how to take a setting back.
 func (i *inspector) unset(name string, s setting) string {
-	role, database := quoteIdent(i.facts.role), quoteIdent(i.facts.database)
+	role, database := Quote(i.facts.role), Quote(i.facts.database)
 	switch s.source {
 	case "user":
 		return fmt.Sprintf("run ALTER ROLE %s RESET %s", role, name)
@@ -63,8 +63,6 @@ func (i *inspector) unset(name string, s setting) string {
 		return "change " + name + " in the server's configuration"
 	}
 }
-
-func quoteIdent(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
 
 // The versions of Postgres, as server_version_num has them. The migrations need gen_random_uuid(), which is built in from 13 on.
 // The queries in Verity's database need MATERIALIZED.
@@ -168,7 +166,7 @@ func (i *inspector) durability() preflight.Finding {
 		if commit.source == "client" || commit.source == "database user" { // These come before a setting of the role.
 			remedies = append(remedies, i.unset("synchronous_commit", commit))
 		} else {
-			remedies = append(remedies, "run ALTER ROLE "+quoteIdent(i.facts.role)+" SET synchronous_commit = on")
+			remedies = append(remedies, "run ALTER ROLE "+Quote(i.facts.role)+" SET synchronous_commit = on")
 		}
 	}
 	for _, name := range []string{"fsync", "full_page_writes"} {

@@ -171,7 +171,7 @@ func (p places) missing() []string {
 
 // setPath is the statement that has the role work in a schema.
 func (p places) setPath(schema string) string {
-	return fmt.Sprintf("run ALTER ROLE %s SET search_path = %s", quoteIdent(p.role), quoteIdent(schema))
+	return fmt.Sprintf("run ALTER ROLE %s SET search_path = %s", database.Quote(p.role), database.Quote(schema))
 }
 
 // searchPath finds out whether the tables of one schema are used, and which.
@@ -192,7 +192,7 @@ func (p places) searchPath(process Process) preflight.Finding {
 	switch {
 	case p.current == "":
 		return say(preflight.Error,
-			"create the schema, or GRANT USAGE ON SCHEMA … TO "+quoteIdent(p.role)+", or set search_path for the role",
+			"create the schema, or GRANT USAGE ON SCHEMA … TO "+database.Quote(p.role)+", or set search_path for the role",
 			"search_path names no schema that exists and that the role %s may use: it is %s", p.role, p.path)
 	case process == MigrationProcess && home != p.current:
 		return say(preflight.Error, p.setPath(home),

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/dfmiddleware/verity-sync/internal/database"
 )
 
 // legacyColumn is a column that a table of the legacy middleware has.
@@ -130,7 +132,7 @@ func obstaclesOfTable(table string, columns []foundColumn, p plan) []Obstacle {
 			found = append(found, Obstacle{
 				Object:     "column " + c.name + " of table " + table,
 				Problem:    "it is NOT NULL and has no default, and verity-sync does not fill it",
-				Statements: []string{fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s DROP NOT NULL", table, quoteIdent(c.name))},
+				Statements: []string{fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s DROP NOT NULL", table, database.Quote(c.name))},
 			})
 		}
 	}
@@ -173,5 +175,3 @@ func (want legacyColumn) obstacles(c foundColumn) []Obstacle {
 	}
 	return found
 }
-
-func quoteIdent(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }

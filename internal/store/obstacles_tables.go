@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+
+	"github.com/dfmiddleware/verity-sync/internal/database"
 )
 
 // legacyTable restricts a query with pg_class c to the legacy tables.
@@ -157,7 +159,7 @@ func constraintObstacles(ctx context.Context, tx *sql.Tx, p plan) ([]Obstacle, e
 			var refused bool
 			err := inSavepoint(ctx, tx, func() error {
 				return tx.QueryRowContext(ctx, fmt.Sprintf(`SELECT NOT coalesce((%s), true) FROM (SELECT $1::text) AS %s (%s)`,
-					c.expression, quoteIdent(c.table), quoteIdent(c.column)), value).Scan(&refused)
+					c.expression, database.Quote(c.table), database.Quote(c.column)), value).Scan(&refused)
 			})
 			if err == nil && refused && !named {
 				found = append(found, Obstacle{

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/dfmiddleware/verity-sync/internal/database"
 	"github.com/dfmiddleware/verity-sync/internal/preflight"
 )
 
@@ -191,7 +192,8 @@ func (i *inspection) readOnly() error {
 		i.add(preflight.Error, "point VERITY_DATABASE_URL at the primary",
 			"the server is a replica, which takes no writes: no lead is written, and the events wait")
 	case cannotWrite:
-		i.add(preflight.Error, "ALTER ROLE "+quoted(i.role)+" SET default_transaction_read_only = off, or the same for the database",
+		i.add(preflight.Error,
+			"ALTER ROLE "+database.Quote(i.role)+" SET default_transaction_read_only = off, or the same for the database",
 			"the session is read-only: no lead is written, and the events wait")
 	}
 	return nil
@@ -223,8 +225,6 @@ func (i *inspection) statements() error {
 
 // errRefused ends the transaction of an inspection in which a statement was refused.
 var errRefused = errors.New("a statement was refused")
-
-func quoted(name ...string) string { return pgx.Identifier(name).Sanitize() }
 
 // inWords joins names: "a, b and c".
 func inWords(names []string) string {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/dfmiddleware/verity-sync/internal/database"
 	"github.com/dfmiddleware/verity-sync/internal/preflight"
 )
 
@@ -44,7 +45,7 @@ func (i *inspection) privilegesOn(r *relation, privilege string, columns []strin
 	if without == nil {
 		return
 	}
-	i.add(preflight.Error, fmt.Sprintf("GRANT %s ON %s TO %s", privilege, quoted(r.schema, r.name), quoted(i.role)),
+	i.add(preflight.Error, fmt.Sprintf("GRANT %s ON %s TO %s", privilege, database.Quote(r.schema, r.name), database.Quote(i.role)),
 		"the role %s has no %s privilege on %s (%s): %s", i.role, privilege, r.name, inWords(without), consequences[privilege])
 }
 
@@ -66,7 +67,8 @@ func (i *inspection) sequences() error {
 	type name struct{ Schema, Sequence string }
 	names, err := pgx.CollectRows(rows, pgx.RowToStructByPos[name])
 	for _, n := range names {
-		i.add(preflight.Error, fmt.Sprintf("GRANT USAGE ON SEQUENCE %s TO %s", quoted(n.Schema, n.Sequence), quoted(i.role)),
+		i.add(preflight.Error,
+			fmt.Sprintf("GRANT USAGE ON SEQUENCE %s TO %s", database.Quote(n.Schema, n.Sequence), database.Quote(i.role)),
 			"the role %s has no USAGE on the sequence %s, which a default of leads needs: contacts without a lead get none, and the "+
 				"events of appointments wait", i.role, n.Sequence)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/dfmiddleware/verity-sync/internal/database"
 	"github.com/dfmiddleware/verity-sync/internal/preflight"
 )
 
@@ -32,7 +33,8 @@ func (i *inspection) missingColumns() error {
 		for _, have := range slices.Sorted(maps.Keys(r.columns)) {
 			for _, name := range missing {
 				if have != name && plain(have) == plain(name) {
-					action = fmt.Sprintf("%s has a column %s: give verity-sync a view in which it is called %s", r.name, quoted(have), name)
+					action = fmt.Sprintf("%s has a column %s: give verity-sync a view in which it is called %s",
+						r.name, database.Quote(have), name)
 				}
 			}
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/dfmiddleware/verity-sync/internal/database"
 	"github.com/dfmiddleware/verity-sync/internal/preflight"
 )
 
@@ -82,7 +83,7 @@ func (i *inspection) missing(name string) error {
 
 // showSchema says how a schema becomes visible to the role.
 func (i *inspection) showSchema(schema string) string {
-	role, schema := quoted(i.role), quoted(schema)
+	role, schema := database.Quote(i.role), database.Quote(schema)
 	return fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s, and ALTER ROLE %s SET search_path = %s", schema, role, role, schema)
 }
 
@@ -94,7 +95,7 @@ func (i *inspection) searchPath() error {
 		}
 		if len(schemas) > 0 {
 			i.add(preflight.Warning, fmt.Sprintf("if that is not Verity's, set search_path for the role: ALTER ROLE %s SET search_path = …",
-				quoted(i.role)),
+				database.Quote(i.role)),
 				"%s is the one in the schema %s (search_path is %s); there is another one in %s, which is not used",
 				r.name, r.schema, i.path, inWords(schemas))
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/dfmiddleware/verity-sync/internal/database"
 	"github.com/dfmiddleware/verity-sync/internal/preflight"
 )
 
@@ -192,7 +193,7 @@ func (i *inspection) indexes() error {
 
 // createIndex says how a table gets an index. Postgres refuses CONCURRENTLY on a partitioned table.
 func (r *relation) createIndex(key string) string {
-	table := quoted(r.schema, r.name)
+	table := database.Quote(r.schema, r.name)
 	if r.kind == "p" {
 		return fmt.Sprintf("CREATE INDEX ON %[1]s (%[2]s), during which writes wait; "+
 			"else CREATE INDEX … ON ONLY %[1]s (%[2]s), and for each "+

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/dfmiddleware/verity-sync/internal/database"
 )
 
 // restriction is a table on which row security is active for a role, and the commands of verity-sync that may not get every row.
@@ -105,11 +107,11 @@ func (r restriction) consequence() string {
 }
 
 func (r restriction) action() string {
-	role, relation := quoted(r.role), quoted(r.schema, r.relation)
+	role, relation := database.Quote(r.role), database.Quote(r.schema, r.relation)
 	var policies []string
 	for _, name := range r.restrictive {
 		policies = append(policies,
-			fmt.Sprintf("ALTER POLICY %s ON %s TO other roles than %s, since it is restrictive", quoted(name), relation, role))
+			fmt.Sprintf("ALTER POLICY %s ON %s TO other roles than %s, since it is restrictive", database.Quote(name), relation, role))
 	}
 	if !r.permitted {
 		policies = append(policies, fmt.Sprintf("CREATE POLICY verity_sync ON %s TO %s USING (true) WITH CHECK (true)", relation, role))
