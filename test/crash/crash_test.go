@@ -249,9 +249,10 @@ func (w *world) crashAt(t *testing.T, c crash) time.Duration {
 	return time.Since(died)
 }
 
-// dieAfterAnswer has the receiver die at the point once it has answered, and returns what was sent until then. It takes more than one
-// webhook where the receiver has not noticed yet that the rows that the last one left behind were relayed by the other: it leaves those
-// that it takes to the other as well, and does not come to the point.
+// dieAfterAnswer kills the receiver at the point, after it has answered, and returns what was sent until then. More than one webhook may be
+// needed: until the receiver notices that the other one has relayed all orphaned rows, it leaves new rows to the other and does not reach
+// the point. It looks for orphaned rows once per round of its relay, so each further webhook waits for two rounds: sent at once, it would
+// be an orphan itself by the next look, again and again.
 func (w *world) dieAfterAnswer(t *testing.T, c crash, s *subject) []*subject {
 	t.Helper()
 	require.NoError(t, w.points.Hold(c.point))
@@ -268,6 +269,7 @@ func (w *world) dieAfterAnswer(t *testing.T, c crash, s *subject) []*subject {
 			require.NoError(t, w.points.LetGo(c.point))
 			return sent
 		}
+		time.Sleep(2 * relayPoll)
 	}
 }
 

@@ -32,6 +32,8 @@ const (
 	startTimeout = 10 * time.Minute
 	eventually   = 90 * time.Second
 	tick         = 20 * time.Millisecond
+	// relayPoll is how often a receiver looks for orphaned rows (the default of relay.Options).
+	relayPoll = 500 * time.Millisecond
 
 	// retryDelay is how long an event waits after a failed attempt: longer than housekeeping takes to look at it.
 	retryDelay = 4 * time.Second
