@@ -17,7 +17,7 @@ RUN --mount=type=cache,target=/go/cache \
       -X github.com/dfmiddleware/verity-sync/internal/version.Version=$VERSION \
       -X github.com/dfmiddleware/verity-sync/internal/version.Commit=$COMMIT \
       -X github.com/dfmiddleware/verity-sync/internal/version.Date=$DATE" \
-    -o /verity-sync ./cmd/verity-sync
+    -o /verity-sync ./cmd
 
 # No shell, no package manager; certificate authorities and time zones are in it.
 FROM gcr.io/distroless/static-debian12:nonroot

@@ -32,7 +32,7 @@ LDFLAGS := -s -w -X $(version).Version=$(VERSION) -X $(version).Commit=$(COMMIT)
 build := hack/go-build.sh
 test := CGO_ENABLED=0 go test -trimpath
 # The tools that tests run.
-TEST_TOOLS := helm kustomize kube-score promtool cyclonedx-gomod
+TEST_TOOLS := helm kustomize kube-score promtool cyclonedx-gomod controller-gen kubebuilder
 
 # What `make manifests generate api-docs` writes.
 GENERATED := api config/crd/bases config/chart config/prometheus internal/store/dbsqlc docs/api.md
@@ -159,7 +159,7 @@ verify-generated: manifests generate api-docs ## Fail where a generated file is 
 
 .PHONY: build
 build: ## Build bin/verity-sync.
-	@$(build) verity-sync bin/verity-sync -ldflags '$(LDFLAGS)' ./cmd/verity-sync
+	@$(build) verity-sync bin/verity-sync -ldflags '$(LDFLAGS)' ./cmd
 
 # Empty where VERSION is not given, but described by git.
 given_version = $(if $(filter command environment,$(firstword $(origin VERSION))),$(VERSION))
@@ -200,7 +200,7 @@ release-files: release-binaries chart-package build-installer sbom ## Write all 
 release-binaries: $(PLATFORMS:%=release-binary/%) ## Build the program for each of PLATFORMS into dist/.
 
 release-binary/%:
-	@GOOS=$(*D) GOARCH=$(*F) $(build) verity-sync-$(*D)-$(*F) $(DIST)/$(call binary,$*) -ldflags '$(LDFLAGS)' ./cmd/verity-sync
+	@GOOS=$(*D) GOARCH=$(*F) $(build) verity-sync-$(*D)-$(*F) $(DIST)/$(call binary,$*) -ldflags '$(LDFLAGS)' ./cmd
 
 binary = verity-sync-$(subst /,-,$(1))
 

@@ -36,7 +36,7 @@ func TestWhatTheRecipesNameExists(t *testing.T) {
 	}
 	assert.Greater(t, paths, 40)
 	assert.GreaterOrEqual(t, named, 5)
-	for _, target := range regexp.MustCompile(`make ([a-z-]+)`).FindAllStringSubmatch(page, -1) {
+	for _, target := range regexp.MustCompile(`make ([a-z-]+)(?:[^/a-z-]|$)`).FindAllStringSubmatch(page, -1) {
 		assert.Regexp(t, `(?m)^`+target[1]+`:.*##`, text(t, "Makefile"))
 	}
 }

@@ -3,7 +3,7 @@
 # those that run them come last: on two cores and a cold cache, the tools take longer than any other part of it.
 set -uo pipefail
 
-uses_tools='/test/(install|manifests)$'
+uses_tools='/test/(install|kubebuilder|manifests)$'
 failed=0
 
 run() {

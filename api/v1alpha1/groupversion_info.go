@@ -15,6 +15,9 @@ var (
 	// GroupVersion is the group and version of this API.
 	GroupVersion = schema.GroupVersion{Group: "webhooks.dfmiddleware.io", Version: "v1alpha1"}
 
+	// SchemeGroupVersion is the same, by the name that types written by kubebuilder know.
+	SchemeGroupVersion = GroupVersion
+
 	// SchemeBuilder collects the functions that add the types of this API to a scheme.
 	SchemeBuilder = runtime.NewSchemeBuilder(func(s *runtime.Scheme) error {
 		s.AddKnownTypes(GroupVersion, &WebhookEvent{}, &WebhookEventList{})

@@ -96,7 +96,12 @@ func build(ctx context.Context, tree, program string) error {
 	for _, found := range regexp.MustCompile(`-X (\S+)=\$(VERSION|COMMIT|DATE)\b`).FindAllStringSubmatch(string(dockerfile), -1) {
 		flags += fmt.Sprintf(" -X %s=%s", found[1], release[found[2]])
 	}
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", flags, "-o", program, "./cmd/verity-sync")
+	// An earlier version may have its program in another folder.
+	folder := regexp.MustCompile(`-o /verity-sync (\S+)`).FindSubmatch(dockerfile)
+	if folder == nil {
+		return fmt.Errorf("the Dockerfile of %s builds no /verity-sync", tree)
+	}
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", flags, "-o", program, string(folder[1]))
 	cmd.Dir = tree
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "PWD="+tree)
 	if output, err := cmd.CombinedOutput(); err != nil {

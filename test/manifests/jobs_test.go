@@ -13,7 +13,7 @@ import (
 	"k8s.io/utils/ptr"
 )
 
-// permanent is the exit code of `verity-sync migrate` where no retry helps; cmd/verity-sync holds the processes to it.
+// permanent is the exit code of `verity-sync migrate` where no retry helps; cmd holds the processes to it.
 const permanent = 3
 
 func TestTheMigrationsJobEndsAtOnceWhereNoRetryHelpsAndShowsWhy(t *testing.T) {

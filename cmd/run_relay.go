@@ -8,9 +8,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -32,11 +30,7 @@ func newRelay(cfg config.Receiver, flags kubernetesFlags, db *store.Store, measu
 		return nil, err
 	}
 	cluster.Timeout = apiTimeout
-	scheme, err := newScheme()
-	if err != nil {
-		return nil, err
-	}
-	creator, err := client.New(cluster, client.Options{Scheme: scheme, Mapper: staticMapper()})
+	creator, err := client.New(cluster, client.Options{Scheme: newScheme(), Mapper: staticMapper()})
 	if err != nil {
 		return nil, fmt.Errorf("set up the Kubernetes client: %w", err)
 	}
@@ -60,16 +54,6 @@ func clusterConfig() (*rest.Config, error) {
 	}
 	cluster.QPS = -1
 	return cluster, nil
-}
-
-func newScheme() (*runtime.Scheme, error) {
-	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
-		if err := add(scheme); err != nil {
-			return nil, fmt.Errorf("set up the scheme: %w", err)
-		}
-	}
-	return scheme, nil
 }
 
 // holder names this process among its replicas: the host, which is the pod's name in a cluster, and the process id.

@@ -106,8 +106,8 @@ func addController(mgr ctrl.Manager, cfg config.Controller, flags controllerFlag
 		Concurrency: flags.maxConcurrentReconciles,
 		TermOver:    func(err error) { stop(err) },
 	}
-	if err := reconciler.SetupWithManager(mgr); err != nil {
-		return fmt.Errorf("set up the controller: %w", err)
+	if err := addControllers(mgr, reconciler, mgr.GetLogger().WithName("setup")); err != nil {
+		return err
 	}
 	heartbeat.Reconciler = reconciler
 	if err := mgr.Add(heartbeat); err != nil {
@@ -143,17 +143,13 @@ func newManager(flags controllerFlags, namespace string, installation installati
 	if err != nil {
 		return nil, nil, err
 	}
-	scheme, err := newScheme()
-	if err != nil {
-		return nil, nil, err
-	}
 	lock, tell, err := newElectionLock(cluster, namespace, installation, mark, log)
 	if err != nil {
 		return nil, nil, err
 	}
 	health := controllers.NewWatchHealth(measures, log.WithName("watch"), controllers.WatchTolerance)
 	mgr, err := ctrl.NewManager(cluster, ctrl.Options{
-		Scheme: scheme,
+		Scheme: newScheme(),
 		Logger: log,
 		Cache: cache.Options{
 			DefaultNamespaces: map[string]cache.Config{namespace: {}},
