@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/dfmiddleware/verity-sync/internal/testenv"
-	"github.com/dfmiddleware/verity-sync/internal/testenv/predecessor"
+	"github.com/dfmiddleware/verity-sync/test/testenv"
+	"github.com/dfmiddleware/verity-sync/test/testenv/predecessor"
 )
 
 // execute runs SQL in the database at url.

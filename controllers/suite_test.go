@@ -31,7 +31,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/operation"
 	"github.com/dfmiddleware/verity-sync/internal/relay"
 	"github.com/dfmiddleware/verity-sync/internal/store"
-	"github.com/dfmiddleware/verity-sync/internal/testenv"
+	"github.com/dfmiddleware/verity-sync/test/testenv"
 )
 
 func TestMain(m *testing.M) { testenv.Main(m) }

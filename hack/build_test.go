@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/dfmiddleware/verity-sync/internal/testenv/repo"
+	"github.com/dfmiddleware/verity-sync/test/testenv/repo"
 )
 
 // program makes a module with a program, and returns its folder.

@@ -14,7 +14,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/dfmiddleware/verity-sync/internal/testenv/system"
+	"github.com/dfmiddleware/verity-sync/test/testenv/system"
 )
 
 const (

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"text/template"
 
-	"github.com/dfmiddleware/verity-sync/internal/testenv/repo"
+	"github.com/dfmiddleware/verity-sync/test/testenv/repo"
 )
 
 func main() {

@@ -16,9 +16,9 @@ import (
 	"golang.org/x/sync/errgroup"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
-	"github.com/dfmiddleware/verity-sync/internal/testenv"
-	"github.com/dfmiddleware/verity-sync/internal/testenv/controlplane"
-	"github.com/dfmiddleware/verity-sync/internal/testenv/postgres"
+	"github.com/dfmiddleware/verity-sync/test/testenv"
+	"github.com/dfmiddleware/verity-sync/test/testenv/controlplane"
+	"github.com/dfmiddleware/verity-sync/test/testenv/postgres"
 )
 
 const (

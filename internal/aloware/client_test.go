@@ -14,8 +14,8 @@ import (
 
 	"github.com/dfmiddleware/verity-sync/internal/aloware"
 	"github.com/dfmiddleware/verity-sync/internal/destination"
-	simaloware "github.com/dfmiddleware/verity-sync/internal/sim/aloware"
-	"github.com/dfmiddleware/verity-sync/internal/sim/fault"
+	simaloware "github.com/dfmiddleware/verity-sync/test/sim/aloware"
+	"github.com/dfmiddleware/verity-sync/test/sim/fault"
 )
 
 const (

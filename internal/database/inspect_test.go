@@ -17,9 +17,9 @@ import (
 
 	"github.com/dfmiddleware/verity-sync/internal/database"
 	"github.com/dfmiddleware/verity-sync/internal/preflight"
-	"github.com/dfmiddleware/verity-sync/internal/testenv"
-	"github.com/dfmiddleware/verity-sync/internal/testenv/pgbouncer"
-	"github.com/dfmiddleware/verity-sync/internal/testenv/postgres"
+	"github.com/dfmiddleware/verity-sync/test/testenv"
+	"github.com/dfmiddleware/verity-sync/test/testenv/pgbouncer"
+	"github.com/dfmiddleware/verity-sync/test/testenv/postgres"
 )
 
 // inspected is a database of the test's own, and a role that is no superuser.

@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dfmiddleware/verity-sync/internal/preflight"
-	"github.com/dfmiddleware/verity-sync/internal/testenv"
+	"github.com/dfmiddleware/verity-sync/test/testenv"
 )
 
 // TestAnEncryptedConnectionIsKnown asks a server that encrypts the connections that ask for it.

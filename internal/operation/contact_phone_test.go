@@ -7,8 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dfmiddleware/verity-sync/internal/operation"
-	"github.com/dfmiddleware/verity-sync/internal/sim/fault"
 	"github.com/dfmiddleware/verity-sync/internal/store"
+	"github.com/dfmiddleware/verity-sync/test/sim/fault"
 )
 
 // TestAContactWithANewPhoneNumber has the phone number of a contact change. Aloware gives the contacts of each test the ids 70001, 70002, …

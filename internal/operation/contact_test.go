@@ -11,10 +11,10 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/aloware"
 	"github.com/dfmiddleware/verity-sync/internal/destination"
 	"github.com/dfmiddleware/verity-sync/internal/operation"
-	alowaresim "github.com/dfmiddleware/verity-sync/internal/sim/aloware"
-	"github.com/dfmiddleware/verity-sync/internal/sim/fault"
-	ghlsim "github.com/dfmiddleware/verity-sync/internal/sim/ghlapi"
 	"github.com/dfmiddleware/verity-sync/internal/store"
+	alowaresim "github.com/dfmiddleware/verity-sync/test/sim/aloware"
+	"github.com/dfmiddleware/verity-sync/test/sim/fault"
+	ghlsim "github.com/dfmiddleware/verity-sync/test/sim/ghlapi"
 )
 
 func newAloware(t *testing.T) (*alowaresim.Server, *aloware.Client) {

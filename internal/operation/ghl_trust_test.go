@@ -14,8 +14,8 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/destination"
 	ghlapi "github.com/dfmiddleware/verity-sync/internal/ghl/api"
 	"github.com/dfmiddleware/verity-sync/internal/operation"
-	"github.com/dfmiddleware/verity-sync/internal/sim/fault"
-	ghlsim "github.com/dfmiddleware/verity-sync/internal/sim/ghlapi"
+	"github.com/dfmiddleware/verity-sync/test/sim/fault"
+	ghlsim "github.com/dfmiddleware/verity-sync/test/sim/ghlapi"
 )
 
 // oneToken is a GoHighLevel with one static token, which serves every location id, and a controller that has just started on a store.

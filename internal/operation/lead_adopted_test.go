@@ -12,8 +12,8 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/event"
 	"github.com/dfmiddleware/verity-sync/internal/ghl"
 	"github.com/dfmiddleware/verity-sync/internal/store"
-	"github.com/dfmiddleware/verity-sync/internal/testenv"
-	"github.com/dfmiddleware/verity-sync/internal/testenv/predecessor"
+	"github.com/dfmiddleware/verity-sync/test/testenv"
+	"github.com/dfmiddleware/verity-sync/test/testenv/predecessor"
 )
 
 // TestAfterAnAdoptionAChangeOfAnOldAppointmentMovesNoLead has the database of the legacy middleware adopted with changes of old

@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	ghlapi "github.com/dfmiddleware/verity-sync/internal/ghl/api"
-	ghlsim "github.com/dfmiddleware/verity-sync/internal/sim/ghlapi"
+	ghlsim "github.com/dfmiddleware/verity-sync/test/sim/ghlapi"
 )
 
 func TestAContactThatVerityMakesLater(t *testing.T) {

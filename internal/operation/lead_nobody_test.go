@@ -11,9 +11,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dfmiddleware/verity-sync/internal/destination"
-	"github.com/dfmiddleware/verity-sync/internal/sim/fault"
-	ghlsim "github.com/dfmiddleware/verity-sync/internal/sim/ghlapi"
 	"github.com/dfmiddleware/verity-sync/internal/store"
+	"github.com/dfmiddleware/verity-sync/test/sim/fault"
+	ghlsim "github.com/dfmiddleware/verity-sync/test/sim/ghlapi"
 )
 
 // block changes the appointment block of a body.

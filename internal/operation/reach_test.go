@@ -7,8 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dfmiddleware/verity-sync/internal/operation"
-	ghlsim "github.com/dfmiddleware/verity-sync/internal/sim/ghlapi"
 	"github.com/dfmiddleware/verity-sync/internal/store"
+	ghlsim "github.com/dfmiddleware/verity-sync/test/sim/ghlapi"
 )
 
 // TestAContactIsFoundByWhatPeopleType has an appointment of a contact whom Verity knows by a phone number or an e-mail address.

@@ -8,9 +8,9 @@ import (
 
 	"github.com/dfmiddleware/verity-sync/internal/destination"
 	"github.com/dfmiddleware/verity-sync/internal/operation"
-	"github.com/dfmiddleware/verity-sync/internal/sim/fault"
-	ghlsim "github.com/dfmiddleware/verity-sync/internal/sim/ghlapi"
 	"github.com/dfmiddleware/verity-sync/internal/store"
+	"github.com/dfmiddleware/verity-sync/test/sim/fault"
+	ghlsim "github.com/dfmiddleware/verity-sync/test/sim/ghlapi"
 )
 
 func (w *world) tags(g *ghlServer) *operation.Tags {

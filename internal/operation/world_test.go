@@ -19,11 +19,11 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/ghl"
 	ghlapi "github.com/dfmiddleware/verity-sync/internal/ghl/api"
 	"github.com/dfmiddleware/verity-sync/internal/operation"
-	ghlsim "github.com/dfmiddleware/verity-sync/internal/sim/ghlapi"
-	veritysim "github.com/dfmiddleware/verity-sync/internal/sim/verity"
 	"github.com/dfmiddleware/verity-sync/internal/store"
-	"github.com/dfmiddleware/verity-sync/internal/testenv"
 	"github.com/dfmiddleware/verity-sync/internal/verity"
+	ghlsim "github.com/dfmiddleware/verity-sync/test/sim/ghlapi"
+	veritysim "github.com/dfmiddleware/verity-sync/test/sim/verity"
+	"github.com/dfmiddleware/verity-sync/test/testenv"
 )
 
 const location = "loc1"

@@ -11,7 +11,7 @@ import (
 
 	"github.com/dfmiddleware/verity-sync/internal/event"
 	"github.com/dfmiddleware/verity-sync/internal/store"
-	"github.com/dfmiddleware/verity-sync/internal/testenv"
+	"github.com/dfmiddleware/verity-sync/test/testenv"
 )
 
 // BenchmarkCommit is what a delivery costs that shares its transaction with those that arrive meanwhile, and what one alone costs.

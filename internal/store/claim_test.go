@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dfmiddleware/verity-sync/internal/store"
-	"github.com/dfmiddleware/verity-sync/internal/testenv/pgproxy"
+	"github.com/dfmiddleware/verity-sync/test/testenv/pgproxy"
 )
 
 // Attempts are few, and a Postgres that commits and is not heard for a while must not spend them.

@@ -14,7 +14,7 @@ import (
 
 	"github.com/dfmiddleware/verity-sync/internal/preflight"
 	"github.com/dfmiddleware/verity-sync/internal/store"
-	"github.com/dfmiddleware/verity-sync/internal/testenv"
+	"github.com/dfmiddleware/verity-sync/test/testenv"
 )
 
 // tenant is a migrated schema, and a role of the test's own with the privileges that docs/security.md gives to receivers and controllers.

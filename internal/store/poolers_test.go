@@ -13,9 +13,9 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/database"
 	"github.com/dfmiddleware/verity-sync/internal/event"
 	"github.com/dfmiddleware/verity-sync/internal/store"
-	"github.com/dfmiddleware/verity-sync/internal/testenv"
-	"github.com/dfmiddleware/verity-sync/internal/testenv/pgbouncer"
-	"github.com/dfmiddleware/verity-sync/internal/testenv/predecessor"
+	"github.com/dfmiddleware/verity-sync/test/testenv"
+	"github.com/dfmiddleware/verity-sync/test/testenv/pgbouncer"
+	"github.com/dfmiddleware/verity-sync/test/testenv/predecessor"
 )
 
 // permissive has PgBouncer take the parameters that it does not pass on, and forget them.

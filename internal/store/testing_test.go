@@ -12,8 +12,8 @@ import (
 
 	"github.com/dfmiddleware/verity-sync/internal/event"
 	"github.com/dfmiddleware/verity-sync/internal/store"
-	"github.com/dfmiddleware/verity-sync/internal/testenv"
-	"github.com/dfmiddleware/verity-sync/internal/testenv/pgproxy"
+	"github.com/dfmiddleware/verity-sync/test/testenv"
+	"github.com/dfmiddleware/verity-sync/test/testenv/pgproxy"
 )
 
 func TestMain(m *testing.M) { testenv.Main(m) }

@@ -14,7 +14,7 @@ import (
 
 	"github.com/dfmiddleware/verity-sync/internal/event"
 	"github.com/dfmiddleware/verity-sync/internal/store"
-	"github.com/dfmiddleware/verity-sync/internal/testenv/pgproxy"
+	"github.com/dfmiddleware/verity-sync/test/testenv/pgproxy"
 )
 
 // reply is an SMS reply as a workflow reports it: about a contact, without an id of its own.

@@ -15,9 +15,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dfmiddleware/verity-sync/internal/destination"
-	"github.com/dfmiddleware/verity-sync/internal/sim/fault"
-	veritysim "github.com/dfmiddleware/verity-sync/internal/sim/verity"
 	"github.com/dfmiddleware/verity-sync/internal/verity"
+	"github.com/dfmiddleware/verity-sync/test/sim/fault"
+	veritysim "github.com/dfmiddleware/verity-sync/test/sim/verity"
 )
 
 const (

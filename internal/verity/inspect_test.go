@@ -12,9 +12,9 @@ import (
 
 	"github.com/dfmiddleware/verity-sync/internal/destination"
 	"github.com/dfmiddleware/verity-sync/internal/preflight"
-	veritysim "github.com/dfmiddleware/verity-sync/internal/sim/verity"
-	"github.com/dfmiddleware/verity-sync/internal/testenv/repo"
 	"github.com/dfmiddleware/verity-sync/internal/verity"
+	veritysim "github.com/dfmiddleware/verity-sync/test/sim/verity"
+	"github.com/dfmiddleware/verity-sync/test/testenv/repo"
 )
 
 // inspected is a Verity as a role sees it: what Inspect reports, and what then happens to a booking.

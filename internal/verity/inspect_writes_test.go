@@ -1,6 +1,6 @@
 package verity_test
 
-import veritysim "github.com/dfmiddleware/verity-sync/internal/sim/verity"
+import veritysim "github.com/dfmiddleware/verity-sync/test/sim/verity"
 
 var inspectedWrites = map[string]inspected{
 	"a unique index on the appointment": {

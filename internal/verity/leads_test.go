@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dfmiddleware/verity-sync/internal/destination"
-	veritysim "github.com/dfmiddleware/verity-sync/internal/sim/verity"
 	"github.com/dfmiddleware/verity-sync/internal/verity"
+	veritysim "github.com/dfmiddleware/verity-sync/test/sim/verity"
 )
 
 func TestFindContact(t *testing.T) {

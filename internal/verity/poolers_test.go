@@ -14,9 +14,9 @@ import (
 	pgdatabase "github.com/dfmiddleware/verity-sync/internal/database"
 	"github.com/dfmiddleware/verity-sync/internal/destination"
 	"github.com/dfmiddleware/verity-sync/internal/preflight"
-	"github.com/dfmiddleware/verity-sync/internal/testenv"
-	"github.com/dfmiddleware/verity-sync/internal/testenv/pgbouncer"
 	"github.com/dfmiddleware/verity-sync/internal/verity"
+	"github.com/dfmiddleware/verity-sync/test/testenv"
+	"github.com/dfmiddleware/verity-sync/test/testenv/pgbouncer"
 )
 
 // permissive has PgBouncer take the parameters that it does not pass on, and forget them.

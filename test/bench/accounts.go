@@ -15,9 +15,9 @@ import (
 
 	"k8s.io/client-go/rest"
 
-	"github.com/dfmiddleware/verity-sync/internal/testenv/controlplane"
-	"github.com/dfmiddleware/verity-sync/internal/testenv/postgres"
-	"github.com/dfmiddleware/verity-sync/internal/testenv/proc"
+	"github.com/dfmiddleware/verity-sync/test/testenv/controlplane"
+	"github.com/dfmiddleware/verity-sync/test/testenv/postgres"
+	"github.com/dfmiddleware/verity-sync/test/testenv/proc"
 )
 
 // account is what a system has used up to a moment.

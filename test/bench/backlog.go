@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/dfmiddleware/verity-sync/internal/testenv/controlplane"
 	"github.com/dfmiddleware/verity-sync/test/bench/stats"
+	"github.com/dfmiddleware/verity-sync/test/testenv/controlplane"
 )
 
 // backlogs are how many events wait when the cost of one is measured.

@@ -11,11 +11,11 @@ import (
 	"time"
 
 	"github.com/dfmiddleware/verity-sync/internal/store"
-	"github.com/dfmiddleware/verity-sync/internal/testenv/proc"
 	"github.com/dfmiddleware/verity-sync/test/bench/cycle"
 	"github.com/dfmiddleware/verity-sync/test/bench/load"
 	"github.com/dfmiddleware/verity-sync/test/bench/relations"
 	"github.com/dfmiddleware/verity-sync/test/bench/stats"
+	"github.com/dfmiddleware/verity-sync/test/testenv/proc"
 )
 
 const (

@@ -16,7 +16,7 @@ import (
 
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
 	"github.com/dfmiddleware/verity-sync/internal/event"
-	"github.com/dfmiddleware/verity-sync/internal/testenv/controlplane"
+	"github.com/dfmiddleware/verity-sync/test/testenv/controlplane"
 )
 
 // A floor is what the API server takes of the same writes with nothing behind them.

@@ -7,11 +7,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/dfmiddleware/verity-sync/internal/sim/fault"
-	"github.com/dfmiddleware/verity-sync/internal/testenv/controlplane"
-	"github.com/dfmiddleware/verity-sync/internal/testenv/proc"
-	"github.com/dfmiddleware/verity-sync/internal/testenv/system"
 	"github.com/dfmiddleware/verity-sync/test/bench/load"
+	"github.com/dfmiddleware/verity-sync/test/sim/fault"
+	"github.com/dfmiddleware/verity-sync/test/testenv/controlplane"
+	"github.com/dfmiddleware/verity-sync/test/testenv/proc"
+	"github.com/dfmiddleware/verity-sync/test/testenv/system"
 )
 
 const (

@@ -6,12 +6,12 @@ import (
 	"strings"
 	"time"
 
-	"github.com/dfmiddleware/verity-sync/internal/testenv/controlplane"
-	"github.com/dfmiddleware/verity-sync/internal/testenv/proc"
-	"github.com/dfmiddleware/verity-sync/internal/testenv/repo"
 	"github.com/dfmiddleware/verity-sync/test/bench/load"
 	"github.com/dfmiddleware/verity-sync/test/bench/proxy"
 	"github.com/dfmiddleware/verity-sync/test/bench/stats"
+	"github.com/dfmiddleware/verity-sync/test/testenv/controlplane"
+	"github.com/dfmiddleware/verity-sync/test/testenv/proc"
+	"github.com/dfmiddleware/verity-sync/test/testenv/repo"
 )
 
 const (

@@ -8,8 +8,8 @@ import (
 	"os/exec"
 	"path/filepath"
 
-	"github.com/dfmiddleware/verity-sync/internal/testenv/proc"
-	"github.com/dfmiddleware/verity-sync/internal/testenv/repo"
+	"github.com/dfmiddleware/verity-sync/test/testenv/proc"
+	"github.com/dfmiddleware/verity-sync/test/testenv/repo"
 )
 
 // microPackages are those whose Go benchmarks are about the way of an event: reading and verifying it, taking it in, committing a batch,

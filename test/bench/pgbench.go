@@ -11,9 +11,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/dfmiddleware/verity-sync/internal/testenv/proc"
 	"github.com/dfmiddleware/verity-sync/test/bench/load"
 	"github.com/dfmiddleware/verity-sync/test/bench/proxy"
+	"github.com/dfmiddleware/verity-sync/test/testenv/proc"
 )
 
 // insert is verity-sync's own, of one row instead of a batch: the same columns of the same sizes into the same table with the same

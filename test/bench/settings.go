@@ -11,11 +11,11 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/dfmiddleware/verity-sync/internal/testenv/postgres"
-	"github.com/dfmiddleware/verity-sync/internal/testenv/proc"
 	"github.com/dfmiddleware/verity-sync/test/bench/cycle"
 	"github.com/dfmiddleware/verity-sync/test/bench/relations"
 	"github.com/dfmiddleware/verity-sync/test/bench/stats"
+	"github.com/dfmiddleware/verity-sync/test/testenv/postgres"
+	"github.com/dfmiddleware/verity-sync/test/testenv/proc"
 )
 
 const (

@@ -14,10 +14,10 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/dfmiddleware/verity-sync/internal/testenv/predecessor"
-	"github.com/dfmiddleware/verity-sync/internal/testenv/proc"
-	"github.com/dfmiddleware/verity-sync/internal/testenv/system"
 	"github.com/dfmiddleware/verity-sync/test/bench/proxy"
+	"github.com/dfmiddleware/verity-sync/test/testenv/predecessor"
+	"github.com/dfmiddleware/verity-sync/test/testenv/proc"
+	"github.com/dfmiddleware/verity-sync/test/testenv/system"
 )
 
 // The systems that are measured.

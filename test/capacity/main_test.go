@@ -19,9 +19,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
-	"github.com/dfmiddleware/verity-sync/internal/testenv"
-	"github.com/dfmiddleware/verity-sync/internal/testenv/proc"
-	"github.com/dfmiddleware/verity-sync/internal/testenv/system"
+	"github.com/dfmiddleware/verity-sync/test/testenv"
+	"github.com/dfmiddleware/verity-sync/test/testenv/proc"
+	"github.com/dfmiddleware/verity-sync/test/testenv/system"
 )
 
 const (

@@ -12,7 +12,7 @@ import (
 
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
 	"github.com/dfmiddleware/verity-sync/internal/failpoint"
-	"github.com/dfmiddleware/verity-sync/internal/sim/fault"
+	"github.com/dfmiddleware/verity-sync/test/sim/fault"
 )
 
 // unavailable has Verity refuse forwards until the function returned is called.

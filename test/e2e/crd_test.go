@@ -12,7 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
-	"github.com/dfmiddleware/verity-sync/internal/testenv/system"
+	"github.com/dfmiddleware/verity-sync/test/testenv/system"
 )
 
 // newObject returns a WebhookEvent that the API server accepts, in a namespace that no controller watches.

@@ -13,10 +13,10 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
-	"github.com/dfmiddleware/verity-sync/internal/sim/fault"
-	"github.com/dfmiddleware/verity-sync/internal/sim/ghlsender"
-	"github.com/dfmiddleware/verity-sync/internal/testenv/pgbouncer"
-	"github.com/dfmiddleware/verity-sync/internal/testenv/system"
+	"github.com/dfmiddleware/verity-sync/test/sim/fault"
+	"github.com/dfmiddleware/verity-sync/test/sim/ghlsender"
+	"github.com/dfmiddleware/verity-sync/test/testenv/pgbouncer"
+	"github.com/dfmiddleware/verity-sync/test/testenv/system"
 )
 
 // erase runs verity-sync erase with nothing but the database, and returns its report.

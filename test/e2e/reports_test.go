@@ -9,10 +9,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
-	"github.com/dfmiddleware/verity-sync/internal/sim/ghlapi"
-	"github.com/dfmiddleware/verity-sync/internal/sim/ghlsender"
-	"github.com/dfmiddleware/verity-sync/internal/testenv/repo"
-	"github.com/dfmiddleware/verity-sync/internal/testenv/system"
+	"github.com/dfmiddleware/verity-sync/test/sim/ghlapi"
+	"github.com/dfmiddleware/verity-sync/test/sim/ghlsender"
+	"github.com/dfmiddleware/verity-sync/test/testenv/repo"
+	"github.com/dfmiddleware/verity-sync/test/testenv/system"
 )
 
 const reportsLocation = "locExampleLocation01"

@@ -18,7 +18,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
-	"github.com/dfmiddleware/verity-sync/internal/sim/fault"
+	"github.com/dfmiddleware/verity-sync/test/sim/fault"
 )
 
 // user is whom the processes are to the API server: somebody with the two roles that come with verity-sync and no other right.

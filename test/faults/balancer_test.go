@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/dfmiddleware/verity-sync/internal/testenv/system"
+	"github.com/dfmiddleware/verity-sync/test/testenv/system"
 )
 
 const (

@@ -16,10 +16,10 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
-	"github.com/dfmiddleware/verity-sync/internal/sim/fault"
-	"github.com/dfmiddleware/verity-sync/internal/testenv/controlplane"
-	"github.com/dfmiddleware/verity-sync/internal/testenv/repo"
-	"github.com/dfmiddleware/verity-sync/internal/testenv/system"
+	"github.com/dfmiddleware/verity-sync/test/sim/fault"
+	"github.com/dfmiddleware/verity-sync/test/testenv/controlplane"
+	"github.com/dfmiddleware/verity-sync/test/testenv/repo"
+	"github.com/dfmiddleware/verity-sync/test/testenv/system"
 )
 
 // laneKubernetes is that of what is done to the API server and to WebhookEvents.

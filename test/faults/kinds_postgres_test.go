@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/dfmiddleware/verity-sync/internal/event"
-	"github.com/dfmiddleware/verity-sync/internal/testenv/pgproxy"
-	"github.com/dfmiddleware/verity-sync/internal/testenv/postgres"
+	"github.com/dfmiddleware/verity-sync/test/testenv/pgproxy"
+	"github.com/dfmiddleware/verity-sync/test/testenv/postgres"
 )
 
 // database is one of the two, each on a server of its own.

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/dfmiddleware/verity-sync/internal/sim/fault"
+	"github.com/dfmiddleware/verity-sync/test/sim/fault"
 )
 
 // kind is a way to break something.

@@ -12,8 +12,8 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/dfmiddleware/verity-sync/internal/sim/ghlapi"
-	"github.com/dfmiddleware/verity-sync/internal/sim/ghlsender"
+	"github.com/dfmiddleware/verity-sync/test/sim/ghlapi"
+	"github.com/dfmiddleware/verity-sync/test/sim/ghlsender"
 )
 
 const (

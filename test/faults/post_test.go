@@ -10,8 +10,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/dfmiddleware/verity-sync/internal/sim/ghlsender"
-	"github.com/dfmiddleware/verity-sync/internal/testenv/system"
+	"github.com/dfmiddleware/verity-sync/test/sim/ghlsender"
+	"github.com/dfmiddleware/verity-sync/test/testenv/system"
 )
 
 // post has a webhook on its way, and one in seven a second time soon after, as GHL does now and then.

@@ -28,10 +28,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
-	"github.com/dfmiddleware/verity-sync/internal/sim/ghlsender"
-	"github.com/dfmiddleware/verity-sync/internal/sim/verity"
-	"github.com/dfmiddleware/verity-sync/internal/testenv"
-	"github.com/dfmiddleware/verity-sync/internal/testenv/controlplane"
+	"github.com/dfmiddleware/verity-sync/test/sim/ghlsender"
+	"github.com/dfmiddleware/verity-sync/test/sim/verity"
+	"github.com/dfmiddleware/verity-sync/test/testenv"
+	"github.com/dfmiddleware/verity-sync/test/testenv/controlplane"
 )
 
 // installation is one in a namespace of its own, with what its processes talk to.

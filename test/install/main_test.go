@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
-	"github.com/dfmiddleware/verity-sync/internal/testenv"
-	"github.com/dfmiddleware/verity-sync/internal/testenv/controlplane"
+	"github.com/dfmiddleware/verity-sync/test/testenv"
+	"github.com/dfmiddleware/verity-sync/test/testenv/controlplane"
 )
 
 const (

@@ -21,7 +21,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
-	"github.com/dfmiddleware/verity-sync/internal/sim/fault"
+	"github.com/dfmiddleware/verity-sync/test/sim/fault"
 )
 
 func TestWhatIsInstalledRunsUnderItsOwnAccounts(t *testing.T) {

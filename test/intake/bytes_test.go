@@ -12,11 +12,11 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/dfmiddleware/verity-sync/internal/sim/ghlsender"
-	"github.com/dfmiddleware/verity-sync/internal/sim/record"
-	"github.com/dfmiddleware/verity-sync/internal/sim/verity"
-	"github.com/dfmiddleware/verity-sync/internal/testenv/repo"
-	"github.com/dfmiddleware/verity-sync/internal/testenv/system"
+	"github.com/dfmiddleware/verity-sync/test/sim/ghlsender"
+	"github.com/dfmiddleware/verity-sync/test/sim/record"
+	"github.com/dfmiddleware/verity-sync/test/sim/verity"
+	"github.com/dfmiddleware/verity-sync/test/testenv/repo"
+	"github.com/dfmiddleware/verity-sync/test/testenv/system"
 )
 
 const (

@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/dfmiddleware/verity-sync/internal/sim/ghlsender"
+	"github.com/dfmiddleware/verity-sync/test/sim/ghlsender"
 )
 
 // reply is an SMS of a contact as a workflow reports it: the contact, with a message beside it.

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/dfmiddleware/verity-sync/internal/testenv/postgres"
+	"github.com/dfmiddleware/verity-sync/test/testenv/postgres"
 )
 
 // stop and those that follow have Postgres refuse what receivers want to write, each in its own way, and return what ends that. It drops

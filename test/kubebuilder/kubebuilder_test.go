@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/dfmiddleware/verity-sync/internal/testenv/repo"
+	"github.com/dfmiddleware/verity-sync/test/testenv/repo"
 )
 
 // TestKubebuilderCreatesAnAPI runs `kubebuilder create api` on a copy of the tree, and builds what comes of it. kubebuilder runs `go mod

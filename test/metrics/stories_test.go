@@ -21,11 +21,11 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/ghl"
 	"github.com/dfmiddleware/verity-sync/internal/metrics"
 	"github.com/dfmiddleware/verity-sync/internal/receiver"
-	"github.com/dfmiddleware/verity-sync/internal/sim/fault"
-	"github.com/dfmiddleware/verity-sync/internal/sim/ghlapi"
-	"github.com/dfmiddleware/verity-sync/internal/sim/ghlsender"
 	"github.com/dfmiddleware/verity-sync/internal/store"
-	"github.com/dfmiddleware/verity-sync/internal/testenv/postgres"
+	"github.com/dfmiddleware/verity-sync/test/sim/fault"
+	"github.com/dfmiddleware/verity-sync/test/sim/ghlapi"
+	"github.com/dfmiddleware/verity-sync/test/sim/ghlsender"
+	"github.com/dfmiddleware/verity-sync/test/testenv/postgres"
 )
 
 // answered is the series of posts that were answered with a code.

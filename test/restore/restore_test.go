@@ -16,9 +16,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
-	"github.com/dfmiddleware/verity-sync/internal/sim/fault"
-	"github.com/dfmiddleware/verity-sync/internal/testenv/pgproxy"
-	"github.com/dfmiddleware/verity-sync/internal/testenv/system"
+	"github.com/dfmiddleware/verity-sync/test/sim/fault"
+	"github.com/dfmiddleware/verity-sync/test/testenv/pgproxy"
+	"github.com/dfmiddleware/verity-sync/test/testenv/system"
 )
 
 // way is a way in which a database goes back: prepare begins with it, save keeps the moment, and back goes back to it.

@@ -13,7 +13,7 @@ import (
 
 	"github.com/dfmiddleware/verity-sync/internal/destination"
 	ghlapi "github.com/dfmiddleware/verity-sync/internal/ghl/api"
-	simghl "github.com/dfmiddleware/verity-sync/internal/sim/ghlapi"
+	simghl "github.com/dfmiddleware/verity-sync/test/sim/ghlapi"
 )
 
 const (

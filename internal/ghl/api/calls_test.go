@@ -11,8 +11,8 @@ import (
 
 	"github.com/dfmiddleware/verity-sync/internal/destination"
 	ghlapi "github.com/dfmiddleware/verity-sync/internal/ghl/api"
-	"github.com/dfmiddleware/verity-sync/internal/sim/fault"
-	simghl "github.com/dfmiddleware/verity-sync/internal/sim/ghlapi"
+	"github.com/dfmiddleware/verity-sync/test/sim/fault"
+	simghl "github.com/dfmiddleware/verity-sync/test/sim/ghlapi"
 )
 
 func TestGetAppointment(t *testing.T) {

@@ -13,8 +13,8 @@ import (
 
 	"github.com/dfmiddleware/verity-sync/internal/destination"
 	ghlapi "github.com/dfmiddleware/verity-sync/internal/ghl/api"
-	"github.com/dfmiddleware/verity-sync/internal/sim/fault"
-	simghl "github.com/dfmiddleware/verity-sync/internal/sim/ghlapi"
+	"github.com/dfmiddleware/verity-sync/test/sim/fault"
+	simghl "github.com/dfmiddleware/verity-sync/test/sim/ghlapi"
 )
 
 // The simulator refuses by itself.

@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	ghlapi "github.com/dfmiddleware/verity-sync/internal/ghl/api"
-	"github.com/dfmiddleware/verity-sync/internal/sim/fault"
-	simghl "github.com/dfmiddleware/verity-sync/internal/sim/ghlapi"
+	"github.com/dfmiddleware/verity-sync/test/sim/fault"
+	simghl "github.com/dfmiddleware/verity-sync/test/sim/ghlapi"
 )
 
 func TestAnAnswerVouchesForTheLocationThatItNames(t *testing.T) {

@@ -16,8 +16,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/dfmiddleware/verity-sync/internal/ghl"
-	"github.com/dfmiddleware/verity-sync/internal/sim/ghlsender"
 	"github.com/dfmiddleware/verity-sync/internal/store"
+	"github.com/dfmiddleware/verity-sync/test/sim/ghlsender"
 )
 
 const (

@@ -11,10 +11,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dfmiddleware/verity-sync/internal/event"
-	"github.com/dfmiddleware/verity-sync/internal/sim/ghlsender"
 	"github.com/dfmiddleware/verity-sync/internal/store"
-	"github.com/dfmiddleware/verity-sync/internal/testenv"
 	"github.com/dfmiddleware/verity-sync/test/bench/cycle"
+	"github.com/dfmiddleware/verity-sync/test/sim/ghlsender"
+	"github.com/dfmiddleware/verity-sync/test/testenv"
 )
 
 func TestMain(m *testing.M) { testenv.Main(m) }

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/dfmiddleware/verity-sync/internal/sim/ghlsender"
+	"github.com/dfmiddleware/verity-sync/test/sim/ghlsender"
 )
 
 const (

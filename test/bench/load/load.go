@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"github.com/dfmiddleware/verity-sync/internal/ghl"
-	"github.com/dfmiddleware/verity-sync/internal/sim/ghlsender"
+	"github.com/dfmiddleware/verity-sync/test/sim/ghlsender"
 )
 
 // answerTimeout is how long an answer may take before it counts as none.

@@ -16,9 +16,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dfmiddleware/verity-sync/internal/ghl"
-	"github.com/dfmiddleware/verity-sync/internal/sim/ghlsender"
 	"github.com/dfmiddleware/verity-sync/test/bench/load"
 	"github.com/dfmiddleware/verity-sync/test/bench/stats"
+	"github.com/dfmiddleware/verity-sync/test/sim/ghlsender"
 )
 
 // serve returns the address of a server.

@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/dfmiddleware/verity-sync/internal/testenv"
 	"github.com/dfmiddleware/verity-sync/test/bench/proxy"
+	"github.com/dfmiddleware/verity-sync/test/testenv"
 )
 
 func TestMain(m *testing.M) { testenv.Main(m) }

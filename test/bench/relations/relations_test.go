@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/dfmiddleware/verity-sync/internal/testenv"
 	"github.com/dfmiddleware/verity-sync/test/bench/relations"
+	"github.com/dfmiddleware/verity-sync/test/testenv"
 )
 
 func TestMain(m *testing.M) { testenv.Main(m) }

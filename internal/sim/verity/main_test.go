@@ -1,9 +1,0 @@
-package verity_test
-
-import (
-	"testing"
-
-	"github.com/dfmiddleware/verity-sync/internal/testenv"
-)
-
-func TestMain(m *testing.M) { testenv.Main(m) }

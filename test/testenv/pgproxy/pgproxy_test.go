@@ -1,0 +1,87 @@
+package pgproxy_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dfmiddleware/verity-sync/test/testenv"
+	"github.com/dfmiddleware/verity-sync/test/testenv/pgproxy"
+)
+
+func TestMain(m *testing.M) { testenv.Main(m) }
+
+// start returns a proxy to a database with an empty table, and a connection that does not go through it.
+func start(t *testing.T) (*pgproxy.Proxy, *pgx.Conn) {
+	t.Helper()
+	url := testenv.Postgres(t)
+	proxy, err := pgproxy.New(t.Context(), url)
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, proxy.Close()) })
+	direct := connect(t, url)
+	_, err = direct.Exec(t.Context(), "CREATE TABLE things (n int)")
+	require.NoError(t, err)
+	return proxy, direct
+}
+
+func connect(t *testing.T, url string) *pgx.Conn {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), url)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	return conn
+}
+
+func count(t *testing.T, conn *pgx.Conn) (n int) {
+	t.Helper()
+	require.NoError(t, conn.QueryRow(t.Context(), "SELECT count(*) FROM things").Scan(&n))
+	return n
+}
+
+func TestACutConnectionHasCommittedAndItsClientIsNotTold(t *testing.T) {
+	t.Parallel()
+	proxy, direct := start(t)
+	proxy.Cut(&pgproxy.Cut{Command: "INSERT"})
+
+	through := connect(t, proxy.URL())
+	assert.Equal(t, 0, count(t, through), "other commands pass")
+	_, err := through.Exec(t.Context(), "INSERT INTO things VALUES (1)")
+	require.Error(t, err)
+	assert.Equal(t, 1, count(t, direct))
+	assert.False(t, proxy.Cutting())
+
+	_, err = connect(t, proxy.URL()).Exec(t.Context(), "INSERT INTO things VALUES (2)")
+	require.NoError(t, err, "one cut was asked for")
+
+	proxy.Cut(&pgproxy.Cut{Always: true})
+	for range 2 {
+		_, err = connect(t, proxy.URL()).Exec(t.Context(), "INSERT INTO things VALUES (3)")
+		require.Error(t, err)
+	}
+	proxy.Cut(nil)
+	assert.Equal(t, 4, count(t, connect(t, proxy.URL())))
+}
+
+func TestAHalfOpenConnectionIsSilentForEverAndANewOneIsNot(t *testing.T) {
+	t.Parallel()
+	proxy, _ := start(t)
+	through := connect(t, proxy.URL())
+	assert.Equal(t, 0, count(t, through))
+
+	proxy.HalfOpen()
+	short, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	_, err := pgx.Connect(short, proxy.URL())
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	proxy.Heal()
+	assert.Equal(t, 0, count(t, connect(t, proxy.URL())))
+
+	short, cancel = context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	_, err = through.Exec(short, "SELECT 1")
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+}
