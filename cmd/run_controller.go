@@ -76,7 +76,7 @@ func runController(ctx context.Context, cfg config.Controller, flags controllerF
 	}()
 	log.Info("starting", "namespace", namespace, "database", cfg.DatabaseURL.String(), "verityDatabase", cfg.VerityDatabaseURL.String())
 	err = mgr.Start(ctx)
-	if cause := context.Cause(ctx); errors.Is(cause, store.ErrTermOver) || errors.Is(cause, preflight.ErrFailed) {
+	if cause := context.Cause(ctx); errors.Is(cause, store.ErrFenced) || errors.Is(cause, preflight.ErrFailed) {
 		return cause
 	}
 	if err != nil {
@@ -90,11 +90,11 @@ func addController(mgr ctrl.Manager, cfg config.Controller, flags controllerFlag
 	destinations *destinations, heartbeat *controllers.Heartbeat, measures *metrics.Controller, stop context.CancelCauseFunc,
 ) error {
 	reconciler := &controllers.WebhookEventReconciler{
-		Client:   mgr.GetClient(),
-		Live:     mgr.GetAPIReader(),
-		Rows:     db,
-		Plan:     destinations,
-		Recorder: mgr.GetEventRecorder(eventSource),
+		Client:    mgr.GetClient(),
+		APIReader: mgr.GetAPIReader(),
+		Rows:      db,
+		Plan:      destinations,
+		Recorder:  mgr.GetEventRecorder(eventSource),
 		Backoff: controllers.Backoff{
 			Base: cfg.RetryBaseDelay, Max: cfg.RetryMaxDelay,
 			MaxAttempts: int32(cfg.RetryMaxAttempts), //nolint:gosec // Checked at start.
@@ -102,9 +102,9 @@ func addController(mgr ctrl.Manager, cfg config.Controller, flags controllerFlag
 		TTL:         controllers.TTL{Done: cfg.DoneTTL, Error: cfg.ErrorTTL},
 		Retention:   cfg.Retention,
 		Metrics:     measures,
-		Holder:      holder(),
+		Identity:    identity(),
 		Concurrency: flags.maxConcurrentReconciles,
-		TermOver:    func(err error) { stop(err) },
+		OnFenced:    func(err error) { stop(err) },
 	}
 	if err := addControllers(mgr, reconciler, mgr.GetLogger().WithName("setup")); err != nil {
 		return err

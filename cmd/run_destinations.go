@@ -59,9 +59,9 @@ func openDestinations(ctx context.Context, cfg config.Controller, workers int, d
 		return b
 	}
 	deps := operation.Dependencies{
-		Known:   db,
-		Endings: store.Endings{Deletion: cfg.VerityOnDelete == config.Clear, Cancellation: cfg.VerityOnCancel == config.Clear},
-		Tags:    cfg.GHLAppointmentTags,
+		Known:     db,
+		EndPolicy: store.EndPolicy{Deletion: cfg.VerityOnDelete == config.Clear, Cancellation: cfg.VerityOnCancel == config.Clear},
+		Tags:      cfg.GHLAppointmentTags,
 		// Aloware knows a contact by its phone number.
 		KeepOnPhoneChange: cfg.AlowareOnPhoneChange == config.KeepContact,
 		Regions:           operation.Regions{Default: cfg.DefaultPhoneRegion, Locations: cfg.GHLLocationRegions},
@@ -187,7 +187,7 @@ func (d *destinations) Capacity() controllers.Capacity {
 }
 
 // Plan implements controllers.Planner.
-func (d *destinations) Plan(e *store.Claimed) controllers.Plan {
+func (d *destinations) Plan(e *store.Attempt) controllers.Plan {
 	if e.Event.Type == event.TypeUnparseable {
 		return controllers.Plan{Unparseable: unparseable(e)}
 	}
@@ -205,7 +205,7 @@ func (d *destinations) Plan(e *store.Claimed) controllers.Plan {
 }
 
 // unparseable says why an event cannot be read.
-func unparseable(e *store.Claimed) string {
+func unparseable(e *store.Attempt) string {
 	if fault := ghl.Fault(e.Headers["Content-Type"], e.Body()); fault != "" {
 		return fault
 	}

@@ -38,7 +38,7 @@ func newRelay(cfg config.Receiver, flags kubernetesFlags, db *store.Store, measu
 		Rows:      db,
 		Creator:   creator,
 		Namespace: flags.resolveNamespace(os.Getenv, serviceAccountNamespace),
-		Holder:    holder(),
+		Identity:  identity(),
 		MaxLive:   cfg.MaxLiveEvents,
 		Observe:   measures.Relayed,
 		Log:       log.WithName("relay"),
@@ -57,7 +57,7 @@ func clusterConfig() (*rest.Config, error) {
 }
 
 // holder names this process among its replicas: the host, which is the pod's name in a cluster, and the process id.
-func holder() string {
+func identity() string {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown"

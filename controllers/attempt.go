@@ -21,7 +21,7 @@ import (
 // Planner says what an event asks for: a forward and a sync, in the order in which they are done. A nil operation comes
 // with the reason for which there is none.
 type Planner interface {
-	Plan(e *store.Claimed) Plan
+	Plan(e *store.Attempt) Plan
 }
 
 // Plan is what an event asks for.
@@ -106,7 +106,7 @@ func (r *WebhookEventReconciler) attempt(ctx context.Context, s *scope) (*ctrl.R
 }
 
 // carryOut runs the operations of a plan.
-func (r *WebhookEventReconciler) carryOut(ctx context.Context, c *store.Claimed, plan Plan) []done {
+func (r *WebhookEventReconciler) carryOut(ctx context.Context, c *store.Attempt, plan Plan) []done {
 	var results []done
 	if plan.Forward != nil {
 		results = append(results, r.run(ctx, c, plan.Forward))
@@ -130,7 +130,7 @@ const (
 
 // underPressure reports whether there is more to do than can be done: all workers are busy, or the event has waited for its first attempt
 // while others were, and still are, worked on. busy counts the attempts under way, this one among them.
-func (r *WebhookEventReconciler) underPressure(c *store.Claimed, busy int) bool {
+func (r *WebhookEventReconciler) underPressure(c *store.Attempt, busy int) bool {
 	return busy >= r.Concurrency || busy > 1 && c.Attempts == 1 && c.StartedAt.Sub(c.ReceivedAt) > behind
 }
 
@@ -159,7 +159,7 @@ func (r *WebhookEventReconciler) showWhileWorking(ctx context.Context, s *scope)
 }
 
 // run runs one operation, unless the ledger says that it is done or was refused for good.
-func (r *WebhookEventReconciler) run(ctx context.Context, c *store.Claimed, op operation.Operation) done {
+func (r *WebhookEventReconciler) run(ctx context.Context, c *store.Attempt, op operation.Operation) done {
 	d := done{name: op.Name(), direction: op.Direction(), started: time.Now()}
 	if slices.Contains(c.Succeeded, d.name) {
 		d.known = true
@@ -180,7 +180,7 @@ type refused string
 func (r refused) Error() string { return string(r) }
 
 // tell logs the attempt in one line and publishes what a person should hear of.
-func (r *WebhookEventReconciler) tell(ctx context.Context, s *scope, f store.Finish, results []done) {
+func (r *WebhookEventReconciler) tell(ctx context.Context, s *scope, f store.AttemptResult, results []done) {
 	c := s.claimed
 	fields := []any{
 		"event", c.ID, "type", c.Event.Type, "entity", c.Event.EntityID, "location", c.Event.LocationID, "attempt", c.Attempts,

@@ -135,7 +135,7 @@ func TestAnAuditThatIsAskedForComesAtOnceAndFindsMoreThanAPage(t *testing.T) {
 	require.NoError(t, s.db.RequestAudit(t.Context()))
 	require.Eventually(t, func() bool {
 		return value[int](s, `SELECT count(*) FROM webhook_events WHERE status = 'done'`) == events
-	}, 10*patience, 100*time.Millisecond)
+	}, 10*timeout, 100*time.Millisecond)
 	assert.Equal(t, events, s.forward.calls(uuid.Nil), "each is done once")
 }
 

@@ -38,8 +38,8 @@ func BenchmarkReconcile(b *testing.B) {
 	r := &controllers.WebhookEventReconciler{
 		Client: memoryClient{object: object}, Rows: oneRow{id: id, payload: []byte(`{"notes":"` + strings.Repeat("x", 700) + `"}`)},
 		Plan: everything{}, Recorder: events.NewFakeRecorder(1), TTL: controllers.TTL{Done: time.Hour, Error: time.Hour},
-		Metrics: metrics.NewController(prometheus.NewRegistry()), Holder: "bench", Concurrency: 1,
-		TermOver: func(err error) { b.Error(err) },
+		Metrics: metrics.NewController(prometheus.NewRegistry()), Identity: "bench", Concurrency: 1,
+		OnFenced: func(err error) { b.Error(err) },
 	}
 	ctx := ctrl.LoggerInto(b.Context(), logr.Discard())
 	request := ctrl.Request{NamespacedName: client.ObjectKeyFromObject(object)}
@@ -79,22 +79,22 @@ type oneRow struct {
 	payload []byte
 }
 
-func (oneRow) TakeTerm(context.Context, string) (int64, error) { return 1, nil }
+func (oneRow) AcquireTerm(context.Context, string) (int64, error) { return 1, nil }
 
-func (m oneRow) Claim(_ context.Context, id uuid.UUID, term int64) (*store.Claimed, error) {
+func (m oneRow) Claim(_ context.Context, id uuid.UUID, term int64) (*store.Attempt, error) {
 	now := time.Now()
-	return &store.Claimed{ID: id, Payload: m.payload, ReceivedAt: now, StartedAt: now, Attempts: 1, Forward: true, Term: term}, nil
+	return &store.Attempt{ID: id, Payload: m.payload, ReceivedAt: now, StartedAt: now, Attempts: 1, Forward: true, Term: term}, nil
 }
 
-func (oneRow) FinishAttempt(_ context.Context, _ *store.Claimed, f store.Finish) (store.Finished, error) {
+func (oneRow) FinishAttempt(_ context.Context, _ *store.Attempt, f store.AttemptResult) (store.RecordedResult, error) {
 	now := time.Now()
-	return store.Finished{Status: f.Status, Attempts: 1, ProcessedAt: &now}, nil
+	return store.RecordedResult{Status: f.Status, Attempts: 1, ProcessedAt: &now}, nil
 }
 
 // everything has all events forwarded and synced, with success.
 type everything struct{}
 
-func (everything) Plan(*store.Claimed) controllers.Plan {
+func (everything) Plan(*store.Attempt) controllers.Plan {
 	forward := instant{store.OperationForward, ""}
 	return controllers.Plan{Forward: forward, Syncs: []operation.Operation{instant{store.OperationLead, v1alpha1.ResultLeadUpdated}}}
 }
@@ -105,6 +105,6 @@ func (i instant) Name() string { return i.name }
 
 func (instant) Direction() string { return store.DirectionToVerity }
 
-func (i instant) Run(context.Context, *store.Claimed) operation.Outcome {
+func (i instant) Run(context.Context, *store.Attempt) operation.Outcome {
 	return operation.Done(i.result)
 }

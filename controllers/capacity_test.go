@@ -43,7 +43,7 @@ func newNarrow(calls int) *narrow {
 	return n
 }
 
-func (n *narrow) answer(_ int, e *store.Claimed) operation.Outcome {
+func (n *narrow) answer(_ int, e *store.Attempt) operation.Outcome {
 	err := n.breaker.Do(context.Background(), func(context.Context) error {
 		n.begun <- e.ID
 		<-n.end
@@ -143,7 +143,7 @@ func TestAnEventThatWaitsForADestinationThatIsDownDoesNotWaitForItsTurnElsewhere
 		}
 	})
 	s.sync.script(n.answer)
-	s.forward.script(func(call int, _ *store.Claimed) operation.Outcome {
+	s.forward.script(func(call int, _ *store.Attempt) operation.Outcome {
 		if call == 2 {
 			outcome := failing(destination.Unavailable, "answered 401 Unauthorized")
 			outcome.Wait = time.Hour

@@ -16,8 +16,8 @@ import (
 // A refusal ends the event, but not before the other operation has had its chance. An attempt counts if something failed
 // that may fail for this event alone; what a destination that is down, or asked for a pause, made fail is given back, and
 // so is a sync that waits for what the forward leads to.
-func (r *WebhookEventReconciler) decide(c *store.Claimed, plan Plan, results []done) store.Finish {
-	f := store.Finish{Attempts: c.Attempts, Result: c.Result, Ledger: ledgerOf(results)}
+func (r *WebhookEventReconciler) decide(c *store.Attempt, plan Plan, results []done) store.AttemptResult {
+	f := store.AttemptResult{Attempts: c.Attempts, Result: c.Result, Ledger: ledgerOf(results)}
 	if plan.Unparseable != "" {
 		f.Status, f.Reason, f.Message = store.StatusError, v1alpha1.UnparseableReason, plan.Unparseable
 		return f
@@ -56,7 +56,7 @@ func (r *WebhookEventReconciler) decide(c *store.Claimed, plan Plan, results []d
 	return f
 }
 
-func (r *WebhookEventReconciler) scheduleRetry(f *store.Finish, c *store.Claimed, refused, retry []done, forwardPending bool) {
+func (r *WebhookEventReconciler) scheduleRetry(f *store.AttemptResult, c *store.Attempt, refused, retry []done, forwardPending bool) {
 	counted := false
 	var delay, retryAfter time.Duration
 	var heldBy, places []string
@@ -115,7 +115,7 @@ func (r *WebhookEventReconciler) scheduleRetry(f *store.Finish, c *store.Claimed
 const maxLocationWait = 7 * 24 * time.Hour
 
 // waitsTooLong reports whether an event has waited long enough for the location that err is of. A pause that was asked for ends by itself.
-func waitsTooLong(c *store.Claimed, err error) bool {
+func waitsTooLong(c *store.Attempt, err error) bool {
 	name := destination.NameOf(err)
 	return (name == "ghl" || strings.HasPrefix(name, "ghl:")) && destination.ClassOf(err) != destination.Limited &&
 		c.At(time.Now()).Sub(c.ReceivedAt) > maxLocationWait

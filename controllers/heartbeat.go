@@ -59,8 +59,8 @@ func (h *Heartbeat) Start(ctx context.Context) error {
 	for {
 		err := h.beat(ctx)
 		switch {
-		case errors.Is(err, store.ErrTermOver):
-			h.Reconciler.TermOver(err)
+		case errors.Is(err, store.ErrFenced):
+			h.Reconciler.OnFenced(err)
 			return nil
 		case err != nil && !failing && ctx.Err() == nil:
 			h.Log.Info("the heartbeat was not recorded in the database and is tried again", "error", err.Error())
@@ -77,7 +77,7 @@ func (h *Heartbeat) Start(ctx context.Context) error {
 // beat moves the heartbeat forward. If the process dies right after, the database has recorded that it went back, a new leader audits in
 // any case, and only the log line and the Kubernetes Event are missing.
 func (h *Heartbeat) beat(ctx context.Context) error {
-	term, err := h.Reconciler.term.get(ctx, h.Reconciler.Rows, h.Reconciler.Holder)
+	term, err := h.Reconciler.term.get(ctx, h.Reconciler.Rows, h.Reconciler.Identity)
 	if err != nil {
 		return err
 	}

@@ -18,7 +18,7 @@ import (
 func TestATimeThatAUserWroteDoesNotPutTheNextAttemptOff(t *testing.T) {
 	t.Parallel()
 	s := newSuite(t, func(set *settings) { set.backoff.Base, set.backoff.Max = 2*time.Second, 2*time.Second })
-	s.forward.script(func(call int, _ *store.Claimed) operation.Outcome {
+	s.forward.script(func(call int, _ *store.Attempt) operation.Outcome {
 		if call == 1 {
 			return failing(destination.Transient, "answered 503")
 		}
@@ -56,7 +56,7 @@ func TestAnEventThatIsNoLongerSuspendedWaitsAsItWouldHave(t *testing.T) {
 	t.Run("for its next attempt, before the younger events of its entity", func(t *testing.T) {
 		t.Parallel()
 		s := newSuite(t, func(set *settings) { set.backoff.Base, set.backoff.Max = time.Hour, time.Hour })
-		s.forward.script(func(int, *store.Claimed) operation.Outcome { return failing(destination.Transient, "answered 503") })
+		s.forward.script(func(int, *store.Attempt) operation.Outcome { return failing(destination.Transient, "answered 503") })
 		first := s.post("apt1")
 		before := s.untilReason(first, v1alpha1.RetryScheduledReason)
 		s.change(first, func(e *v1alpha1.WebhookEvent) { e.Spec.Suspend = true })

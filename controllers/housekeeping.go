@@ -202,9 +202,9 @@ func (h *Housekeeper) audit(ctx context.Context) error {
 
 // auditRows asks for the WebhookEvents that are missing.
 func (h *Housekeeper) auditRows(ctx context.Context) error {
-	var last store.Live
+	var last store.DispatchedEvent
 	for {
-		rows, err := h.Reconciler.Rows.ListLive(ctx, h.Grace, last, housekeepingPage)
+		rows, err := h.Reconciler.Rows.ListDispatched(ctx, h.Grace, last, housekeepingPage)
 		if err != nil {
 			return err
 		}

@@ -42,7 +42,7 @@ func TestAnEventDoesNotWaitForALocationForEver(t *testing.T) {
 			old, young := s.post("apt1"), s.post("apt1")
 			s.exec(`UPDATE webhook_events SET received_at = received_at - make_interval(secs => $2) WHERE id = $1`, old, tc.age.Seconds())
 			down := &destination.Error{Destination: tc.destination, Class: tc.class, Message: "the token was refused (401)"}
-			s.sync.script(func(_ int, e *store.Claimed) operation.Outcome {
+			s.sync.script(func(_ int, e *store.Attempt) operation.Outcome {
 				if e.ID != old {
 					return operation.Done(v1alpha1.ResultLeadUpdated)
 				}
@@ -75,7 +75,7 @@ func TestAnEventOfAnInventedLocationUnblocksItsEntity(t *testing.T) {
 			})
 			s.stop()
 			invented, genuine := s.post("apt1"), s.post("apt1")
-			s.sync.script(func(_ int, e *store.Claimed) operation.Outcome {
+			s.sync.script(func(_ int, e *store.Attempt) operation.Outcome {
 				if e.ID != invented {
 					return operation.Done(v1alpha1.ResultLeadUpdated)
 				}

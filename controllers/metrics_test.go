@@ -48,8 +48,8 @@ func (s *suite) moved() moves {
 }
 
 // inTurn answers the calls of an operation in turn; the last answer is given from then on.
-func inTurn(outcomes ...operation.Outcome) func(int, *store.Claimed) operation.Outcome {
-	return func(call int, _ *store.Claimed) operation.Outcome { return outcomes[min(call, len(outcomes))-1] }
+func inTurn(outcomes ...operation.Outcome) func(int, *store.Attempt) operation.Outcome {
+	return func(call int, _ *store.Attempt) operation.Outcome { return outcomes[min(call, len(outcomes))-1] }
 }
 
 func TestMetricsMoveWithAnEvent(t *testing.T) {

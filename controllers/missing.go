@@ -14,14 +14,14 @@ import (
 // What is done with WebhookEvents that have no row: the event was lost together with its row, or never was one.
 
 // missing is the state of an object that has no row.
-func (r *WebhookEventReconciler) missing(ctx context.Context, id uuid.UUID, object *v1alpha1.WebhookEvent) (store.State, error) {
+func (r *WebhookEventReconciler) missing(ctx context.Context, id uuid.UUID, object *v1alpha1.WebhookEvent) (store.EventState, error) {
 	lost, err := r.lost(ctx, id, object)
 	if err != nil {
-		return store.State{}, err
+		return store.EventState{}, err
 	}
 	lost = lost && object.Status.Phase != v1alpha1.PhaseDone // What was done cannot be replayed any more, and is not lost.
 	now := time.Now()
-	state := store.State{ID: id, Status: store.StatusError, ProcessedAt: &now, Attempts: object.Status.Attempts}
+	state := store.EventState{ID: id, Status: store.StatusError, ProcessedAt: &now, Attempts: object.Status.Attempts}
 	if !lost {
 		state.Attempts, state.Reason = 0, v1alpha1.RowNotFoundReason
 		state.Message = "the database has no row for this event, so there is nothing to do; this object can be deleted"
@@ -68,7 +68,7 @@ func readyReasonOf(object *v1alpha1.WebhookEvent) string {
 
 // rolledBack reports whether a row has lost how an object's event ended: the object shows an attempt that began later than the row's last.
 // A replay leaves the row's last attempt as it was.
-func rolledBack(object *v1alpha1.WebhookEvent, row store.State) bool {
+func rolledBack(object *v1alpha1.WebhookEvent, row store.EventState) bool {
 	shown := object.Status.StartTime
 	return object.Status.Phase.Finished() && !row.Status.Finished() && shown != nil &&
 		(row.StartedAt == nil || shown.After(*row.StartedAt))

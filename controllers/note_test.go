@@ -14,7 +14,7 @@ import (
 func TestTheConditionSyncedHasWhatAPersonShouldKnow(t *testing.T) {
 	t.Parallel()
 	s := newSuite(t)
-	s.sync.script(func(int, *store.Claimed) operation.Outcome {
+	s.sync.script(func(int, *store.Attempt) operation.Outcome {
 		return operation.Outcome{Result: v1alpha1.ResultContactSynced, Note: "the phone number changed"}
 	})
 	e := s.untilPhase(s.post("apt1"), v1alpha1.PhaseDone)

@@ -127,7 +127,7 @@ func refused(t *testing.T, err error, sent object) bool {
 func (s *suite) everyObject(what string, is func(*v1alpha1.WebhookEvent) bool) {
 	s.t.Helper()
 	var left []string
-	if !within(10*patience, func() bool {
+	if !within(10*timeout, func() bool {
 		left = nil
 		var all v1alpha1.WebhookEventList
 		require.NoError(s.t, s.client.List(s.t.Context(), &all, client.InNamespace(s.namespace)))
@@ -249,7 +249,7 @@ func TestAnEventEndsWhateverWasWrittenIntoItsStatus(t *testing.T) {
 		s.finishedLimit, s.maxWaiting = len(statuses)+100, len(statuses)+100
 	})
 	failure := failing(destination.Transient, "answered 503")
-	s.forward.script(func(int, *store.Claimed) operation.Outcome { return failure })
+	s.forward.script(func(int, *store.Attempt) operation.Outcome { return failure })
 	ids := make([]uuid.UUID, len(statuses))
 	for i := range statuses {
 		ids[i] = s.post(fmt.Sprintf("entity%d", i))
@@ -350,7 +350,7 @@ func TestAnObjectOfAnotherSourceShowsNoEventAndHoldsNone(t *testing.T) {
 	t.Parallel()
 	s := newSuite(t, func(s *settings) { s.audit = 100 * time.Millisecond })
 	busy := make(chan struct{})
-	s.forward.script(func(int, *store.Claimed) operation.Outcome { <-busy; return operation.Outcome{} })
+	s.forward.script(func(int, *store.Attempt) operation.Outcome { <-busy; return operation.Outcome{} })
 	id := s.post("apt1")
 	s.until(id, "processed", func(e *v1alpha1.WebhookEvent) bool { return e.Status.Phase == v1alpha1.PhaseProcessing })
 	for _, source := range []string{"other", "ghl-2", "a"} {

@@ -58,13 +58,13 @@ func (m *memoryRows) claimed() int {
 	return m.claims
 }
 
-func (*memoryRows) TakeTerm(context.Context, string) (int64, error) { return 1, nil }
+func (*memoryRows) AcquireTerm(context.Context, string) (int64, error) { return 1, nil }
 
-func (m *memoryRows) Load(_ context.Context, id uuid.UUID) (store.State, error) {
+func (m *memoryRows) Load(_ context.Context, id uuid.UUID) (store.EventState, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	row := m.rows[id]
-	state := store.State{
+	state := store.EventState{
 		ID: id, Source: event.SourceGHL, Status: row.status, Attempts: row.attempts, Forward: true, NextAttemptAt: row.next, ProcessedAt: row.finished,
 	}
 	if row.next != nil {
@@ -73,7 +73,7 @@ func (m *memoryRows) Load(_ context.Context, id uuid.UUID) (store.State, error) 
 	return state, nil
 }
 
-func (m *memoryRows) Claim(_ context.Context, id uuid.UUID, term int64) (*store.Claimed, error) {
+func (m *memoryRows) Claim(_ context.Context, id uuid.UUID, term int64) (*store.Attempt, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	row := m.rows[id]
@@ -83,14 +83,14 @@ func (m *memoryRows) Claim(_ context.Context, id uuid.UUID, term int64) (*store.
 	m.claims++
 	row.status, row.next = store.StatusProcessing, nil
 	row.attempts++
-	return &store.Claimed{
+	return &store.Attempt{
 		ID: id, Event: event.Event{Source: event.SourceGHL, Type: "note.created", EntityType: "note"}, Payload: []byte(`{}`),
 		Headers: map[string]string{"Content-Type": "application/json"}, ReceivedAt: time.Now(), StartedAt: time.Now(), ClaimedAt: time.Now(),
 		Attempts: row.attempts, Forward: true, Term: term,
 	}, nil
 }
 
-func (m *memoryRows) FinishAttempt(_ context.Context, c *store.Claimed, f store.Finish) (store.Finished, error) {
+func (m *memoryRows) FinishAttempt(_ context.Context, c *store.Attempt, f store.AttemptResult) (store.RecordedResult, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	row := m.rows[c.ID]
@@ -102,7 +102,7 @@ func (m *memoryRows) FinishAttempt(_ context.Context, c *store.Claimed, f store.
 		next := now.Add(f.Delay)
 		row.next = &next
 	}
-	return store.Finished{Status: row.status, Attempts: row.attempts, NextAttemptAt: row.next, ProcessedAt: row.finished}, nil
+	return store.RecordedResult{Status: row.status, Attempts: row.attempts, NextAttemptAt: row.next, ProcessedAt: row.finished}, nil
 }
 
 // network is what calls of Verity go through. It keeps when they were made.
@@ -161,7 +161,7 @@ func (n *network) turn(down bool) time.Time {
 type forwardOnly struct{ forward operation.Operation }
 
 // Plan implements controllers.Planner.
-func (p forwardOnly) Plan(*store.Claimed) controllers.Plan {
+func (p forwardOnly) Plan(*store.Attempt) controllers.Plan {
 	return controllers.Plan{Forward: p.forward}
 }
 
@@ -235,11 +235,11 @@ func outageReconciler(t *testing.T, rows *memoryRows, verityHTTP *network) (*con
 	forwarder, err := verity.NewForwarder(verity.ForwarderConfig{BaseURL: "http://verity.example.com", Client: &http.Client{Transport: verityHTTP}})
 	require.NoError(t, err)
 	return &controllers.WebhookEventReconciler{
-		Client: cluster, Live: cluster, Rows: rows, Recorder: &events.FakeRecorder{}, Metrics: metrics.NewController(prometheus.NewRegistry()),
+		Client: cluster, APIReader: cluster, Rows: rows, Recorder: &events.FakeRecorder{}, Metrics: metrics.NewController(prometheus.NewRegistry()),
 		Plan:    forwardOnly{&operation.Forward{Forwarder: forwarder, Breaker: destination.NewBreaker(verity.HTTPDestination, destination.BreakerOptions{})}},
 		Backoff: controllers.Backoff{Base: 5 * time.Second, Max: 15 * time.Minute, MaxAttempts: 12},
-		TTL:     controllers.TTL{Done: time.Hour, Error: time.Hour}, Holder: "test", Concurrency: outageWorkers,
-		TermOver: func(err error) { t.Error(err) },
+		TTL:     controllers.TTL{Done: time.Hour, Error: time.Hour}, Identity: "test", Concurrency: outageWorkers,
+		OnFenced: func(err error) { t.Error(err) },
 	}, names
 }
 

@@ -44,7 +44,7 @@ func TestUnderPressureAShortAttemptShowsItsOutcomeOnlyAndALongOneThatItIsUnderWa
 			t.Parallel()
 			s := newSuite(t)
 			first, others := make(chan struct{}), make(chan struct{})
-			s.forward.script(func(_ int, e *store.Claimed) operation.Outcome {
+			s.forward.script(func(_ int, e *store.Attempt) operation.Outcome {
 				switch slices.Index(test.long, e.Event.EntityID) {
 				case -1:
 				case 0:

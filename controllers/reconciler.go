@@ -34,10 +34,10 @@ import (
 // Rows is what the controller needs of the store.
 type Rows interface {
 	Installation(ctx context.Context) (string, error)
-	TakeTerm(ctx context.Context, holder string) (int64, error)
-	Load(ctx context.Context, id uuid.UUID) (store.State, error)
-	Claim(ctx context.Context, id uuid.UUID, term int64) (*store.Claimed, error)
-	FinishAttempt(ctx context.Context, c *store.Claimed, f store.Finish) (store.Finished, error)
+	AcquireTerm(ctx context.Context, holder string) (int64, error)
+	Load(ctx context.Context, id uuid.UUID) (store.EventState, error)
+	Claim(ctx context.Context, id uuid.UUID, term int64) (*store.Attempt, error)
+	FinishAttempt(ctx context.Context, c *store.Attempt, f store.AttemptResult) (store.RecordedResult, error)
 	SetSuspended(ctx context.Context, id uuid.UUID, suspended bool) (string, error)
 	Replay(ctx context.Context, id uuid.UUID, request string, fromStart bool, term int64) (bool, error)
 	RefuseReplay(ctx context.Context, id uuid.UUID, request string, term int64) error
@@ -46,7 +46,7 @@ type Rows interface {
 	ReleaseHeld(ctx context.Context, down []string, limit int) (released []store.Released, more bool, err error)
 	ReleaseForPlaces(ctx context.Context, places string, free int) (released []store.Released, more bool, err error)
 	ReleaseToTry(ctx context.Context, destinations []string) ([]store.Released, error)
-	ListLive(ctx context.Context, grace time.Duration, after store.Live, limit int) ([]store.Live, error)
+	ListDispatched(ctx context.Context, grace time.Duration, after store.DispatchedEvent, limit int) ([]store.DispatchedEvent, error)
 	Statuses(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]store.Status, error)
 	RequestAudit(ctx context.Context) error
 	AuditRequestedAt(ctx context.Context) (time.Time, error)
@@ -62,16 +62,16 @@ type TTL struct {
 // WebhookEventReconciler reconciles WebhookEvents. All fields but Concurrency and Recheck are required.
 type WebhookEventReconciler struct {
 	Client client.Client
-	// Live reads past the cache.
-	Live     client.Reader
-	Rows     Rows
-	Plan     Planner
-	Recorder events.EventRecorder
-	Backoff  Backoff
-	TTL      TTL
-	Metrics  *metrics.Controller
-	// Holder names this process in the leader's term, for instance its pod.
-	Holder string
+	// APIReader reads past the cache.
+	APIReader client.Reader
+	Rows      Rows
+	Plan      Planner
+	Recorder  events.EventRecorder
+	Backoff   Backoff
+	TTL       TTL
+	Metrics   *metrics.Controller
+	// Identity names this process in the leader's term, for instance its pod.
+	Identity string
 	// Concurrency is how many events are worked on at a time; the work waits on networks. 32 by default.
 	Concurrency int
 	// Recheck is how often an event that waits for another one, or is suspended, is looked at though nothing woke it: a safety net. 30 s by
@@ -80,10 +80,10 @@ type WebhookEventReconciler struct {
 	// Retention is how long finished rows stay in the database: a WebhookEvent whose row is gone sooner is of an event that is lost. Zero
 	// takes none for lost.
 	Retention time.Duration
-	// TermOver is called when the database has the term of another leader: the process must end.
-	TermOver func(error)
+	// OnFenced is called when the database has the term of another leader: the process must end.
+	OnFenced func(error)
 
-	term termHolder
+	term leaderTerm
 	// busy counts the attempts under way.
 	busy  atomic.Int32
 	wakes chan event.TypedGenericEvent[types.NamespacedName]
@@ -97,9 +97,9 @@ const (
 
 // SetupWithManager checks the fields and registers the controller.
 func (r *WebhookEventReconciler) SetupWithManager(mgr ctrl.Manager) error {
-	if r.Client == nil || r.Live == nil || r.Rows == nil || r.Plan == nil || r.Recorder == nil || r.Metrics == nil || r.Holder == "" ||
-		r.TermOver == nil {
-		return errors.New("controllers: Client, Live, Rows, Plan, Recorder, Metrics, Holder and TermOver are required")
+	if r.Client == nil || r.APIReader == nil || r.Rows == nil || r.Plan == nil || r.Recorder == nil || r.Metrics == nil ||
+		r.Identity == "" || r.OnFenced == nil {
+		return errors.New("controllers: Client, APIReader, Rows, Plan, Recorder, Metrics, Identity and OnFenced are required")
 	}
 	if r.Concurrency == 0 {
 		r.Concurrency = 32
@@ -150,7 +150,7 @@ type scope struct {
 	// object is the WebhookEvent as it was last read or written.
 	object *v1alpha1.WebhookEvent
 	// claimed is the attempt under way.
-	claimed *store.Claimed
+	claimed *store.Attempt
 	// refused is true where the API server refuses every status of the object.
 	refused bool
 }
@@ -189,8 +189,8 @@ func (r *WebhookEventReconciler) Reconcile(ctx context.Context, req ctrl.Request
 		result, err := step.do(ctx, s)
 		r.Metrics.Step(step.name, err != nil && !superseded(err), time.Since(start))
 		switch {
-		case errors.Is(err, store.ErrTermOver):
-			r.TermOver(err)
+		case errors.Is(err, store.ErrFenced):
+			r.OnFenced(err)
 			return ctrl.Result{}, nil
 		case apierrors.IsConflict(err):
 			// The cache has yet to see our own last write, or somebody edited the object: look again shortly.

@@ -30,8 +30,8 @@ func TestAnEventGoesFromPendingThroughProcessingToDone(t *testing.T) {
 	t.Parallel()
 	s := newSuite(t)
 	release := make(chan struct{})
-	s.forward.script(func(int, *store.Claimed) operation.Outcome { <-release; return operation.Outcome{} })
-	s.sync.script(func(int, *store.Claimed) operation.Outcome {
+	s.forward.script(func(int, *store.Attempt) operation.Outcome { <-release; return operation.Outcome{} })
+	s.sync.script(func(int, *store.Attempt) operation.Outcome {
 		return operation.Outcome{Result: v1alpha1.ResultLeadUpdated, VerityContactID: "42", TargetID: "lead7", Details: map[string]any{"matchedBy": "phone"}}
 	})
 	id := s.post("apt1")
@@ -65,7 +65,7 @@ func TestAnEventGoesFromPendingThroughProcessingToDone(t *testing.T) {
 func TestAFailedOperationIsTriedAgainAndASucceededOneIsNot(t *testing.T) {
 	t.Parallel()
 	s := newSuite(t)
-	s.forward.script(func(call int, _ *store.Claimed) operation.Outcome {
+	s.forward.script(func(call int, _ *store.Attempt) operation.Outcome {
 		if call < 3 {
 			return failing(destination.Transient, "answered 503")
 		}
@@ -83,7 +83,7 @@ func TestAFailedOperationIsTriedAgainAndASucceededOneIsNot(t *testing.T) {
 func TestAnEventEndsInErrorWhenItsAttemptsAreSpent(t *testing.T) {
 	t.Parallel()
 	s := newSuite(t)
-	s.forward.script(func(int, *store.Claimed) operation.Outcome { return failing(destination.Transient, "answered 503") })
+	s.forward.script(func(int, *store.Attempt) operation.Outcome { return failing(destination.Transient, "answered 503") })
 	id := s.post("apt1")
 	e := s.untilPhase(id, v1alpha1.PhaseError)
 	assert.EqualValues(t, 4, e.Status.Attempts)
@@ -100,12 +100,12 @@ func TestAnEventEndsInErrorWhenItsAttemptsAreSpent(t *testing.T) {
 func TestARefusalEndsTheEventAtOnceButNotBeforeTheOtherOperationIsThrough(t *testing.T) {
 	t.Parallel()
 	s := newSuite(t)
-	s.forward.script(func(int, *store.Claimed) operation.Outcome {
+	s.forward.script(func(int, *store.Attempt) operation.Outcome {
 		o := failing(destination.Permanent, "answered 422")
 		o.Reason = v1alpha1.InvalidPayloadReason
 		return o
 	})
-	s.sync.script(func(call int, _ *store.Claimed) operation.Outcome {
+	s.sync.script(func(call int, _ *store.Attempt) operation.Outcome {
 		if call == 1 {
 			return failing(destination.Transient, "deadlock")
 		}
@@ -127,7 +127,7 @@ func TestARefusalEndsTheEventAtOnceButNotBeforeTheOtherOperationIsThrough(t *tes
 func TestAttemptsAreGivenBackWhileADestinationIsDown(t *testing.T) {
 	t.Parallel()
 	s := newSuite(t)
-	s.forward.script(func(call int, _ *store.Claimed) operation.Outcome {
+	s.forward.script(func(call int, _ *store.Attempt) operation.Outcome {
 		if call <= 10 {
 			o := failing(destination.Unavailable, "does not answer")
 			o.Wait = 10 * time.Millisecond
@@ -144,7 +144,7 @@ func TestAttemptsAreGivenBackWhileADestinationIsDown(t *testing.T) {
 func TestASyncThatWaitsForTheForwardCountsOnlyOnceThatHasSucceeded(t *testing.T) {
 	t.Parallel()
 	s := newSuite(t)
-	s.forward.script(func(call int, _ *store.Claimed) operation.Outcome {
+	s.forward.script(func(call int, _ *store.Attempt) operation.Outcome {
 		if call <= 6 {
 			o := failing(destination.Unavailable, "does not answer")
 			o.Wait = time.Millisecond
@@ -152,7 +152,7 @@ func TestASyncThatWaitsForTheForwardCountsOnlyOnceThatHasSucceeded(t *testing.T)
 		}
 		return operation.Outcome{}
 	})
-	s.sync.script(func(int, *store.Claimed) operation.Outcome {
+	s.sync.script(func(int, *store.Attempt) operation.Outcome {
 		o := failing(destination.Transient, "no contact yet")
 		o.NotYet, o.Reason = true, v1alpha1.ContactNotFoundReason
 		return o
@@ -170,7 +170,7 @@ func TestEventsOfAnEntityAreDoneOneAfterTheOther(t *testing.T) {
 	release := make(chan struct{})
 	var first uuid.UUID
 	ready := make(chan struct{})
-	s.forward.script(func(_ int, e *store.Claimed) operation.Outcome {
+	s.forward.script(func(_ int, e *store.Attempt) operation.Outcome {
 		<-ready
 		if e.ID == first {
 			<-release
@@ -215,7 +215,7 @@ func TestASuspendedEventIsHeldAndHoldsNobodyBack(t *testing.T) {
 func TestADeletedWebhookEventComesBackUnlessItIsFinished(t *testing.T) {
 	t.Parallel()
 	s := newSuite(t, func(set *settings) { set.backoff.Base, set.backoff.Max = time.Hour, time.Hour })
-	s.forward.script(func(_ int, e *store.Claimed) operation.Outcome {
+	s.forward.script(func(_ int, e *store.Attempt) operation.Outcome {
 		if e.Event.EntityID == "stuck" {
 			return failing(destination.Transient, "answered 503")
 		}
@@ -240,7 +240,7 @@ func TestADeletedWebhookEventComesBackUnlessItIsFinished(t *testing.T) {
 func TestAStatusWriteDoesNotCutTheBackoffShort(t *testing.T) {
 	t.Parallel()
 	s := newSuite(t, func(set *settings) { set.backoff.Base, set.backoff.Max = time.Hour, time.Hour })
-	s.forward.script(func(int, *store.Claimed) operation.Outcome { return failing(destination.Transient, "answered 503") })
+	s.forward.script(func(int, *store.Attempt) operation.Outcome { return failing(destination.Transient, "answered 503") })
 	id := s.post("apt1")
 	e := s.untilReason(id, v1alpha1.RetryScheduledReason)
 	assert.Greater(t, time.Until(e.Status.NextAttemptTime.Time), 40*time.Minute)
@@ -273,7 +273,7 @@ func TestAFinishedEventIsReplayedOnce(t *testing.T) {
 	t.Parallel()
 	s := newSuite(t)
 	broken := true
-	s.sync.script(func(call int, _ *store.Claimed) operation.Outcome {
+	s.sync.script(func(call int, _ *store.Attempt) operation.Outcome {
 		if broken && call == 1 {
 			return failing(destination.Permanent, "no such table")
 		}
@@ -318,17 +318,17 @@ func TestALeaderThatWasReplacedRecordsNothing(t *testing.T) {
 	t.Parallel()
 	s := newSuite(t)
 	entered, release := make(chan struct{}), make(chan struct{})
-	s.forward.script(func(int, *store.Claimed) operation.Outcome {
+	s.forward.script(func(int, *store.Attempt) operation.Outcome {
 		close(entered)
 		<-release
 		return failing(destination.Permanent, "answered 422")
 	})
 	id := s.post("apt1")
 	<-entered
-	_, err := s.db.TakeTerm(t.Context(), "another")
+	_, err := s.db.AcquireTerm(t.Context(), "another")
 	require.NoError(t, err)
 	close(release)
-	require.ErrorIs(t, <-s.termOver, store.ErrTermOver)
+	require.ErrorIs(t, <-s.fenced, store.ErrFenced)
 	assert.Equal(t, "processing", value[string](s, `SELECT status FROM webhook_events WHERE id = $1`, id))
 	assert.Zero(t, value[int64](s, `SELECT count(*) FROM sync_log`))
 	s.stop()
@@ -368,13 +368,13 @@ func TestHousekeepingKeepsTheNumberOfWebhookEventsBounded(t *testing.T) {
 		s := newSuite(t, func(set *settings) {
 			set.maxWaiting, set.backoff.Base, set.backoff.Max = 1, time.Hour, time.Hour
 		})
-		s.forward.script(func(int, *store.Claimed) operation.Outcome { return failing(destination.Transient, "answered 503") })
+		s.forward.script(func(int, *store.Attempt) operation.Outcome { return failing(destination.Transient, "answered 503") })
 		a, b := s.post("a"), s.post("b")
 		require.True(t, eventually(func() bool { return value[int64](s, `SELECT count(*) FROM webhook_events WHERE parked`) == 1 }))
 		require.True(t, eventually(func() bool { return (s.get(a) == nil) != (s.get(b) == nil) }))
 		parked := value[uuid.UUID](s, `SELECT id FROM webhook_events WHERE parked`)
 		assert.Nil(t, s.get(parked))
-		require.NoError(t, s.db.MarkDispatched(t.Context(), []store.Dispatch{{ID: parked}}), "the relay's mark may come as late as this")
+		require.NoError(t, s.db.MarkDispatched(t.Context(), []store.EventMeta{{ID: parked}}), "the relay's mark may come as late as this")
 		s.forward.script(nil)
 		s.exec(`UPDATE webhook_events SET next_attempt_at = now() WHERE id = $1`, parked)
 		s.untilPhase(parked, v1alpha1.PhaseDone)

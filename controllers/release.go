@@ -166,7 +166,7 @@ func (r *Releaser) release(ctx context.Context) error {
 func (r *Releaser) wake(ctx context.Context, released []store.Released) {
 	for _, e := range released {
 		name := types.NamespacedName{Namespace: r.Namespace, Name: v1alpha1.NameOf(e.Source, e.ID.String())}
-		if e.Live || r.Reconciler.Client.Get(ctx, name, &v1alpha1.WebhookEvent{}) == nil {
+		if e.Dispatched || r.Reconciler.Client.Get(ctx, name, &v1alpha1.WebhookEvent{}) == nil {
 			r.Reconciler.wake(ctx, name.Namespace, name.Name)
 		}
 	}

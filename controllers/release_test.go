@@ -37,7 +37,7 @@ func newOutage(name string) *outage {
 }
 
 // answer is what an operation at the destination comes to.
-func (o *outage) answer(_ int, e *store.Claimed) operation.Outcome {
+func (o *outage) answer(_ int, e *store.Attempt) operation.Outcome {
 	err := o.Do(context.Background(), func(context.Context) error {
 		o.mu.Lock()
 		defer o.mu.Unlock()

@@ -48,7 +48,7 @@ func (s *suite) run(id uuid.UUID) int32 {
 func (s *suite) forwarding(outcome operation.Outcome) (release chan struct{}, begun chan struct{}) {
 	release, begun = make(chan struct{}), make(chan struct{})
 	first := true
-	s.forward.script(func(int, *store.Claimed) operation.Outcome {
+	s.forward.script(func(int, *store.Attempt) operation.Outcome {
 		if !first {
 			return operation.Done("")
 		}
@@ -110,7 +110,7 @@ func TestAReplayThatIsRequestedBeforeTheRunEndsIsServedOnceWhenItEnds(t *testing
 				s.backoff = controllers.Backoff{Base: time.Second, Max: time.Second, MaxAttempts: 4}
 			},
 			request: func(s *suite) uuid.UUID {
-				s.forward.script(func(call int, _ *store.Claimed) operation.Outcome {
+				s.forward.script(func(call int, _ *store.Attempt) operation.Outcome {
 					if call == 1 {
 						return down
 					}
@@ -279,14 +279,14 @@ func TestALeaderThatWasReplacedServesAndRefusesNoReplay(t *testing.T) {
 	s := newSuite(t)
 	id := s.post("apt1")
 	s.untilPhase(id, v1alpha1.PhaseDone)
-	term, err := s.db.TakeTerm(t.Context(), "another")
+	term, err := s.db.AcquireTerm(t.Context(), "another")
 	require.NoError(t, err)
 	_, err = s.db.Replay(t.Context(), id, "first", true, term-1)
-	require.ErrorIs(t, err, store.ErrTermOver)
-	require.ErrorIs(t, s.db.RefuseReplay(t.Context(), id, "first", term-1), store.ErrTermOver)
+	require.ErrorIs(t, err, store.ErrFenced)
+	require.ErrorIs(t, s.db.RefuseReplay(t.Context(), id, "first", term-1), store.ErrFenced)
 
 	s.request(id, "first", "start")
-	require.ErrorIs(t, <-s.termOver, store.ErrTermOver)
+	require.ErrorIs(t, <-s.fenced, store.ErrFenced)
 	assert.Empty(t, s.get(id).Status.LastHandledReplay, "left to the new leader")
 	s.stop()
 	s.start()

@@ -44,7 +44,7 @@ func TestARunningControllerNoticesThatItsDatabaseHasGoneBack(t *testing.T) {
 	assert.Equal(t, s.forward.attempts[0].LedgerRun, s.forward.attempts[1].LedgerRun, "the key is the same")
 	s.beaten()
 	assert.Empty(t, s.rolledBack, "it is reported once")
-	assert.Empty(t, s.termOver, "the term is still its own")
+	assert.Empty(t, s.fenced, "the term is still its own")
 	assert.InDelta(t, 1, s.metric("verity_sync_rolled_back_events_total"), 0)
 }
 
@@ -79,7 +79,7 @@ func TestALeaderEndsWithoutAnyEventWhenTheDatabaseHasAnotherTerm(t *testing.T) {
 			s := newSuite(t, func(set *settings) { set.heartbeat = 20 * time.Millisecond })
 			s.beaten()
 			s.exec(change)
-			require.ErrorIs(t, <-s.termOver, store.ErrTermOver)
+			require.ErrorIs(t, <-s.fenced, store.ErrFenced)
 		})
 	}
 }
@@ -151,7 +151,7 @@ func TestWhatDoesNotCountAsRolledBack(t *testing.T) {
 	require.True(t, eventually(func() bool { return s.forward.calls(replayed) == 2 }))
 	s.untilPhase(replayed, v1alpha1.PhaseDone)
 
-	s.forward.script(func(int, *store.Claimed) operation.Outcome { return failing(destination.Transient, "answered 503") })
+	s.forward.script(func(int, *store.Attempt) operation.Outcome { return failing(destination.Transient, "answered 503") })
 	edited := s.post("apt2")
 	s.until(edited, "tried", func(e *v1alpha1.WebhookEvent) bool { return e.Status.Attempts > 0 })
 	setPhase(v1alpha1.PhaseDone)(s, edited)

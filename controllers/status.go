@@ -43,11 +43,11 @@ func (r *WebhookEventReconciler) showProcessing(ctx context.Context, s *scope) e
 
 // showOutcome shows how an attempt ended and says when to look at the event again. If the process dies before, the row
 // says the same, and the next reconcile shows it.
-func (r *WebhookEventReconciler) showOutcome(ctx context.Context, s *scope, plan Plan, f store.Finish, row store.Finished,
+func (r *WebhookEventReconciler) showOutcome(ctx context.Context, s *scope, plan Plan, f store.AttemptResult, row store.RecordedResult,
 	results []done,
 ) (*ctrl.Result, error) {
 	err := r.update(ctx, s, func(st *v1alpha1.WebhookEventStatus) {
-		showState(st, s.object.Generation, store.State{
+		showState(st, s.object.Generation, store.EventState{
 			ID: s.id, Status: row.Status, Attempts: row.Attempts, Reason: f.Reason, Message: f.Message, Result: f.Result,
 			VerityContactID: f.VerityContactID, NextAttemptAt: row.NextAttemptAt, ProcessedAt: row.ProcessedAt,
 			StartedAt: &s.claimed.StartedAt, ReplayRequest: st.LastHandledReplay,
@@ -66,7 +66,7 @@ func (r *WebhookEventReconciler) showOutcome(ctx context.Context, s *scope, plan
 }
 
 // project shows where the row stands.
-func (r *WebhookEventReconciler) project(ctx context.Context, s *scope, state store.State) error {
+func (r *WebhookEventReconciler) project(ctx context.Context, s *scope, state store.EventState) error {
 	return r.update(ctx, s, func(st *v1alpha1.WebhookEventStatus) {
 		showState(st, s.object.Generation, state)
 		if slices.Contains(state.Succeeded, store.OperationForward) {
@@ -83,7 +83,7 @@ func (r *WebhookEventReconciler) update(ctx context.Context, s *scope, change fu
 	err := r.write(ctx, s, change)
 	if apierrors.IsConflict(err) {
 		live := &v1alpha1.WebhookEvent{}
-		if err := r.Live.Get(ctx, client.ObjectKeyFromObject(s.object), live); err != nil {
+		if err := r.APIReader.Get(ctx, client.ObjectKeyFromObject(s.object), live); err != nil {
 			return err
 		}
 		s.object = live
@@ -120,7 +120,7 @@ func (r *WebhookEventReconciler) write(ctx context.Context, s *scope, change fun
 }
 
 // showState shows a row in the fields and in the condition Ready.
-func showState(st *v1alpha1.WebhookEventStatus, generation int64, state store.State) {
+func showState(st *v1alpha1.WebhookEventStatus, generation int64, state store.EventState) {
 	st.Attempts = state.Attempts
 	st.NextAttemptTime = nil
 	st.CompletionTime = nil
@@ -198,7 +198,7 @@ func doneMessage(result string) string {
 	}
 }
 
-func errorMessage(state store.State) string {
+func errorMessage(state store.EventState) string {
 	message := state.Message
 	if message == "" {
 		message = "ended in error, and the row does not say why"
@@ -216,7 +216,7 @@ func errorMessage(state store.State) string {
 }
 
 // showForwarded says whether Verity has the webhook.
-func showForwarded(st *v1alpha1.WebhookEventStatus, generation int64, c *store.Claimed, plan Plan, results []done) {
+func showForwarded(st *v1alpha1.WebhookEventStatus, generation int64, c *store.Attempt, plan Plan, results []done) {
 	set := func(status metav1.ConditionStatus, reason, message string) {
 		condition(st, generation, v1alpha1.ForwardedCondition, status, reason, message)
 	}

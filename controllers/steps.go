@@ -21,22 +21,22 @@ import (
 
 type queue = workqueue.TypedRateLimitingInterface[ctrl.Request]
 
-// termHolder has this process's term of leadership, which begins at its first claim.
-type termHolder struct {
+// leaderTerm has this process's term of leadership, which begins at its first claim.
+type leaderTerm struct {
 	mu   sync.Mutex
 	term int64
 }
 
 // get returns the term, beginning it the first time. Only the leader reconciles, so whoever asks is the leader.
-func (t *termHolder) get(ctx context.Context, rows Rows, holder string) (int64, error) {
+func (t *leaderTerm) get(ctx context.Context, rows Rows, holder string) (int64, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.term == 0 {
-		term, err := rows.TakeTerm(ctx, holder)
+		term, err := rows.AcquireTerm(ctx, holder)
 		if err != nil {
 			return 0, err
 		}
-		failpoint.Hit(failpoint.TermTaken)
+		failpoint.Hit(failpoint.TermAcquired)
 		t.term = term
 	}
 	return t.term, nil
@@ -49,7 +49,7 @@ func (r *WebhookEventReconciler) replay(ctx context.Context, s *scope) (*ctrl.Re
 	if !s.object.Status.Phase.Finished() || request == "" {
 		return nil, nil
 	}
-	term, err := r.term.get(ctx, r.Rows, r.Holder)
+	term, err := r.term.get(ctx, r.Rows, r.Identity)
 	if err != nil {
 		return nil, err
 	}
@@ -163,7 +163,7 @@ func (r *WebhookEventReconciler) hold(ctx context.Context, s *scope) (*ctrl.Resu
 // claim begins an attempt. If the process dies right after, the next leader claims the event again, and attempts counts
 // it.
 func (r *WebhookEventReconciler) claim(ctx context.Context, s *scope) (*ctrl.Result, error) {
-	term, err := r.term.get(ctx, r.Rows, r.Holder)
+	term, err := r.term.get(ctx, r.Rows, r.Identity)
 	if err != nil {
 		return nil, err
 	}

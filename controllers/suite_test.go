@@ -36,8 +36,8 @@ import (
 
 func TestMain(m *testing.M) { testenv.Main(m) }
 
-// patience is how long a test waits for what should happen at once, on a machine that has much else to do.
-const patience = 2 * time.Minute
+// timeout is how long a test waits for what should happen at once, on a machine that has much else to do.
+const timeout = 2 * time.Minute
 
 // watchTolerance is how long a watch may fail before the controllers of tests are not ready.
 const watchTolerance = 100 * time.Millisecond
@@ -58,7 +58,7 @@ type suite struct {
 	registry *prometheus.Registry
 	health   *controllers.WatchHealth
 	stop     context.CancelFunc
-	termOver chan error
+	fenced   chan error
 	// mark outlives controllers, as the lease does; rolledBack has what they have found.
 	mark       *controllers.Mark
 	rolledBack chan [2]time.Time
@@ -85,7 +85,7 @@ type settings struct {
 func newSuite(t *testing.T, change ...func(*settings)) *suite {
 	t.Helper()
 	s := &suite{
-		t: t, scheme: runtime.NewScheme(), termOver: make(chan error, 10), mark: &controllers.Mark{}, rolledBack: make(chan [2]time.Time, 10),
+		t: t, scheme: runtime.NewScheme(), fenced: make(chan error, 10), mark: &controllers.Mark{}, rolledBack: make(chan [2]time.Time, 10),
 		forward: &scripted{name: store.OperationForward, direction: store.DirectionToVerity},
 		sync:    &scripted{name: store.OperationLead, direction: store.DirectionToVerity, result: v1alpha1.ResultLeadUpdated},
 		settings: settings{
@@ -122,7 +122,7 @@ func newSuite(t *testing.T, change ...func(*settings)) *suite {
 
 func (s *suite) startRelay() {
 	r, err := relay.New(relay.Options{
-		Rows: s.db, Creator: s.client, Namespace: s.namespace, Holder: "test", Poll: 50 * time.Millisecond, Grace: 300 * time.Millisecond,
+		Rows: s.db, Creator: s.client, Namespace: s.namespace, Identity: "test", Poll: 50 * time.Millisecond, Grace: 300 * time.Millisecond,
 		Log: testr.New(s.t),
 	})
 	require.NoError(s.t, err)
@@ -163,9 +163,9 @@ func (s *suite) start() {
 	s.health.Cache = mgr.GetCache()
 	require.NoError(s.t, mgr.Add(s.health))
 	r := &controllers.WebhookEventReconciler{
-		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Rows: s.db, Plan: s, Recorder: mgr.GetEventRecorder("verity-sync"), Backoff: s.settings.backoff,
+		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Rows: s.db, Plan: s, Recorder: mgr.GetEventRecorder("verity-sync"), Backoff: s.settings.backoff,
 		TTL: s.settings.ttl, Metrics: measures, Retention: s.settings.retention,
-		Holder: s.t.Name(), Concurrency: 4, Recheck: s.settings.recheck, TermOver: func(err error) { s.termOver <- err },
+		Identity: s.t.Name(), Concurrency: 4, Recheck: s.settings.recheck, OnFenced: func(err error) { s.fenced <- err },
 	}
 	require.NoError(s.t, r.SetupWithManager(mgr))
 	require.NoError(s.t, mgr.Add(&controllers.Housekeeper{
@@ -188,7 +188,7 @@ func (s *suite) start() {
 }
 
 // Plan implements controllers.Planner.
-func (s *suite) Plan(e *store.Claimed) controllers.Plan {
+func (s *suite) Plan(e *store.Attempt) controllers.Plan {
 	if e.Event.Type == event.TypeUnparseable {
 		return controllers.Plan{Unparseable: "body is not valid JSON at byte 7, in line 1"}
 	}
@@ -200,14 +200,14 @@ type scripted struct {
 	name, direction, result string
 
 	mu       sync.Mutex
-	answer   func(call int, e *store.Claimed) operation.Outcome
-	attempts []*store.Claimed
+	answer   func(call int, e *store.Attempt) operation.Outcome
+	attempts []*store.Attempt
 }
 
 func (o *scripted) Name() string      { return o.name }
 func (o *scripted) Direction() string { return o.direction }
 
-func (o *scripted) Run(_ context.Context, e *store.Claimed) operation.Outcome {
+func (o *scripted) Run(_ context.Context, e *store.Attempt) operation.Outcome {
 	o.mu.Lock()
 	o.attempts = append(o.attempts, e)
 	answer, call := o.answer, len(o.attempts)
@@ -219,7 +219,7 @@ func (o *scripted) Run(_ context.Context, e *store.Claimed) operation.Outcome {
 }
 
 // script says what the operation answers to its nth call, counted from 1.
-func (o *scripted) script(answer func(call int, e *store.Claimed) operation.Outcome) {
+func (o *scripted) script(answer func(call int, e *store.Attempt) operation.Outcome) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.answer = answer
@@ -294,10 +294,10 @@ func (s *suite) untilReason(id uuid.UUID, reason string) *v1alpha1.WebhookEvent 
 	return s.until(id, reason, func(e *v1alpha1.WebhookEvent) bool { return readyReason(e) == reason })
 }
 
-func eventually(is func() bool) bool { return within(patience, is) }
+func eventually(is func() bool) bool { return within(timeout, is) }
 
-func within(patience time.Duration, is func() bool) bool {
-	deadline := time.Now().Add(patience)
+func within(timeout time.Duration, is func() bool) bool {
+	deadline := time.Now().Add(timeout)
 	ticker := time.NewTicker(10 * time.Millisecond)
 	defer ticker.Stop()
 	for time.Now().Before(deadline) {

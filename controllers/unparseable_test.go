@@ -66,7 +66,7 @@ func TestBodiesThatCannotBeReadPushNoOtherErrorOut(t *testing.T) {
 	t.Parallel()
 	const limit = 3
 	s := newSuite(t, func(s *settings) { s.finishedLimit = limit })
-	s.forward.script(func(int, *store.Claimed) operation.Outcome { return failing(destination.Permanent, "answered 422") })
+	s.forward.script(func(int, *store.Attempt) operation.Outcome { return failing(destination.Permanent, "answered 422") })
 	var errors []uuid.UUID
 	for range limit {
 		id := s.post("")

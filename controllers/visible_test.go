@@ -15,7 +15,7 @@ import (
 func TestMessagesShowNothingInvisible(t *testing.T) {
 	t.Parallel()
 	s := newSuite(t)
-	s.sync.script(func(int, *store.Claimed) operation.Outcome {
+	s.sync.script(func(int, *store.Attempt) operation.Outcome {
 		return failing(destination.Permanent, "no contact \u202eABC\u202c\x1b[2J of\u2028Verity\u200b")
 	})
 	e := s.untilPhase(s.post("apt1"), v1alpha1.PhaseError)

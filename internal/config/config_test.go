@@ -175,7 +175,7 @@ func testMistakes[P config.Process](t *testing.T, cases map[string]mistakeCase) 
 			assert.NotContains(t, err.Error(), "\n", "one mistake, one line")
 			assert.NotContains(t, err.Error(), "hunter2")
 
-			var mistake config.Mistake
+			var mistake config.Problem
 			require.ErrorAs(t, err, &mistake)
 			assert.NotEmpty(t, mistake.Variables)
 		})

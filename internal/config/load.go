@@ -16,19 +16,19 @@ import (
 // Process is the environment of one process.
 type Process interface {
 	Receiver | Controller | Migrate | Tool
-	// mistakes returns what the values get wrong together or by their size.
-	mistakes() []Mistake
+	// problems returns what the values get wrong together or by their size.
+	problems() []Problem
 }
 
-// Mistake is one thing that is wrong with the environment.
-type Mistake struct {
+// Problem is one thing that is wrong with the environment.
+type Problem struct {
 	// Variables are the names of those concerned, mostly one.
 	Variables []string
 	// Message says what is expected of them. It never quotes a secret.
 	Message string
 }
 
-func (m Mistake) Error() string { return strings.Join(m.Variables, ", ") + ": " + m.Message }
+func (m Problem) Error() string { return strings.Join(m.Variables, ", ") + ": " + m.Message }
 
 // Variable describes one environment variable, as its struct tags do.
 type Variable struct {
@@ -75,13 +75,13 @@ func fieldsOf[P Process]() []reflect.StructField {
 }
 
 // Load reads the environment of a process, given in the form of os.Environ. Blanks around a value do not count, an
-// empty value counts as unset. The error joins every Mistake there is, so that one start shows them all.
+// empty value counts as unset. The error joins every Problem there is, so that one start shows them all.
 func Load[P Process](environ []string) (P, error) {
 	values, found := valuesOf(Variables[P](), env.ToMap(environ))
 
 	var p P
 	err := env.ParseWithOptions(&p, env.Options{Environment: values, FuncMap: parsers})
-	for _, m := range slices.Concat(translate[P](err), p.mistakes()) {
+	for _, m := range slices.Concat(translate[P](err), p.problems()) {
 		// A value that could not be read is zero: there is nothing to say about its absence or its size.
 		if !concern(found, m.Variables) {
 			found = append(found, m)
@@ -90,29 +90,29 @@ func Load[P Process](environ []string) (P, error) {
 	return p, join(found)
 }
 
-// concern reports whether one of the mistakes concerns one of the variables.
-func concern(mistakes []Mistake, variables []string) bool {
-	return slices.ContainsFunc(mistakes, func(m Mistake) bool {
+// concern reports whether one of the problems concerns one of the variables.
+func concern(problems []Problem, variables []string) bool {
+	return slices.ContainsFunc(problems, func(m Problem) bool {
 		return slices.ContainsFunc(m.Variables, func(v string) bool { return slices.Contains(variables, v) })
 	})
 }
 
-func join(mistakes []Mistake) error {
-	errs := make([]error, len(mistakes))
-	for i, m := range mistakes {
+func join(problems []Problem) error {
+	errs := make([]error, len(problems))
+	for i, m := range problems {
 		errs[i] = m
 	}
 	return errors.Join(errs...)
 }
 
 // valuesOf reads the _FILE twins and returns the values of the variables that are set.
-func valuesOf(variables []Variable, environment map[string]string) (map[string]string, []Mistake) {
+func valuesOf(variables []Variable, environment map[string]string) (map[string]string, []Problem) {
 	values := map[string]string{}
-	var found []Mistake
+	var found []Problem
 	for _, v := range variables {
 		value, err := valueOf(v, environment)
 		if err != nil {
-			found = append(found, Mistake{[]string{v.Name}, err.Error()})
+			found = append(found, Problem{[]string{v.Name}, err.Error()})
 		} else if value != "" {
 			values[v.Name] = value
 		}
@@ -145,8 +145,8 @@ func valueOf(v Variable, environment map[string]string) (string, error) {
 	return value, nil
 }
 
-// translate turns the errors of the env library, which name struct fields, into mistakes, which name variables.
-func translate[P Process](err error) []Mistake {
+// translate turns the errors of the env library, which name struct fields, into problems, which name variables.
+func translate[P Process](err error) []Problem {
 	aggregate, ok := errors.AsType[env.AggregateError](err)
 	if !ok {
 		return nil
@@ -157,15 +157,15 @@ func translate[P Process](err error) []Mistake {
 		names[fieldsOf[P]()[i].Name] = v.Name
 		meanings[v.Name] = v.Meaning
 	}
-	var found []Mistake
+	var found []Problem
 	for _, err := range aggregate.Errors {
 		if empty, ok := errors.AsType[env.EmptyVarError](err); ok {
-			found = append(found, Mistake{[]string{empty.Key}, "required: " + meanings[empty.Key]})
+			found = append(found, Problem{[]string{empty.Key}, "required: " + meanings[empty.Key]})
 		} else if parse, ok := errors.AsType[env.ParseError](err); ok {
-			found = append(found, Mistake{[]string{names[parse.Name]}, parse.Err.Error()})
+			found = append(found, Problem{[]string{names[parse.Name]}, parse.Err.Error()})
 		} else {
 			// A struct that the library cannot fill is a mistake of ours, and not one to start with.
-			found = append(found, Mistake{[]string{"environment"}, err.Error()})
+			found = append(found, Problem{[]string{"environment"}, err.Error()})
 		}
 	}
 	return found

@@ -16,7 +16,7 @@ import (
 // the re-sent one in as new.
 const minRetention = 31 * day
 
-func (r Receiver) mistakes() []Mistake {
+func (r Receiver) problems() []Problem {
 	var rules rules
 	positive(&rules, "MAX_LIVE_EVENTS", r.MaxLiveEvents)
 
@@ -27,7 +27,7 @@ func (r Receiver) mistakes() []Mistake {
 	return rules
 }
 
-func (c Controller) mistakes() []Mistake {
+func (c Controller) problems() []Problem {
 	var rules rules
 	positive(&rules, "MAX_WAITING_EVENTS", c.MaxWaitingEvents)
 	positive(&rules, "RETRY_BASE_DELAY", c.RetryBaseDelay)
@@ -57,16 +57,16 @@ func (c Controller) mistakes() []Mistake {
 	return rules
 }
 
-func (Migrate) mistakes() []Mistake { return nil }
+func (Migrate) problems() []Problem { return nil }
 
-func (Tool) mistakes() []Mistake { return nil }
+func (Tool) problems() []Problem { return nil }
 
 // rules collects those that are broken.
-type rules []Mistake
+type rules []Problem
 
 func (r *rules) check(holds bool, message string, variables ...string) {
 	if !holds {
-		*r = append(*r, Mistake{variables, message})
+		*r = append(*r, Problem{variables, message})
 	}
 }
 

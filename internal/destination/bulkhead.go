@@ -34,8 +34,8 @@ func PlacesOf(err error) string {
 }
 
 const (
-	// fullPatience is how long a call waits for its turn while those under way are quick.
-	fullPatience = 100 * time.Millisecond
+	// fullTimeout is how long a call waits for its turn while those under way are quick.
+	fullTimeout = 100 * time.Millisecond
 	// slowCall is how long a call may take before it counts as stuck: then nobody waits behind it.
 	slowCall = time.Second
 	// fullPause is the least that an event waits that found no place, where it has to wait for something else too.
@@ -112,12 +112,12 @@ func (b *Bulkhead) tryToEnter(ctx context.Context) (leave func()) {
 	if b.stuck() {
 		return nil
 	}
-	patience := time.NewTimer(fullPatience)
-	defer patience.Stop()
+	timeout := time.NewTimer(fullTimeout)
+	defer timeout.Stop()
 	select {
 	case b.slots <- struct{}{}:
 		return b.taken()
-	case <-patience.C:
+	case <-timeout.C:
 	case <-ctx.Done():
 	}
 	return nil

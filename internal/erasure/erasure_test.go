@@ -325,7 +325,7 @@ func TestUnfinishedEventsEndErased(t *testing.T) {
 	n, err := e.CountErased(t.Context(), store.ReplaySelection{Status: store.StatusError, Since: 1 << 40})
 	require.NoError(t, err)
 	assert.EqualValues(t, 4, n)
-	term, err := e.TakeTerm(t.Context(), "test")
+	term, err := e.AcquireTerm(t.Context(), "test")
 	require.NoError(t, err)
 	_, err = e.Replay(t.Context(), ids[3], "now", true, term)
 	require.ErrorIs(t, err, store.ErrErased)

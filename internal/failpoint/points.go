@@ -49,8 +49,8 @@ const (
 
 // The points of a controller.
 const (
-	// TermTaken is reached when a new leader has begun its term, and claimed nothing under it.
-	TermTaken Point = "controller-term-taken"
+	// TermAcquired is reached when a new leader has begun its term, and claimed nothing under it.
+	TermAcquired Point = "controller-term-taken"
 	// Claimed is reached when an attempt is claimed, and is not shown as Processing.
 	Claimed Point = "controller-claimed"
 	// Shown is reached when the attempt is shown as Processing, and nothing of it is done.
@@ -102,7 +102,7 @@ func All() []Point {
 	return []Point{
 		ReceiverAccepted, ReceiverRead, ReceiverVerified, WriterInserted, WriterCommitted, ReceiverCommitted, WriterAnswered,
 		RelayTaken, RelayCreated, RelayMarking, RelayMarked, RelayLeased, RelaySwept,
-		TermTaken, Claimed, Shown, Forwarded, LeadMerged, LeadAttached, LeadWritten, LeadCommitted, TagsAdded, ContactSent,
+		TermAcquired, Claimed, Shown, Forwarded, LeadMerged, LeadAttached, LeadWritten, LeadCommitted, TagsAdded, ContactSent,
 		Attempted, Recorded, OutcomeShown, Expired, ReplayRaised, Undispatched, Parked, RetentionRemoved,
 		MigrationBegun, MigrationDone, ReplayBatch,
 	}

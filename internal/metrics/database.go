@@ -12,36 +12,36 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-// Figures reads what the database knows of all events; a store.Store does.
-type Figures interface {
-	Figures(ctx context.Context) (store.Figures, error)
+// Stats reads what the database knows of all events; a store.Store does.
+type Stats interface {
+	Stats(ctx context.Context) (store.Stats, error)
 }
 
 const (
 	figuresTimeout = 5 * time.Second
-	// figuresAge is how old figures may be: scrapes of several Prometheus servers share a look.
-	figuresAge = 5 * time.Second
+	// statsAge is how old stats may be: scrapes of several Prometheus servers share a look.
+	statsAge = 5 * time.Second
 )
 
 // events shows what the database knows of all events. It looks when it is scraped; while the database does not answer,
 // there is nothing to show, which an alert on the absence of a figure sees.
 type events struct {
-	source                                                   Figures
+	source                                                   Stats
 	now                                                      func() time.Time
 	status, undispatched, notCreated, oldest, rolledBack, up *prometheus.Desc
 
 	mu    sync.Mutex
 	taken time.Time
-	last  store.Figures
+	last  store.Stats
 	err   error
 }
 
-// RegisterEvents registers the figures of all events with reg. Every replica shows the same.
-func RegisterEvents(reg prometheus.Registerer, source Figures) error {
+// RegisterEvents registers the stats of all events with reg. Every replica shows the same.
+func RegisterEvents(reg prometheus.Registerer, source Stats) error {
 	return registerEvents(reg, source, time.Now)
 }
 
-func registerEvents(reg prometheus.Registerer, source Figures, now func() time.Time) error {
+func registerEvents(reg prometheus.Registerer, source Stats, now func() time.Time) error {
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc(prometheus.BuildFQName(namespace, "", name), help, labels, nil)
 	}
@@ -92,13 +92,13 @@ func (e *events) Collect(ch chan<- prometheus.Metric) {
 	gauge(e.rolledBack, float64(f.RolledBackAt.UnixMilli())/1000)
 }
 
-func (e *events) look() (store.Figures, error) {
+func (e *events) look() (store.Stats, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.taken.IsZero() || e.now().Sub(e.taken) > figuresAge {
+	if e.taken.IsZero() || e.now().Sub(e.taken) > statsAge {
 		ctx, cancel := context.WithTimeout(context.Background(), figuresTimeout)
 		defer cancel()
-		e.last, e.err = e.source.Figures(ctx)
+		e.last, e.err = e.source.Stats(ctx)
 		e.taken = e.now()
 	}
 	return e.last, e.err

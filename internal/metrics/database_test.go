@@ -122,16 +122,16 @@ func TestTheFiguresOfAllEventsAreThoseOfTheDatabase(t *testing.T) {
 			reg := prometheus.NewPedanticRegistry()
 			require.NoError(t, metrics.RegisterEvents(reg, db))
 
-			figures := gather(t, reg)
+			stats := gather(t, reg)
 			if test.age == 0 {
-				assert.Zero(t, figures[oldest])
+				assert.Zero(t, stats[oldest])
 			} else {
-				assert.InDelta(t, test.age.Seconds(), figures[oldest], time.Minute.Seconds()/2)
+				assert.InDelta(t, test.age.Seconds(), stats[oldest], time.Minute.Seconds()/2)
 			}
-			assert.Zero(t, figures[rollback], "it has never gone back")
-			delete(figures, oldest)
-			delete(figures, rollback)
-			assert.Equal(t, test.want, figures)
+			assert.Zero(t, stats[rollback], "it has never gone back")
+			delete(stats, oldest)
+			delete(stats, rollback)
+			assert.Equal(t, test.want, stats)
 		})
 	}
 }
@@ -143,7 +143,7 @@ func TestADatabaseThatIsGoneShowsNoFigures(t *testing.T) {
 	clock := newClock()
 	reg := prometheus.NewPedanticRegistry()
 	require.NoError(t, metrics.RegisterEventsAt(reg, db, clock.now))
-	require.Len(t, gather(t, reg), 10, "five states, four figures, and that it is up")
+	require.Len(t, gather(t, reg), 10, "five states, four stats, and that it is up")
 
 	require.NoError(t, server.Stop(postgres.Immediate))
 	clock.add(time.Minute)
@@ -171,16 +171,16 @@ func TestFiguresAreReadOnceForScrapesThatComeTogether(t *testing.T) {
 	gather(t, reg)
 	assert.EqualValues(t, 1, source.reads.Load())
 	clock.add(2 * time.Second)
-	figures := gather(t, reg)
+	stats := gather(t, reg)
 	assert.EqualValues(t, 2, source.reads.Load())
-	assert.InDelta(t, 2, figures["verity_sync_undispatched_events"], 0, "what was read last is shown")
+	assert.InDelta(t, 2, stats["verity_sync_undispatched_events"], 0, "what was read last is shown")
 }
 
 // counted has as many undispatched events as it was asked before.
 type counted struct{ reads atomic.Int64 }
 
-func (c *counted) Figures(context.Context) (store.Figures, error) {
-	return store.Figures{Undispatched: c.reads.Add(1)}, nil
+func (c *counted) Stats(context.Context) (store.Stats, error) {
+	return store.Stats{Undispatched: c.reads.Add(1)}, nil
 }
 
 // clock is moved by the test.

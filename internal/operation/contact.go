@@ -25,7 +25,7 @@ type Aloware interface {
 
 // Contact keeps what a contact event says of its contact, and tells Aloware.
 type Contact struct {
-	Known Knowledge
+	Known ContactStore
 	// Aloware is nil where it is not configured; Breaker stands before it.
 	Aloware Aloware
 	Breaker *destination.Breaker
@@ -45,7 +45,7 @@ func (*Contact) Name() string { return store.OperationContact }
 func (*Contact) Direction() string { return store.DirectionToAloware }
 
 // Run implements Operation.
-func (c *Contact) Run(ctx context.Context, e *store.Claimed) Outcome {
+func (c *Contact) Run(ctx context.Context, e *store.Attempt) Outcome {
 	if e.Event.ContactID == "" {
 		return Permanent("payload", reasonInvalidPayload, "it names no contact")
 	}
@@ -61,7 +61,7 @@ func (c *Contact) Run(ctx context.Context, e *store.Claimed) Outcome {
 // contactSync is one run of Contact.
 type contactSync struct {
 	*Contact
-	event   *store.Claimed
+	event   *store.Attempt
 	details map[string]any
 }
 
@@ -120,7 +120,7 @@ func (s *contactSync) run(ctx context.Context) (Outcome, error) {
 		return Outcome{}, err
 	}
 	id, person, at := s.event.Event.ContactID, said.person, said.at
-	where := whereabouts{person.Country, said.location, said.locationCountry}
+	where := phoneHints{person.Country, said.location, said.locationCountry}
 	usable := particularsOf(said.reach, s.Regions.of(where))
 	contact := aloware.Contact{
 		PhoneNumber: usable.phone,
@@ -235,7 +235,7 @@ func (s *contactSync) unsynced() string {
 }
 
 // whyNot says why the contact is not synced to Aloware, "" where it is. typed are the phone numbers that the contact has.
-func (s *contactSync) whyNot(contact aloware.Contact, typed []string, where whereabouts) string {
+func (s *contactSync) whyNot(contact aloware.Contact, typed []string, where phoneHints) string {
 	switch why := s.unsynced(); {
 	case why != "":
 		return why

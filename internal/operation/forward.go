@@ -17,7 +17,7 @@ var signatureHeader = http.CanonicalHeaderKey(ghl.HeaderSignature)
 
 // Forwarder sends a webhook on; a verity.Forwarder is one.
 type Forwarder interface {
-	Forward(ctx context.Context, d verity.Delivery) (verity.Receipt, error)
+	Forward(ctx context.Context, d verity.Request) (verity.Receipt, error)
 }
 
 // Forward sends the bytes that were received to Verity.
@@ -34,10 +34,10 @@ func (*Forward) Direction() string { return store.DirectionToVerity }
 
 // Run implements Operation. An event that is forwarded again, because the answer to the first time was not recorded,
 // carries the same idempotency key.
-func (f *Forward) Run(ctx context.Context, e *store.Claimed) Outcome {
+func (f *Forward) Run(ctx context.Context, e *store.Attempt) Outcome {
 	key := IdempotencyKey(e)
 	err := f.Breaker.Do(ctx, func(ctx context.Context) error {
-		_, err := f.Forwarder.Forward(ctx, verity.Delivery{
+		_, err := f.Forwarder.Forward(ctx, verity.Request{
 			IdempotencyKey: key, Body: e.Body(), ContentType: e.Headers["Content-Type"], Signature: e.Headers[signatureHeader],
 		})
 		return err
@@ -52,7 +52,7 @@ func (f *Forward) Run(ctx context.Context, e *store.Claimed) Outcome {
 
 // IdempotencyKey lets Verity tell a repetition from a new event: the event's id, with the number of the run where it was
 // replayed from its start.
-func IdempotencyKey(e *store.Claimed) string {
+func IdempotencyKey(e *store.Attempt) string {
 	if e.LedgerRun == 0 {
 		return e.ID.String()
 	}

@@ -10,8 +10,8 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-// Knowledge is what verity-sync knows of contacts and appointments; a *store.Store has it.
-type Knowledge interface {
+// ContactStore is what verity-sync knows of contacts and appointments; a *store.Store has it.
+type ContactStore interface {
 	Mapping(ctx context.Context, ghlContactID string) (store.Mapping, error)
 	RememberContact(ctx context.Context, m store.Mapping, observedAt time.Time) error
 	ContactSynced(ctx context.Context, ghlContactID string, at store.AlowareContact, occurredAt time.Time) error
@@ -21,11 +21,11 @@ type Knowledge interface {
 	AttachAppointment(ctx context.Context, id, ghlContactID, verityContactID string) (former []string, err error)
 	AppointmentSynced(ctx context.Context, id string, revision int64) error
 	RecordBookingTime(ctx context.Context, id string, bookedAt time.Time) error
-	AppointmentsOfContact(ctx context.Context, verityContactID string, endings store.Endings) (store.ContactAppointments, error)
+	AppointmentsOfContact(ctx context.Context, verityContactID string, endings store.EndPolicy) (store.ContactAppointments, error)
 }
 
 // mappingOf returns what is known of a contact, which may be nothing.
-func mappingOf(ctx context.Context, k Knowledge, ghlContactID string) (store.Mapping, error) {
+func mappingOf(ctx context.Context, k ContactStore, ghlContactID string) (store.Mapping, error) {
 	if ghlContactID == "" {
 		return store.Mapping{}, nil
 	}
@@ -37,7 +37,7 @@ func mappingOf(ctx context.Context, k Knowledge, ghlContactID string) (store.Map
 }
 
 // locationOf returns the first of the locations that is known, else that of the contact, else "".
-func locationOf(ctx context.Context, k Knowledge, ghlContactID string, locations ...string) (string, error) {
+func locationOf(ctx context.Context, k ContactStore, ghlContactID string, locations ...string) (string, error) {
 	if location := cmp.Or(locations...); location != "" {
 		return location, nil
 	}

@@ -38,13 +38,13 @@ type Leads interface {
 //
 // After the contact of an appointment has changed, the leads of both are derived.
 type Lead struct {
-	Known   Knowledge
+	Known   ContactStore
 	Leads   Leads
 	Breaker *destination.Breaker
 	// GHL is nil where GoHighLevel cannot be asked.
 	GHL *GHL
-	// Endings say which appointments have ended.
-	Endings store.Endings
+	// EndPolicy say which appointments have ended.
+	EndPolicy store.EndPolicy
 	// Regions are those of phone numbers in national form.
 	Regions Regions
 }
@@ -56,7 +56,7 @@ func (*Lead) Name() string { return store.OperationLead }
 func (*Lead) Direction() string { return store.DirectionToVerity }
 
 // Run implements Operation.
-func (l *Lead) Run(ctx context.Context, e *store.Claimed) Outcome {
+func (l *Lead) Run(ctx context.Context, e *store.Attempt) Outcome {
 	if e.Event.EntityID == "" {
 		return Permanent("payload", reasonInvalidPayload, "it names no appointment")
 	}
@@ -72,7 +72,7 @@ func (l *Lead) Run(ctx context.Context, e *store.Claimed) Outcome {
 // leadSync is one run of Lead.
 type leadSync struct {
 	*Lead
-	event   *store.Claimed
+	event   *store.Attempt
 	details map[string]any
 
 	// said is what the event says of the appointment, known what all events together say.
@@ -108,7 +108,7 @@ func (s *leadSync) run(ctx context.Context) (Outcome, error) {
 	if err := s.release(ctx, left); err != nil {
 		return Outcome{}, err
 	}
-	live := s.known.Live(s.Endings)
+	live := s.known.Active(s.EndPolicy)
 	if !live && s.known.VerityContactID != "" {
 		// It is for the contact whose leads were written for it: nobody need be found to take them away.
 		s.details["verityContactFrom"] = "appointments"
@@ -214,7 +214,7 @@ func (s *leadSync) attach(ctx context.Context, contactID string, left []string) 
 func (s *leadSync) write(ctx context.Context, contactID string) (Outcome, error) {
 	scope := verity.AllLeads
 	switch {
-	case !s.known.Live(s.Endings):
+	case !s.known.Active(s.EndPolicy):
 		scope = verity.EndedLeads
 	case !s.newest:
 		scope = verity.OtherLeads

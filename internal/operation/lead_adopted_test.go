@@ -67,7 +67,7 @@ func TestAfterAnAdoptionAChangeOfAnOldAppointmentMovesNoLead(t *testing.T) {
 		return ghl.Normalise(b, receivedAt)
 	}})
 	require.NoError(t, err)
-	term, err := w.store.TakeTerm(t.Context(), "test")
+	term, err := w.store.AcquireTerm(t.Context(), "test")
 	require.NoError(t, err)
 	for name, tt := range tests {
 		e, err := w.store.Claim(t.Context(), ids[name], term)

@@ -131,7 +131,7 @@ func TestTheAppointmentThatWasBookedLastHasTheLead(t *testing.T) {
 					lead.GHL = g.api
 					tt.api(g, older, newer, x.ghl)
 				}
-				var events []*store.Claimed
+				var events []*store.Attempt
 				for _, b := range tt.events(older, newer, x.ghl) {
 					events = append(events, claimed(t, b))
 				}
@@ -302,13 +302,13 @@ func TestTheReportOfAnOlderAppointment(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, files, 3)
 	syncs, err := operation.NewSyncs(operation.Dependencies{
-		Known: w.store, Leads: w.leads, LeadsBreaker: patient("verity-db"), Endings: store.Endings{Deletion: true}, Regions: inUS,
+		Known: w.store, Leads: w.leads, LeadsBreaker: patient("verity-db"), EndPolicy: store.EndPolicy{Deletion: true}, Regions: inUS,
 	})
 	require.NoError(t, err)
 	for n, order := range orders(files) {
 		phone := fmt.Sprintf("+1202555%04d", 100+n)
 		verityID := w.inVerity(phone, "")
-		var events []*store.Claimed
+		var events []*store.Attempt
 		for i, file := range order {
 			text, err := os.ReadFile(file)
 			require.NoError(t, err)
@@ -316,7 +316,7 @@ func TestTheReportOfAnOlderAppointment(t *testing.T) {
 			decoded, err := ghl.Decode("application/json", []byte(own))
 			require.NoError(t, err)
 			receivedAt := time.Date(2026, time.November, 25, 12, 0, i, 0, time.UTC)
-			events = append(events, &store.Claimed{
+			events = append(events, &store.Attempt{
 				ID: uuid.Must(uuid.NewV7()), Event: ghl.Normalise(decoded, receivedAt), Payload: decoded.Payload, ReceivedAt: receivedAt,
 				StartedAt: receivedAt,
 			})

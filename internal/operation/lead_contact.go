@@ -102,9 +102,9 @@ func (s *leadSync) find(ctx context.Context) (string, error) {
 
 // saidOfContact returns what the payload says of the contact, where that is the appointment's: an older event may be about
 // the contact that had it before.
-func (s *leadSync) saidOfContact(location string) particulars {
+func (s *leadSync) saidOfContact(location string) contactKeys {
 	if id := s.event.Event.ContactID; id != s.known.GHLContactID && (id != "" || !s.newest) {
-		return particulars{}
+		return contactKeys{}
 	}
 	return particularsOf(s.reach, s.region(s.person.Country, location))
 }
@@ -117,7 +117,7 @@ func (s *leadSync) location(met string) string {
 // region returns that of the phone numbers of the appointment's contact. What the payload says of its location counts for that location
 // only.
 func (s *leadSync) region(country, location string) string {
-	of := whereabouts{country: country, location: location}
+	of := phoneHints{country: country, location: location}
 	if id := s.event.Event.LocationID; id == "" || id == location {
 		of.locationCountry = s.locationCountry
 	}
@@ -134,14 +134,14 @@ func listed(text string) []string {
 
 // fillIn keeps what the payload says where nothing is kept yet. It never replaces anything, as if it were of long ago: a
 // workflow may say the phone of a parent or of whoever made the booking, while contact events speak of the contact alone.
-func (s *leadSync) fillIn(ctx context.Context, m store.Mapping, said particulars) error {
+func (s *leadSync) fillIn(ctx context.Context, m store.Mapping, said contactKeys) error {
 	if s.known.GHLContactID == "" || cmp.Or(said.phone, m.Phone) == m.Phone && cmp.Or(said.email, m.Email) == m.Email {
 		return nil
 	}
 	return s.remember(ctx, said, s.location(""), time.Unix(0, 0))
 }
 
-func (s *leadSync) remember(ctx context.Context, p particulars, location string, observedAt time.Time) error {
+func (s *leadSync) remember(ctx context.Context, p contactKeys, location string, observedAt time.Time) error {
 	err := s.Known.RememberContact(ctx, store.Mapping{
 		GHLContactID: s.known.GHLContactID, LocationID: location, Phone: p.phone, Email: address(p.email), SaidBy: s.event.ID,
 	}, observedAt)
@@ -218,20 +218,20 @@ func (s *leadSync) askWhose(ctx context.Context) (id, from string, err error) {
 // that a new one would be a duplicate of, first: that answer is up to date. A location that allows no duplicates looks for
 // them by one thing alone (its settings say by which), so that the search of contacts is asked as well. Where that finds
 // several, it may be any of them, and is as good as unknown.
-func (s *leadSync) search(ctx context.Context, location string, said particulars) (*ghlapi.Contact, error) {
-	duplicate := func(ctx context.Context, api GHLAPI, p particulars) ([]ghlapi.Contact, error) {
+func (s *leadSync) search(ctx context.Context, location string, said contactKeys) (*ghlapi.Contact, error) {
+	duplicate := func(ctx context.Context, api GHLAPI, p contactKeys) ([]ghlapi.Contact, error) {
 		found, err := api.FindDuplicate(ctx, location, p.phone, p.email)
 		return []ghlapi.Contact{found}, err
 	}
-	contacts := func(ctx context.Context, api GHLAPI, p particulars) ([]ghlapi.Contact, error) {
+	contacts := func(ctx context.Context, api GHLAPI, p contactKeys) ([]ghlapi.Contact, error) {
 		filter := ghlapi.Filter{Field: "phone", Operator: "eq", Value: p.phone}
 		if p.phone == "" {
 			filter.Field, filter.Value = "email", p.email
 		}
 		return api.SearchContacts(ctx, location, []ghlapi.Filter{filter})
 	}
-	for _, search := range []func(context.Context, GHLAPI, particulars) ([]ghlapi.Contact, error){duplicate, contacts} {
-		for _, p := range []particulars{{phone: said.phone}, {email: said.email}} {
+	for _, search := range []func(context.Context, GHLAPI, contactKeys) ([]ghlapi.Contact, error){duplicate, contacts} {
+		for _, p := range []contactKeys{{phone: said.phone}, {email: said.email}} {
 			if p.empty() {
 				continue
 			}
@@ -250,10 +250,10 @@ func (s *leadSync) search(ctx context.Context, location string, said particulars
 }
 
 // askContact returns what GoHighLevel says of the contact, and keeps it.
-func (s *leadSync) askContact(ctx context.Context, m store.Mapping) (particulars, error) {
+func (s *leadSync) askContact(ctx context.Context, m store.Mapping) (contactKeys, error) {
 	id := s.known.GHLContactID
 	if id == "" {
-		return particulars{}, nil
+		return contactKeys{}, nil
 	}
 	location := s.location(m.LocationID)
 	if s.atGHL == nil {
@@ -261,7 +261,7 @@ func (s *leadSync) askContact(ctx context.Context, m store.Mapping) (particulars
 			return api.GetContact(ctx, location, id)
 		})
 		if err != nil || !found {
-			return particulars{}, err
+			return contactKeys{}, err
 		}
 		s.atGHL = &read
 	}
@@ -272,7 +272,7 @@ func (s *leadSync) askContact(ctx context.Context, m store.Mapping) (particulars
 }
 
 // observed is when a contact was as GoHighLevel has shown it in an attempt.
-func observed(c *ghlapi.Contact, e *store.Claimed) time.Time {
+func observed(c *ghlapi.Contact, e *store.Attempt) time.Time {
 	if c.DateUpdated.IsZero() {
 		return e.StartedAt
 	}
@@ -280,7 +280,7 @@ func observed(c *ghlapi.Contact, e *store.Claimed) time.Time {
 }
 
 // lookUp finds a contact in Verity: by its phone number and e-mail address, else by its further ones.
-func (s *leadSync) lookUp(ctx context.Context, p particulars) (id string, found bool, err error) {
+func (s *leadSync) lookUp(ctx context.Context, p contactKeys) (id string, found bool, err error) {
 	var contact verity.Contact
 	err = s.Breaker.Do(ctx, func(ctx context.Context) (err error) {
 		contact, found, err = s.Leads.FindContact(ctx, append([]string{p.phone}, p.phones...), p.email)

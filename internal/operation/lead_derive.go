@@ -42,14 +42,14 @@ func (s *leadSync) deriveOnce(
 	var unread error
 	err = s.Breaker.Do(ctx, func(ctx context.Context) (err error) {
 		result, err = s.Leads.SyncLead(ctx, contactID, func(ctx context.Context) (verity.Desired, error) {
-			if of, unread = s.Known.AppointmentsOfContact(ctx, contactID, s.Endings); unread != nil {
+			if of, unread = s.Known.AppointmentsOfContact(ctx, contactID, s.EndPolicy); unread != nil {
 				return verity.Desired{}, unread
 			}
 			if scope != verity.EndedLeads && len(of.Candidates) > 1 && len(s.unclear(of)) > 0 {
 				unread = errUnclear
 				return verity.Desired{}, unread
 			}
-			desired = verity.Desired{AppointmentID: of.Live(), Ended: of.Ended, Scope: scope, Spare: s.spare(of)}
+			desired = verity.Desired{AppointmentID: of.ActiveID(), Ended: of.Ended, Scope: scope, Spare: s.spare(of)}
 			return desired, nil
 		})
 		if unread != nil {

@@ -43,40 +43,40 @@ func TestAnAppointmentOfNobody(t *testing.T) {
 		// api is nil where GoHighLevel's API is not configured.
 		api     func(g *ghlServer, a string)
 		change  func(body) body
-		endings store.Endings
+		endings store.EndPolicy
 		result  string
 		skipped string
 	}{
-		"as reported, and GoHighLevel confirms it":     {known, same, store.Endings{}, "LeadSkipped", byGHL},
-		"with an empty contact":                        {known, contactID(""), store.Endings{}, "LeadSkipped", byGHL},
-		"with a contact that is null":                  {known, contactID(nil), store.Endings{}, "LeadSkipped", byGHL},
-		"with a blank contact":                         {known, contactID("  "), store.Endings{}, "LeadSkipped", byGHL},
-		"that is changed":                              {known, func(b body) body { return b.with(body{"type": "AppointmentUpdate"}) }, store.Endings{}, "LeadSkipped", byGHL},
-		"whose body was cut, and GoHighLevel confirms": {known, func(b body) body { return b.with(body{"payloadTooLarge": true}) }, store.Endings{}, "LeadSkipped", byGHL},
+		"as reported, and GoHighLevel confirms it":     {known, same, store.EndPolicy{}, "LeadSkipped", byGHL},
+		"with an empty contact":                        {known, contactID(""), store.EndPolicy{}, "LeadSkipped", byGHL},
+		"with a contact that is null":                  {known, contactID(nil), store.EndPolicy{}, "LeadSkipped", byGHL},
+		"with a blank contact":                         {known, contactID("  "), store.EndPolicy{}, "LeadSkipped", byGHL},
+		"that is changed":                              {known, func(b body) body { return b.with(body{"type": "AppointmentUpdate"}) }, store.EndPolicy{}, "LeadSkipped", byGHL},
+		"whose body was cut, and GoHighLevel confirms": {known, func(b body) body { return b.with(body{"payloadTooLarge": true}) }, store.EndPolicy{}, "LeadSkipped", byGHL},
 		"that recurs": {
-			known, func(b body) body { return b.block(func(block map[string]any) { block["isRecurring"] = true }) }, store.Endings{}, "LeadSkipped", byGHL,
+			known, func(b body) body { return b.block(func(block map[string]any) { block["isRecurring"] = true }) }, store.EndPolicy{}, "LeadSkipped", byGHL,
 		},
 		"that a workflow reports, and GoHighLevel confirms it": {
 			known, func(b body) body {
 				return workflow(b["appointment"].(map[string]any)["id"].(string), body{"locationId": location})
-			}, store.Endings{}, "LeadSkipped", byGHL,
+			}, store.EndPolicy{}, "LeadSkipped", byGHL,
 		},
-		"that GoHighLevel does not know any more":      {forgotten, same, store.Endings{}, "LeadSkipped", byPayload},
-		"in a location without a token":                {forgotten, func(b body) body { return b.with(body{"locationId": "loc2"}) }, store.Endings{}, "LeadSkipped", byPayload},
-		"where GoHighLevel's API is not configured":    {nil, same, store.Endings{}, "LeadSkipped", byPayload},
-		"that is deleted":                              {known, func(b body) body { return b.with(body{"type": "AppointmentDelete"}) }, store.Endings{Deletion: true}, "LeadUnchanged", ended},
-		"that is deleted, where deletions end nothing": {known, func(b body) body { return b.with(body{"type": "AppointmentDelete"}) }, store.Endings{}, "LeadUnchanged", ended},
-		"that is deleted, with no API to ask":          {nil, func(b body) body { return b.with(body{"type": "AppointmentDelete"}) }, store.Endings{Deletion: true}, "LeadUnchanged", ended},
+		"that GoHighLevel does not know any more":      {forgotten, same, store.EndPolicy{}, "LeadSkipped", byPayload},
+		"in a location without a token":                {forgotten, func(b body) body { return b.with(body{"locationId": "loc2"}) }, store.EndPolicy{}, "LeadSkipped", byPayload},
+		"where GoHighLevel's API is not configured":    {nil, same, store.EndPolicy{}, "LeadSkipped", byPayload},
+		"that is deleted":                              {known, func(b body) body { return b.with(body{"type": "AppointmentDelete"}) }, store.EndPolicy{Deletion: true}, "LeadUnchanged", ended},
+		"that is deleted, where deletions end nothing": {known, func(b body) body { return b.with(body{"type": "AppointmentDelete"}) }, store.EndPolicy{}, "LeadUnchanged", ended},
+		"that is deleted, with no API to ask":          {nil, func(b body) body { return b.with(body{"type": "AppointmentDelete"}) }, store.EndPolicy{Deletion: true}, "LeadUnchanged", ended},
 		"that is called off, where cancellations are not": {known, func(b body) body {
 			return b.block(func(block map[string]any) { block["appointmentStatus"] = "cancelled" })
-		}, store.Endings{}, "LeadUnchanged", ended},
+		}, store.EndPolicy{}, "LeadUnchanged", ended},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g, a := newGHL(t), w.appointment()
 			lead := w.lead()
-			lead.Endings = tt.endings
+			lead.EndPolicy = tt.endings
 			if tt.api != nil {
 				lead.GHL = g.api
 				tt.api(g, a)
@@ -167,7 +167,7 @@ func TestWhatLooksLikeAnAppointmentOfNobody(t *testing.T) {
 		t.Parallel()
 		g, a := newGHL(t), w.appointment()
 		lead := w.lead()
-		lead.Endings = store.Endings{}
+		lead.EndPolicy = store.EndPolicy{}
 		assert.Equal(t, "LeadSkipped", lead.Run(t.Context(), claimed(t, nobodys(t, a))).Result)
 		lead.GHL = g.api
 		out := lead.Run(t.Context(), claimed(t, body{"type": "AppointmentDelete", "appointmentId": a, "locationId": location}))

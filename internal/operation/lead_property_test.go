@@ -54,10 +54,10 @@ func TestLeadsEndTheSameWhateverHappens(t *testing.T) {
 type story struct {
 	w       *world
 	rng     *rand.Rand
-	endings store.Endings
+	endings store.EndPolicy
 	// contacts are those at GoHighLevel; two of them are the same in Verity, and the last one is not there at first.
 	contacts []contact
-	events   []*store.Claimed
+	events   []*store.Attempt
 	// bookings are what the events say of when their appointments were booked.
 	bookings map[uuid.UUID]booking
 	flaw     *flaw
@@ -71,7 +71,7 @@ type booking struct {
 
 func newStory(w *world, rng *rand.Rand) *story {
 	s := &story{
-		w: w, rng: rng, endings: store.Endings{Deletion: rng.IntN(4) > 0, Cancellation: rng.IntN(2) > 0},
+		w: w, rng: rng, endings: store.EndPolicy{Deletion: rng.IntN(4) > 0, Cancellation: rng.IntN(2) > 0},
 		contacts: []contact{w.contact(), w.stranger(), w.contact(), w.stranger()},
 		bookings: map[uuid.UUID]booking{},
 		flaw:     &flaw{rng: rand.New(rand.NewPCG(rng.Uint64(), 0)), left: rng.IntN(12)},
@@ -152,7 +152,7 @@ func (s *story) workflow(id, owner, status string) (body, booking) {
 func (s *story) tell(stores ...*store.Store) {
 	arrive := slices.Concat(s.events, s.events[:s.rng.IntN(len(s.events))])
 	s.rng.Shuffle(len(arrive), func(i, j int) { arrive[i], arrive[j] = arrive[j], arrive[i] })
-	queue := make(chan *store.Claimed, len(arrive))
+	queue := make(chan *store.Attempt, len(arrive))
 	for _, e := range arrive {
 		queue <- e
 	}
@@ -163,7 +163,7 @@ func (s *story) tell(stores ...*store.Store) {
 		left = len(arrive)
 	)
 	// ended returns an event to the queue, which is closed when all have succeeded.
-	ended := func(e *store.Claimed, err error) {
+	ended := func(e *store.Attempt, err error) {
 		mu.Lock()
 		defer mu.Unlock()
 		if runs++; runs == 1+len(s.events)/2 {
@@ -179,7 +179,7 @@ func (s *story) tell(stores ...*store.Store) {
 	}
 	for _, known := range stores[:1+s.rng.IntN(len(stores))] {
 		lead := &operation.Lead{
-			Known: &flawedStore{known, s.flaw}, Leads: &flawedLeads{s.w.leads, s.flaw}, Breaker: patient("verity-db"), Endings: s.endings,
+			Known: &flawedStore{known, s.flaw}, Leads: &flawedLeads{s.w.leads, s.flaw}, Breaker: patient("verity-db"), EndPolicy: s.endings,
 			Regions: inUS,
 		}
 		wg.Go(func() {
@@ -204,7 +204,7 @@ func (s *story) lastContactComes() {
 // retell replays all events in another order.
 func (s *story) retell() {
 	lead := s.w.lead()
-	lead.Endings = s.endings
+	lead.EndPolicy = s.endings
 	for _, i := range s.rng.Perm(len(s.events)) {
 		require.NoError(s.w.t, lead.Run(s.w.t.Context(), s.events[i]).Err)
 	}
@@ -236,7 +236,7 @@ func (s *story) check(when string) bool {
 
 // live returns the appointment that the leads of each contact of Verity should point at, as the rules say it.
 func (s *story) live() map[string]string {
-	of := map[string][]*store.Claimed{}
+	of := map[string][]*store.Attempt{}
 	for _, e := range s.events {
 		of[e.Event.EntityID] = append(of[e.Event.EntityID], e)
 	}
@@ -288,10 +288,10 @@ func (s *story) live() map[string]string {
 	return live
 }
 
-func isDeletion(e *store.Claimed) bool { return e.Event.Type == event.TypeAppointmentDeleted }
+func isDeletion(e *store.Attempt) bool { return e.Event.Type == event.TypeAppointmentDeleted }
 
 // byLastWord orders the events of an appointment; the last one has the last word.
-func byLastWord(a, b *store.Claimed) int {
+func byLastWord(a, b *store.Attempt) int {
 	deletions := 0
 	if isDeletion(a) != isDeletion(b) {
 		deletions = 1
@@ -362,7 +362,7 @@ func (s *flawedStore) RecordBookingTime(ctx context.Context, id string, at time.
 	return err
 }
 
-func (s *flawedStore) AppointmentsOfContact(ctx context.Context, id string, endings store.Endings) (store.ContactAppointments, error) {
+func (s *flawedStore) AppointmentsOfContact(ctx context.Context, id string, endings store.EndPolicy) (store.ContactAppointments, error) {
 	return through(s.flaw, func() (store.ContactAppointments, error) { return s.Store.AppointmentsOfContact(ctx, id, endings) })
 }
 

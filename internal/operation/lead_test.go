@@ -24,9 +24,9 @@ type step struct {
 func TestLeadFollowsItsAppointments(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	byDefault, clearAll, keepAll := store.Endings{Deletion: true}, store.Endings{Deletion: true, Cancellation: true}, store.Endings{}
+	byDefault, clearAll, keepAll := store.EndPolicy{Deletion: true}, store.EndPolicy{Deletion: true, Cancellation: true}, store.EndPolicy{}
 	tests := map[string]struct {
-		endings store.Endings
+		endings store.EndPolicy
 		// leads are what the contact's leads point at before; "" is none.
 		leads []string
 		steps func(a, b, x string) []step
@@ -168,7 +168,7 @@ func TestLeadFollowsItsAppointments(t *testing.T) {
 				require.NoError(t, err)
 			}
 			lead := w.lead()
-			lead.Endings = tt.endings
+			lead.EndPolicy = tt.endings
 			for i, step := range tt.steps(w.appointment(), w.appointment(), x.ghl) {
 				w.rest(x.verity)
 				e := claimed(t, step.event)
@@ -379,6 +379,6 @@ func TestFailuresOfLead(t *testing.T) {
 // unreadable is a store that does not say what a lead follows from.
 type unreadable struct{ *store.Store }
 
-func (unreadable) AppointmentsOfContact(context.Context, string, store.Endings) (store.ContactAppointments, error) {
+func (unreadable) AppointmentsOfContact(context.Context, string, store.EndPolicy) (store.ContactAppointments, error) {
 	return store.ContactAppointments{}, errors.New("no answer for ada@example.com")
 }

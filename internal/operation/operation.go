@@ -19,7 +19,7 @@ type Operation interface {
 	// Direction is from where to where it carries, one of the store's Direction constants.
 	Direction() string
 	// Run does it. Running it again, also after a crash in the middle, must have no further effect.
-	Run(ctx context.Context, e *store.Claimed) Outcome
+	Run(ctx context.Context, e *store.Attempt) Outcome
 }
 
 // Outcome is what running an operation came to: done, skipped, or failed where Err is set.

@@ -10,8 +10,8 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/phone"
 )
 
-// particulars are what a contact is looked up by.
-type particulars struct {
+// contactKeys are what a contact is looked up by.
+type contactKeys struct {
 	// phone is the first usable phone number, in E.164 form; email is the first usable e-mail address.
 	phone, email string
 	// phones are the other ways in which Verity may have that phone number: as it was typed, and other E.164 forms of the line.
@@ -25,8 +25,8 @@ type particulars struct {
 type others struct{ phones, emails []string }
 
 // particularsOf reads phone numbers and e-mail addresses as people typed them. The region is that of numbers in national form.
-func particularsOf(reach ghl.Reach, region string) particulars {
-	var p particulars
+func particularsOf(reach ghl.Reach, region string) contactKeys {
+	var p contactKeys
 	why := ""
 	for _, typed := range reach.Phones {
 		number, ok := phone.E164(typed, region)
@@ -81,10 +81,10 @@ func join(reasons ...string) string {
 	return strings.Join(slices.DeleteFunc(reasons, func(s string) bool { return s == "" }), "; ")
 }
 
-func (p particulars) empty() bool { return p.phone == "" && p.email == "" }
+func (p contactKeys) empty() bool { return p.phone == "" && p.email == "" }
 
 // or fills in what p lacks.
-func (p particulars) or(other particulars) particulars {
+func (p contactKeys) or(other contactKeys) contactKeys {
 	if p.phone == "" {
 		p.phone, p.phones = other.phone, other.phones
 	}
@@ -97,7 +97,7 @@ func (p particulars) or(other particulars) particulars {
 }
 
 // and adds another's phone number and e-mail address behind p's, as further ones.
-func (p particulars) and(other particulars) particulars {
+func (p contactKeys) and(other contactKeys) contactKeys {
 	all := p.or(other)
 	if other.phone != "" && other.phone != all.phone {
 		all.phones = slices.Concat(all.phones, []string{other.phone}, other.phones)

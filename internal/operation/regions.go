@@ -18,19 +18,19 @@ type Regions struct {
 	Locations map[string]string
 }
 
-// whereabouts is what is known of where a contact is: the country is the contact's own, locationCountry what the payload
+// phoneHints is what is known of where a contact is: the country is the contact's own, locationCountry what the payload
 // says of the location.
-type whereabouts struct{ country, location, locationCountry string }
+type phoneHints struct{ country, location, locationCountry string }
 
 // e164 returns the first usable phone number of a text in E.164 form, "" where there is none.
-func (r Regions) e164(raw string, of whereabouts) string {
+func (r Regions) e164(raw string, of phoneHints) string {
 	number, _ := phone.E164(raw, r.of(of))
 	return number
 }
 
 // of returns the region of a number in national form: the contact's country, else that of the location, else the default region; what is no
 // country's code is as good as none.
-func (r Regions) of(where whereabouts) string {
+func (r Regions) of(where phoneHints) string {
 	for _, country := range []string{where.country, r.Locations[where.location], where.locationCountry} {
 		if phonenumbers.GetCountryCodeForRegion(strings.ToUpper(country)) != 0 {
 			return country

@@ -10,12 +10,12 @@ import (
 
 // Dependencies are what syncs work with.
 type Dependencies struct {
-	Known Knowledge
+	Known ContactStore
 	// Leads is Verity's database, nil where it is not configured; LeadsBreaker stands before it.
 	Leads        Leads
 	LeadsBreaker *destination.Breaker
-	// Endings say which appointments have ended.
-	Endings store.Endings
+	// EndPolicy say which appointments have ended.
+	EndPolicy store.EndPolicy
 	// GHL is GoHighLevel's API, nil where it is not configured.
 	GHL *GHL
 	// Tags are added to the contact of an appointment; none where this is empty.
@@ -50,11 +50,11 @@ func NewSyncs(d Dependencies) (*Syncs, error) {
 	}}
 	if d.Leads != nil {
 		s.appointment = append(s.appointment, &Lead{
-			Known: d.Known, Leads: d.Leads, Breaker: d.LeadsBreaker, GHL: d.GHL, Endings: d.Endings, Regions: d.Regions,
+			Known: d.Known, Leads: d.Leads, Breaker: d.LeadsBreaker, GHL: d.GHL, EndPolicy: d.EndPolicy, Regions: d.Regions,
 		})
 	}
 	if len(d.Tags) > 0 {
-		s.appointment = append(s.appointment, &Tags{Known: d.Known, GHL: d.GHL, Tags: d.Tags, Endings: d.Endings})
+		s.appointment = append(s.appointment, &Tags{Known: d.Known, GHL: d.GHL, Tags: d.Tags, EndPolicy: d.EndPolicy})
 	}
 	return s, nil
 }

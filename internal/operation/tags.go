@@ -15,11 +15,11 @@ import (
 //
 // Nothing to add is no reason to skip: the event says what became of its lead.
 type Tags struct {
-	Known Knowledge
+	Known ContactStore
 	GHL   *GHL
 	Tags  []string
-	// Endings say which appointments have ended; those get no tags.
-	Endings store.Endings
+	// EndPolicy say which appointments have ended; those get no tags.
+	EndPolicy store.EndPolicy
 }
 
 // Name implements Operation.
@@ -29,7 +29,7 @@ func (*Tags) Name() string { return store.OperationTags }
 func (*Tags) Direction() string { return store.DirectionToGHL }
 
 // Run implements Operation.
-func (t *Tags) Run(ctx context.Context, e *store.Claimed) Outcome {
+func (t *Tags) Run(ctx context.Context, e *store.Attempt) Outcome {
 	known, err := t.Known.Appointment(ctx, e.Event.EntityID)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return outcomeOf(ours(err))
@@ -37,7 +37,7 @@ func (t *Tags) Run(ctx context.Context, e *store.Claimed) Outcome {
 	switch {
 	case known.GHLContactID == "":
 		return nothingAdded("it is not known whose the appointment is at GoHighLevel")
-	case known.Deleted || !known.Live(t.Endings):
+	case known.Deleted || !known.Active(t.EndPolicy):
 		return nothingAdded("the appointment has ended")
 	}
 	location, err := locationOf(ctx, t.Known, known.GHLContactID, e.Event.LocationID, known.LocationID)

@@ -14,7 +14,7 @@ import (
 )
 
 func (w *world) tags(g *ghlServer) *operation.Tags {
-	return &operation.Tags{Known: w.store, GHL: g.api, Tags: []string{"Booked", "verity"}, Endings: store.Endings{Deletion: true}}
+	return &operation.Tags{Known: w.store, GHL: g.api, Tags: []string{"Booked", "verity"}, EndPolicy: store.EndPolicy{Deletion: true}}
 }
 
 // TestTags has the tags Booked and verity added to the contact x of an appointment a, after its lead was synced.
@@ -90,7 +90,7 @@ func TestTagsMakeNoLoop(t *testing.T) {
 	}
 	sim, client := newAloware(t)
 	syncs, err := operation.NewSyncs(operation.Dependencies{
-		Known: w.store, Leads: w.leads, LeadsBreaker: patient("verity-db"), Endings: store.Endings{Deletion: true}, GHL: g.api,
+		Known: w.store, Leads: w.leads, LeadsBreaker: patient("verity-db"), EndPolicy: store.EndPolicy{Deletion: true}, GHL: g.api,
 		Tags: []string{"booked"}, Aloware: client, AlowareBreaker: patient("aloware"), Regions: inUS,
 	})
 	require.NoError(t, err)

@@ -86,7 +86,7 @@ func (w *world) openStore() *store.Store {
 // lead returns the operation as it is without GoHighLevel's API and with the default endings.
 func (w *world) lead() *operation.Lead {
 	return &operation.Lead{
-		Known: w.store, Leads: w.leads, Breaker: patient("verity-db"), Endings: store.Endings{Deletion: true}, Regions: inUS,
+		Known: w.store, Leads: w.leads, Breaker: patient("verity-db"), EndPolicy: store.EndPolicy{Deletion: true}, Regions: inUS,
 	}
 }
 
@@ -193,14 +193,14 @@ func workflow(appointment string, person body) body {
 var arrivals atomic.Int64
 
 // claimed is an event as the controller hands it to an operation.
-func claimed(t *testing.T, b body) *store.Claimed {
+func claimed(t *testing.T, b body) *store.Attempt {
 	t.Helper()
 	payload, err := json.Marshal(b)
 	require.NoError(t, err)
 	decoded, err := ghl.Decode("application/json", payload)
 	require.NoError(t, err)
 	receivedAt := at(20).Add(time.Duration(arrivals.Add(1)) * time.Millisecond)
-	return &store.Claimed{
+	return &store.Attempt{
 		ID: uuid.Must(uuid.NewV7()), Event: ghl.Normalise(decoded, receivedAt), Payload: decoded.Payload, ReceivedAt: receivedAt,
 		StartedAt: receivedAt,
 	}

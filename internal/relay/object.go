@@ -27,7 +27,7 @@ var source = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
 
 // unfit returns why no WebhookEvent can ever be created for a row, nil where one can. It has the API's own rules for whatever
 // webhookEventOf does not bring into a valid form, so that an object that is refused all the same is valid: somebody else is in its way.
-func unfit(row store.Dispatch) error {
+func unfit(row store.EventMeta) error {
 	if !source.MatchString(row.Source) || utf8.RuneCountInString(row.Source) > maxSource {
 		return fmt.Errorf("its source %.64q is not a name of at most %d characters out of a-z, 0-9 and -", row.Source, maxSource)
 	}
@@ -39,7 +39,7 @@ func unfit(row store.Dispatch) error {
 
 // webhookEventOf makes the WebhookEvent of a row: ids only, bounded, and labels only where they are valid. Rows of the earlier middleware,
 // and those that an earlier version stored, hold ids as they came: kubectl's columns get what can be seen of them.
-func webhookEventOf(row store.Dispatch, namespace, installation string) *v1alpha1.WebhookEvent {
+func webhookEventOf(row store.EventMeta, namespace, installation string) *v1alpha1.WebhookEvent {
 	e := &v1alpha1.WebhookEvent{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: v1alpha1.NameOf(row.Source, row.ID.String()), Namespace: namespace,

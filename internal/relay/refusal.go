@@ -53,13 +53,13 @@ func byAdmission(err error) bool {
 		strings.Contains(message, "AdmissionPolicy '") || strings.Contains(message, "' denied request: ")
 }
 
-func refusedRow(row store.Dispatch, err error) store.Refused {
+func refusedRow(row store.EventMeta, err error) store.RefusedEvent {
 	message := fmt.Sprintf("the API server refused to create the WebhookEvent %s: %v", v1alpha1.NameOf(row.Source, row.ID.String()), err)
-	return store.Refused{Dispatch: row, Message: bounded(message, maxRefusal, "")}
+	return store.RefusedEvent{EventMeta: row, Message: bounded(message, maxRefusal, "")}
 }
 
 // postpone parks refused rows until they are tried again, so that neither younger rows nor new commits queue behind them.
-func (r *Relay) postpone(ctx context.Context, rows []store.Refused) error {
+func (r *Relay) postpone(ctx context.Context, rows []store.RefusedEvent) error {
 	if len(rows) == 0 {
 		return nil
 	}

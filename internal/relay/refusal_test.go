@@ -227,18 +227,18 @@ func TestARowWhoseWebhookEventIsDeniedWaitsAndIsRelayedOnceItIsAdmitted(t *testi
 			assert.Contains(t, row.Message, "the API server refused to create the WebhookEvent "+v1alpha1.NameOf("ghl", refused.String()))
 			other := b.post(w, func(e *event.Event) { e.LocationID = "loc1" })
 			b.eventually("another one does not wait for it", func() bool { return b.get(other) != nil })
-			figures, err := b.db.Figures(t.Context())
+			stats, err := b.db.Stats(t.Context())
 			require.NoError(t, err)
-			assert.EqualValues(t, 1, figures.NotCreated)
+			assert.EqualValues(t, 1, stats.NotCreated)
 			assert.Nil(t, b.get(refused))
 
 			lift()
 
 			b.eventually("it is relayed by itself", func() bool { return b.get(refused) != nil })
 			b.eventually("marked", func() bool { return b.undispatched() == 0 })
-			figures, err = b.db.Figures(t.Context())
+			stats, err = b.db.Stats(t.Context())
 			require.NoError(t, err)
-			assert.Zero(t, figures.NotCreated)
+			assert.Zero(t, stats.NotCreated)
 			assert.Zero(t, b.row(refused).Attempts)
 		})
 	}
@@ -262,9 +262,9 @@ func TestMoreRefusedRowsThanABatchHoldUpNobody(t *testing.T) {
 		b.exec(`UPDATE webhook_events SET status = 'done', processed_at = now() WHERE id = $1`, id)
 	}
 	b.eventually("all wait", func() bool {
-		figures, err := b.db.Figures(t.Context())
+		stats, err := b.db.Stats(t.Context())
 		require.NoError(t, err)
-		return figures.NotCreated == 60
+		return stats.NotCreated == 60
 	})
 	lift()
 	b.eventually("the policy is no longer in force", b.admitted)

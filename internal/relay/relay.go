@@ -27,12 +27,12 @@ type Rows interface {
 	Installation(ctx context.Context) (string, error)
 	TakeRelayLease(ctx context.Context, holder string, ttl time.Duration) (bool, error)
 	ReleaseRelayLease(ctx context.Context, holder string) error
-	LeftBehind(ctx context.Context, grace time.Duration) (store.LeftBehind, error)
-	ListUndispatched(ctx context.Context, want store.Undispatched) ([]store.Dispatch, error)
-	MarkDispatched(ctx context.Context, rows []store.Dispatch) error
+	FindOrphans(ctx context.Context, grace time.Duration) (store.Orphans, error)
+	ListUndispatched(ctx context.Context, want store.DispatchQuery) ([]store.EventMeta, error)
+	MarkDispatched(ctx context.Context, rows []store.EventMeta) error
 	MarkUnacceptable(ctx context.Context, id uuid.UUID, reason, message string) error
-	PostponeRelay(ctx context.Context, rows []store.Refused, bounds store.PostponeBounds) error
-	House(ctx context.Context) (store.House, error)
+	PostponeRelay(ctx context.Context, rows []store.RefusedEvent, bounds store.PostponeBounds) error
+	CountLive(ctx context.Context) (store.LiveCounts, error)
 }
 
 // Creator creates objects on the API server; a client.Client is one.
@@ -40,15 +40,15 @@ type Creator interface {
 	Create(ctx context.Context, obj client.Object, opts ...client.CreateOption) error
 }
 
-// Options say how a Relay works. Rows, Creator, Namespace and Holder are required; zero values of the others take the
+// Options say how a Relay works. Rows, Creator, Namespace and Identity are required; zero values of the others take the
 // defaults.
 type Options struct {
 	Rows    Rows
 	Creator Creator
 	// Namespace is where WebhookEvents are created.
 	Namespace string
-	// Holder names this replica in the lease, for instance its pod.
-	Holder string
+	// Identity names this replica in the lease, for instance its pod.
+	Identity string
 	// MaxLive bounds the unfinished WebhookEvents that are due; 1,000 by default. It is soft: each replica may exceed it by
 	// Batch.
 	MaxLive int
@@ -78,7 +78,7 @@ const (
 	// returningShare is the part of MaxLive that parked events may fill when they return: as long as their destination is down, that
 	// is for nothing, and they return again and again.
 	returningShare = 4
-	// blockedFactor times MaxLive is how many may wait in the house for an older event of their entity. Beyond that their turn has to
+	// blockedFactor times MaxLive is how many may wait in the counts for an older event of their entity. Beyond that their turn has to
 	// come before they are relayed, lest thousands of events of a single contact all become WebhookEvents, since one of them is due.
 	blockedFactor = 2
 )
@@ -86,7 +86,7 @@ const (
 // Relay creates WebhookEvents from rows. Run must be running for anything to happen.
 type Relay struct {
 	opts Options
-	own  chan store.Dispatch
+	own  chan store.EventMeta
 	wake chan struct{}
 	// behind is true while rows are known to be left behind: new ones then queue behind them in the database.
 	behind atomic.Bool
@@ -99,15 +99,15 @@ type Relay struct {
 	// out counts places that were taken and are not settled yet: their rows are not marked, so that no count sees them.
 	out int
 	// made are rows whose WebhookEvents were created and that are not marked yet; out counts them no more.
-	made []store.Dispatch
+	made []store.EventMeta
 
 	refusals refusals
 }
 
 // New checks the options and returns a Relay.
 func New(opts Options) (*Relay, error) {
-	if opts.Rows == nil || opts.Creator == nil || opts.Namespace == "" || opts.Holder == "" {
-		return nil, errors.New("relay: Rows, Creator, Namespace and Holder are required")
+	if opts.Rows == nil || opts.Creator == nil || opts.Namespace == "" || opts.Identity == "" {
+		return nil, errors.New("relay: Rows, Creator, Namespace and Identity are required")
 	}
 	orDefault(&opts.MaxLive, 1000)
 	orDefault(&opts.Batch, 100)
@@ -118,7 +118,7 @@ func New(opts Options) (*Relay, error) {
 	if opts.Observe == nil {
 		opts.Observe = func(time.Duration) {}
 	}
-	return &Relay{opts: opts, own: make(chan store.Dispatch, ownQueue), wake: make(chan struct{}, 1)}, nil
+	return &Relay{opts: opts, own: make(chan store.EventMeta, ownQueue), wake: make(chan struct{}, 1)}, nil
 }
 
 func orDefault[T int | time.Duration](v *T, def T) {
@@ -129,7 +129,7 @@ func orDefault[T int | time.Duration](v *T, def T) {
 
 // Offer hands over rows that were committed just now. It never blocks: rows that cannot be taken stay in the database,
 // where they are found.
-func (r *Relay) Offer(rows []store.Dispatch) {
+func (r *Relay) Offer(rows []store.EventMeta) {
 	for _, row := range rows {
 		if r.behind.Load() {
 			return
@@ -182,7 +182,7 @@ func (r *Relay) relayOwn(ctx context.Context) {
 			failpoint.Hit(failpoint.RelayCreated)
 			r.settle(1, row, err == nil)
 			if isRefusal(err) {
-				err = r.postpone(ctx, []store.Refused{refusedRow(row, err)})
+				err = r.postpone(ctx, []store.RefusedEvent{refusedRow(row, err)})
 			}
 			if err != nil {
 				r.behind.Store(true)
@@ -218,13 +218,13 @@ func (r *Relay) admit(ctx context.Context) (bool, error) {
 }
 
 // admitAll takes all places that are left, at most a batch.
-func (r *Relay) admitAll(ctx context.Context) (store.Undispatched, error) {
+func (r *Relay) admitAll(ctx context.Context) (store.DispatchQuery, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.room = 0
 	room, err := r.countRoom(ctx)
 	if err != nil {
-		return store.Undispatched{}, err
+		return store.DispatchQuery{}, err
 	}
 	r.take(room.Limit)
 	return room, nil
@@ -237,7 +237,7 @@ func (r *Relay) take(n int) {
 }
 
 // settle gives n places back: to be marked where a WebhookEvent was created, else to be taken again.
-func (r *Relay) settle(n int, row store.Dispatch, created bool) {
+func (r *Relay) settle(n int, row store.EventMeta, created bool) {
 	r.outMu.Lock()
 	defer r.outMu.Unlock()
 	r.out -= n
@@ -248,31 +248,31 @@ func (r *Relay) settle(n int, row store.Dispatch, created bool) {
 
 // countRoom returns which WebhookEvents there is room for now, at most a batch. What was created is marked before it is
 // counted, and what is being created is counted here, so that only the other replicas' current batches go unseen.
-func (r *Relay) countRoom(ctx context.Context) (store.Undispatched, error) {
+func (r *Relay) countRoom(ctx context.Context) (store.DispatchQuery, error) {
 	r.outMu.Lock()
 	out := r.out // Before the marks: what is settled in between is then counted twice, not missed.
 	r.outMu.Unlock()
 	if err := r.markMade(ctx); err != nil {
-		return store.Undispatched{}, err
+		return store.DispatchQuery{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.opts.CallTimeout)
 	defer cancel()
-	house, err := r.opts.Rows.House(ctx)
+	counts, err := r.opts.Rows.CountLive(ctx)
 	if err != nil {
-		return store.Undispatched{}, err
+		return store.DispatchQuery{}, err
 	}
-	limit := max(0, min(r.opts.MaxLive-int(house.Due)-out, r.opts.Batch))
-	return store.Undispatched{
+	limit := max(0, min(r.opts.MaxLive-int(counts.Due)-out, r.opts.Batch))
+	return store.DispatchQuery{
 		Limit: limit,
 		// Half a batch at most, so that what is new goes on meanwhile.
-		Returning:   max(0, min(r.opts.MaxLive/returningShare+1-int(house.Returning), (limit+1)/2)),
-		SkipBlocked: int(house.Blocked) >= blockedFactor*r.opts.MaxLive,
+		Returning:   max(0, min(r.opts.MaxLive/returningShare+1-int(counts.Returning), (limit+1)/2)),
+		SkipBlocked: int(counts.Blocked) >= blockedFactor*r.opts.MaxLive,
 	}, nil
 }
 
 // create creates the WebhookEvent of a row. One that exists already is a success. A row that can have none is ended, so that
 // it holds up nobody; nothing that the API server answers ends a row.
-func (r *Relay) create(ctx context.Context, row store.Dispatch) error {
+func (r *Relay) create(ctx context.Context, row store.EventMeta) error {
 	ctx, cancel := context.WithTimeout(ctx, r.opts.CallTimeout)
 	defer cancel()
 	if err := unfit(row); err != nil {

@@ -28,7 +28,7 @@ import (
 
 func TestMain(m *testing.M) { testenv.Main(m) }
 
-const patience = 2 * time.Minute
+const timeout = 2 * time.Minute
 
 // bundle is a database and a namespace of the test's own.
 type bundle struct {
@@ -63,7 +63,7 @@ func newBundleOn(t *testing.T, cluster *rest.Config, namespace string) *bundle {
 func (b *bundle) relay(change func(*relay.Options)) *store.Writer {
 	b.t.Helper()
 	opts := relay.Options{
-		Rows: b.db, Creator: b.client, Namespace: b.namespace, Holder: uuid.NewString(), Poll: 20 * time.Millisecond,
+		Rows: b.db, Creator: b.client, Namespace: b.namespace, Identity: uuid.NewString(), Poll: 20 * time.Millisecond,
 		Grace: 200 * time.Millisecond, CallTimeout: 10 * time.Second, Log: testr.New(b.t),
 	}
 	if change != nil {
@@ -78,7 +78,7 @@ func (b *bundle) relay(change func(*relay.Options)) *store.Writer {
 	return b.writer(r.Offer)
 }
 
-func (b *bundle) writer(committed func([]store.Dispatch)) *store.Writer {
+func (b *bundle) writer(committed func([]store.EventMeta)) *store.Writer {
 	w := store.NewWriter(b.db, store.WriterOptions{Committed: committed})
 	b.t.Cleanup(w.Close)
 	return w
@@ -124,7 +124,7 @@ func (b *bundle) exec(sql string, args ...any) {
 
 func (b *bundle) eventually(what string, is func() bool) {
 	b.t.Helper()
-	require.Eventually(b.t, is, patience, 10*time.Millisecond, what)
+	require.Eventually(b.t, is, timeout, 10*time.Millisecond, what)
 }
 
 func (b *bundle) undispatched() int64 {
@@ -178,7 +178,7 @@ func TestWhatIsCommittedIsRelayedAtOnce(t *testing.T) {
 	b.eventually("marked", func() bool { return b.undispatched() == 0 })
 }
 
-func TestRowsLeftBehindAreRelayedOldestFirstAndNewOnesQueueBehindThem(t *testing.T) {
+func TestOrphanedRowsAreRelayedOldestFirstAndNewOnesQueueBehindThem(t *testing.T) {
 	t.Parallel()
 	b := newBundle(t)
 	var want []string
@@ -200,7 +200,7 @@ func TestRowsLeftBehindAreRelayedOldestFirstAndNewOnesQueueBehindThem(t *testing
 	b.eventually("relayed as well", func() bool { return b.get(id) != nil })
 }
 
-func TestOneReplicaAtATimeRelaysWhatWasLeftBehind(t *testing.T) {
+func TestOneReplicaAtATimeRelaysOrphanedRows(t *testing.T) {
 	t.Parallel()
 	b := newBundle(t)
 	for range 100 {
@@ -264,7 +264,7 @@ func TestOnlySoManyAreLiveAtATime(t *testing.T) {
 	b.eventually("the house is full", func() bool { return b.count() >= live })
 	for done := 0; done < 60; done += 10 {
 		b.eventually("there is something to finish", func() bool { return b.count() > done })
-		house, err := b.db.House(t.Context())
+		house, err := b.db.CountLive(t.Context())
 		require.NoError(t, err)
 		assert.LessOrEqual(t, house.Due, int64(live+batch))
 		b.exec(`UPDATE webhook_events SET status = 'done', processed_at = now() WHERE id IN (
@@ -289,9 +289,9 @@ func TestWaitingEventsDoNotFillTheHouse(t *testing.T) {
 		b.post(w, func(e *event.Event) { e.OrderingKey = "contact:same" })
 	}
 	b.eventually("relayed", func() bool { return b.undispatched() == 0 })
-	house, err := b.db.House(t.Context())
+	house, err := b.db.CountLive(t.Context())
 	require.NoError(t, err)
-	assert.Equal(t, store.House{Due: 1, Waiting: 15 + 9, Blocked: 9}, house)
+	assert.Equal(t, store.LiveCounts{Due: 1, Waiting: 15 + 9, Blocked: 9}, house)
 }
 
 func TestWhileTheAPIServerIsDownRowsWaitAndCommitsGoOn(t *testing.T) {
@@ -350,7 +350,7 @@ func TestParkedEventsThatReturnLeaveRoomForNewOnes(t *testing.T) {
 		id := b.post(w, nil)
 		b.eventually("a new one does not queue behind them", func() bool { return b.get(id) != nil })
 	}
-	house, err := b.db.House(t.Context())
+	house, err := b.db.CountLive(t.Context())
 	require.NoError(t, err)
 	assert.LessOrEqual(t, house.Returning, int64(returning+batch))
 	assert.LessOrEqual(t, b.count(), returning+batch+10)

@@ -82,10 +82,10 @@ func (r *Relay) sweep(ctx context.Context, leaseUntil *time.Time) (time.Duration
 	return r.opts.Poll, nil
 }
 
-func (r *Relay) leftBehind(ctx context.Context) (store.LeftBehind, error) {
+func (r *Relay) leftBehind(ctx context.Context) (store.Orphans, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.opts.CallTimeout)
 	defer cancel()
-	return r.opts.Rows.LeftBehind(ctx, r.opts.Grace)
+	return r.opts.Rows.FindOrphans(ctx, r.opts.Grace)
 }
 
 // lease takes the lease, or renews it when half of it is over.
@@ -96,7 +96,7 @@ func (r *Relay) lease(ctx context.Context, until *time.Time) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, leaseTTL/2)
 	defer cancel()
 	start := time.Now()
-	held, err := r.opts.Rows.TakeRelayLease(ctx, r.opts.Holder, leaseTTL)
+	held, err := r.opts.Rows.TakeRelayLease(ctx, r.opts.Identity, leaseTTL)
 	if err != nil || !held {
 		*until = time.Time{}
 		return false, err
@@ -111,7 +111,7 @@ func (r *Relay) release(ctx context.Context, until time.Time) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseTTL)
 	defer cancel()
-	if err := r.opts.Rows.ReleaseRelayLease(ctx, r.opts.Holder); err != nil {
+	if err := r.opts.Rows.ReleaseRelayLease(ctx, r.opts.Identity); err != nil {
 		r.opts.Log.Info("the relay lease runs out by itself", "error", err.Error())
 	}
 }
@@ -122,7 +122,7 @@ func (r *Relay) relayOldest(ctx context.Context) (int, error) {
 	if err != nil || room.Limit == 0 {
 		return 0, err
 	}
-	defer r.settle(room.Limit, store.Dispatch{}, false)
+	defer r.settle(room.Limit, store.EventMeta{}, false)
 	listCtx, cancel := context.WithTimeout(ctx, r.opts.CallTimeout)
 	defer cancel()
 	rows, err := r.opts.Rows.ListUndispatched(listCtx, room)
@@ -141,10 +141,12 @@ func (r *Relay) relayOldest(ctx context.Context) (int, error) {
 
 // createAll creates the WebhookEvents of rows, in their order as far as several at a time have one. It begins no more
 // after the first failure; that the API server refuses one object is none, since it may well accept the next.
-func (r *Relay) createAll(ctx context.Context, rows []store.Dispatch) (made []store.Dispatch, refused []store.Refused, failed error) {
+func (r *Relay) createAll(
+	ctx context.Context, rows []store.EventMeta,
+) (made []store.EventMeta, refused []store.RefusedEvent, failed error) {
 	var mu sync.Mutex
 	var wg sync.WaitGroup
-	next := make(chan store.Dispatch)
+	next := make(chan store.EventMeta)
 	for range min(r.opts.Workers, len(rows)) {
 		wg.Go(func() {
 			for row := range next {

@@ -14,11 +14,11 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-// Endings as the configuration has them by default, and the two extremes.
+// EndPolicy as the configuration has them by default, and the two extremes.
 var (
-	byDefault = store.Endings{Deletion: true}
-	clearAll  = store.Endings{Deletion: true, Cancellation: true}
-	keepAll   = store.Endings{}
+	byDefault = store.EndPolicy{Deletion: true}
+	clearAll  = store.EndPolicy{Deletion: true, Cancellation: true}
+	keepAll   = store.EndPolicy{}
 )
 
 // said is an event of an appointment; each has an id of its own.
@@ -242,7 +242,7 @@ func TestAppointmentsOfContact(t *testing.T) {
 	}
 	tests := map[string]struct {
 		appointments []appointment
-		endings      store.Endings
+		endings      store.EndPolicy
 		want         followed
 	}{
 		"the one that was booked last": {
@@ -294,7 +294,7 @@ func TestAppointmentsOfContact(t *testing.T) {
 			}
 			got, err := b.AppointmentsOfContact(t.Context(), "verity-1", tt.endings)
 			require.NoError(t, err)
-			assert.Equal(t, tt.want, followed{got.Live(), got.Ended})
+			assert.Equal(t, tt.want, followed{got.ActiveID(), got.Ended})
 			assert.Len(t, got.Known, len(tt.appointments))
 			got, err = b.AppointmentsOfContact(t.Context(), "verity-2", tt.endings)
 			require.NoError(t, err)
@@ -316,7 +316,7 @@ func TestAttachAppointment(t *testing.T) {
 		t.Helper()
 		got, err := b.AppointmentsOfContact(t.Context(), verityContact, byDefault)
 		require.NoError(t, err)
-		return followed{got.Live(), got.Ended}
+		return followed{got.ActiveID(), got.Ended}
 	}
 
 	t.Run("all appointments of a contact belong to one contact of Verity", func(t *testing.T) {

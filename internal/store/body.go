@@ -29,7 +29,7 @@ func (s *Store) ReadBody(ctx context.Context, id uuid.UUID) (StoredBody, error) 
 		return StoredBody{}, ErrNotFound
 	}
 	if err != nil {
-		return StoredBody{}, s.noted(err, "read the body of event %s", id)
+		return StoredBody{}, s.wrap(err, "read the body of event %s", id)
 	}
 	stored := StoredBody{ReceivedAt: row.ReceivedAt, Payload: row.PayloadJson, Type: row.EventType, EntityID: row.EntityID,
 		ErasedAt: row.ErasedAt}

@@ -19,15 +19,15 @@ func TestAHalfOpenConnectionIsGivenUp(t *testing.T) {
 	db, err := store.Open(t.Context(), proxy.URL(), store.Options{Name: "test", MaxConns: 2, Patience: 2 * time.Second})
 	require.NoError(t, err)
 	t.Cleanup(db.Close)
-	_, err = db.TakeTerm(t.Context(), "one")
+	_, err = db.AcquireTerm(t.Context(), "one")
 	require.NoError(t, err)
 
 	proxy.HalfOpen()
 	proxy.Heal()
 	for name, ask := range map[string]func() error{
-		"a row": func() error { _, err := db.TakeTerm(context.Background(), "two"); return err },
+		"a row": func() error { _, err := db.AcquireTerm(context.Background(), "two"); return err },
 		"rows": func() error {
-			_, err := db.ListUndispatched(context.Background(), store.Undispatched{Limit: 1})
+			_, err := db.ListUndispatched(context.Background(), store.DispatchQuery{Limit: 1})
 			return err
 		},
 		"neither": func() error { return db.RequestAudit(context.Background()) },

@@ -22,7 +22,7 @@ func TestAClaimThatWasNotHeardOfIsNotCountedTwice(t *testing.T) {
 	require.NoError(t, b.Pool().QueryRow(t.Context(), `SELECT id FROM webhook_events`).Scan(&id))
 	proxy := b.proxy()
 	db := open(t, proxy.URL())
-	term, err := db.TakeTerm(t.Context(), "one")
+	term, err := db.AcquireTerm(t.Context(), "one")
 	require.NoError(t, err)
 	attempts := func() (n int) {
 		require.NoError(t, b.Pool().QueryRow(t.Context(), `SELECT attempts FROM webhook_events`).Scan(&n))
@@ -36,7 +36,7 @@ func TestAClaimThatWasNotHeardOfIsNotCountedTwice(t *testing.T) {
 	}
 	assert.Equal(t, 1, attempts(), "Postgres has heard of it each time")
 	proxy.Cut(nil)
-	var claimed *store.Claimed
+	var claimed *store.Attempt
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
 		var err error
 		claimed, err = db.Claim(t.Context(), id, term)

@@ -49,7 +49,7 @@ func (s *Store) Mapping(ctx context.Context, ghlContactID string) (Mapping, erro
 		return Mapping{}, ErrNotFound
 	}
 	if err != nil {
-		return Mapping{}, s.noted(err, "load the mapping of contact %s", ghlContactID)
+		return Mapping{}, s.wrap(err, "load the mapping of contact %s", ghlContactID)
 	}
 	return Mapping{
 		GHLContactID: row.GhlContactID, LocationID: row.LocationID, AlowareContactID: row.AlowareContactID,
@@ -70,13 +70,13 @@ func (s *Store) RememberContact(ctx context.Context, m Mapping, observedAt time.
 	if err == nil && n == 0 {
 		err = ErrErased
 	}
-	return s.noted(err, "remember contact %s", m.GHLContactID)
+	return s.wrap(err, "remember contact %s", m.GHLContactID)
 }
 
 // ContactSynced records what Aloware has of a remembered contact, as the contact was at occurredAt. Another id than before makes
 // that a former one.
 func (s *Store) ContactSynced(ctx context.Context, ghlContactID string, at AlowareContact, occurredAt time.Time) error {
-	return s.noted(s.q.ContactSynced(ctx, dbsqlc.ContactSyncedParams{
+	return s.wrap(s.q.ContactSynced(ctx, dbsqlc.ContactSyncedParams{
 		GhlContactID: ghlContactID, AlowareContactID: at.ID, PhoneNumber: at.Phone, SyncDirection: DirectionToAloware,
 		OccurredAt: occurredAt,
 	}), "record the sync of contact %s", ghlContactID)
@@ -125,19 +125,19 @@ type Appointment struct {
 	Contact Mapping
 }
 
-// Endings say which appointments have ended, so that no lead is to point at them.
-type Endings struct {
+// EndPolicy say which appointments have ended, so that no lead is to point at them.
+type EndPolicy struct {
 	// Deletion and Cancellation are true where a deleted or a cancelled appointment has ended.
 	Deletion, Cancellation bool
 }
 
-func (e Endings) ended(deleted bool, status string) bool {
+func (e EndPolicy) ended(deleted bool, status string) bool {
 	return e.Deletion && deleted || e.Cancellation && status == statusCancelled
 }
 
-// Live reports whether a lead may be made to point at the appointment. One of which only the end is known attracts none,
+// Active reports whether a lead may be made to point at the appointment. One of which only the end is known attracts none,
 // even where endings are not followed: a cancellation is no booking.
-func (a Appointment) Live(e Endings) bool { return a.Booked && !e.ended(a.Deleted, a.Status) }
+func (a Appointment) Active(e EndPolicy) bool { return a.Booked && !e.ended(a.Deleted, a.Status) }
 
 // MergeAppointment merges an event into what is known of its appointment, whatever the order of arrival, and reports
 // whether nothing newer is known. Doing it again changes nothing and reports the same. It returns ErrErased, and keeps nothing, where the
@@ -156,7 +156,7 @@ func (s *Store) MergeAppointment(ctx context.Context, e AppointmentEvent) (known
 		err = ErrErased
 	}
 	if err != nil {
-		return Appointment{}, false, s.noted(err, "merge event %s into its appointment", e.EventID)
+		return Appointment{}, false, s.wrap(err, "merge event %s into its appointment", e.EventID)
 	}
 	return Appointment{
 		LocationID: row.LocationID, GHLContactID: row.GhlContactID, Status: row.Status, Deleted: row.Deleted, Booked: row.Booked,
@@ -172,7 +172,7 @@ func (s *Store) Appointment(ctx context.Context, id string) (Appointment, error)
 		return Appointment{}, ErrNotFound
 	}
 	if err != nil {
-		return Appointment{}, s.noted(err, "load appointment %s", id)
+		return Appointment{}, s.wrap(err, "load appointment %s", id)
 	}
 	return Appointment{
 		LocationID: row.LocationID, GHLContactID: row.GhlContactID, Status: row.Status, Deleted: row.Deleted, Booked: row.Booked,
@@ -193,7 +193,7 @@ func (s *Store) AttachAppointment(ctx context.Context, id, ghlContactID, verityC
 	})
 	switch {
 	case err != nil:
-		return nil, s.noted(err, "record the contact of appointment %s", id)
+		return nil, s.wrap(err, "record the contact of appointment %s", id)
 	case !row.Attached:
 		return nil, ErrContactChanged
 	}
@@ -202,13 +202,13 @@ func (s *Store) AttachAppointment(ctx context.Context, id, ghlContactID, verityC
 
 // AppointmentSynced records that the leads say what they should as of a revision of the appointment.
 func (s *Store) AppointmentSynced(ctx context.Context, id string, revision int64) error {
-	return s.noted(s.q.AppointmentSynced(ctx, dbsqlc.AppointmentSyncedParams{GhlAppointmentID: id, Revision: revision}),
+	return s.wrap(s.q.AppointmentSynced(ctx, dbsqlc.AppointmentSyncedParams{GhlAppointmentID: id, Revision: revision}),
 		"record the sync of appointment %s", id)
 }
 
 // RecordBookingTime records when an appointment was booked, as GoHighLevel's API says. Of several times the earliest is kept.
 func (s *Store) RecordBookingTime(ctx context.Context, id string, bookedAt time.Time) error {
-	return s.noted(s.q.RecordBookingTime(ctx, dbsqlc.RecordBookingTimeParams{GhlAppointmentID: id, BookedAt: bookedAt}),
+	return s.wrap(s.q.RecordBookingTime(ctx, dbsqlc.RecordBookingTimeParams{GhlAppointmentID: id, BookedAt: bookedAt}),
 		"record when appointment %s was booked", id)
 }
 
@@ -233,8 +233,8 @@ type Candidate struct {
 	CreationSeen bool
 }
 
-// Live is the id of the live appointment that was booked last, "" if there is none.
-func (a ContactAppointments) Live() string {
+// ActiveID is the id of the live appointment that was booked last, "" if there is none.
+func (a ContactAppointments) ActiveID() string {
 	if len(a.Candidates) == 0 {
 		return ""
 	}
@@ -242,10 +242,10 @@ func (a ContactAppointments) Live() string {
 }
 
 // AppointmentsOfContact returns the appointments known of a contact of Verity.
-func (s *Store) AppointmentsOfContact(ctx context.Context, verityContactID string, endings Endings) (ContactAppointments, error) {
+func (s *Store) AppointmentsOfContact(ctx context.Context, verityContactID string, endings EndPolicy) (ContactAppointments, error) {
 	rows, err := s.q.AppointmentsOfContact(ctx, verityContactID)
 	if err != nil {
-		return ContactAppointments{}, s.noted(err, "read the appointments of a contact")
+		return ContactAppointments{}, s.wrap(err, "read the appointments of a contact")
 	}
 	var out ContactAppointments
 	for _, row := range rows {

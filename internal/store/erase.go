@@ -42,7 +42,7 @@ func (s *Store) ScanEvents(ctx context.Context, each func(EventData) error) erro
 	for page := firstErasePage; ; {
 		rows, err := s.q.ScanEvents(ctx, dbsqlc.ScanEventsParams{After: after, MaxRows: int32(page)})
 		if err != nil {
-			return s.noted(err, "read the events after %s", after)
+			return s.wrap(err, "read the events after %s", after)
 		}
 		size := 1
 		for _, r := range rows {
@@ -83,7 +83,7 @@ func (s *Store) ScanUnlinkedLog(ctx context.Context, each func(LogEntry)) error 
 	for {
 		rows, err := s.q.ScanUnlinkedLog(ctx, dbsqlc.ScanUnlinkedLogParams{After: after, MaxRows: logPage})
 		if err != nil {
-			return s.noted(err, "read the log after %s", after)
+			return s.wrap(err, "read the log after %s", after)
 		}
 		for _, r := range rows {
 			each(LogEntry{
@@ -105,7 +105,7 @@ func (s *Store) ScanMappings(ctx context.Context, each func(Mapping)) error {
 	for {
 		rows, err := s.q.ScanMappings(ctx, dbsqlc.ScanMappingsParams{After: after, MaxRows: logPage})
 		if err != nil {
-			return s.noted(err, "read the contact mappings")
+			return s.wrap(err, "read the contact mappings")
 		}
 		for _, r := range rows {
 			each(Mapping{
@@ -125,19 +125,19 @@ func (s *Store) ScanMappings(ctx context.Context, each func(Mapping)) error {
 // leaves out those of other locations.
 func (s *Store) AppointmentsOfGHLContact(ctx context.Context, ghlContactID, location string) ([]string, error) {
 	ids, err := s.q.AppointmentsOfGHLContact(ctx, dbsqlc.AppointmentsOfGHLContactParams{GhlContactID: ghlContactID, LocationID: location})
-	return ids, s.noted(err, "read the appointments of a contact")
+	return ids, s.wrap(err, "read the appointments of a contact")
 }
 
 // CountUnownedAppointments returns how many of these appointments are not known to be anybody's.
 func (s *Store) CountUnownedAppointments(ctx context.Context, ids []string) (int64, error) {
 	n, err := s.q.CountUnownedAppointments(ctx, ids)
-	return n, s.noted(err, "count appointments")
+	return n, s.wrap(err, "count appointments")
 }
 
 // CountLedger returns how many entries the ledger has of events.
 func (s *Store) CountLedger(ctx context.Context, ids []uuid.UUID) (int64, error) {
 	n, err := s.q.CountLedgerOfEvents(ctx, ids)
-	return n, s.noted(err, "count the ledger of events")
+	return n, s.wrap(err, "count the ledger of events")
 }
 
 // EventErasure says how an event is erased.
@@ -179,25 +179,25 @@ func (s *Store) EraseEvent(ctx context.Context, e EventErasure) (erased ErasedEv
 	if errors.Is(err, pgx.ErrNoRows) {
 		return ErasedEvent{}, ErrErased
 	}
-	return erased, s.noted(err, "erase event %s", e.ID)
+	return erased, s.wrap(err, "erase event %s", e.ID)
 }
 
 // EraseLogEntry removes the message and the details of an entry of the legacy middleware's log, and these ids where it has them.
 func (s *Store) EraseLogEntry(ctx context.Context, id uuid.UUID, ids []string) error {
 	_, err := s.q.EraseLogEntry(ctx, dbsqlc.EraseLogEntryParams{ID: id, Ids: ids})
-	return s.noted(err, "erase entry %s of the log", id)
+	return s.wrap(err, "erase entry %s of the log", id)
 }
 
 // DeleteMapping removes what is known of a contact and returns how many rows that were.
 func (s *Store) DeleteMapping(ctx context.Context, ghlContactID string) (int64, error) {
 	n, err := s.q.DeleteMapping(ctx, ghlContactID)
-	return n, s.noted(err, "delete a contact mapping")
+	return n, s.wrap(err, "delete a contact mapping")
 }
 
 // DeleteAppointments removes what is known of the appointments of a contact of GoHighLevel, and of those of ids that are nobody's.
 func (s *Store) DeleteAppointments(ctx context.Context, ghlContactID, location string, ids []string) (int64, error) {
 	n, err := s.q.DeleteAppointments(ctx, dbsqlc.DeleteAppointmentsParams{GhlContactID: ghlContactID, LocationID: location, Ids: ids})
-	return n, s.noted(err, "delete appointments")
+	return n, s.wrap(err, "delete appointments")
 }
 
 // RecordErasure enters in the ledger that an erasure took place, with what it counted. It names nobody.
@@ -206,7 +206,7 @@ func (s *Store) RecordErasure(ctx context.Context, id uuid.UUID, startedAt time.
 	if err != nil {
 		return err
 	}
-	return s.noted(s.q.RecordErasure(ctx, dbsqlc.RecordErasureParams{
+	return s.wrap(s.q.RecordErasure(ctx, dbsqlc.RecordErasureParams{
 		Status: status, Details: details, ErasureID: id.String(), StartedAt: startedAt,
 	}), "record the erasure")
 }

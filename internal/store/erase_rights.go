@@ -20,7 +20,7 @@ func (e *RightsError) Error() string { return errors.Join(e.Missing...).Error() 
 func (s *Store) CheckEraseRights(ctx context.Context) error {
 	var readOnly bool
 	if err := s.pool.QueryRow(ctx, `SELECT current_setting('transaction_read_only')::boolean`).Scan(&readOnly); err != nil {
-		return s.noted(err, "read whether the database is read-only")
+		return s.wrap(err, "read whether the database is read-only")
 	}
 	if readOnly {
 		return &RightsError{[]error{errReadOnly}}
@@ -37,7 +37,7 @@ func (s *Store) CheckEraseRights(ctx context.Context) error {
 		       FROM pg_attribute a WHERE a.attrelid = to_regclass(n.tab) AND a.attnum > 0 AND NOT a.attisdropped))
 		ORDER BY n.tab, n.privilege`)
 	if err != nil {
-		return s.noted(err, "read the privileges")
+		return s.wrap(err, "read the privileges")
 	}
 	var missing []error
 	var me, table, privilege string
@@ -46,7 +46,7 @@ func (s *Store) CheckEraseRights(ctx context.Context) error {
 		return nil
 	})
 	if err != nil {
-		return s.noted(err, "read the privileges")
+		return s.wrap(err, "read the privileges")
 	}
 	if len(missing) > 0 {
 		return &RightsError{missing}

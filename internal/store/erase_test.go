@@ -131,7 +131,7 @@ func TestAnAttemptUnderWayWritesNothingBackOfAnErasedEvent(t *testing.T) {
 	t.Parallel()
 	b := newBundle(t)
 	id := b.commit(b.writer(store.WriterOptions{}), delivery("w1", "apt1", `{}`))
-	term, err := b.TakeTerm(t.Context(), "test")
+	term, err := b.AcquireTerm(t.Context(), "test")
 	require.NoError(t, err)
 	claimed, err := b.Claim(t.Context(), id, term)
 	require.NoError(t, err)
@@ -154,7 +154,7 @@ func TestAnAttemptUnderWayWritesNothingBackOfAnErasedEvent(t *testing.T) {
 	require.NoError(t, b.ContactSynced(t.Context(), "contact1", store.AlowareContact{ID: "aloware1", Phone: "+12055550142"}, time.Now()))
 	require.NoError(t, b.AppointmentSynced(t.Context(), "apt1", 1))
 	require.NoError(t, b.RecordBookingTime(t.Context(), "apt1", time.Now()))
-	_, err = b.FinishAttempt(t.Context(), claimed, store.Finish{
+	_, err = b.FinishAttempt(t.Context(), claimed, store.AttemptResult{
 		Status: store.StatusDone, VerityContactID: "verity1", Message: "Ada",
 		Ledger: []store.LedgerEntry{{Operation: store.OperationLead, Direction: store.DirectionToVerity, Status: store.LedgerSuccess, TargetID: "lead1"}},
 	})

@@ -19,21 +19,21 @@ type Heartbeat struct {
 	RolledBackTo time.Time
 }
 
-// Beat moves the heartbeat forward. known is the latest one that was seen, zero if none was. It returns ErrTermOver where the database has
+// Beat moves the heartbeat forward. known is the latest one that was seen, zero if none was. It returns ErrFenced where the database has
 // another term.
 func (s *Store) Beat(ctx context.Context, term int64, known time.Time) (Heartbeat, error) {
 	row, err := s.q.Beat(ctx, dbsqlc.BeatParams{Term: term, Known: known})
 	if errors.Is(err, pgx.ErrNoRows) {
-		return Heartbeat{}, ErrTermOver
+		return Heartbeat{}, ErrFenced
 	}
 	if err != nil {
-		return Heartbeat{}, s.noted(err, "record the heartbeat of the leader")
+		return Heartbeat{}, s.wrap(err, "record the heartbeat of the leader")
 	}
 	return Heartbeat{At: row.BeatAt.UTC(), RolledBack: row.RolledBack, RolledBackTo: row.RolledBackTo.UTC()}, nil
 }
 
-// TakeTerm begins a new term: from now on nothing can be recorded under an earlier one.
-func (s *Store) TakeTerm(ctx context.Context, holder string) (int64, error) {
-	term, err := s.q.TakeTerm(ctx, holder)
-	return term, s.noted(err, "begin a term of leadership")
+// AcquireTerm begins a new term: from now on nothing can be recorded under an earlier one.
+func (s *Store) AcquireTerm(ctx context.Context, holder string) (int64, error) {
+	term, err := s.q.AcquireTerm(ctx, holder)
+	return term, s.wrap(err, "begin a term of leadership")
 }

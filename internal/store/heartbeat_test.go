@@ -32,21 +32,21 @@ func TestBeatNoticesADatabaseThatHasGoneBack(t *testing.T) {
 			b := newBundle(t)
 			had, known := test.had.UTC().Truncate(time.Microsecond), test.known.UTC().Truncate(time.Microsecond)
 			b.exec(`UPDATE controller_heartbeat SET beat_at = $1`, had)
-			term, err := b.TakeTerm(t.Context(), "one")
+			term, err := b.AcquireTerm(t.Context(), "one")
 			require.NoError(t, err)
 
 			beat, err := b.Beat(t.Context(), term, known)
 			require.NoError(t, err)
 			assert.Equal(t, test.rolledBack, beat.RolledBack)
 			assert.True(t, beat.At.After(had) && beat.At.After(known), "%s is later than both", beat.At)
-			figures, err := b.Figures(t.Context())
+			stats, err := b.Stats(t.Context())
 			require.NoError(t, err)
 			if !test.rolledBack {
-				assert.True(t, figures.RolledBackAt.Equal(time.Unix(0, 0)), "%s", figures.RolledBackAt)
+				assert.True(t, stats.RolledBackAt.Equal(time.Unix(0, 0)), "%s", stats.RolledBackAt)
 				return
 			}
 			assert.Equal(t, had, beat.RolledBackTo)
-			assert.WithinDuration(t, time.Now(), figures.RolledBackAt, time.Minute)
+			assert.WithinDuration(t, time.Now(), stats.RolledBackAt, time.Minute)
 			assert.Equal(t, known, value[time.Time](b, `SELECT rolled_back_from FROM controller_heartbeat`).UTC())
 
 			again, err := b.Beat(t.Context(), term, known)
@@ -64,14 +64,14 @@ func TestBeatNoticesADatabaseThatHasGoneBack(t *testing.T) {
 func TestBeatIsFenced(t *testing.T) {
 	t.Parallel()
 	b := newBundle(t)
-	old, err := b.TakeTerm(t.Context(), "one")
+	old, err := b.AcquireTerm(t.Context(), "one")
 	require.NoError(t, err)
-	now, err := b.TakeTerm(t.Context(), "two")
+	now, err := b.AcquireTerm(t.Context(), "two")
 	require.NoError(t, err)
 	before := value[time.Time](b, `SELECT beat_at FROM controller_heartbeat`)
 	for _, other := range []int64{old, now + 1, 0} {
 		_, err = b.Beat(t.Context(), other, time.Now())
-		require.ErrorIs(t, err, store.ErrTermOver)
+		require.ErrorIs(t, err, store.ErrFenced)
 	}
 	assert.Equal(t, before, value[time.Time](b, `SELECT beat_at FROM controller_heartbeat`))
 }
@@ -85,7 +85,7 @@ func TestNoTermIsGivenTwiceWhenTheDatabaseGoesBack(t *testing.T) {
 	for range 5 {
 		b.exec(`UPDATE controller_term SET term = 7`) // As it was before.
 		for range 3 {
-			term, err := b.TakeTerm(t.Context(), "one")
+			term, err := b.AcquireTerm(t.Context(), "one")
 			require.NoError(t, err)
 			assert.False(t, seen[term], "%d", term)
 			assert.Greater(t, term, last)
@@ -94,7 +94,7 @@ func TestNoTermIsGivenTwiceWhenTheDatabaseGoesBack(t *testing.T) {
 	}
 	b.exec(`UPDATE controller_term SET term = term + 3600000000`) // The clock has been set back by an hour since.
 	ahead := value[int64](b, `SELECT term FROM controller_term`)
-	term, err := b.TakeTerm(t.Context(), "one")
+	term, err := b.AcquireTerm(t.Context(), "one")
 	require.NoError(t, err)
 	assert.Equal(t, ahead+1, term)
 }

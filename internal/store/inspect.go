@@ -48,7 +48,7 @@ func (s *Store) Inspect(ctx context.Context, process Process, clients []database
 			"idle_in_transaction_session_timeout": idleInTransactionTimeout,
 		},
 	})
-	return findings, s.noted(err, "inspect the database")
+	return findings, s.wrap(err, "inspect the database")
 }
 
 // InspectMigration checks the database at url for a migration, but for obstacles and the version, which Migrate checks itself. The error

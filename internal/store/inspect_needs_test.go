@@ -21,7 +21,7 @@ import (
 )
 
 // receiversQueries are the files of queries that receivers put to the database, and the queries of other files.
-var receiversQueries = []string{"intake.sql", "relay.sql", "ReadFigures", "RequestAudit"}
+var receiversQueries = []string{"intake.sql", "relay.sql", "ReadStats", "RequestAudit"}
 
 // toolsQueries are those of tools, which people run as a role of their choice, and their files.
 var toolsQueries = []string{"erase.sql", "ReadBody", "CountReplayable", "ReplayBatch", "ListReplayableTypes"}

@@ -12,7 +12,7 @@ import (
 )
 
 // insertBatch inserts the deliveries that are not already known as duplicates and returns a receipt for each.
-func insertBatch(ctx context.Context, q *dbsqlc.Queries, batch []*pendingWrite, duplicates []*Receipt) ([]Receipt, error) {
+func insertBatch(ctx context.Context, q *dbsqlc.Queries, batch []*queuedDelivery, duplicates []*Receipt) ([]Receipt, error) {
 	var p dbsqlc.InsertEventsParams
 	keys := make([]string, len(batch))
 	for i, item := range batch {
@@ -63,7 +63,7 @@ func insertBatch(ctx context.Context, q *dbsqlc.Queries, batch []*pendingWrite, 
 }
 
 // receiptsOf says for each delivery of a batch whether it was added or whose duplicate it is.
-func receiptsOf(ctx context.Context, q *dbsqlc.Queries, batch []*pendingWrite, keys []string, added map[uuid.UUID]time.Time,
+func receiptsOf(ctx context.Context, q *dbsqlc.Queries, batch []*queuedDelivery, keys []string, added map[uuid.UUID]time.Time,
 	duplicates []*Receipt,
 ) ([]Receipt, error) {
 	var conflicting []string

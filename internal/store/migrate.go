@@ -60,7 +60,7 @@ func (s *Store) CheckSchema(ctx context.Context) error {
 	}
 	var oldest int64
 	if err := s.pool.QueryRow(ctx, oldestQuery).Scan(&oldest); err != nil {
-		return s.noted(err, "read which versions the schema is for")
+		return s.wrap(err, "read which versions the schema is for")
 	}
 	return checkNotTooNew(version, oldest)
 }
@@ -98,7 +98,7 @@ func (s *Store) SchemaVersion(ctx context.Context) (int64, error) {
 	if sqlState(err) == undefinedTable {
 		return 0, nil
 	}
-	return version, s.noted(err, "read the schema version")
+	return version, s.wrap(err, "read the schema version")
 }
 
 // MigrateOptions say how a database is brought up to date.

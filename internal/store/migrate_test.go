@@ -73,7 +73,7 @@ func TestMigrateAdoptsADatabaseOfTheEarlierMiddleware(t *testing.T) {
 	assert.EqualValues(t, 2, value[int64](b, `SELECT count(*) FROM contact_mappings WHERE created_at IS NOT NULL`))
 
 	t.Run("oldest first", func(t *testing.T) {
-		rows, err := b.ListUndispatched(t.Context(), store.Undispatched{Limit: 10})
+		rows, err := b.ListUndispatched(t.Context(), store.DispatchQuery{Limit: 10})
 		require.NoError(t, err)
 		var order []string
 		for _, r := range rows {

@@ -144,12 +144,12 @@ func statements(t *testing.T, pool *pgxpool.Pool) map[string]plan {
 			_, err := q.EventsByDedupeKeys(ctx, []string{"done:7"})
 			return err
 		},
-		"relay: LeftBehind": func() error { _, err := q.LeftBehind(ctx, 2); return err },
+		"relay: FindOrphans": func() error { _, err := q.FindOrphans(ctx, 2); return err },
 		"relay: ListUndispatched": func() error {
 			_, err := q.ListUndispatched(ctx, dbsqlc.ListUndispatchedParams{MaxRows: 100, MaxReturning: 25})
 			return err
 		},
-		"relay: CountHouse": func() error { _, err := q.CountHouse(ctx); return err },
+		"relay: CountLive": func() error { _, err := q.CountLive(ctx); return err },
 		"relay: MarkDispatched": func() error {
 			_, err := q.MarkDispatched(ctx, dbsqlc.MarkDispatchedParams{Ids: []uuid.UUID{fresh}, StartedAts: []time.Time{time.Unix(0, 0)}})
 			return err
@@ -167,8 +167,8 @@ func statements(t *testing.T, pool *pgxpool.Pool) map[string]plan {
 			_, err := q.FinishAttempt(ctx, finishOne(working))
 			return err
 		},
-		"controller: ListLive": func() error {
-			_, err := q.ListLive(ctx, dbsqlc.ListLiveParams{GraceSeconds: 10, MaxRows: 500})
+		"controller: ListDispatched": func() error {
+			_, err := q.ListDispatched(ctx, dbsqlc.ListDispatchedParams{GraceSeconds: 10, MaxRows: 500})
 			return err
 		},
 		"controller: StatusOfEvents": func() error { _, err := q.StatusOfEvents(ctx, []uuid.UUID{first}); return err },
@@ -189,8 +189,8 @@ func statements(t *testing.T, pool *pgxpool.Pool) map[string]plan {
 			_, err := q.ReleaseForPlaces(ctx, dbsqlc.ReleaseForPlacesParams{Places: "places:aloware", MaxRows: 10})
 			return err
 		},
-		"figures: ReadFigures":  func() error { _, err := q.ReadFigures(ctx); return err },
-		"figures: CountBacklog": func() error { _, err := q.CountBacklog(ctx); return err },
+		"stats: ReadStats":    func() error { _, err := q.ReadStats(ctx); return err },
+		"stats: CountBacklog": func() error { _, err := q.CountBacklog(ctx); return err },
 	} {
 		require.ErrorIs(t, run(), errExplained, name)
 		plans[name] = e.last
@@ -222,7 +222,7 @@ var (
 	perEvent = []string{
 		"intake: InsertEvents", "relay: MarkDispatched", "controller: ClaimEvent", "controller: FinishAttempt",
 	}
-	perBatch = []string{"relay: LeftBehind", "relay: ListUndispatched", "relay: CountHouse"}
+	perBatch = []string{"relay: FindOrphans", "relay: ListUndispatched", "relay: CountLive"}
 )
 
 const (
@@ -281,7 +281,7 @@ func TestWhatAnEventCostsDoesNotGrowWithTheBacklog(t *testing.T) {
 	assert.LessOrEqual(t, slices.Max(costs), costs[0]*growth)
 	for name, p := range pages {
 		t.Logf("%s: %v", name, p)
-		if !strings.HasPrefix(name, "figures: ") { // What counts is as long as what it counts; it is asked for when it is scraped.
+		if !strings.HasPrefix(name, "stats: ") { // What counts is as long as what it counts; it is asked for when it is scraped.
 			assert.LessOrEqual(t, float64(slices.Max(p)), float64(p[0])*growth+depth, name)
 		}
 	}

@@ -42,7 +42,7 @@ func TestAStoreWorksBehindAPooler(t *testing.T) {
 			require.NoError(t, s.CheckSchema(t.Context()))
 			b := &bundle{Store: s, t: t, url: url}
 			w := b.writer(store.WriterOptions{})
-			term, err := s.TakeTerm(t.Context(), "one")
+			term, err := s.AcquireTerm(t.Context(), "one")
 			require.NoError(t, err)
 
 			var all sync.WaitGroup
@@ -58,13 +58,13 @@ func TestAStoreWorksBehindAPooler(t *testing.T) {
 						if !assert.NoError(t, err) {
 							return
 						}
-						row := store.Dispatch{ID: r.ID}
-						assert.NoError(t, s.MarkDispatched(t.Context(), []store.Dispatch{row}))
+						row := store.EventMeta{ID: r.ID}
+						assert.NoError(t, s.MarkDispatched(t.Context(), []store.EventMeta{row}))
 						c, err := s.Claim(t.Context(), r.ID, term)
 						if !assert.NoError(t, err) {
 							return
 						}
-						_, err = s.FinishAttempt(t.Context(), c, store.Finish{Status: store.StatusDone, Attempts: c.Attempts})
+						_, err = s.FinishAttempt(t.Context(), c, store.AttemptResult{Status: store.StatusDone, Attempts: c.Attempts})
 						assert.NoError(t, err)
 					}
 				})

@@ -54,14 +54,14 @@ const (
 var (
 	// ErrNotFound says that there is no such row.
 	ErrNotFound = errors.New("no such event in the database")
-	// ErrTermOver says that the database has another term: nothing was recorded, and nothing more may be done.
-	ErrTermOver = errors.New("another controller has become the leader, or the database has gone back to before this one became it")
+	// ErrFenced says that the database has another term: nothing was recorded, and nothing more may be done.
+	ErrFenced = errors.New("another controller has become the leader, or the database has gone back to before this one became it")
 	// ErrNotClaimable says that the row is finished, not due, or behind an older event of its entity.
 	ErrNotClaimable = errors.New("the event cannot be claimed now")
 )
 
-// State is where an event stands, without its payload.
-type State struct {
+// EventState is where an event stands, without its payload.
+type EventState struct {
 	ID              uuid.UUID
 	Source          string
 	Type            string
@@ -90,15 +90,15 @@ type State struct {
 }
 
 // Load returns where the event stands, or ErrNotFound.
-func (s *Store) Load(ctx context.Context, id uuid.UUID) (State, error) {
+func (s *Store) Load(ctx context.Context, id uuid.UUID) (EventState, error) {
 	row, err := s.q.LoadEvent(ctx, id)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return State{}, ErrNotFound
+		return EventState{}, ErrNotFound
 	}
 	if err != nil {
-		return State{}, s.noted(err, "load event %s", id)
+		return EventState{}, s.wrap(err, "load event %s", id)
 	}
-	return State{
+	return EventState{
 		ID: row.ID, Source: row.Source, Type: row.EventType, EntityType: row.EntityType, Status: Status(row.Status), Run: row.Run,
 		Attempts: row.Attempts, Forward: row.Forward, Suspended: row.Suspended, Reason: row.Reason, Message: row.ErrorMessage,
 		Result: row.Result, VerityContactID: row.VerityContactID, ReplayRequest: row.ReplayRequest,
@@ -108,8 +108,8 @@ func (s *Store) Load(ctx context.Context, id uuid.UUID) (State, error) {
 	}, nil
 }
 
-// Claimed is an event whose attempt is under way.
-type Claimed struct {
+// Attempt is an event whose attempt is under way.
+type Attempt struct {
 	ID    uuid.UUID
 	Event event.Event
 	// Payload is the JSON object that was stored; Raw the bytes received where they differ.
@@ -152,7 +152,7 @@ func refusals(rows []string) map[string]Refusal {
 }
 
 // Body returns the bytes that GHL sent.
-func (c *Claimed) Body() []byte {
+func (c *Attempt) Body() []byte {
 	if c.Raw != nil {
 		return c.Raw
 	}
@@ -160,7 +160,7 @@ func (c *Claimed) Body() []byte {
 }
 
 // OccurredAt is when it happened as far as is known: the time of receipt stands in.
-func (c *Claimed) OccurredAt() time.Time {
+func (c *Attempt) OccurredAt() time.Time {
 	if c.Event.OccurredAt.IsZero() {
 		return c.ReceivedAt
 	}
@@ -168,22 +168,22 @@ func (c *Claimed) OccurredAt() time.Time {
 }
 
 // At returns the database's time for a time of this process since the claim, so that clocks which disagree do not matter.
-func (c *Claimed) At(t time.Time) time.Time { return c.StartedAt.Add(t.Sub(c.ClaimedAt)) }
+func (c *Attempt) At(t time.Time) time.Time { return c.StartedAt.Add(t.Sub(c.ClaimedAt)) }
 
 // Claim begins an attempt: the row becomes processing and the attempt is counted. It returns ErrNotClaimable where there
-// is nothing to do now, and ErrTermOver where another leader has taken over. After any other error the event may have been
+// is nothing to do now, and ErrFenced where another leader has taken over. After any other error the event may have been
 // claimed; claiming it again does not count it again.
-func (s *Store) Claim(ctx context.Context, id uuid.UUID, term int64) (*Claimed, error) {
-	_, repeated := s.unheard.LoadAndDelete(id)
+func (s *Store) Claim(ctx context.Context, id uuid.UUID, term int64) (*Attempt, error) {
+	_, repeated := s.uncertain.LoadAndDelete(id)
 	row, err := s.q.ClaimEvent(ctx, dbsqlc.ClaimEventParams{ID: id, Term: term, Repeated: repeated})
 	if errors.Is(err, pgx.ErrNoRows) {
-		return nil, s.unfenced(ctx, term, ErrNotClaimable)
+		return nil, s.fencedOr(ctx, term, ErrNotClaimable)
 	}
 	if err != nil {
-		s.unheard.Store(id, struct{}{})
-		return nil, s.noted(err, "claim event %s", id)
+		s.uncertain.Store(id, struct{}{})
+		return nil, s.wrap(err, "claim event %s", id)
 	}
-	c := &Claimed{
+	c := &Attempt{
 		ID: row.ID, Payload: row.PayloadJson, Raw: row.PayloadRaw, ReceivedAt: row.ReceivedAt, Run: row.Run,
 		LedgerRun: row.LedgerRun, Attempts: row.Attempts, Forward: row.Forward, Succeeded: row.Succeeded,
 		Result: row.Result, Refused: refusals(row.Refused), Term: term, ClaimedAt: time.Now(),
@@ -205,14 +205,14 @@ func (s *Store) Claim(ctx context.Context, id uuid.UUID, term int64) (*Claimed, 
 	return c, nil
 }
 
-// unfenced returns ErrTermOver where term has ended, else otherwise.
-func (s *Store) unfenced(ctx context.Context, term int64, otherwise error) error {
+// fencedOr returns ErrFenced where term has ended, else otherwise.
+func (s *Store) fencedOr(ctx context.Context, term int64, otherwise error) error {
 	current, err := s.q.CurrentTerm(ctx)
 	if err != nil {
-		return s.noted(err, "read the term of leadership")
+		return s.wrap(err, "read the term of leadership")
 	}
 	if current != term {
-		return ErrTermOver
+		return ErrFenced
 	}
 	return otherwise
 }
@@ -228,13 +228,13 @@ type LedgerEntry struct {
 	Message string
 	// Details say how: how a contact was found, what was written.
 	Details map[string]any
-	// StartedAt and FinishedAt are by this process's clock. They are recorded by the database's, as Claimed.At has it.
+	// StartedAt and FinishedAt are by this process's clock. They are recorded by the database's, as Attempt.At has it.
 	StartedAt  time.Time
 	FinishedAt time.Time
 }
 
-// Finish says how an attempt ended.
-type Finish struct {
+// AttemptResult says how an attempt ended.
+type AttemptResult struct {
 	// Status is StatusPending where another attempt follows, after Delay.
 	Status Status
 	Delay  time.Duration
@@ -249,8 +249,8 @@ type Finish struct {
 	Ledger          []LedgerEntry
 }
 
-// Finished is the row after an attempt.
-type Finished struct {
+// RecordedResult is the row after an attempt.
+type RecordedResult struct {
 	Status        Status
 	Attempts      int32
 	NextAttemptAt *time.Time
@@ -260,9 +260,9 @@ type Finished struct {
 	Next string
 }
 
-// FinishAttempt records, in one transaction, what an attempt came to. It returns ErrTermOver where another leader has
+// FinishAttempt records, in one transaction, what an attempt came to. It returns ErrFenced where another leader has
 // taken over, and ErrNotClaimable where the row is not this attempt's any more.
-func (s *Store) FinishAttempt(ctx context.Context, c *Claimed, f Finish) (Finished, error) {
+func (s *Store) FinishAttempt(ctx context.Context, c *Attempt, f AttemptResult) (RecordedResult, error) {
 	p := dbsqlc.FinishAttemptParams{
 		ID: c.ID, Term: c.Term, Run: c.Run, Attempt: c.Attempts, Status: string(f.Status), Attempts: f.Attempts,
 		DelaySeconds: f.Delay.Seconds(), Reason: f.Reason, ErrorMessage: f.Message, Result: f.Result,
@@ -273,7 +273,7 @@ func (s *Store) FinishAttempt(ctx context.Context, c *Claimed, f Finish) (Finish
 		if len(l.Details) > 0 {
 			var err error
 			if details, err = json.Marshal(l.Details); err != nil {
-				return Finished{}, fmt.Errorf("encode the details of %s: %w", l.Operation, err)
+				return RecordedResult{}, fmt.Errorf("encode the details of %s: %w", l.Operation, err)
 			}
 		}
 		p.Operations = append(p.Operations, l.Operation)
@@ -287,12 +287,12 @@ func (s *Store) FinishAttempt(ctx context.Context, c *Claimed, f Finish) (Finish
 	}
 	row, err := s.q.FinishAttempt(ctx, p)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return Finished{}, s.unfenced(ctx, c.Term, ErrNotClaimable)
+		return RecordedResult{}, s.fencedOr(ctx, c.Term, ErrNotClaimable)
 	}
 	if err != nil {
-		return Finished{}, s.noted(err, "record the attempt of event %s", c.ID)
+		return RecordedResult{}, s.wrap(err, "record the attempt of event %s", c.ID)
 	}
-	return Finished{
+	return RecordedResult{
 		Status: Status(row.Status), Attempts: row.Attempts, NextAttemptAt: row.NextAttemptAt, ProcessedAt: row.ProcessedAt,
 		Next: row.NextName,
 	}, nil
@@ -302,20 +302,20 @@ func (s *Store) FinishAttempt(ctx context.Context, c *Claimed, f Finish) (Finish
 // pass now, "" if there is none.
 func (s *Store) SetSuspended(ctx context.Context, id uuid.UUID, suspended bool) (string, error) {
 	next, err := s.q.SetSuspended(ctx, dbsqlc.SetSuspendedParams{ID: id, Suspended: suspended})
-	return next, s.noted(err, "suspend event %s", id)
+	return next, s.wrap(err, "suspend event %s", id)
 }
 
 // Replay starts a new run of a finished event and returns true, or false where this request has been served already, or the event is not
-// finished. It returns ErrTermOver where another leader has taken over, and ErrErased where the data of the event was erased.
+// finished. It returns ErrFenced where another leader has taken over, and ErrErased where the data of the event was erased.
 func (s *Store) Replay(ctx context.Context, id uuid.UUID, request string, fromStart bool, term int64) (bool, error) {
 	n, err := s.q.ReplayEvent(ctx, dbsqlc.ReplayEventParams{ID: id, Request: request, FromStart: fromStart, Term: term})
 	if err != nil {
-		return false, s.noted(err, "replay event %s", id)
+		return false, s.wrap(err, "replay event %s", id)
 	}
 	if n > 0 {
 		return true, nil
 	}
-	if err := s.unfenced(ctx, term, nil); err != nil {
+	if err := s.fencedOr(ctx, term, nil); err != nil {
 		return false, err
 	}
 	at, err := s.q.ErasedAt(ctx, id)
@@ -323,7 +323,7 @@ func (s *Store) Replay(ctx context.Context, id uuid.UUID, request string, fromSt
 	case errors.Is(err, pgx.ErrNoRows):
 		return false, nil
 	case err != nil:
-		return false, s.noted(err, "see whether event %s was erased", id)
+		return false, s.wrap(err, "see whether event %s was erased", id)
 	case at != nil:
 		return false, ErrErased
 	default:
@@ -331,15 +331,15 @@ func (s *Store) Replay(ctx context.Context, id uuid.UUID, request string, fromSt
 	}
 }
 
-// RefuseReplay records that a request for a replay of a finished event was answered without a new run. It returns ErrTermOver where another
+// RefuseReplay records that a request for a replay of a finished event was answered without a new run. It returns ErrFenced where another
 // leader has taken over.
 func (s *Store) RefuseReplay(ctx context.Context, id uuid.UUID, request string, term int64) error {
 	n, err := s.q.RefuseReplay(ctx, dbsqlc.RefuseReplayParams{ID: id, Request: request, Term: term})
 	if err != nil {
-		return s.noted(err, "refuse to replay event %s", id)
+		return s.wrap(err, "refuse to replay event %s", id)
 	}
 	if n == 0 {
-		return s.unfenced(ctx, term, nil)
+		return s.fencedOr(ctx, term, nil)
 	}
 	return nil
 }
@@ -347,35 +347,35 @@ func (s *Store) RefuseReplay(ctx context.Context, id uuid.UUID, request string, 
 // Undispatch asks the relay for the WebhookEvents of unfinished rows once more and returns how many were asked for.
 func (s *Store) Undispatch(ctx context.Context, ids ...uuid.UUID) (int64, error) {
 	n, err := s.q.UndispatchEvents(ctx, ids)
-	return n, s.noted(err, "ask for %d events once more", len(ids))
+	return n, s.wrap(err, "ask for %d events once more", len(ids))
 }
 
 // Park takes waiting events back into the database until their next attempt is due and returns those that it took.
 func (s *Store) Park(ctx context.Context, ids []uuid.UUID) ([]uuid.UUID, error) {
 	parked, err := s.q.ParkEvents(ctx, ids)
-	return parked, s.noted(err, "park %d events", len(ids))
+	return parked, s.wrap(err, "park %d events", len(ids))
 }
 
-// Live is a row that should have a WebhookEvent.
-type Live struct {
+// DispatchedEvent is a row that should have a WebhookEvent.
+type DispatchedEvent struct {
 	ID         uuid.UUID
 	Source     string
 	ReceivedAt time.Time
 }
 
-// ListLive returns up to limit unfinished rows that were dispatched longer than grace ago, oldest first, after the given
+// ListDispatched returns up to limit unfinished rows that were dispatched longer than grace ago, oldest first, after the given
 // one.
-func (s *Store) ListLive(ctx context.Context, grace time.Duration, after Live, limit int) ([]Live, error) {
-	rows, err := s.q.ListLive(ctx, dbsqlc.ListLiveParams{
+func (s *Store) ListDispatched(ctx context.Context, grace time.Duration, after DispatchedEvent, limit int) ([]DispatchedEvent, error) {
+	rows, err := s.q.ListDispatched(ctx, dbsqlc.ListDispatchedParams{
 		GraceSeconds: grace.Seconds(), AfterReceivedAt: after.ReceivedAt, AfterID: after.ID,
 		MaxRows: int32(limit), //nolint:gosec // A page.
 	})
 	if err != nil {
-		return nil, s.noted(err, "list live events")
+		return nil, s.wrap(err, "list live events")
 	}
-	out := make([]Live, len(rows))
+	out := make([]DispatchedEvent, len(rows))
 	for i, row := range rows {
-		out[i] = Live(row)
+		out[i] = DispatchedEvent(row)
 	}
 	return out, nil
 }
@@ -384,7 +384,7 @@ func (s *Store) ListLive(ctx context.Context, grace time.Duration, after Live, l
 func (s *Store) Statuses(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]Status, error) {
 	rows, err := s.q.StatusOfEvents(ctx, ids)
 	if err != nil {
-		return nil, s.noted(err, "read the status of %d events", len(ids))
+		return nil, s.wrap(err, "read the status of %d events", len(ids))
 	}
 	out := make(map[uuid.UUID]Status, len(rows))
 	for _, row := range rows {
@@ -396,5 +396,5 @@ func (s *Store) Statuses(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]St
 // AuditRequestedAt returns when an audit was last asked for, by the database's clock.
 func (s *Store) AuditRequestedAt(ctx context.Context) (time.Time, error) {
 	at, err := s.q.AuditRequestedAt(ctx)
-	return at, s.noted(err, "read when an audit was asked for")
+	return at, s.wrap(err, "read when an audit was asked for")
 }

@@ -13,12 +13,12 @@ import (
 // returns false while another holder has it.
 func (s *Store) TakeRelayLease(ctx context.Context, holder string, ttl time.Duration) (bool, error) {
 	n, err := s.q.TakeRelayLease(ctx, dbsqlc.TakeRelayLeaseParams{Holder: holder, TtlSeconds: ttl.Seconds()})
-	return n > 0, s.noted(err, "take the relay lease")
+	return n > 0, s.wrap(err, "take the relay lease")
 }
 
 // ReleaseRelayLease lets another holder take over at once.
 func (s *Store) ReleaseRelayLease(ctx context.Context, holder string) error {
-	return s.noted(s.q.ReleaseRelayLease(ctx, holder), "release the relay lease")
+	return s.wrap(s.q.ReleaseRelayLease(ctx, holder), "release the relay lease")
 }
 
 // Installation returns the id of the installation whose database this is. It never changes, and is read once.
@@ -28,29 +28,29 @@ func (s *Store) Installation(ctx context.Context) (string, error) {
 	}
 	row, err := s.q.Installation(ctx)
 	if err != nil {
-		return "", s.noted(err, "read the id of the installation")
+		return "", s.wrap(err, "read the id of the installation")
 	}
 	id := row.String()
 	s.installation.Store(&id)
 	return id, nil
 }
 
-// LeftBehind says what waits for the relay.
-type LeftBehind struct {
+// Orphans says what waits for the relay.
+type Orphans struct {
 	// Unparked is true where rows that no replica is about to relay by itself have been without a WebhookEvent for too long.
 	Unparked bool
 	// Returning is true where parked rows are due.
 	Returning bool
 }
 
-// LeftBehind looks for rows that have been without a WebhookEvent for longer than grace, and for parked rows that are due.
-func (s *Store) LeftBehind(ctx context.Context, grace time.Duration) (LeftBehind, error) {
-	row, err := s.q.LeftBehind(ctx, grace.Seconds())
-	return LeftBehind{Unparked: row.LeftBehind, Returning: row.ReturningDue}, s.noted(err, "look for rows left behind")
+// FindOrphans looks for rows that have been without a WebhookEvent for longer than grace, and for parked rows that are due.
+func (s *Store) FindOrphans(ctx context.Context, grace time.Duration) (Orphans, error) {
+	row, err := s.q.FindOrphans(ctx, grace.Seconds())
+	return Orphans{Unparked: row.Orphaned, Returning: row.ReturningDue}, s.wrap(err, "look for rows left behind")
 }
 
-// Undispatched says which rows without a WebhookEvent are listed.
-type Undispatched struct {
+// DispatchQuery says which rows without a WebhookEvent are listed.
+type DispatchQuery struct {
 	// Limit is how many there are at most, and Returning how many of those that were parked.
 	Limit, Returning int
 	// SkipBlocked passes over those that wait for an older event of their entity.
@@ -58,42 +58,42 @@ type Undispatched struct {
 }
 
 // ListUndispatched returns due rows without a WebhookEvent, oldest first.
-func (s *Store) ListUndispatched(ctx context.Context, want Undispatched) ([]Dispatch, error) {
+func (s *Store) ListUndispatched(ctx context.Context, want DispatchQuery) ([]EventMeta, error) {
 	rows, err := s.q.ListUndispatched(ctx, dbsqlc.ListUndispatchedParams{
 		MaxRows: int32(want.Limit), MaxReturning: int32(want.Returning), SkipBlocked: want.SkipBlocked, //nolint:gosec // A batch.
 	})
 	if err != nil {
-		return nil, s.noted(err, "list undispatched events")
+		return nil, s.wrap(err, "list undispatched events")
 	}
-	out := make([]Dispatch, len(rows))
+	out := make([]EventMeta, len(rows))
 	for i, row := range rows {
-		out[i] = Dispatch(row)
+		out[i] = EventMeta(row)
 	}
 	return out, nil
 }
 
 // MarkDispatched records that the WebhookEvents of these rows exist. Of those of which an attempt has begun since nothing is
 // recorded: whether their WebhookEvents exist is the controller's to say.
-func (s *Store) MarkDispatched(ctx context.Context, rows []Dispatch) error {
+func (s *Store) MarkDispatched(ctx context.Context, rows []EventMeta) error {
 	var p dbsqlc.MarkDispatchedParams
 	for _, row := range rows {
 		p.Ids, p.StartedAts = append(p.Ids, row.ID), append(p.StartedAts, row.startedAt())
 	}
 	_, err := s.q.MarkDispatched(ctx, p)
-	return s.noted(err, "mark %d events as dispatched", len(rows))
+	return s.wrap(err, "mark %d events as dispatched", len(rows))
 }
 
 // startedAt is what the database has for it: the epoch where no attempt has begun.
-func (d Dispatch) startedAt() time.Time {
+func (d EventMeta) startedAt() time.Time {
 	if d.StartedAt.IsZero() {
 		return time.Unix(0, 0)
 	}
 	return d.StartedAt
 }
 
-// Refused is a row whose WebhookEvent the API server refused to create, and what it said.
-type Refused struct {
-	Dispatch
+// RefusedEvent is a row whose WebhookEvent the API server refused to create, and what it said.
+type RefusedEvent struct {
+	EventMeta
 	Message string
 }
 
@@ -105,24 +105,24 @@ type PostponeBounds struct{ Min, Max time.Duration }
 
 // PostponeRelay parks refused rows until they are tried again. Rows of which an attempt has begun since, or whose WebhookEvents exist
 // after all, are left alone.
-func (s *Store) PostponeRelay(ctx context.Context, rows []Refused, bounds PostponeBounds) error {
+func (s *Store) PostponeRelay(ctx context.Context, rows []RefusedEvent, bounds PostponeBounds) error {
 	p := dbsqlc.PostponeRelayParams{Reason: notCreated, MinSeconds: bounds.Min.Seconds(), MaxSeconds: bounds.Max.Seconds()}
 	for _, row := range rows {
 		p.Ids, p.StartedAts = append(p.Ids, row.ID), append(p.StartedAts, row.startedAt())
 		p.Messages = append(p.Messages, row.Message)
 	}
 	_, err := s.q.PostponeRelay(ctx, p)
-	return s.noted(err, "postpone %d events whose WebhookEvents were refused", len(rows))
+	return s.wrap(err, "postpone %d events whose WebhookEvents were refused", len(rows))
 }
 
 // MarkUnacceptable ends a row that can have no WebhookEvent.
 func (s *Store) MarkUnacceptable(ctx context.Context, id uuid.UUID, reason, message string) error {
 	_, err := s.q.MarkUnacceptable(ctx, dbsqlc.MarkUnacceptableParams{ID: id, Reason: reason, ErrorMessage: message})
-	return s.noted(err, "mark event %s as not acceptable", id)
+	return s.wrap(err, "mark event %s as not acceptable", id)
 }
 
-// House counts the live WebhookEvents, finished ones left out.
-type House struct {
+// LiveCounts counts the live WebhookEvents, finished ones left out.
+type LiveCounts struct {
 	// Due ones can be worked on now. Returning are those of them that were parked and have not been claimed since.
 	Due, Returning int64
 	// Waiting ones wait for a later attempt, for an older event of their entity, or are suspended. Blocked are those of them for which
@@ -130,19 +130,20 @@ type House struct {
 	Waiting, Blocked int64
 }
 
-// House counts the live WebhookEvents as the database knows them.
-func (s *Store) House(ctx context.Context) (House, error) {
-	row, err := s.q.CountHouse(ctx)
-	return House{Due: row.Due, Returning: row.ReturningDue, Waiting: row.Waiting, Blocked: row.Blocked}, s.noted(err, "count live events")
+// CountLive counts the live WebhookEvents as the database knows them.
+func (s *Store) CountLive(ctx context.Context) (LiveCounts, error) {
+	row, err := s.q.CountLive(ctx)
+	counts := LiveCounts{Due: row.Due, Returning: row.ReturningDue, Waiting: row.Waiting, Blocked: row.Blocked}
+	return counts, s.wrap(err, "count live events")
 }
 
 // Backlog counts what is not finished.
 func (s *Store) Backlog(ctx context.Context) (Backlog, error) {
 	row, err := s.q.CountBacklog(ctx)
-	return Backlog(row), s.noted(err, "count the backlog")
+	return Backlog(row), s.wrap(err, "count the backlog")
 }
 
 // RequestAudit asks the controller to look for missing WebhookEvents now.
 func (s *Store) RequestAudit(ctx context.Context) error {
-	return s.noted(s.q.RequestAudit(ctx), "request an audit")
+	return s.wrap(s.q.RequestAudit(ctx), "request an audit")
 }

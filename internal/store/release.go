@@ -12,8 +12,8 @@ import (
 type Released struct {
 	ID     uuid.UUID
 	Source string
-	// Live is false where the event has no WebhookEvent; the relay brings it back.
-	Live bool
+	// Dispatched is false where the event has no WebhookEvent; the relay brings it back.
+	Dispatched bool
 }
 
 // ReleaseHeld makes due the oldest of the events that wait for destinations of which at least one is not down. It lets go
@@ -22,7 +22,7 @@ type Released struct {
 func (s *Store) ReleaseHeld(ctx context.Context, down []string, limit int) (released []Released, more bool, err error) {
 	due, err := s.q.CountReleased(ctx)
 	if err != nil {
-		return nil, false, s.noted(err, "count what was let go")
+		return nil, false, s.wrap(err, "count what was let go")
 	}
 	room := int64(limit) - due
 	if room <= 0 {
@@ -33,7 +33,7 @@ func (s *Store) ReleaseHeld(ctx context.Context, down []string, limit int) (rele
 	}
 	rows, err := s.q.ReleaseHeld(ctx, dbsqlc.ReleaseHeldParams{Down: down, MaxRows: int32(room)}) //nolint:gosec // A batch.
 	if err != nil {
-		return nil, false, s.noted(err, "let go what waits for a destination")
+		return nil, false, s.wrap(err, "let go what waits for a destination")
 	}
 	for _, row := range rows {
 		released = append(released, Released(row))
@@ -46,7 +46,7 @@ func (s *Store) ReleaseHeld(ctx context.Context, down []string, limit int) (rele
 func (s *Store) ReleaseForPlaces(ctx context.Context, places string, free int) (released []Released, more bool, err error) {
 	due, err := s.q.CountReleasedForPlaces(ctx, places)
 	if err != nil {
-		return nil, false, s.noted(err, "count the events that were released for %s", places)
+		return nil, false, s.wrap(err, "count the events that were released for %s", places)
 	}
 	room := int64(free) - due
 	if room <= 0 {
@@ -54,7 +54,7 @@ func (s *Store) ReleaseForPlaces(ctx context.Context, places string, free int) (
 	}
 	rows, err := s.q.ReleaseForPlaces(ctx, dbsqlc.ReleaseForPlacesParams{Places: places, MaxRows: int32(room)}) //nolint:gosec // Few.
 	if err != nil {
-		return nil, false, s.noted(err, "release events for %s", places)
+		return nil, false, s.wrap(err, "release events for %s", places)
 	}
 	for _, row := range rows {
 		released = append(released, Released(row))
@@ -67,7 +67,7 @@ func (s *Store) ReleaseForPlaces(ctx context.Context, places string, free int) (
 func (s *Store) ReleaseToTry(ctx context.Context, destinations []string) ([]Released, error) {
 	rows, err := s.q.ReleaseToTry(ctx, destinations)
 	if err != nil {
-		return nil, s.noted(err, "try %d destinations again", len(destinations))
+		return nil, s.wrap(err, "try %d destinations again", len(destinations))
 	}
 	released := make([]Released, len(rows))
 	for i, row := range rows {

@@ -27,7 +27,7 @@ type newest struct {
 // bytes whose sender was not answered 200. One that is about how something is now is also a duplicate of the newest event
 // of its ordering key if that has the same bytes, or of the same bytes within the hour if there is no ordering key. The
 // decision holds until the transaction ends, since it is made under a lock on that key.
-func (w *Writer) findRepeats(ctx context.Context, q *dbsqlc.Queries, batch []*pendingWrite) ([]*Receipt, error) {
+func (w *Writer) findRepeats(ctx context.Context, q *dbsqlc.Queries, batch []*queuedDelivery) ([]*Receipt, error) {
 	for _, item := range batch {
 		w.unanswered.restore(item) // Of an earlier try.
 		item.repeats, item.dropped = uuid.Nil, false
@@ -72,7 +72,7 @@ func (w *Writer) findRepeats(ctx context.Context, q *dbsqlc.Queries, batch []*pe
 }
 
 // loadUnanswered returns the events with the bytes of these deliveries whose senders were not answered 200.
-func (w *Writer) loadUnanswered(ctx context.Context, q *dbsqlc.Queries, batch []*pendingWrite) (
+func (w *Writer) loadUnanswered(ctx context.Context, q *dbsqlc.Queries, batch []*queuedDelivery) (
 	map[[sha256.Size]byte][]dbsqlc.FindUnansweredRow, error,
 ) {
 	var p dbsqlc.FindUnansweredParams
@@ -94,7 +94,7 @@ func (w *Writer) loadUnanswered(ctx context.Context, q *dbsqlc.Queries, batch []
 	return found, nil
 }
 
-func loadNewest(ctx context.Context, q *dbsqlc.Queries, batch []*pendingWrite) (map[string]newest, error) {
+func loadNewest(ctx context.Context, q *dbsqlc.Queries, batch []*queuedDelivery) (map[string]newest, error) {
 	var ordering []string
 	var hashes [][]byte
 	var locks []int64

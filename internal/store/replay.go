@@ -29,7 +29,7 @@ func (s *Store) CountReplayable(ctx context.Context, sel ReplaySelection) (int64
 	n, err := s.q.CountReplayable(ctx, dbsqlc.CountReplayableParams{
 		Status: string(sel.Status), SinceSeconds: sel.Since.Seconds(), EventType: sel.Type,
 	})
-	return n, s.noted(err, "count the events to replay")
+	return n, s.wrap(err, "count the events to replay")
 }
 
 // CountErased returns how many events a selection would have besides, had their data not been erased.
@@ -37,7 +37,7 @@ func (s *Store) CountErased(ctx context.Context, sel ReplaySelection) (int64, er
 	n, err := s.q.CountErased(ctx, dbsqlc.CountErasedParams{
 		Status: string(sel.Status), SinceSeconds: sel.Since.Seconds(), EventType: sel.Type,
 	})
-	return n, s.noted(err, "count the events that were erased")
+	return n, s.wrap(err, "count the events that were erased")
 }
 
 // TypeCount is how many events of a type there are.
@@ -58,7 +58,7 @@ func (s *Store) ReplayableTypes(ctx context.Context, sel ReplaySelection) ([]Typ
 	for i, row := range rows {
 		types[i] = TypeCount{row.EventType, row.Events}
 	}
-	return types, s.noted(err, "list the types of the events to replay")
+	return types, s.wrap(err, "list the types of the events to replay")
 }
 
 // ReplayAll starts a new run of every selected event, batch by batch, and returns how many there were. What the ledger of
@@ -66,7 +66,7 @@ func (s *Store) ReplayableTypes(ctx context.Context, sel ReplaySelection) ([]Typ
 func (s *Store) ReplayAll(ctx context.Context, sel ReplaySelection, fromStart bool) (int64, error) {
 	until, err := s.q.Now(ctx) // An event that fails again meanwhile is not selected a second time.
 	if err != nil {
-		return 0, s.noted(err, "read the time")
+		return 0, s.wrap(err, "read the time")
 	}
 	var total int64
 	for {
@@ -76,7 +76,7 @@ func (s *Store) ReplayAll(ctx context.Context, sel ReplaySelection, fromStart bo
 		})
 		total += n
 		if err != nil {
-			return total, s.noted(err, "replay events")
+			return total, s.wrap(err, "replay events")
 		}
 		failpoint.Hit(failpoint.ReplayBatch)
 		if n < replayBatch {
@@ -90,10 +90,10 @@ func (s *Store) ReplayAll(ctx context.Context, sel ReplaySelection, fromStart bo
 func (s *Store) DeleteFinished(ctx context.Context, retention time.Duration) (deleted int64, more bool, err error) {
 	n, err := s.q.DeleteFinishedBatch(ctx, dbsqlc.DeleteFinishedBatchParams{RetentionSeconds: retention.Seconds(), MaxRows: retentionBatch})
 	if err != nil {
-		return 0, false, s.noted(err, "remove old events")
+		return 0, false, s.wrap(err, "remove old events")
 	}
 	m, err := s.q.DeleteAdoptedLogBatch(ctx, dbsqlc.DeleteAdoptedLogBatchParams{
 		RetentionSeconds: retention.Seconds(), MaxRows: retentionBatch,
 	})
-	return n, n >= retentionBatch || m == retentionBatch, s.noted(err, "remove old entries of the earlier middleware's log")
+	return n, n >= retentionBatch || m == retentionBatch, s.wrap(err, "remove old entries of the earlier middleware's log")
 }

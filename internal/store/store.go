@@ -48,8 +48,8 @@ type Options struct {
 type Store struct {
 	pool *database.Pool
 	q    *dbsqlc.Queries
-	// unheard has the ids of events that may have been claimed: Postgres' answer did not arrive.
-	unheard sync.Map
+	// uncertain has the ids of events that may have been claimed: Postgres' answer did not arrive.
+	uncertain sync.Map
 	// installation is the id of the installation, once it was read.
 	installation atomic.Pointer[string]
 }
@@ -91,12 +91,12 @@ func (s *Store) Ping(ctx context.Context) error { return s.pool.Ping(ctx) }
 // work with this URL.
 func (s *Store) Path(ctx context.Context) (database.Path, error) {
 	path, err := s.pool.Check(ctx)
-	return path, s.noted(err, "connect to the database")
+	return path, s.wrap(err, "connect to the database")
 }
 
-// noted wraps err with what was being done. After a failover the pool would go on with connections to a node that only
+// wrap wraps err with what was being done. After a failover the pool would go on with connections to a node that only
 // reads (SQLSTATE 25006): they are dropped here, so that the next call finds the new primary.
-func (s *Store) noted(err error, format string, args ...any) error {
+func (s *Store) wrap(err error, format string, args ...any) error {
 	if err == nil {
 		return nil
 	}

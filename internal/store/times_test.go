@@ -53,14 +53,14 @@ func TestAClaimThatWaitedBeginsAfterTheFinishThatItSaw(t *testing.T) {
 	b.exec(notes)
 	// A connection of its own: on one that has the statement already, a claim has begun when it waits for the table.
 	db := open(t, b.url)
-	term, err := db.TakeTerm(t.Context(), "one")
+	term, err := db.AcquireTerm(t.Context(), "one")
 	require.NoError(t, err)
 	_, err = db.Claim(t.Context(), first, term)
 	require.NoError(t, err)
 	_, err = db.Claim(t.Context(), second, term)
 	require.ErrorIs(t, err, store.ErrNotClaimable, "the first one is not finished")
 
-	var claimed *store.Claimed
+	var claimed *store.Attempt
 	b.held(`LOCK TABLE webhook_events IN ACCESS EXCLUSIVE MODE`, func(tx pgx.Tx) {
 		_, err := tx.Exec(t.Context(), `UPDATE webhook_events SET status = 'done', processed_at = clock_timestamp() WHERE id = $1`, first)
 		require.NoError(t, err)
@@ -86,7 +86,7 @@ func TestATimeThatIsRecordedIsLaterThanWhatTheStatementWaitedFor(t *testing.T) {
 		"a claim": {
 			"webhook_events",
 			func(t *testing.T, b *bundle) func(context.Context) error {
-				term, err := b.TakeTerm(t.Context(), "one")
+				term, err := b.AcquireTerm(t.Context(), "one")
 				require.NoError(t, err)
 				return func(ctx context.Context) error {
 					_, err := b.Claim(ctx, first, term)
@@ -97,14 +97,14 @@ func TestATimeThatIsRecordedIsLaterThanWhatTheStatementWaitedFor(t *testing.T) {
 		"the end of an event": {
 			"webhook_events",
 			func(t *testing.T, b *bundle) func(context.Context) error {
-				return b.finishing(t, store.Finish{Status: store.StatusDone})
+				return b.finishing(t, store.AttemptResult{Status: store.StatusDone})
 			},
 			`SELECT processed_at FROM webhook_events WHERE status = 'done'`,
 		},
 		"the delay until another attempt": {
 			"webhook_events",
 			func(t *testing.T, b *bundle) func(context.Context) error {
-				return b.finishing(t, store.Finish{Status: store.StatusPending, Delay: time.Hour})
+				return b.finishing(t, store.AttemptResult{Status: store.StatusPending, Delay: time.Hour})
 			},
 			`SELECT next_attempt_at - interval '1 hour' FROM webhook_events WHERE next_attempt_at IS NOT NULL`,
 		},
@@ -118,7 +118,7 @@ func TestATimeThatIsRecordedIsLaterThanWhatTheStatementWaitedFor(t *testing.T) {
 			"controller_term",
 			func(_ *testing.T, b *bundle) func(context.Context) error {
 				return func(ctx context.Context) error {
-					_, err := b.TakeTerm(ctx, "two")
+					_, err := b.AcquireTerm(ctx, "two")
 					return err
 				}
 			}, `SELECT since FROM controller_term`,
@@ -161,9 +161,9 @@ func TestATimeThatIsRecordedIsLaterThanWhatTheStatementWaitedFor(t *testing.T) {
 var touched = map[string]string{"webhook_events": "source", "controller_term": "holder", "contact_mappings": "email"}
 
 // finishing claims the first event and returns what finishes it.
-func (b *bundle) finishing(t *testing.T, f store.Finish) func(context.Context) error {
+func (b *bundle) finishing(t *testing.T, f store.AttemptResult) func(context.Context) error {
 	t.Helper()
-	term, err := b.TakeTerm(t.Context(), "one")
+	term, err := b.AcquireTerm(t.Context(), "one")
 	require.NoError(t, err)
 	claimed, err := b.Claim(t.Context(), first, term)
 	require.NoError(t, err)
@@ -199,14 +199,14 @@ func TestTheLedgerHasTheTimesOfTheDatabase(t *testing.T) {
 			t.Parallel()
 			b := newBundle(t)
 			b.exec(notes)
-			term, err := b.TakeTerm(t.Context(), "one")
+			term, err := b.AcquireTerm(t.Context(), "one")
 			require.NoError(t, err)
 			claimed, err := b.Claim(t.Context(), first, term)
 			require.NoError(t, err)
 			claimed.ClaimedAt = claimed.ClaimedAt.Add(ahead)
 			started := time.Now().Add(ahead)
 			b.exec(`SELECT 1`) // The operation.
-			_, err = b.FinishAttempt(t.Context(), claimed, store.Finish{Status: store.StatusDone, Ledger: []store.LedgerEntry{{
+			_, err = b.FinishAttempt(t.Context(), claimed, store.AttemptResult{Status: store.StatusDone, Ledger: []store.LedgerEntry{{
 				Operation: store.OperationForward, Direction: store.DirectionToVerity, Status: store.LedgerSuccess,
 				StartedAt: started, FinishedAt: time.Now().Add(ahead),
 			}}})

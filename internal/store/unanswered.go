@@ -49,7 +49,7 @@ func newUnanswered() *unanswered {
 }
 
 // add keeps a delivery whose transaction may be under way.
-func (u *unanswered) add(item *pendingWrite) {
+func (u *unanswered) add(item *queuedDelivery) {
 	if item.delivery.Event.DedupeKey != "" {
 		return
 	}
@@ -58,12 +58,12 @@ func (u *unanswered) add(item *pendingWrite) {
 	u.put(item.id, rowOf(item, false))
 }
 
-func rowOf(item *pendingWrite, settled bool) unansweredRow {
+func rowOf(item *queuedDelivery, settled bool) unansweredRow {
 	return unansweredRow{hash: item.delivery.BodyHash, lock: lockOf(repeatKey(&item.delivery)), settled: settled}
 }
 
 // settle says that the transaction of a delivery that was added has ended, and which rows stand for it.
-func (u *unanswered) settle(item *pendingWrite, ids ...uuid.UUID) {
+func (u *unanswered) settle(item *queuedDelivery, ids ...uuid.UUID) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	row, ok := u.byID[item.id]
@@ -84,7 +84,7 @@ func (u *unanswered) settle(item *pendingWrite, ids ...uuid.UUID) {
 }
 
 // restore keeps the row that a delivery was to repeat: its transaction did not commit.
-func (u *unanswered) restore(item *pendingWrite) {
+func (u *unanswered) restore(item *queuedDelivery) {
 	if item.repeats == uuid.Nil {
 		return
 	}
@@ -173,7 +173,7 @@ func (u *unanswered) putBack(ids []uuid.UUID, rows map[uuid.UUID]unansweredRow) 
 
 // Unanswered records that the sender of a stored delivery has left without its answer: it sends the delivery again.
 func (w *Writer) Unanswered(d Delivery, r Receipt) {
-	item := &pendingWrite{id: r.ID, delivery: d}
+	item := &queuedDelivery{id: r.ID, delivery: d}
 	w.unanswered.add(item)
 	w.unanswered.settle(item, r.ID)
 }
@@ -218,7 +218,7 @@ func (w *Writer) markUnanswered() (more bool) {
 		ids = w.unanswered.take(rows)
 		return q.MarkUnanswered(ctx, ids)
 	})
-	if w.store.noted(err, "mark %d events as unanswered", len(rows)) != nil {
+	if w.store.wrap(err, "mark %d events as unanswered", len(rows)) != nil {
 		// Postgres' error is logged with each delivery. The rows are marked at the next round.
 		w.unanswered.putBack(ids, rows)
 		return false

@@ -28,8 +28,8 @@ var ErrUncertain = errors.New("the event may be stored")
 // errNobodyWaits is the result of a delivery whose sender was answered before its turn came.
 var errNobodyWaits = errors.New("nobody waits for the delivery any more")
 
-// Dispatch is what a WebhookEvent is made of.
-type Dispatch struct {
+// EventMeta is what a WebhookEvent is made of.
+type EventMeta struct {
 	ID         uuid.UUID
 	Source     string
 	EventType  string
@@ -54,7 +54,7 @@ type WriterOptions struct {
 	// Timeout bounds a transaction; 3 s by default, which is how long a sender is kept waiting.
 	Timeout time.Duration
 	// Committed is told of every row that was added, after its commit. It must not block.
-	Committed func([]Dispatch)
+	Committed func([]EventMeta)
 	// Observe is told of every committed batch: how many deliveries shared it. It must not block.
 	Observe func(size int)
 }
@@ -64,7 +64,7 @@ type WriterOptions struct {
 type Writer struct {
 	store *Store
 	opts  WriterOptions
-	queue chan *pendingWrite
+	queue chan *queuedDelivery
 	// unanswered has the events whose senders were not answered 200.
 	unanswered *unanswered
 
@@ -76,7 +76,7 @@ type Writer struct {
 	marking   sync.WaitGroup
 }
 
-type pendingWrite struct {
+type queuedDelivery struct {
 	ctx      context.Context //nolint:containedctx // The request's: a delivery that nobody waits for any more is dropped.
 	id       uuid.UUID
 	delivery Delivery
@@ -101,12 +101,12 @@ func NewWriter(store *Store, opts WriterOptions) *Writer {
 	setDefault(&opts.Queue, 4096)
 	setDefault(&opts.Timeout, 3*time.Second)
 	if opts.Committed == nil {
-		opts.Committed = func([]Dispatch) {}
+		opts.Committed = func([]EventMeta) {}
 	}
 	if opts.Observe == nil {
 		opts.Observe = func(int) {}
 	}
-	w := &Writer{store: store, opts: opts, queue: make(chan *pendingWrite, opts.Queue), unanswered: newUnanswered()}
+	w := &Writer{store: store, opts: opts, queue: make(chan *queuedDelivery, opts.Queue), unanswered: newUnanswered()}
 	w.committed = make(chan struct{})
 	w.marking.Go(w.keepMarking)
 	for range opts.Committers {
@@ -129,7 +129,7 @@ func (w *Writer) Commit(ctx context.Context, d Delivery) (Receipt, error) {
 	if err != nil {
 		return Receipt{}, fmt.Errorf("make an id: %w", err)
 	}
-	item := &pendingWrite{ctx: ctx, id: id, delivery: d, result: make(chan writeResult, 1)}
+	item := &queuedDelivery{ctx: ctx, id: id, delivery: d, result: make(chan writeResult, 1)}
 	if err := w.enqueue(item); err != nil {
 		return Receipt{}, err
 	}
@@ -150,7 +150,7 @@ func (w *Writer) Commit(ctx context.Context, d Delivery) (Receipt, error) {
 
 // end gives a delivery its result. Where its sender is not answered 200 though it may be stored, that is kept: the sender
 // sends it again.
-func (w *Writer) end(item *pendingWrite, r writeResult) {
+func (w *Writer) end(item *queuedDelivery, r writeResult) {
 	uncertain := errors.Is(r.err, ErrUncertain)
 	if uncertain {
 		w.unanswered.add(item)
@@ -172,7 +172,7 @@ func (w *Writer) end(item *pendingWrite, r writeResult) {
 	}
 }
 
-func (w *Writer) enqueue(item *pendingWrite) error {
+func (w *Writer) enqueue(item *queuedDelivery) error {
 	w.mu.RLock()
 	defer w.mu.RUnlock()
 	if w.closed {
@@ -206,7 +206,7 @@ func (w *Writer) Close() {
 }
 
 func (w *Writer) run() {
-	batch := make([]*pendingWrite, 0, w.opts.MaxBatch)
+	batch := make([]*queuedDelivery, 0, w.opts.MaxBatch)
 	for item := range w.queue {
 		batch = w.collect(append(batch[:0], item))
 		if len(batch) > 0 {
@@ -216,7 +216,7 @@ func (w *Writer) run() {
 }
 
 // collect adds what is queued already, without waiting for more, and leaves out what nobody waits for any more.
-func (w *Writer) collect(batch []*pendingWrite) []*pendingWrite {
+func (w *Writer) collect(batch []*queuedDelivery) []*queuedDelivery {
 	for more := true; more && len(batch) < w.opts.MaxBatch; {
 		select {
 		case item, ok := <-w.queue:
@@ -239,7 +239,7 @@ func (w *Writer) collect(batch []*pendingWrite) []*pendingWrite {
 }
 
 // commitBatch commits a batch, and each delivery for itself where one of them spoils it for the others.
-func (w *Writer) commitBatch(batch []*pendingWrite) {
+func (w *Writer) commitBatch(batch []*queuedDelivery) {
 	ctx, cancel := context.WithTimeout(context.Background(), w.opts.Timeout)
 	defer cancel()
 	receipts, err := w.commit(ctx, batch)
@@ -253,7 +253,7 @@ func (w *Writer) commitBatch(batch []*pendingWrite) {
 		w.answer(batch, receipts)
 	case isDataError(err) && len(batch) > 1:
 		for _, item := range batch {
-			w.commitBatch([]*pendingWrite{item})
+			w.commitBatch([]*queuedDelivery{item})
 		}
 	case isDataError(err) && string(batch[0].delivery.Payload) != emptyObject:
 		// Postgres does not take the payload for JSON: it is stored as bytes, so that it is neither lost nor altered.
@@ -272,8 +272,8 @@ func (w *Writer) commitBatch(batch []*pendingWrite) {
 
 const emptyObject = "{}"
 
-func (w *Writer) answer(batch []*pendingWrite, receipts []Receipt) {
-	added := make([]Dispatch, 0, len(batch))
+func (w *Writer) answer(batch []*queuedDelivery, receipts []Receipt) {
+	added := make([]EventMeta, 0, len(batch))
 	for i, item := range batch {
 		if item.dropped {
 			w.end(item, writeResult{err: errNobodyWaits})
@@ -281,7 +281,7 @@ func (w *Writer) answer(batch []*pendingWrite, receipts []Receipt) {
 		}
 		if r := receipts[i]; !r.Duplicate {
 			e := item.delivery.Event
-			added = append(added, Dispatch{
+			added = append(added, EventMeta{
 				ID: r.ID, ReceivedAt: r.ReceivedAt, Source: e.Source, EventType: e.Type, EntityType: e.EntityType,
 				EntityID: e.EntityID, LocationID: e.LocationID, ContactID: e.ContactID,
 			})
@@ -295,7 +295,7 @@ func (w *Writer) answer(batch []*pendingWrite, receipts []Receipt) {
 }
 
 // commit stores the batch in one transaction: a single statement where every delivery has an id of its own.
-func (w *Writer) commit(ctx context.Context, batch []*pendingWrite) ([]Receipt, error) {
+func (w *Writer) commit(ctx context.Context, batch []*queuedDelivery) ([]Receipt, error) {
 	keyed := true
 	for _, item := range batch {
 		keyed = keyed && item.delivery.Event.DedupeKey != ""
@@ -305,7 +305,7 @@ func (w *Writer) commit(ctx context.Context, batch []*pendingWrite) ([]Receipt, 
 		if !neverSent(err) {
 			err = uncertain(err)
 		}
-		return receipts, w.store.noted(err, "commit %d deliveries", len(batch))
+		return receipts, w.store.wrap(err, "commit %d deliveries", len(batch))
 	}
 	var receipts []Receipt
 	committing := false
@@ -323,7 +323,7 @@ func (w *Writer) commit(ctx context.Context, batch []*pendingWrite) ([]Receipt, 
 	if committing {
 		err = uncertain(err)
 	}
-	return receipts, w.store.noted(err, "commit %d deliveries", len(batch))
+	return receipts, w.store.wrap(err, "commit %d deliveries", len(batch))
 }
 
 // uncertain adds ErrUncertain to the error of a commit: without an answer of Postgres it may have been carried out.

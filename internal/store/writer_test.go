@@ -18,8 +18,8 @@ import (
 func TestCommitStoresADelivery(t *testing.T) {
 	t.Parallel()
 	b := newBundle(t)
-	told := make(chan []store.Dispatch, 1)
-	w := b.writer(store.WriterOptions{Committed: func(d []store.Dispatch) { told <- d }})
+	told := make(chan []store.EventMeta, 1)
+	w := b.writer(store.WriterOptions{Committed: func(d []store.EventMeta) { told <- d }})
 	body := "{ \"b\":1,\t\"a\":\"\\u0000 é \\ud800\" ,\"a\":2}"
 	d := delivery("w1", "apt1", body)
 	d.Event.OccurredAt = time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.UTC)
@@ -32,7 +32,7 @@ func TestCommitStoresADelivery(t *testing.T) {
 	assert.Equal(t, "application/json", value[string](b, `SELECT headers ->> 'Content-Type' FROM webhook_events`))
 	assert.Equal(t, d.Event.OccurredAt, value[time.Time](b, `SELECT occurred_at FROM webhook_events`).UTC())
 	assert.True(t, value[bool](b, `SELECT payload_raw IS NULL AND NOT adopted AND forward FROM webhook_events`))
-	assert.Equal(t, []store.Dispatch{{
+	assert.Equal(t, []store.EventMeta{{
 		ID: r.ID, Source: "ghl", EventType: "appointment.created", EntityType: "appointment", EntityID: "apt1", LocationID: "loc1",
 		ContactID: "contact1", ReceivedAt: r.ReceivedAt,
 	}}, <-told)

@@ -68,8 +68,8 @@ func NewForwarder(cfg ForwarderConfig) (*Forwarder, error) {
 	return f, nil
 }
 
-// Delivery is one webhook to forward.
-type Delivery struct {
+// Request is one webhook to forward.
+type Request struct {
 	// IdempotencyKey lets Verity tell a repetition: the event's id, with the number of the run where it was replayed.
 	IdempotencyKey string
 	// Body is sent byte for byte.
@@ -92,7 +92,7 @@ type Receipt struct {
 // used again, but one that hangs, breaks off or does not end changes nothing. The exception is a 2xx with an HTML page.
 // Verity's endpoint answers JSON or nothing, so such a page comes from something in front of it or from another path of
 // the same site, and the destination is Unavailable.
-func (f *Forwarder) Forward(ctx context.Context, d Delivery) (Receipt, error) {
+func (f *Forwarder) Forward(ctx context.Context, d Request) (Receipt, error) {
 	ctx, cancel := context.WithTimeout(ctx, destination.CallTimeout)
 	defer cancel()
 	req, err := f.request(ctx, d)
@@ -121,7 +121,7 @@ func (f *Forwarder) Forward(ctx context.Context, d Delivery) (Receipt, error) {
 	return Receipt{Code: resp.StatusCode}, nil
 }
 
-func (f *Forwarder) request(ctx context.Context, d Delivery) (*http.Request, error) {
+func (f *Forwarder) request(ctx context.Context, d Request) (*http.Request, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, f.endpoint, bytes.NewReader(d.Body))
 	if err != nil {
 		return nil, err

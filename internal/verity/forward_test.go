@@ -26,7 +26,7 @@ const (
 	body = "{ \"b\":1,\t\"a\":2, \"a\":3, \"n\":12345678901234567890.10, \"s\":\"\\u00e9<&>\" }\r\n"
 )
 
-var delivery = verity.Delivery{IdempotencyKey: "01990000-0000-7000-8000-000000000001", Body: []byte(body)}
+var delivery = verity.Request{IdempotencyKey: "01990000-0000-7000-8000-000000000001", Body: []byte(body)}
 
 // harness is a simulated Verity and a forwarder to it.
 type harness struct {
@@ -65,7 +65,7 @@ func newForwarder(t *testing.T, base string, client *http.Client) *verity.Forwar
 func TestForwardSendsTheDeliveryAsItCame(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	receipt, err := h.forwarder.Forward(t.Context(), verity.Delivery{
+	receipt, err := h.forwarder.Forward(t.Context(), verity.Request{
 		IdempotencyKey: "key.2", Body: []byte(body), ContentType: "application/json; charset=utf-8", Signature: "c2lnbmVk",
 	})
 	require.NoError(t, err)

@@ -256,14 +256,14 @@ func (b *burst) slice(ctx context.Context) (load.Result, error) {
 // ask runs the backlog queries of the relay and the metrics once, and returns how long they took.
 func (b *burst) ask(ctx context.Context) (time.Duration, error) {
 	began := time.Now()
-	_, err := b.store.LeftBehind(ctx, time.Second)
+	_, err := b.store.FindOrphans(ctx, time.Second)
 	if err != nil {
 		return 0, err
 	}
-	if _, err := b.store.House(ctx); err != nil {
+	if _, err := b.store.CountLive(ctx); err != nil {
 		return 0, err
 	}
-	_, err = b.store.Figures(ctx)
+	_, err = b.store.Stats(ctx)
 	return time.Since(began), err
 }
 

@@ -104,7 +104,7 @@ var crashes = []crash{
 	},
 
 	{
-		point: failpoint.TermTaken, gap: "acquire the term → claim, by a new leader",
+		point: failpoint.TermAcquired, gap: "acquire the term → claim, by a new leader",
 		webhook: booking, answer: anyhow, forwards: 1, provoke: changeLeader,
 		again: "the term",
 	},

@@ -52,10 +52,10 @@ func deleteUnfinished(point failpoint.Point) provocation {
 // changeLeader has another controller begin to lead.
 func changeLeader(t *testing.T, w *world, s *subject) {
 	t.Helper()
-	w.arm(t, failpoint.TermTaken)
+	w.arm(t, failpoint.TermAcquired)
 	require.NoError(t, w.endControllers())
 	w.deliver(t, s)
-	w.waitHit(t, failpoint.TermTaken)
+	w.waitHit(t, failpoint.TermAcquired)
 }
 
 // refused has the event end in error.

@@ -73,10 +73,10 @@ func (d describer) MustRegister(collectors ...prometheus.Collector) {
 
 func (d describer) Unregister(prometheus.Collector) bool { return false }
 
-// noFigures are not asked for.
-type noFigures struct{}
+// noStats are not asked for.
+type noStats struct{}
 
-func (noFigures) Figures(context.Context) (store.Figures, error) { return store.Figures{}, nil }
+func (noStats) Stats(context.Context) (store.Stats, error) { return store.Stats{}, nil }
 
 func TestAlertsFireWhenTheyShould(t *testing.T) {
 	t.Parallel()

@@ -65,7 +65,7 @@ func everyMetric(t *testing.T) map[string][]string {
 	metrics.NewReceiver(described)
 	metrics.NewRelay(described)
 	metrics.NewController(described)
-	require.NoError(t, metrics.RegisterEvents(described, noFigures{}))
+	require.NoError(t, metrics.RegisterEvents(described, noStats{}))
 	require.NoError(t, metrics.RegisterBuild(described))
 	require.NoError(t, metrics.RegisterPool(described, "middleware", nil))
 	require.NoError(t, described.Register(ctrlmetrics.Registry.(prometheus.Collector)))

@@ -21,7 +21,7 @@ func TestOperationsTellOfEveryMetricAndAlert(t *testing.T) {
 	metrics.NewReceiver(described)
 	metrics.NewRelay(described)
 	metrics.NewController(described)
-	require.NoError(t, metrics.RegisterEvents(described, noFigures{}))
+	require.NoError(t, metrics.RegisterEvents(described, noStats{}))
 	require.NoError(t, metrics.RegisterBuild(described))
 	require.NoError(t, metrics.RegisterPool(described, "middleware", nil))
 	rows := map[string]string{}

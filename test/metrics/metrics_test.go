@@ -58,7 +58,7 @@ func onlyReadersRead(t *testing.T, w *world) {
 				code, body, _, err := w.get(t.Context(), p.MetricsURL, test.token)
 				require.NoError(t, err)
 				assert.Equal(t, test.code, code, body)
-				assert.Equal(t, test.code == http.StatusOK, strings.Contains(body, "verity_sync_build_info"), "figures are shown to readers only")
+				assert.Equal(t, test.code == http.StatusOK, strings.Contains(body, "verity_sync_build_info"), "stats are shown to readers only")
 			})
 		}
 		t.Run(p.Name+" asked by somebody without TLS", func(t *testing.T) {

@@ -12,6 +12,28 @@ import (
 	"github.com/google/uuid"
 )
 
+const acquireTerm = `-- name: AcquireTerm :one
+
+UPDATE controller_term
+SET term = greatest(term + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint), holder = $1::text, since = clock_timestamp()
+RETURNING term
+`
+
+// Reconcile: the claim, the ledger and the end of an attempt. Every statement that records something requires that the
+// term of the leader is still the current one.
+//
+// now() is the time at which a statement reached Postgres, which is before it waited for the processor or for a lock, and can be before
+// changes that it sees. A time that is recorded is therefore clock_timestamp(), read after the statement's snapshot: it is later than
+// every time recorded by what the statement saw. Conditions keep now(), which an index can answer.
+// Terms are times, in microseconds: a database that has gone back to an earlier moment does not give a term for the second time, which a
+// leader of before may still have.
+func (q *Queries) AcquireTerm(ctx context.Context, holder string) (int64, error) {
+	row := q.db.QueryRow(ctx, acquireTerm, holder)
+	var term int64
+	err := row.Scan(&term)
+	return term, err
+}
+
 const auditRequestedAt = `-- name: AuditRequestedAt :one
 SELECT coalesce(audit_requested_at, 'epoch')::timestamptz AS audit_requested_at FROM controller_term
 `
@@ -264,7 +286,7 @@ func (q *Queries) FinishAttempt(ctx context.Context, arg FinishAttemptParams) (F
 	return i, err
 }
 
-const listLive = `-- name: ListLive :many
+const listDispatched = `-- name: ListDispatched :many
 SELECT id, source, received_at FROM webhook_events
 WHERE status IN ('pending', 'processing') AND dispatched_at < now() - make_interval(secs => $1::float8)
   AND (received_at, id) > ($2::timestamptz, $3::uuid)
@@ -272,14 +294,14 @@ ORDER BY received_at, id
 LIMIT $4::int
 `
 
-type ListLiveParams struct {
+type ListDispatchedParams struct {
 	GraceSeconds    float64
 	AfterReceivedAt time.Time
 	AfterID         uuid.UUID
 	MaxRows         int32
 }
 
-type ListLiveRow struct {
+type ListDispatchedRow struct {
 	ID         uuid.UUID
 	Source     string
 	ReceivedAt time.Time
@@ -287,8 +309,8 @@ type ListLiveRow struct {
 
 // Rows that should have a WebhookEvent, a page at a time, for the audit. Those dispatched only now are left out: their
 // WebhookEvent may not have reached the cache.
-func (q *Queries) ListLive(ctx context.Context, arg ListLiveParams) ([]ListLiveRow, error) {
-	rows, err := q.db.Query(ctx, listLive,
+func (q *Queries) ListDispatched(ctx context.Context, arg ListDispatchedParams) ([]ListDispatchedRow, error) {
+	rows, err := q.db.Query(ctx, listDispatched,
 		arg.GraceSeconds,
 		arg.AfterReceivedAt,
 		arg.AfterID,
@@ -298,9 +320,9 @@ func (q *Queries) ListLive(ctx context.Context, arg ListLiveParams) ([]ListLiveR
 		return nil, err
 	}
 	defer rows.Close()
-	var items []ListLiveRow
+	var items []ListDispatchedRow
 	for rows.Next() {
-		var i ListLiveRow
+		var i ListDispatchedRow
 		if err := rows.Scan(&i.ID, &i.Source, &i.ReceivedAt); err != nil {
 			return nil, err
 		}
@@ -527,28 +549,6 @@ func (q *Queries) StatusOfEvents(ctx context.Context, ids []uuid.UUID) ([]Status
 		return nil, err
 	}
 	return items, nil
-}
-
-const takeTerm = `-- name: TakeTerm :one
-
-UPDATE controller_term
-SET term = greatest(term + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint), holder = $1::text, since = clock_timestamp()
-RETURNING term
-`
-
-// Reconcile: the claim, the ledger and the end of an attempt. Every statement that records something requires that the
-// term of the leader is still the current one.
-//
-// now() is the time at which a statement reached Postgres, which is before it waited for the processor or for a lock, and can be before
-// changes that it sees. A time that is recorded is therefore clock_timestamp(), read after the statement's snapshot: it is later than
-// every time recorded by what the statement saw. Conditions keep now(), which an index can answer.
-// Terms are times, in microseconds: a database that has gone back to an earlier moment does not give a term for the second time, which a
-// leader of before may still have.
-func (q *Queries) TakeTerm(ctx context.Context, holder string) (int64, error) {
-	row := q.db.QueryRow(ctx, takeTerm, holder)
-	var term int64
-	err := row.Scan(&term)
-	return term, err
 }
 
 const undispatchEvents = `-- name: UndispatchEvents :execrows

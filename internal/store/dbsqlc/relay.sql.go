@@ -12,7 +12,7 @@ import (
 	"github.com/google/uuid"
 )
 
-const countHouse = `-- name: CountHouse :one
+const countLive = `-- name: CountLive :one
 SELECT count(*) FILTER (WHERE h.due AND h.head)::bigint               AS due,
        count(*) FILTER (WHERE h.due AND h.head AND h.parked)::bigint  AS returning_due,
        count(*) FILTER (WHERE NOT (h.due AND h.head))::bigint         AS waiting,
@@ -26,7 +26,7 @@ FROM (
 ) h
 `
 
-type CountHouseRow struct {
+type CountLiveRow struct {
 	Due          int64
 	ReturningDue int64
 	Waiting      int64
@@ -35,15 +35,40 @@ type CountHouseRow struct {
 
 // Live WebhookEvents that are due, those of them that were parked, and those that wait: for a later attempt, for an older event of
 // their entity (these are blocked), or because they are suspended.
-func (q *Queries) CountHouse(ctx context.Context) (CountHouseRow, error) {
-	row := q.db.QueryRow(ctx, countHouse)
-	var i CountHouseRow
+func (q *Queries) CountLive(ctx context.Context) (CountLiveRow, error) {
+	row := q.db.QueryRow(ctx, countLive)
+	var i CountLiveRow
 	err := row.Scan(
 		&i.Due,
 		&i.ReturningDue,
 		&i.Waiting,
 		&i.Blocked,
 	)
+	return i, err
+}
+
+const findOrphans = `-- name: FindOrphans :one
+SELECT EXISTS (
+    SELECT 1 FROM webhook_events
+    WHERE status IN ('pending', 'processing') AND dispatched_at IS NULL AND NOT parked
+      AND received_at <= now() - make_interval(secs => $1::float8)
+)::boolean AS orphaned, EXISTS (
+    SELECT 1 FROM webhook_events
+    WHERE status IN ('pending', 'processing') AND dispatched_at IS NULL AND parked AND next_attempt_at <= now()
+)::boolean AS returning_due
+`
+
+type FindOrphansRow struct {
+	Orphaned     bool
+	ReturningDue bool
+}
+
+// Whether rows wait for the relay that no replica is about to dispatch by itself, and whether parked ones are due. Each is found in
+// an index of its own, so that neither has to pass by the other.
+func (q *Queries) FindOrphans(ctx context.Context, graceSeconds float64) (FindOrphansRow, error) {
+	row := q.db.QueryRow(ctx, findOrphans, graceSeconds)
+	var i FindOrphansRow
+	err := row.Scan(&i.Orphaned, &i.ReturningDue)
 	return i, err
 }
 
@@ -56,31 +81,6 @@ func (q *Queries) Installation(ctx context.Context) (uuid.UUID, error) {
 	var id uuid.UUID
 	err := row.Scan(&id)
 	return id, err
-}
-
-const leftBehind = `-- name: LeftBehind :one
-SELECT EXISTS (
-    SELECT 1 FROM webhook_events
-    WHERE status IN ('pending', 'processing') AND dispatched_at IS NULL AND NOT parked
-      AND received_at <= now() - make_interval(secs => $1::float8)
-)::boolean AS left_behind, EXISTS (
-    SELECT 1 FROM webhook_events
-    WHERE status IN ('pending', 'processing') AND dispatched_at IS NULL AND parked AND next_attempt_at <= now()
-)::boolean AS returning_due
-`
-
-type LeftBehindRow struct {
-	LeftBehind   bool
-	ReturningDue bool
-}
-
-// Whether rows wait for the relay that no replica is about to dispatch by itself, and whether parked ones are due. Each is found in
-// an index of its own, so that neither has to pass by the other.
-func (q *Queries) LeftBehind(ctx context.Context, graceSeconds float64) (LeftBehindRow, error) {
-	row := q.db.QueryRow(ctx, leftBehind, graceSeconds)
-	var i LeftBehindRow
-	err := row.Scan(&i.LeftBehind, &i.ReturningDue)
-	return i, err
 }
 
 const listUndispatched = `-- name: ListUndispatched :many
@@ -169,7 +169,7 @@ type MarkDispatchedParams struct {
 	StartedAts []time.Time
 }
 
-// One that was parked is known by it until it is claimed: CountHouse counts those that return. A mark that comes after an attempt has begun
+// One that was parked is known by it until it is claimed: CountLive counts those that return. A mark that comes after an attempt has begun
 // says nothing: the claim has marked the row, and where it is unmarked again its WebhookEvent has gone since.
 func (q *Queries) MarkDispatched(ctx context.Context, arg MarkDispatchedParams) (int64, error) {
 	result, err := q.db.Exec(ctx, markDispatched, arg.Ids, arg.StartedAts)

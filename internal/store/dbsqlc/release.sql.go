@@ -53,7 +53,7 @@ WHERE e.id IN (
     ORDER BY h.received_at, h.id
     LIMIT $2::int
     FOR UPDATE SKIP LOCKED)
-RETURNING e.id, e.source, (e.dispatched_at IS NOT NULL)::boolean AS live
+RETURNING e.id, e.source, (e.dispatched_at IS NOT NULL)::boolean AS dispatched
 `
 
 type ReleaseForPlacesParams struct {
@@ -62,9 +62,9 @@ type ReleaseForPlacesParams struct {
 }
 
 type ReleaseForPlacesRow struct {
-	ID     uuid.UUID
-	Source string
-	Live   bool
+	ID         uuid.UUID
+	Source     string
+	Dispatched bool
 }
 
 // Makes due what waits for places and for nothing else, the oldest first.
@@ -77,7 +77,7 @@ func (q *Queries) ReleaseForPlaces(ctx context.Context, arg ReleaseForPlacesPara
 	var items []ReleaseForPlacesRow
 	for rows.Next() {
 		var i ReleaseForPlacesRow
-		if err := rows.Scan(&i.ID, &i.Source, &i.Live); err != nil {
+		if err := rows.Scan(&i.ID, &i.Source, &i.Dispatched); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -97,7 +97,7 @@ WHERE e.id IN (
     ORDER BY h.received_at, h.id
     LIMIT $2::int
     FOR UPDATE SKIP LOCKED)
-RETURNING e.id, e.source, (e.dispatched_at IS NOT NULL)::boolean AS live
+RETURNING e.id, e.source, (e.dispatched_at IS NOT NULL)::boolean AS dispatched
 `
 
 type ReleaseHeldParams struct {
@@ -106,9 +106,9 @@ type ReleaseHeldParams struct {
 }
 
 type ReleaseHeldRow struct {
-	ID     uuid.UUID
-	Source string
-	Live   bool
+	ID         uuid.UUID
+	Source     string
+	Dispatched bool
 }
 
 // Makes due what no destination holds back any more, the oldest first.
@@ -121,7 +121,7 @@ func (q *Queries) ReleaseHeld(ctx context.Context, arg ReleaseHeldParams) ([]Rel
 	var items []ReleaseHeldRow
 	for rows.Next() {
 		var i ReleaseHeldRow
-		if err := rows.Scan(&i.ID, &i.Source, &i.Live); err != nil {
+		if err := rows.Scan(&i.ID, &i.Source, &i.Dispatched); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -146,13 +146,13 @@ WHERE e.id IN (
         WHERE t.status = 'pending' AND t.held_by IS NOT NULL AND NOT t.suspended
           AND t.next_attempt_at > now() - interval '1 minute' AND t.next_attempt_at <= now() AND d.name = ANY (t.held_by)))
   AND e.status = 'pending' AND e.next_attempt_at > now()
-RETURNING e.id, e.source, (e.dispatched_at IS NOT NULL)::boolean AS live
+RETURNING e.id, e.source, (e.dispatched_at IS NOT NULL)::boolean AS dispatched
 `
 
 type ReleaseToTryRow struct {
-	ID     uuid.UUID
-	Source string
-	Live   bool
+	ID         uuid.UUID
+	Source     string
+	Dispatched bool
 }
 
 // Makes due, for each destination, one event that it holds back, unless there is one already: that whose time is nearest. It
@@ -166,7 +166,7 @@ func (q *Queries) ReleaseToTry(ctx context.Context, destinations []string) ([]Re
 	var items []ReleaseToTryRow
 	for rows.Next() {
 		var i ReleaseToTryRow
-		if err := rows.Scan(&i.ID, &i.Source, &i.Live); err != nil {
+		if err := rows.Scan(&i.ID, &i.Source, &i.Dispatched); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

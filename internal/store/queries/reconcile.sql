@@ -5,7 +5,7 @@
 -- changes that it sees. A time that is recorded is therefore clock_timestamp(), read after the statement's snapshot: it is later than
 -- every time recorded by what the statement saw. Conditions keep now(), which an index can answer.
 
--- name: TakeTerm :one
+-- name: AcquireTerm :one
 -- Terms are times, in microseconds: a database that has gone back to an earlier moment does not give a term for the second time, which a
 -- leader of before may still have.
 UPDATE controller_term
@@ -143,7 +143,7 @@ UPDATE webhook_events SET dispatched_at = NULL, parked = true
 WHERE id = ANY(@ids::uuid[]) AND status = 'pending' AND dispatched_at IS NOT NULL AND next_attempt_at > now()
 RETURNING id;
 
--- name: ListLive :many
+-- name: ListDispatched :many
 -- Rows that should have a WebhookEvent, a page at a time, for the audit. Those dispatched only now are left out: their
 -- WebhookEvent may not have reached the cache.
 SELECT id, source, received_at FROM webhook_events

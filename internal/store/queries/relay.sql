@@ -12,14 +12,14 @@ UPDATE relay_lease SET expires_at = now() WHERE holder = @holder;
 -- name: Installation :one
 SELECT id FROM verity_sync_installation;
 
--- name: LeftBehind :one
+-- name: FindOrphans :one
 -- Whether rows wait for the relay that no replica is about to dispatch by itself, and whether parked ones are due. Each is found in
 -- an index of its own, so that neither has to pass by the other.
 SELECT EXISTS (
     SELECT 1 FROM webhook_events
     WHERE status IN ('pending', 'processing') AND dispatched_at IS NULL AND NOT parked
       AND received_at <= now() - make_interval(secs => @grace_seconds::float8)
-)::boolean AS left_behind, EXISTS (
+)::boolean AS orphaned, EXISTS (
     SELECT 1 FROM webhook_events
     WHERE status IN ('pending', 'processing') AND dispatched_at IS NULL AND parked AND next_attempt_at <= now()
 )::boolean AS returning_due;
@@ -51,7 +51,7 @@ ORDER BY u.received_at, u.id
 LIMIT @max_rows::int;
 
 -- name: MarkDispatched :execrows
--- One that was parked is known by it until it is claimed: CountHouse counts those that return. A mark that comes after an attempt has begun
+-- One that was parked is known by it until it is claimed: CountLive counts those that return. A mark that comes after an attempt has begun
 -- says nothing: the claim has marked the row, and where it is unmarked again its WebhookEvent has gone since.
 UPDATE webhook_events SET dispatched_at = now()
 WHERE id = ANY(@ids::uuid[]) AND dispatched_at IS NULL
@@ -74,7 +74,7 @@ UPDATE webhook_events
 SET status = 'error', processed_at = clock_timestamp(), dispatched_at = now(), reason = @reason::text, error_message = @error_message::text
 WHERE id = @id AND status IN ('pending', 'processing');
 
--- name: CountHouse :one
+-- name: CountLive :one
 -- Live WebhookEvents that are due, those of them that were parked, and those that wait: for a later attempt, for an older event of
 -- their entity (these are blocked), or because they are suspended.
 SELECT count(*) FILTER (WHERE h.due AND h.head)::bigint               AS due,

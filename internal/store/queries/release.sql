@@ -19,7 +19,7 @@ WHERE e.id IN (
     ORDER BY h.received_at, h.id
     LIMIT @max_rows::int
     FOR UPDATE SKIP LOCKED)
-RETURNING e.id, e.source, (e.dispatched_at IS NOT NULL)::boolean AS live;
+RETURNING e.id, e.source, (e.dispatched_at IS NOT NULL)::boolean AS dispatched;
 
 -- name: CountReleasedForPlaces :one
 -- How many events that wait for places are due and have yet to be claimed.
@@ -37,7 +37,7 @@ WHERE e.id IN (
     ORDER BY h.received_at, h.id
     LIMIT @max_rows::int
     FOR UPDATE SKIP LOCKED)
-RETURNING e.id, e.source, (e.dispatched_at IS NOT NULL)::boolean AS live;
+RETURNING e.id, e.source, (e.dispatched_at IS NOT NULL)::boolean AS dispatched;
 
 -- name: ReleaseToTry :many
 -- Makes due, for each destination, one event that it holds back, unless there is one already: that whose time is nearest. It
@@ -55,4 +55,4 @@ WHERE e.id IN (
         WHERE t.status = 'pending' AND t.held_by IS NOT NULL AND NOT t.suspended
           AND t.next_attempt_at > now() - interval '1 minute' AND t.next_attempt_at <= now() AND d.name = ANY (t.held_by)))
   AND e.status = 'pending' AND e.next_attempt_at > now()
-RETURNING e.id, e.source, (e.dispatched_at IS NOT NULL)::boolean AS live;
+RETURNING e.id, e.source, (e.dispatched_at IS NOT NULL)::boolean AS dispatched;

@@ -50,8 +50,8 @@ func (r *run) attempt(ctx context.Context, id uuid.UUID) error {
 }
 
 // fail records an attempt that met a destination which does not answer.
-func (r *run) fail(ctx context.Context, c *store.Claimed) error {
-	_, err := r.controller.FinishAttempt(ctx, c, store.Finish{
+func (r *run) fail(ctx context.Context, c *store.Attempt) error {
+	_, err := r.controller.FinishAttempt(ctx, c, store.AttemptResult{
 		Status: store.StatusPending, Delay: failDelay, Attempts: c.Attempts, HeldBy: []string{"verity"}, Reason: "Unavailable",
 		Message: "verity does not answer", Ledger: []store.LedgerEntry{entry(c, store.OperationForward, store.LedgerError)},
 	})
@@ -60,7 +60,7 @@ func (r *run) fail(ctx context.Context, c *store.Claimed) error {
 }
 
 // sync keeps what the event says of the appointment and its contact, and reads what a lead follows from.
-func (r *run) sync(ctx context.Context, c *store.Claimed) error {
+func (r *run) sync(ctx context.Context, c *store.Attempt) error {
 	e := c.Event
 	if c.ID[14]%2 == 0 { // Half of the events bring the contact up to date, here and at Aloware.
 		m := store.Mapping{GHLContactID: e.ContactID, LocationID: e.LocationID, Email: "changed@example.com"}
@@ -83,16 +83,16 @@ func (r *run) sync(ctx context.Context, c *store.Claimed) error {
 	if _, err := r.controller.AttachAppointment(ctx, e.EntityID, e.ContactID, verityContact); err != nil {
 		return err
 	}
-	if _, err := r.controller.AppointmentsOfContact(ctx, verityContact, store.Endings{Deletion: true}); err != nil {
+	if _, err := r.controller.AppointmentsOfContact(ctx, verityContact, store.EndPolicy{Deletion: true}); err != nil {
 		return err
 	}
 	return r.controller.AppointmentSynced(ctx, e.EntityID, known.Revision)
 }
 
 // finish records an attempt that succeeded.
-func (r *run) finish(ctx context.Context, c *store.Claimed) error {
+func (r *run) finish(ctx context.Context, c *store.Attempt) error {
 	began := time.Now()
-	_, err := r.controller.FinishAttempt(ctx, c, store.Finish{
+	_, err := r.controller.FinishAttempt(ctx, c, store.AttemptResult{
 		Status: store.StatusDone, Attempts: c.Attempts, Reason: "Succeeded", Result: "lead written", VerityContactID: uuid.NewString(),
 		Ledger: []store.LedgerEntry{
 			entry(c, store.OperationForward, store.LedgerSuccess), entry(c, store.OperationLead, store.LedgerSuccess),
@@ -109,7 +109,7 @@ func (r *run) finish(ctx context.Context, c *store.Claimed) error {
 	return nil
 }
 
-func entry(c *store.Claimed, operation, status string) store.LedgerEntry {
+func entry(c *store.Attempt, operation, status string) store.LedgerEntry {
 	return store.LedgerEntry{
 		Operation: operation, Direction: store.DirectionToVerity, Status: status, TargetID: c.Event.EntityID,
 		StartedAt: c.ClaimedAt, FinishedAt: time.Now(),

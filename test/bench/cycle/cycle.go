@@ -63,7 +63,7 @@ type run struct {
 	term                 int64
 	sender               *ghlsender.Sender
 	// committed are rows on their way to the relay, todo those that wait for an attempt.
-	committed chan store.Dispatch
+	committed chan store.EventMeta
 	todo      chan uuid.UUID
 	// left counts events that are not done yet; allDone is closed when there are none.
 	left    atomic.Int64
@@ -80,7 +80,7 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	total := max(1, int(o.Rate*o.Duration.Seconds()))
 	r := &run{
 		options: o, sender: ghlsender.New(nil), allDone: make(chan struct{}),
-		committed: make(chan store.Dispatch, total), todo: make(chan uuid.UUID, total), finished: make(chan struct{}, total),
+		committed: make(chan store.EventMeta, total), todo: make(chan uuid.UUID, total), finished: make(chan struct{}, total),
 	}
 	r.left.Store(int64(total))
 	var err error
@@ -92,7 +92,7 @@ func Run(ctx context.Context, o Options) (Result, error) {
 		return Result{}, err
 	}
 	defer r.controller.Close()
-	if r.term, err = r.controller.TakeTerm(ctx, "bench"); err != nil {
+	if r.term, err = r.controller.AcquireTerm(ctx, "bench"); err != nil {
 		return Result{}, err
 	}
 	if err := r.run(ctx, total); err != nil {
@@ -103,7 +103,7 @@ func Run(ctx context.Context, o Options) (Result, error) {
 }
 
 func (r *run) run(ctx context.Context, total int) error {
-	writer := store.NewWriter(r.receiver, store.WriterOptions{Timeout: commitTimeout, Committed: func(rows []store.Dispatch) {
+	writer := store.NewWriter(r.receiver, store.WriterOptions{Timeout: commitTimeout, Committed: func(rows []store.EventMeta) {
 		for _, row := range rows {
 			r.committed <- row // It has room for all of them.
 		}
@@ -184,7 +184,7 @@ func (r *run) delivery(i int) (store.Delivery, error) {
 // mark records, in batches, that rows have their WebhookEvents, and hands them to the workers.
 func (r *run) mark(ctx context.Context) error {
 	for sleep(ctx, markEvery) == nil {
-		var rows []store.Dispatch
+		var rows []store.EventMeta
 		for more := true; more; {
 			select {
 			case row := <-r.committed:
@@ -212,16 +212,16 @@ func (r *run) ask(ctx context.Context) error {
 		began := time.Now()
 		_, err := r.receiver.TakeRelayLease(ctx, "bench", 10*askEvery)
 		if err == nil {
-			_, err = r.receiver.LeftBehind(ctx, grace)
+			_, err = r.receiver.FindOrphans(ctx, grace)
 		}
 		if err == nil {
-			_, err = r.receiver.ListUndispatched(ctx, store.Undispatched{Limit: 200, Returning: 100, SkipBlocked: true})
+			_, err = r.receiver.ListUndispatched(ctx, store.DispatchQuery{Limit: 200, Returning: 100, SkipBlocked: true})
 		}
 		if err == nil {
-			_, err = r.receiver.House(ctx)
+			_, err = r.receiver.CountLive(ctx)
 		}
 		if err == nil {
-			_, err = r.controller.Figures(ctx)
+			_, err = r.controller.Stats(ctx)
 		}
 		if err != nil {
 			return unlessEnded(ctx, err)

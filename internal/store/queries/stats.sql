@@ -1,6 +1,6 @@
--- Figures: what people watch. Each part is found in a partial index that is as small as what it counts.
+-- Stats: what people watch. Each part is found in a partial index that is as small as what it counts.
 
--- name: ReadFigures :one
+-- name: ReadStats :one
 -- Put as one question for all that is unfinished, no index answers it, and a large table is read from end to end. What has no
 -- WebhookEvent is pending: it has yet to be claimed, or is parked.
 WITH undispatched AS (

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Figures are what the database knows of all events.
-type Figures struct {
+// Stats are what the database knows of all events.
+type Stats struct {
 	Pending, Processing int64
 	// Error counts the events in error but for those of which the body cannot be read: Unparseable counts them.
 	Error, Unparseable int64
@@ -25,17 +25,17 @@ type Figures struct {
 // estimate reads how many rows the table has, as of its last analysis. sqlc does not know the system catalog.
 const estimate = `SELECT reltuples::bigint FROM pg_class WHERE oid = 'webhook_events'::regclass`
 
-// Figures reads the figures of all events.
-func (s *Store) Figures(ctx context.Context) (Figures, error) {
-	row, err := s.q.ReadFigures(ctx)
+// Stats reads the stats of all events.
+func (s *Store) Stats(ctx context.Context) (Stats, error) {
+	row, err := s.q.ReadStats(ctx)
 	if err != nil {
-		return Figures{}, s.noted(err, "read the figures of all events")
+		return Stats{}, s.wrap(err, "read the stats of all events")
 	}
 	var total int64
 	if err := s.pool.QueryRow(ctx, estimate).Scan(&total); err != nil {
-		return Figures{}, s.noted(err, "estimate the size of webhook_events")
+		return Stats{}, s.wrap(err, "estimate the size of webhook_events")
 	}
-	return Figures{
+	return Stats{
 		Pending: row.Pending, Processing: row.Processing, Error: row.Error, Unparseable: row.Unparseable,
 		Done:         max(0, total-row.Pending-row.Processing-row.Error-row.Unparseable),
 		Undispatched: row.Undispatched, NotCreated: row.NotCreated,
