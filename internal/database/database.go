@@ -16,51 +16,50 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// Options shape a pool.
+// Options configures a pool.
 type Options struct {
-	// Name is the application_name that the database shows for the connections.
+	// Name is the application_name of the connections.
 	Name string
-	// Settings are the session's. Parameters of the URL override them. A direct connection has them from its start on. Through a
-	// pooler they hold in the transactions of InTx only: there a session is shared, or its settings are refused.
+	// Settings are session settings. Parameters of the URL override them. A direct connection has them from the start. Behind a
+	// pooler they apply only in the transactions of InTx, since sessions are shared or their settings refused.
 	Settings map[string]string
-	// MaxConns bounds the pool; 0 leaves pgx's default. A pool_max_conns of the URL overrides it.
+	// MaxConns bounds the pool. 0 is pgx's default. pool_max_conns in the URL overrides it.
 	MaxConns int32
-	// MinMaxConns is the lowest bound that serves, whatever the URL says.
+	// MinMaxConns is the lowest bound of the pool. It overrides the URL.
 	MinMaxConns int32
 	// ConnectTimeout bounds an attempt to connect, unless the URL has a connect_timeout.
 	ConnectTimeout time.Duration
-	// PingTimeout is how long a connection that was idle may take to prove that it is alive before another one is taken.
+	// PingTimeout bounds the check of an idle connection. After it the pool takes another connection.
 	PingTimeout time.Duration
 }
 
-// timeouts are the settings that verity-sync can do without at the start of a session: InTx and the deadlines of contexts take
-// their place.
+// timeouts are the settings that are optional at the start of a session: InTx and the deadlines of contexts replace them.
 var timeouts = []string{"statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"}
 
-// Pool is a pool of connections that works the same through a pooler. It finds out by itself whether there is one.
+// Pool is a pool of connections that also works behind a pooler, which it detects.
 type Pool struct {
 	*pgxpool.Pool
-	// settings are what a transaction through a pooler sets for itself.
+	// settings are the settings of each transaction behind a pooler.
 	settings map[string]string
-	// optional are the names of parameters that are left out where a pooler refuses one.
+	// optional names the parameters that are left out if a pooler refuses one.
 	optional []string
 	config   *pgx.ConnConfig
 	path     atomic.Pointer[Path]
-	// turn is taken by the caller that acquires a connection through a pooler.
+	// turn is held by the caller that acquires a connection behind a pooler.
 	turn chan struct{}
-	// stop ends what runs in the background.
+	// stop ends the background work.
 	stop context.CancelFunc
 }
 
-// Path says what is between this process and Postgres.
+// Path describes the connection between this process and Postgres.
 type Path struct {
-	// Pooler is true where something in between shares the connections of Postgres among its clients.
+	// Pooler is true if a pooler shares the connections of Postgres among its clients.
 	Pooler bool
-	// Refused is the first session setting that the pooler refuses at the start of a session, "" where there is none.
+	// Refused is the first session setting that the pooler refuses, or "".
 	Refused string
 }
 
-// String says what follows from it for the connections; it is empty where they are direct.
+// String describes the consequences for the connections. It is empty for direct connections.
 func (p Path) String() string {
 	switch {
 	case !p.Pooler:
@@ -73,10 +72,10 @@ func (p Path) String() string {
 	}
 }
 
-// ErrURL says that pgx cannot read a URL. pgx's own error quotes it, and the password may be part of what it quotes.
+// ErrURL means that pgx cannot parse a URL. pgx's own error quotes the URL, which may include the password.
 var ErrURL = errors.New("not a Postgres URL or connection string")
 
-// Open returns a pool for url, which connects when it is used. The error does not repeat the URL.
+// Open returns a pool for url. The pool connects on first use. The error does not quote the URL.
 func Open(ctx context.Context, url string, opts Options) (*Pool, error) {
 	cfg, err := pgxpool.ParseConfig(url)
 	if err != nil {
@@ -109,7 +108,7 @@ func Open(ctx context.Context, url string, opts Options) (*Pool, error) {
 		}
 		p.settings[name] = value
 	}
-	// People switch a cache off for the sake of a pooler. pgx does nothing without the one of its mode.
+	// Some URLs disable a cache because of a pooler. pgx cannot work without the cache of its mode.
 	if cfg.ConnConfig.DescriptionCacheCapacity <= 0 {
 		cfg.ConnConfig.DescriptionCacheCapacity = cacheCapacity
 	}
@@ -127,7 +126,7 @@ func Open(ctx context.Context, url string, opts Options) (*Pool, error) {
 	return p, nil
 }
 
-// Close closes every connection once it is released.
+// Close closes all connections as they are released.
 func (p *Pool) Close() {
 	p.stop()
 	p.Pool.Close()
@@ -146,10 +145,10 @@ func Given(url, name string) bool {
 	return given
 }
 
-// Quote returns the name of an object, with the schema or whatever comes before it, as it stands in SQL.
+// Quote quotes the name of an object for SQL, with its qualifiers such as the schema.
 func Quote(name ...string) string { return pgx.Identifier(name).Sanitize() }
 
-// parameter returns the value of a parameter, whose name Postgres reads in any case.
+// parameter returns the value of a parameter. Postgres ignores the case of its name.
 func parameter(params map[string]string, name string) (string, bool) {
 	for key, value := range params {
 		if strings.EqualFold(key, name) {
@@ -159,7 +158,7 @@ func parameter(params map[string]string, name string) (string, bool) {
 	return "", false
 }
 
-// checkMode refuses the modes in which pgx does not ask Postgres for the types of parameters: it cannot encode a uuid[] then.
+// checkMode refuses the modes in which pgx does not query the types of parameters: it cannot encode a uuid[] in them.
 func checkMode(mode pgx.QueryExecMode) error {
 	if mode == pgx.QueryExecModeExec || mode == pgx.QueryExecModeSimpleProtocol {
 		return fmt.Errorf("%w: default_query_exec_mode=%s cannot encode arrays: remove the parameter; a pooler is detected without it",
@@ -168,7 +167,7 @@ func checkMode(mode pgx.QueryExecMode) error {
 	return nil
 }
 
-// InTx runs f in a transaction that has the settings of the pool, whatever is in between.
+// InTx runs f in a transaction with the settings of the pool, also behind a pooler.
 func (p *Pool) InTx(ctx context.Context, level pgx.TxIsoLevel, f func(pgx.Tx) error) error {
 	conn, err := p.Acquire(ctx)
 	if err != nil {
@@ -176,7 +175,7 @@ func (p *Pool) InTx(ctx context.Context, level pgx.TxIsoLevel, f func(pgx.Tx) er
 	}
 	defer conn.Release()
 	opts := pgx.TxOptions{IsoLevel: level}
-	// pgx sends the whole of it in one round trip.
+	// pgx sends all of it in one round trip.
 	if path := p.path.Load(); path != nil && path.Pooler {
 		opts.BeginQuery = begin(level) + setLocal(p.settings)
 	}
@@ -197,7 +196,7 @@ func setLocal(settings map[string]string) (statements string) {
 	return statements
 }
 
-// Check connects and returns what is in between. An error that is ErrUnusable says that no connection through it can serve.
+// Check connects and returns the Path. ErrUnusable means that no connection can work.
 func (p *Pool) Check(ctx context.Context) (Path, error) {
 	if err := p.Ping(ctx); err != nil {
 		return Path{}, err

@@ -47,7 +47,7 @@ func (p *Pool) behindPooler() bool {
 }
 
 // afterConnect waits until the pooler has a connection of Postgres. A caller's deadline does not end this wait: the connection
-// keeps its place in the pooler's queue and serves the next caller.
+// keeps its position in the pooler's queue and serves the next caller.
 func (p *Pool) afterConnect(ctx context.Context, conn *pgx.Conn) error {
 	if !p.behindPooler() {
 		return nil
@@ -103,7 +103,7 @@ func (p *Pool) retire(ctx context.Context) {
 	}
 }
 
-// takeTurn waits until every earlier caller has a connection: a channel serves its senders in their order.
+// takeTurn waits until every earlier caller has a connection. A channel serves its senders in order.
 func (p *Pool) takeTurn(ctx context.Context) error {
 	select {
 	case p.turn <- struct{}{}:
@@ -115,8 +115,8 @@ func (p *Pool) takeTurn(ctx context.Context) error {
 
 func (p *Pool) endTurn() { <-p.turn }
 
-// Acquire returns a connection. Behind a pooler callers get theirs one after another. pgxpool would have each of them wait for
-// a new connection of its own, whatever becomes idle meanwhile.
+// Acquire returns a connection. Behind a pooler it serves one caller at a time: pgxpool would make each caller wait for a new
+// connection even if another one becomes idle.
 func (p *Pool) Acquire(ctx context.Context) (*pgxpool.Conn, error) {
 	if !p.behindPooler() {
 		return p.Pool.Acquire(ctx)
@@ -126,7 +126,7 @@ func (p *Pool) Acquire(ctx context.Context) (*pgxpool.Conn, error) {
 	}
 	defer p.endTurn()
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // A connection that is being set up goes on, and becomes idle.
+	defer cancel() // A connection that is being set up becomes idle when it is ready.
 	var pending acquisition
 	look := time.NewTicker(idlePeriod)
 	defer look.Stop()
@@ -157,10 +157,10 @@ type acquired struct {
 	err  error
 }
 
-// acquisition receives the connection that is acquired in the background. It is nil where none is.
+// acquisition receives the connection that is acquired in the background. It is nil if none is.
 type acquisition chan acquired
 
-// release returns the connection to the pool: nobody wants it any more.
+// release returns an unused connection to the pool.
 func (a acquisition) release() {
 	if a == nil {
 		return
@@ -180,7 +180,7 @@ func (p *Pool) acquireInBackground(ctx context.Context) acquisition {
 	return result
 }
 
-// acquireIdle returns nil where no connection is idle.
+// acquireIdle returns an idle connection, or nil.
 func (p *Pool) acquireIdle(ctx context.Context) *pgxpool.Conn {
 	idle := p.AcquireAllIdle(ctx)
 	if len(idle) == 0 {

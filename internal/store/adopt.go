@@ -12,12 +12,11 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/failpoint"
 )
 
-// adoptPage is how many adopted rows are normalised at a time.
+// adoptPage is the number of adopted rows that are normalised at a time.
 const adoptPage = 1000
 
-// normaliseAdopted reads the payloads of adopted rows again that are unfinished, or in error and may be replayed: the
-// earlier middleware stored contact ids as appointment ids and knew few types. Rows of another source than GoHighLevel
-// keep what they say.
+// normaliseAdopted decodes the payloads of adopted rows that are unfinished or in error again: the legacy middleware stored contact
+// ids as appointment ids and knew few types. Rows of a source other than GoHighLevel stay unchanged.
 func normaliseAdopted(ctx context.Context, tx *sql.Tx, normalise func([]byte, time.Time) event.Event) error {
 	failpoint.Hit(failpoint.MigrationBegun)
 	if _, err := tx.ExecContext(ctx, `

@@ -11,18 +11,18 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// StoredBody is what an event was received as, with the type and the entity's id that were read from it then.
+// StoredBody is the body of an event as received, and the type and entity id that were decoded from it.
 type StoredBody struct {
 	ReceivedAt time.Time
-	// Payload is the JSON object that was stored.
+	// Payload is the stored JSON object.
 	Payload        []byte
 	Headers        map[string]string
 	Type, EntityID string
-	// ErasedAt is when the data of the event was erased, nil where it was not. There is no body then.
+	// ErasedAt is when the data of the event was erased, nil if it was not. An erased event has no body.
 	ErasedAt *time.Time
 }
 
-// ReadBody returns what an event was received as, or ErrNotFound.
+// ReadBody returns the body of an event, or ErrNotFound.
 func (s *Store) ReadBody(ctx context.Context, id uuid.UUID) (StoredBody, error) {
 	row, err := s.q.ReadBody(ctx, id)
 	if errors.Is(err, pgx.ErrNoRows) {

@@ -10,23 +10,23 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/database"
 )
 
-// bounded bounds how long Postgres may be silent. Its own statement_timeout does not help where the connection is half
-// open: whoever waits for an answer on one would wait for ever, and the housekeeper has no other deadline.
+// bounded bounds every statement by a timeout on the client. statement_timeout does not cover a half-open connection, and
+// some callers have no deadline.
 type bounded struct {
-	pool     *database.Pool
-	patience time.Duration
+	pool    *database.Pool
+	timeout time.Duration
 }
 
 // Exec implements dbsqlc.DBTX.
 func (b bounded) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
-	ctx, cancel := context.WithTimeout(ctx, b.patience)
+	ctx, cancel := context.WithTimeout(ctx, b.timeout)
 	defer cancel()
 	return b.pool.Exec(ctx, sql, args...)
 }
 
 // Query implements dbsqlc.DBTX.
 func (b bounded) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
-	ctx, cancel := context.WithTimeout(ctx, b.patience)
+	ctx, cancel := context.WithTimeout(ctx, b.timeout)
 	rows, err := b.pool.Query(ctx, sql, args...)
 	if err != nil {
 		cancel()
@@ -37,7 +37,7 @@ func (b bounded) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, 
 
 // QueryRow implements dbsqlc.DBTX.
 func (b bounded) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
-	ctx, cancel := context.WithTimeout(ctx, b.patience)
+	ctx, cancel := context.WithTimeout(ctx, b.timeout)
 	return boundedRow{b.pool.QueryRow(ctx, sql, args...), cancel}
 }
 
@@ -46,7 +46,7 @@ type boundedRows struct {
 	cancel context.CancelFunc
 }
 
-// Close implements pgx.Rows. Whoever reads rows closes them, read to their end or not.
+// Close implements pgx.Rows.
 func (r boundedRows) Close() {
 	r.Rows.Close()
 	r.cancel()

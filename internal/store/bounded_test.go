@@ -16,7 +16,7 @@ func TestAHalfOpenConnectionIsGivenUp(t *testing.T) {
 	t.Parallel()
 	b := newBundle(t)
 	proxy := b.proxy()
-	db, err := store.Open(t.Context(), proxy.URL(), store.Options{Name: "test", MaxConns: 2, Patience: 2 * time.Second})
+	db, err := store.Open(t.Context(), proxy.URL(), store.Options{Name: "test", MaxConns: 2, CallTimeout: 2 * time.Second})
 	require.NoError(t, err)
 	t.Cleanup(db.Close)
 	_, err = db.AcquireTerm(t.Context(), "one")

@@ -12,37 +12,37 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store/dbsqlc"
 )
 
-// Mapping is what is known of a contact of GoHighLevel.
+// Mapping maps a GoHighLevel contact to Aloware.
 type Mapping struct {
 	GHLContactID     string
 	LocationID       string
 	AlowareContactID string
-	// Phone is E.164 where this project wrote it; the earlier middleware kept phones as typed.
+	// Phone is E.164 if verity-sync wrote it. The legacy middleware kept phone numbers as typed.
 	Phone string
 	Email string
-	// LastSyncedAt is when Aloware was last told of the contact; SyncedOccurredAt is when, at GoHighLevel, the contact was as
-	// Aloware was told.
+	// LastSyncedAt is the time of the last sync to Aloware. SyncedOccurredAt is the time, at GoHighLevel, of the state that
+	// it sent.
 	LastSyncedAt     *time.Time
 	SyncedOccurredAt *time.Time
-	// AlowarePhone is the phone number under which Aloware has AlowareContactID, "" where it is not known. It may be as it was typed.
+	// AlowarePhone is the phone number of AlowareContactID at Aloware, "" if unknown. It may not be normalised.
 	AlowarePhone string
-	// AlowareSince is when, at GoHighLevel, the contact was as it was when it got AlowareContactID; nil where that is not known.
+	// AlowareSince is the time, at GoHighLevel, of the state with which the contact got AlowareContactID; nil if unknown.
 	AlowareSince *time.Time
-	// FormerAlowareContactIDs are contacts of Aloware that it was before, the last one last.
+	// FormerAlowareContactIDs are previous contacts at Aloware, the latest last.
 	FormerAlowareContactIDs []string
-	// SaidBy is the event that says it, for RememberContact alone. It is not kept.
+	// SaidBy is the event that the data comes from. Only RememberContact reads it; it is not stored.
 	SaidBy uuid.UUID
 }
 
-// AlowareContact is what Aloware has of a contact.
+// AlowareContact is a contact at Aloware.
 type AlowareContact struct {
-	// ID is "" where Aloware has taken the contact and did not say its id.
+	// ID is "" if Aloware accepted the contact without returning its id.
 	ID string
-	// Phone is the number that it was given, in E.164.
+	// Phone is the number that was sent, in E.164.
 	Phone string
 }
 
-// Mapping returns what is known of a contact, or ErrNotFound.
+// Mapping returns the mapping of a contact, or ErrNotFound.
 func (s *Store) Mapping(ctx context.Context, ghlContactID string) (Mapping, error) {
 	row, err := s.q.MappingOfContact(ctx, ghlContactID)
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -59,9 +59,8 @@ func (s *Store) Mapping(ctx context.Context, ghlContactID string) (Mapping, erro
 	}, nil
 }
 
-// RememberContact keeps the phone (E.164) and the e-mail of a contact as they were at observedAt. What is empty in m
-// leaves what is known alone; what is older than what is known fills only what is missing. It returns ErrErased, and keeps nothing, where
-// the data of the event that says it was erased.
+// RememberContact stores the phone number (E.164) and the e-mail address of a contact as of observedAt. Empty fields of m change
+// nothing, and older data fills only empty columns. It returns ErrErased, and stores nothing, if the data of m.SaidBy was erased.
 func (s *Store) RememberContact(ctx context.Context, m Mapping, observedAt time.Time) error {
 	n, err := s.q.RememberContact(ctx, dbsqlc.RememberContactParams{
 		GhlContactID: m.GHLContactID, LocationID: m.LocationID, PhoneNumber: m.Phone, Email: m.Email, ObservedAt: observedAt,
@@ -73,8 +72,8 @@ func (s *Store) RememberContact(ctx context.Context, m Mapping, observedAt time.
 	return s.wrap(err, "remember contact %s", m.GHLContactID)
 }
 
-// ContactSynced records what Aloware has of a remembered contact, as the contact was at occurredAt. Another id than before makes
-// that a former one.
+// ContactSynced records the Aloware contact of a stored contact as of occurredAt. If the id changes, the previous id becomes a
+// former one.
 func (s *Store) ContactSynced(ctx context.Context, ghlContactID string, at AlowareContact, occurredAt time.Time) error {
 	return s.wrap(s.q.ContactSynced(ctx, dbsqlc.ContactSyncedParams{
 		GhlContactID: ghlContactID, AlowareContactID: at.ID, PhoneNumber: at.Phone, SyncDirection: DirectionToAloware,
@@ -82,52 +81,52 @@ func (s *Store) ContactSynced(ctx context.Context, ghlContactID string, at Alowa
 	}), "record the sync of contact %s", ghlContactID)
 }
 
-// statusCancelled is the status of an appointment that was called off.
+// statusCancelled is the status of a cancelled appointment.
 const statusCancelled = "cancelled"
 
-// AppointmentEvent is what one event says of an appointment.
+// AppointmentEvent is the data that one event has about an appointment.
 type AppointmentEvent struct {
 	AppointmentID string
 	LocationID    string
 	GHLContactID  string
-	// At is when it happened; ReceivedAt and EventID break ties. It is the time of receipt where Undated.
+	// At is when the change happened. ReceivedAt and EventID break ties. If Undated, At is the time of receipt.
 	At         time.Time
 	Undated    bool
 	ReceivedAt time.Time
 	EventID    uuid.UUID
-	// Status is lower-case, "" where the event does not say.
+	// Status is lower-case, "" if the event has none.
 	Status  string
 	Deleted bool
-	// BookedAt is when the appointment was booked, zero where the event does not say. Creation is true where the event reports the
-	// booking itself: At is when it was booked, if nothing says better.
+	// BookedAt is when the appointment was booked, zero if the event has no such time. Creation is true if the event reports the
+	// booking: At is then the booking time unless a better source exists.
 	BookedAt time.Time
 	Creation bool
 }
 
-// Appointment is what is known of an appointment.
+// Appointment is the merged state of an appointment.
 type Appointment struct {
 	LocationID string
-	// GHLContactID and Status are what the last event said that said something of them.
+	// GHLContactID and Status come from the latest event that has them.
 	GHLContactID string
 	Status       string
-	// Deleted is true where nothing is known to have happened to it after its deletion.
+	// Deleted is true unless a later event follows the deletion.
 	Deleted bool
-	// Booked is false where nothing but its end is known, a deletion or a cancellation.
+	// Booked is false if only a deletion or a cancellation is known.
 	Booked bool
-	// VerityContactID is the contact of Verity that it belongs to, "" where none has been found yet.
+	// VerityContactID is its contact at Verity, "" if none has been found yet.
 	VerityContactID string
-	// FormerContactIDs are contacts of Verity that it belonged to: a lead of theirs may still point at it.
+	// FormerContactIDs are previous contacts at Verity. Their leads may still point at the appointment.
 	FormerContactIDs []string
-	// Unsynced is true where something has changed since AppointmentSynced was last told of a revision.
+	// Unsynced is true if the appointment has changed since the last AppointmentSynced.
 	Unsynced bool
 	Revision int64
-	// Contact is what is kept of the contact at GoHighLevel: location, phone and e-mail only. MergeAppointment tells it.
+	// Contact holds the location, phone number and e-mail address of the contact. Only MergeAppointment sets it.
 	Contact Mapping
 }
 
-// EndPolicy say which appointments have ended, so that no lead is to point at them.
+// EndPolicy decides which appointments have ended. No lead must point at an ended appointment.
 type EndPolicy struct {
-	// Deletion and Cancellation are true where a deleted or a cancelled appointment has ended.
+	// Deletion and Cancellation are true if a deleted or a cancelled appointment counts as ended.
 	Deletion, Cancellation bool
 }
 
@@ -135,13 +134,12 @@ func (e EndPolicy) ended(deleted bool, status string) bool {
 	return e.Deletion && deleted || e.Cancellation && status == statusCancelled
 }
 
-// Active reports whether a lead may be made to point at the appointment. One of which only the end is known attracts none,
-// even where endings are not followed: a cancellation is no booking.
+// Active reports whether a lead may point at the appointment. It is false if only the end of the appointment is known, under
+// every policy: a cancellation is no booking.
 func (a Appointment) Active(e EndPolicy) bool { return a.Booked && !e.ended(a.Deleted, a.Status) }
 
-// MergeAppointment merges an event into what is known of its appointment, whatever the order of arrival, and reports
-// whether nothing newer is known. Doing it again changes nothing and reports the same. It returns ErrErased, and keeps nothing, where the
-// data of the event was erased.
+// MergeAppointment merges an event into its appointment, in any order of arrival, and reports whether the event is the newest.
+// It is idempotent. It returns ErrErased, and stores nothing, if the data of the event was erased.
 func (s *Store) MergeAppointment(ctx context.Context, e AppointmentEvent) (known Appointment, newest bool, err error) {
 	p := dbsqlc.MergeAppointmentParams{
 		GhlAppointmentID: e.AppointmentID, LocationID: e.LocationID, GhlContactID: e.GHLContactID, At: e.At, Status: e.Status,
@@ -165,7 +163,7 @@ func (s *Store) MergeAppointment(ctx context.Context, e AppointmentEvent) (known
 	}, row.IsNewest, nil
 }
 
-// Appointment returns what is known of an appointment, or ErrNotFound.
+// Appointment returns an appointment, or ErrNotFound.
 func (s *Store) Appointment(ctx context.Context, id string) (Appointment, error) {
 	row, err := s.q.AppointmentByID(ctx, id)
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -180,13 +178,12 @@ func (s *Store) Appointment(ctx context.Context, id string) (Appointment, error)
 	}, nil
 }
 
-// ErrContactChanged says that an appointment has become another contact's.
-var ErrContactChanged = errors.New("the appointment has become another contact's meanwhile")
+// ErrContactChanged means that the contact of an appointment has changed.
+var ErrContactChanged = errors.New("the contact of the appointment has changed in the meantime")
 
-// AttachAppointment records which contact of Verity a contact of GoHighLevel is: all its appointments belong to that one
-// from now on. Where the contact of GoHighLevel is not known ("") this is about the one appointment. It returns the
-// contacts of Verity that they belonged to before, or ErrContactChanged where the appointment is not that contact's any
-// more and nothing was recorded.
+// AttachAppointment records the Verity contact of a GoHighLevel contact, for all its appointments. If ghlContactID is "", it
+// records it for the one appointment. It returns the previous Verity contacts, or ErrContactChanged, and records nothing, if
+// the appointment has another contact now.
 func (s *Store) AttachAppointment(ctx context.Context, id, ghlContactID, verityContactID string) (former []string, err error) {
 	row, err := s.q.AttachAppointments(ctx, dbsqlc.AttachAppointmentsParams{
 		GhlAppointmentID: id, GhlContactID: ghlContactID, VerityContactID: verityContactID,
@@ -200,40 +197,39 @@ func (s *Store) AttachAppointment(ctx context.Context, id, ghlContactID, verityC
 	return row.FormerContactIds, nil
 }
 
-// AppointmentSynced records that the leads say what they should as of a revision of the appointment.
+// AppointmentSynced records that the leads match a revision of the appointment.
 func (s *Store) AppointmentSynced(ctx context.Context, id string, revision int64) error {
 	return s.wrap(s.q.AppointmentSynced(ctx, dbsqlc.AppointmentSyncedParams{GhlAppointmentID: id, Revision: revision}),
 		"record the sync of appointment %s", id)
 }
 
-// RecordBookingTime records when an appointment was booked, as GoHighLevel's API says. Of several times the earliest is kept.
+// RecordBookingTime records the booking time of an appointment from GoHighLevel's API. The earliest time is kept.
 func (s *Store) RecordBookingTime(ctx context.Context, id string, bookedAt time.Time) error {
 	return s.wrap(s.q.RecordBookingTime(ctx, dbsqlc.RecordBookingTimeParams{GhlAppointmentID: id, BookedAt: bookedAt}),
 		"record when appointment %s was booked", id)
 }
 
-// ContactAppointments is what a contact's leads follow from.
+// ContactAppointments holds the appointments from which the leads of a contact are derived.
 type ContactAppointments struct {
-	// Candidates are the live appointments that a lead may point at. The one that was booked last comes first; those whose booking
-	// time is not known come after all others.
+	// Candidates are the active appointments, the last booked first. Appointments without a booking time come last.
 	Candidates []Candidate
-	// Ended holds the ids of those that have ended or are another contact's now.
+	// Ended holds the ids of appointments that have ended or belong to another contact now.
 	Ended []string
-	// Known holds the ids of all of them.
+	// Known holds the ids of all appointments.
 	Known []string
 }
 
-// Candidate is a live appointment of a contact.
+// Candidate is an active appointment of a contact.
 type Candidate struct {
 	ID         string
 	LocationID string
-	// BookedAt is when GoHighLevel says that it was booked, zero where it has not said.
+	// BookedAt is the booking time from GoHighLevel, zero if unknown.
 	BookedAt time.Time
-	// CreationSeen is true where an event reported the booking itself, and it was not booked more than a day before all its events.
+	// CreationSeen is true if an event reported the booking, at most a day after BookedAt.
 	CreationSeen bool
 }
 
-// ActiveID is the id of the live appointment that was booked last, "" if there is none.
+// ActiveID returns the id of the active appointment that was booked last, or "".
 func (a ContactAppointments) ActiveID() string {
 	if len(a.Candidates) == 0 {
 		return ""
@@ -241,7 +237,7 @@ func (a ContactAppointments) ActiveID() string {
 	return a.Candidates[0].ID
 }
 
-// AppointmentsOfContact returns the appointments known of a contact of Verity.
+// AppointmentsOfContact returns the appointments of a Verity contact.
 func (s *Store) AppointmentsOfContact(ctx context.Context, verityContactID string, endings EndPolicy) (ContactAppointments, error) {
 	rows, err := s.q.AppointmentsOfContact(ctx, verityContactID)
 	if err != nil {

@@ -1,6 +1,6 @@
-// Package store keeps everything that verity-sync knows in Postgres: the webhooks as they came, the ledger of what was
-// done with each, the contact mappings and what is known of each appointment. It is the truth that WebhookEvents are a
-// projection of, and it knows no Kubernetes and no HTTP.
+// Package store is the Postgres database of verity-sync: the webhooks as received, the ledger of the operations performed
+// for each, the contact mappings and the state of each appointment. WebhookEvents are a projection of it. The package
+// imports neither Kubernetes nor HTTP.
 package store
 
 import (
@@ -12,35 +12,35 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/event"
 )
 
-// Delivery is one authenticated webhook on its way into webhook_events.
+// Delivery is an authenticated webhook that is not stored yet.
 type Delivery struct {
 	Event event.Event
-	// Payload is the JSON object that is stored: the bytes received, or what a form or a body with a byte-order mark
-	// amounts to.
+	// Payload is the JSON object to store: the bytes received, or the JSON equivalent of a form or of a body with a
+	// byte-order mark.
 	Payload []byte
-	// Raw is the bytes received where they differ from Payload; nil where they do not. They are what is forwarded.
+	// Raw holds the bytes received if they differ from Payload, else nil. They are forwarded.
 	Raw []byte
-	// Occurrence is true where the body reports that something happened, such as a reply, and not how something is now. The
-	// same bytes again report that it happened again, so that without an id of its own, hash and time make no duplicate of it.
+	// Occurrence is true if the body reports an occurrence, such as a reply, and not a state. The same bytes then report
+	// another occurrence: without an id, they are no duplicate.
 	Occurrence bool
-	// Headers are the request headers on the allow-list, by canonical name.
+	// Headers holds the request headers on the allow-list, by canonical name.
 	Headers map[string]string
 	// BodyHash is the SHA-256 of the bytes received.
 	BodyHash [sha256.Size]byte
 }
 
-// Receipt says what became of a Delivery that is safely stored.
+// Receipt is the result of storing a Delivery.
 type Receipt struct {
-	// ID is the id of the row: the first delivery's where this one is a duplicate.
+	// ID is the id of the row. For a duplicate it is that of the first delivery.
 	ID         uuid.UUID
 	ReceivedAt time.Time
 	Duplicate  bool
 }
 
-// Backlog is how much is not finished.
+// Backlog counts unfinished events.
 type Backlog struct {
 	// Pending counts the events that are neither done nor in error.
 	Pending int64
-	// Undispatched counts those of them that have no WebhookEvent.
+	// Undispatched counts the pending events without a WebhookEvent.
 	Undispatched int64
 }

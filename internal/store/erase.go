@@ -162,7 +162,7 @@ type ErasedEvent struct {
 // EraseEvent removes the data of an event and of its ledger, in a transaction of its own, and ends it in error if it is not finished. It
 // returns ErrErased where somebody else was faster, or the row has gone.
 func (s *Store) EraseEvent(ctx context.Context, e EventErasure) (erased ErasedEvent, err error) {
-	ctx, cancel := context.WithTimeout(ctx, ownPatience)
+	ctx, cancel := context.WithTimeout(ctx, urlCallTimeout)
 	defer cancel()
 	err = s.pool.InTx(ctx, pgx.ReadCommitted, func(tx pgx.Tx) error {
 		q := dbsqlc.New(tx)

@@ -29,3 +29,6 @@ var MigrationLock = migrationLock
 
 // NeedsOf returns the privileges that a process uses, as tables and what each is for.
 func NeedsOf(process Process) (tables, privileges []string) { return needsOf(process) }
+
+// Queued returns the number of deliveries that wait for a transaction.
+func (w *Writer) Queued() int { return len(w.queue) }

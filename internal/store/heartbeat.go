@@ -10,16 +10,16 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store/dbsqlc"
 )
 
-// Heartbeat is a time that the leader moves forward in the database.
+// Heartbeat is a timestamp that the leader advances in the database.
 type Heartbeat struct {
 	At time.Time
-	// RolledBack is true where the database had an earlier heartbeat than is known: it has gone back to the moment RolledBackTo, which is
-	// the epoch for a backup that had no heartbeats yet.
+	// RolledBack is true if the database had an earlier heartbeat than the leader has seen: it was restored to RolledBackTo, or to the
+	// Unix epoch if the backup has no heartbeats.
 	RolledBack   bool
 	RolledBackTo time.Time
 }
 
-// Beat moves the heartbeat forward. known is the latest one that was seen, zero if none was. It returns ErrFenced where the database has
+// Beat advances the heartbeat. known is the latest heartbeat that the caller has seen, or zero. It returns ErrFenced if the database has
 // another term.
 func (s *Store) Beat(ctx context.Context, term int64, known time.Time) (Heartbeat, error) {
 	row, err := s.q.Beat(ctx, dbsqlc.BeatParams{Term: term, Known: known})
@@ -32,8 +32,8 @@ func (s *Store) Beat(ctx context.Context, term int64, known time.Time) (Heartbea
 	return Heartbeat{At: row.BeatAt.UTC(), RolledBack: row.RolledBack, RolledBackTo: row.RolledBackTo.UTC()}, nil
 }
 
-// AcquireTerm begins a new term: from now on nothing can be recorded under an earlier one.
+// AcquireTerm begins a new term. Every earlier term is fenced from then on.
 func (s *Store) AcquireTerm(ctx context.Context, holder string) (int64, error) {
 	term, err := s.q.AcquireTerm(ctx, holder)
-	return term, s.wrap(err, "begin a term of leadership")
+	return term, s.wrap(err, "acquire a term")
 }

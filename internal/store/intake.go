@@ -11,7 +11,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store/dbsqlc"
 )
 
-// insertBatch inserts the deliveries that are not already known as duplicates and returns a receipt for each.
+// insertBatch inserts the deliveries without an entry in duplicates and returns a receipt for each delivery.
 func insertBatch(ctx context.Context, q *dbsqlc.Queries, batch []*queuedDelivery, duplicates []*Receipt) ([]Receipt, error) {
 	var p dbsqlc.InsertEventsParams
 	keys := make([]string, len(batch))
@@ -62,7 +62,7 @@ func insertBatch(ctx context.Context, q *dbsqlc.Queries, batch []*queuedDelivery
 	return receiptsOf(ctx, q, batch, keys, added, duplicates)
 }
 
-// receiptsOf says for each delivery of a batch whether it was added or whose duplicate it is.
+// receiptsOf returns a receipt for each delivery of a batch.
 func receiptsOf(ctx context.Context, q *dbsqlc.Queries, batch []*queuedDelivery, keys []string, added map[uuid.UUID]time.Time,
 	duplicates []*Receipt,
 ) ([]Receipt, error) {
@@ -91,7 +91,7 @@ func receiptsOf(ctx context.Context, q *dbsqlc.Queries, batch []*queuedDelivery,
 		} else if row, ok := first[keys[i]]; ok {
 			receipts[i] = Receipt{ID: row.ID, ReceivedAt: row.ReceivedAt, Duplicate: true}
 		} else {
-			// Retention removed the first one between the two statements.
+			// Retention removed the first delivery between the two statements.
 			return nil, fmt.Errorf("the event that delivery %s repeats has just been removed", item.id)
 		}
 	}

@@ -11,11 +11,11 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/database"
 )
 
-// errUnsuitable says that a database can hold nothing of verity-sync, whatever happens.
+// errUnsuitable means that verity-sync cannot use the database.
 var errUnsuitable = errors.New("the database is not suitable")
 
-// permanentClasses are the classes of SQLSTATE that a statement or a connection fails with however often it is repeated. Outages,
-// failovers (25006), full disks and too many connections are in others.
+// permanentClasses are the classes of SQLSTATE for which a retry cannot succeed. Outages, failovers (25006), full disks and too many
+// connections have other classes.
 var permanentClasses = []string{
 	"0A", // feature not supported: a type that cannot be altered
 	"22", // data exception
@@ -27,7 +27,7 @@ var permanentClasses = []string{
 	"42", // syntax error or access rule violation: an insufficient privilege, an object that is missing or in the way
 }
 
-// IsPermanent reports whether err, of a migration, stays the same until somebody changes the configuration or the database.
+// IsPermanent reports whether a migration fails with err until the configuration or the database is changed.
 func IsPermanent(err error) bool {
 	if _, ok := errors.AsType[*ObstructedError](err); ok || errors.Is(err, ErrSchemaTooNew) || errors.Is(err, errUnsuitable) ||
 		errors.Is(err, database.ErrUnusable) {
@@ -40,8 +40,7 @@ func IsPermanent(err error) bool {
 	return ok && len(pg.Code) == 5 && slices.Contains(permanentClasses, pg.Code[:2])
 }
 
-// isCertificateError reports whether err says that a server's certificate was refused. With sslmode=verify-ca the error is one of x509's
-// alone.
+// isCertificateError reports whether the certificate of the server was rejected. With sslmode=verify-ca the error is a bare x509 error.
 func isCertificateError(err error) bool {
 	_, verification := errors.AsType[*tls.CertificateVerificationError](err)
 	_, authority := errors.AsType[x509.UnknownAuthorityError](err)

@@ -15,10 +15,10 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store/dbsqlc"
 )
 
-// Status is where a row stands.
+// Status is the status of a row.
 type Status string
 
-// The states of a row.
+// Statuses of a row.
 const (
 	StatusPending    Status = "pending"
 	StatusProcessing Status = "processing"
@@ -26,7 +26,7 @@ const (
 	StatusError      Status = "error"
 )
 
-// Finished reports whether nothing more happens to the row by itself.
+// Finished reports whether the row is done or in error. Only a replay continues it.
 func (s Status) Finished() bool { return s == StatusDone || s == StatusError }
 
 // Operations of the ledger.
@@ -52,15 +52,15 @@ const (
 )
 
 var (
-	// ErrNotFound says that there is no such row.
+	// ErrNotFound means that the row does not exist.
 	ErrNotFound = errors.New("no such event in the database")
-	// ErrFenced says that the database has another term: nothing was recorded, and nothing more may be done.
-	ErrFenced = errors.New("another controller has become the leader, or the database has gone back to before this one became it")
-	// ErrNotClaimable says that the row is finished, not due, or behind an older event of its entity.
+	// ErrFenced means that the database has another term. Nothing was recorded, and the process must stop working.
+	ErrFenced = errors.New("another controller is the leader, or the database was restored to a time before this one became the leader")
+	// ErrNotClaimable means that the row is finished, not due, or blocked by an older event of its entity.
 	ErrNotClaimable = errors.New("the event cannot be claimed now")
 )
 
-// EventState is where an event stands, without its payload.
+// EventState is the state of an event, without its payload.
 type EventState struct {
 	ID              uuid.UUID
 	Source          string
@@ -89,7 +89,7 @@ type EventState struct {
 	WaitsFor string
 }
 
-// Load returns where the event stands, or ErrNotFound.
+// Load returns the state of an event, or ErrNotFound.
 func (s *Store) Load(ctx context.Context, id uuid.UUID) (EventState, error) {
 	row, err := s.q.LoadEvent(ctx, id)
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -108,39 +108,39 @@ func (s *Store) Load(ctx context.Context, id uuid.UUID) (EventState, error) {
 	}, nil
 }
 
-// Attempt is an event whose attempt is under way.
+// Attempt is a claimed event.
 type Attempt struct {
 	ID    uuid.UUID
 	Event event.Event
-	// Payload is the JSON object that was stored; Raw the bytes received where they differ.
+	// Payload is the stored JSON object. Raw holds the bytes received if they differ.
 	Payload    []byte
 	Raw        []byte
 	Headers    map[string]string
 	ReceivedAt time.Time
-	// StartedAt is when the event was claimed, by the database's clock; ClaimedAt when this process heard of it, by its own.
+	// StartedAt is the time of the claim by the database's clock, ClaimedAt the time of its response by the clock of this process.
 	StartedAt time.Time
 	ClaimedAt time.Time
 	Run       int32
-	// LedgerRun is the run since which the ledger counts; it is part of the idempotency key.
+	// LedgerRun is the first run whose ledger entries count. It is part of the idempotency key.
 	LedgerRun int32
 	// Attempts counts this attempt.
 	Attempts int32
-	// Forward is false where the earlier middleware has forwarded the event.
+	// Forward is false if the legacy middleware has forwarded the event.
 	Forward bool
 	// Succeeded holds the operations that the ledger has as done.
 	Succeeded []string
 	// Refused holds the operations that were refused for good in this run.
 	Refused map[string]Refusal
-	// Result is what earlier attempts have led to.
+	// Result is the result of earlier attempts.
 	Result string
-	// Term is the leader's term under which the claim was made.
+	// Term is the leader's term at the claim.
 	Term int64
 }
 
-// Refusal is what the ledger has of an operation that was refused for good.
+// Refusal is the ledger entry of an operation that was refused permanently.
 type Refusal struct{ Reason, Message string }
 
-// refusals reads rows of operation, reason and message.
+// refusals decodes rows of operation, reason and message.
 func refusals(rows []string) map[string]Refusal {
 	out := make(map[string]Refusal, len(rows))
 	for _, row := range rows {
@@ -159,7 +159,7 @@ func (c *Attempt) Body() []byte {
 	return c.Payload
 }
 
-// OccurredAt is when it happened as far as is known: the time of receipt stands in.
+// OccurredAt is when the event happened at the sender or, if that is unknown, when it was received.
 func (c *Attempt) OccurredAt() time.Time {
 	if c.Event.OccurredAt.IsZero() {
 		return c.ReceivedAt
@@ -167,12 +167,12 @@ func (c *Attempt) OccurredAt() time.Time {
 	return c.Event.OccurredAt
 }
 
-// At returns the database's time for a time of this process since the claim, so that clocks which disagree do not matter.
+// At converts a time of this process, after the claim, to the database's clock.
 func (c *Attempt) At(t time.Time) time.Time { return c.StartedAt.Add(t.Sub(c.ClaimedAt)) }
 
-// Claim begins an attempt: the row becomes processing and the attempt is counted. It returns ErrNotClaimable where there
-// is nothing to do now, and ErrFenced where another leader has taken over. After any other error the event may have been
-// claimed; claiming it again does not count it again.
+// Claim begins an attempt: the row becomes processing and the attempt is counted. It returns ErrNotClaimable if there is
+// nothing to do now, and ErrFenced if another leader has taken over. After any other error the event may have been claimed;
+// the next claim then does not count another attempt.
 func (s *Store) Claim(ctx context.Context, id uuid.UUID, term int64) (*Attempt, error) {
 	_, repeated := s.uncertain.LoadAndDelete(id)
 	row, err := s.q.ClaimEvent(ctx, dbsqlc.ClaimEventParams{ID: id, Term: term, Repeated: repeated})
@@ -200,16 +200,16 @@ func (s *Store) Claim(ctx context.Context, id uuid.UUID, term int64) (*Attempt, 
 		c.StartedAt = *row.StartedAt
 	}
 	if err := json.Unmarshal(row.Headers, &c.Headers); err != nil {
-		return nil, fmt.Errorf("read the headers of event %s: %w", id, err)
+		return nil, fmt.Errorf("decode the headers of event %s: %w", id, err)
 	}
 	return c, nil
 }
 
-// fencedOr returns ErrFenced where term has ended, else otherwise.
+// fencedOr returns ErrFenced if term has ended, else otherwise.
 func (s *Store) fencedOr(ctx context.Context, term int64, otherwise error) error {
 	current, err := s.q.CurrentTerm(ctx)
 	if err != nil {
-		return s.wrap(err, "read the term of leadership")
+		return s.wrap(err, "read the current term")
 	}
 	if current != term {
 		return ErrFenced
@@ -217,30 +217,30 @@ func (s *Store) fencedOr(ctx context.Context, term int64, otherwise error) error
 	return otherwise
 }
 
-// LedgerEntry is what one operation of an attempt came to.
+// LedgerEntry is the outcome of one operation in an attempt.
 type LedgerEntry struct {
 	Operation string
 	Direction string
 	Status    string
-	// TargetID is the id of what was written at the destination.
+	// TargetID is the id of the object that was written at the destination.
 	TargetID string
-	// Message says what went wrong or why it was skipped, without personal data.
+	// Message is the error or the reason for skipping the operation, without personal data.
 	Message string
-	// Details say how: how a contact was found, what was written.
+	// Details holds details, for instance how a contact was matched.
 	Details map[string]any
-	// StartedAt and FinishedAt are by this process's clock. They are recorded by the database's, as Attempt.At has it.
+	// StartedAt and FinishedAt are times of this process. Attempt.At converts them to the database's clock.
 	StartedAt  time.Time
 	FinishedAt time.Time
 }
 
-// AttemptResult says how an attempt ended.
+// AttemptResult is the result of an attempt.
 type AttemptResult struct {
-	// Status is StatusPending where another attempt follows, after Delay.
+	// Status is StatusPending if a retry follows after Delay.
 	Status Status
 	Delay  time.Duration
-	// HeldBy names the destinations that do not answer, where the event waits for nothing else: see ReleaseHeld.
+	// HeldBy names the unavailable destinations if the event waits for nothing else. See ReleaseHeld.
 	HeldBy []string
-	// Attempts is the count to keep: one less than claimed where the attempt is given back.
+	// Attempts is the number of attempts to record: one less than claimed if the attempt does not count.
 	Attempts        int32
 	Reason          string
 	Message         string
@@ -249,19 +249,18 @@ type AttemptResult struct {
 	Ledger          []LedgerEntry
 }
 
-// RecordedResult is the row after an attempt.
+// RecordedResult is the state of the row after an attempt.
 type RecordedResult struct {
 	Status        Status
 	Attempts      int32
 	NextAttemptAt *time.Time
 	ProcessedAt   *time.Time
-	// Next is the name of the WebhookEvent of the same entity that comes next, "" if there is none or this one is not
-	// finished.
+	// Next is the name of the next WebhookEvent of the same entity, "" if there is none or if this event is not finished.
 	Next string
 }
 
-// FinishAttempt records, in one transaction, what an attempt came to. It returns ErrFenced where another leader has
-// taken over, and ErrNotClaimable where the row is not this attempt's any more.
+// FinishAttempt records the result of an attempt in one transaction. It returns ErrFenced if another leader has taken over,
+// and ErrNotClaimable if the row has changed since the claim.
 func (s *Store) FinishAttempt(ctx context.Context, c *Attempt, f AttemptResult) (RecordedResult, error) {
 	p := dbsqlc.FinishAttemptParams{
 		ID: c.ID, Term: c.Term, Run: c.Run, Attempt: c.Attempts, Status: string(f.Status), Attempts: f.Attempts,
@@ -298,15 +297,15 @@ func (s *Store) FinishAttempt(ctx context.Context, c *Attempt, f AttemptResult) 
 	}, nil
 }
 
-// SetSuspended holds an event back or lets it go. It returns the name of the WebhookEvent of the same entity that may
-// pass now, "" if there is none.
+// SetSuspended suspends or resumes an event. It returns the name of the WebhookEvent of the same entity that is unblocked by
+// it, or "".
 func (s *Store) SetSuspended(ctx context.Context, id uuid.UUID, suspended bool) (string, error) {
 	next, err := s.q.SetSuspended(ctx, dbsqlc.SetSuspendedParams{ID: id, Suspended: suspended})
 	return next, s.wrap(err, "suspend event %s", id)
 }
 
-// Replay starts a new run of a finished event and returns true, or false where this request has been served already, or the event is not
-// finished. It returns ErrFenced where another leader has taken over, and ErrErased where the data of the event was erased.
+// Replay starts a new run of a finished event and returns true. It returns false if this request was served already or the event is not
+// finished, ErrFenced if another leader has taken over, and ErrErased if the data of the event was erased.
 func (s *Store) Replay(ctx context.Context, id uuid.UUID, request string, fromStart bool, term int64) (bool, error) {
 	n, err := s.q.ReplayEvent(ctx, dbsqlc.ReplayEventParams{ID: id, Request: request, FromStart: fromStart, Term: term})
 	if err != nil {
@@ -323,7 +322,7 @@ func (s *Store) Replay(ctx context.Context, id uuid.UUID, request string, fromSt
 	case errors.Is(err, pgx.ErrNoRows):
 		return false, nil
 	case err != nil:
-		return false, s.wrap(err, "see whether event %s was erased", id)
+		return false, s.wrap(err, "check whether event %s was erased", id)
 	case at != nil:
 		return false, ErrErased
 	default:
@@ -331,8 +330,7 @@ func (s *Store) Replay(ctx context.Context, id uuid.UUID, request string, fromSt
 	}
 }
 
-// RefuseReplay records that a request for a replay of a finished event was answered without a new run. It returns ErrFenced where another
-// leader has taken over.
+// RefuseReplay records that the replay of a finished event was refused. It returns ErrFenced if another leader has taken over.
 func (s *Store) RefuseReplay(ctx context.Context, id uuid.UUID, request string, term int64) error {
 	n, err := s.q.RefuseReplay(ctx, dbsqlc.RefuseReplayParams{ID: id, Request: request, Term: term})
 	if err != nil {
@@ -344,34 +342,34 @@ func (s *Store) RefuseReplay(ctx context.Context, id uuid.UUID, request string, 
 	return nil
 }
 
-// Undispatch asks the relay for the WebhookEvents of unfinished rows once more and returns how many were asked for.
+// Undispatch makes the relay recreate the WebhookEvents of unfinished rows and returns the number of rows.
 func (s *Store) Undispatch(ctx context.Context, ids ...uuid.UUID) (int64, error) {
 	n, err := s.q.UndispatchEvents(ctx, ids)
-	return n, s.wrap(err, "ask for %d events once more", len(ids))
+	return n, s.wrap(err, "recreate the WebhookEvents of %d events", len(ids))
 }
 
-// Park takes waiting events back into the database until their next attempt is due and returns those that it took.
+// Park parks waiting events: their WebhookEvents are deleted until the next attempt is due. It returns the parked events.
 func (s *Store) Park(ctx context.Context, ids []uuid.UUID) ([]uuid.UUID, error) {
 	parked, err := s.q.ParkEvents(ctx, ids)
 	return parked, s.wrap(err, "park %d events", len(ids))
 }
 
-// DispatchedEvent is a row that should have a WebhookEvent.
+// DispatchedEvent is a row that has a WebhookEvent, unless that was deleted.
 type DispatchedEvent struct {
 	ID         uuid.UUID
 	Source     string
 	ReceivedAt time.Time
 }
 
-// ListDispatched returns up to limit unfinished rows that were dispatched longer than grace ago, oldest first, after the given
-// one.
+// ListDispatched returns up to limit unfinished rows that were dispatched longer than grace ago, oldest first, starting after
+// the given row.
 func (s *Store) ListDispatched(ctx context.Context, grace time.Duration, after DispatchedEvent, limit int) ([]DispatchedEvent, error) {
 	rows, err := s.q.ListDispatched(ctx, dbsqlc.ListDispatchedParams{
 		GraceSeconds: grace.Seconds(), AfterReceivedAt: after.ReceivedAt, AfterID: after.ID,
 		MaxRows: int32(limit), //nolint:gosec // A page.
 	})
 	if err != nil {
-		return nil, s.wrap(err, "list live events")
+		return nil, s.wrap(err, "list dispatched events")
 	}
 	out := make([]DispatchedEvent, len(rows))
 	for i, row := range rows {
@@ -380,7 +378,7 @@ func (s *Store) ListDispatched(ctx context.Context, grace time.Duration, after D
 	return out, nil
 }
 
-// Statuses returns the status of each of these events; those that have no row are missing.
+// Statuses returns the status of each event. Events without a row are missing from the result.
 func (s *Store) Statuses(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]Status, error) {
 	rows, err := s.q.StatusOfEvents(ctx, ids)
 	if err != nil {
@@ -393,8 +391,8 @@ func (s *Store) Statuses(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]St
 	return out, nil
 }
 
-// AuditRequestedAt returns when an audit was last asked for, by the database's clock.
+// AuditRequestedAt returns the time of the last request for an audit, by the database's clock.
 func (s *Store) AuditRequestedAt(ctx context.Context) (time.Time, error) {
 	at, err := s.q.AuditRequestedAt(ctx)
-	return at, s.wrap(err, "read when an audit was asked for")
+	return at, s.wrap(err, "read the time of the requested audit")
 }

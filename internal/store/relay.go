@@ -9,19 +9,19 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store/dbsqlc"
 )
 
-// TakeRelayLease takes or renews the right to relay the rows that were left behind, for ttl by the database's clock. It
-// returns false while another holder has it.
+// TakeRelayLease acquires or renews the lease on orphaned rows, for ttl by the database's clock. It returns false while another
+// replica holds the lease.
 func (s *Store) TakeRelayLease(ctx context.Context, holder string, ttl time.Duration) (bool, error) {
 	n, err := s.q.TakeRelayLease(ctx, dbsqlc.TakeRelayLeaseParams{Holder: holder, TtlSeconds: ttl.Seconds()})
 	return n > 0, s.wrap(err, "take the relay lease")
 }
 
-// ReleaseRelayLease lets another holder take over at once.
+// ReleaseRelayLease releases the lease, so that another replica can acquire it at once.
 func (s *Store) ReleaseRelayLease(ctx context.Context, holder string) error {
 	return s.wrap(s.q.ReleaseRelayLease(ctx, holder), "release the relay lease")
 }
 
-// Installation returns the id of the installation whose database this is. It never changes, and is read once.
+// Installation returns the id of the installation. It never changes and is cached.
 func (s *Store) Installation(ctx context.Context) (string, error) {
 	if id := s.installation.Load(); id != nil {
 		return *id, nil
@@ -35,25 +35,25 @@ func (s *Store) Installation(ctx context.Context) (string, error) {
 	return id, nil
 }
 
-// Orphans says what waits for the relay.
+// Orphans reports which kinds of rows the relay has to dispatch.
 type Orphans struct {
-	// Unparked is true where rows that no replica is about to relay by itself have been without a WebhookEvent for too long.
+	// Unparked is true if rows have been without a WebhookEvent for longer than the grace period.
 	Unparked bool
-	// Returning is true where parked rows are due.
+	// Returning is true if parked rows are due.
 	Returning bool
 }
 
 // FindOrphans looks for rows that have been without a WebhookEvent for longer than grace, and for parked rows that are due.
 func (s *Store) FindOrphans(ctx context.Context, grace time.Duration) (Orphans, error) {
 	row, err := s.q.FindOrphans(ctx, grace.Seconds())
-	return Orphans{Unparked: row.Orphaned, Returning: row.ReturningDue}, s.wrap(err, "look for rows left behind")
+	return Orphans{Unparked: row.Orphaned, Returning: row.ReturningDue}, s.wrap(err, "look for orphaned rows")
 }
 
-// DispatchQuery says which rows without a WebhookEvent are listed.
+// DispatchQuery selects rows without a WebhookEvent.
 type DispatchQuery struct {
-	// Limit is how many there are at most, and Returning how many of those that were parked.
+	// Limit bounds the rows, and Returning the parked rows among them.
 	Limit, Returning int
-	// SkipBlocked passes over those that wait for an older event of their entity.
+	// SkipBlocked skips rows that wait for an older event of their entity.
 	SkipBlocked bool
 }
 
@@ -72,8 +72,8 @@ func (s *Store) ListUndispatched(ctx context.Context, want DispatchQuery) ([]Eve
 	return out, nil
 }
 
-// MarkDispatched records that the WebhookEvents of these rows exist. Of those of which an attempt has begun since nothing is
-// recorded: whether their WebhookEvents exist is the controller's to say.
+// MarkDispatched records that the WebhookEvents of these rows exist. It skips rows that have been claimed since: the claim
+// has marked them, and the controller may have unmarked them again.
 func (s *Store) MarkDispatched(ctx context.Context, rows []EventMeta) error {
 	var p dbsqlc.MarkDispatchedParams
 	for _, row := range rows {
@@ -83,7 +83,7 @@ func (s *Store) MarkDispatched(ctx context.Context, rows []EventMeta) error {
 	return s.wrap(err, "mark %d events as dispatched", len(rows))
 }
 
-// startedAt is what the database has for it: the epoch where no attempt has begun.
+// startedAt is StartedAt as the database compares it: the Unix epoch if there was no attempt.
 func (d EventMeta) startedAt() time.Time {
 	if d.StartedAt.IsZero() {
 		return time.Unix(0, 0)
@@ -91,20 +91,19 @@ func (d EventMeta) startedAt() time.Time {
 	return d.StartedAt
 }
 
-// RefusedEvent is a row whose WebhookEvent the API server refused to create, and what it said.
+// RefusedEvent is a row whose WebhookEvent the API server refused, with the message of the API server.
 type RefusedEvent struct {
 	EventMeta
 	Message string
 }
 
-// notCreated is the reason on a row whose WebhookEvent was refused, v1alpha1.NotCreatedReason.
+// notCreated is v1alpha1.NotCreatedReason, the reason on a row whose WebhookEvent was refused.
 const notCreated = "NotCreated"
 
-// PostponeBounds bound how long a refused row waits until it is tried again.
+// PostponeBounds bounds the delay before a refused row is retried.
 type PostponeBounds struct{ Min, Max time.Duration }
 
-// PostponeRelay parks refused rows until they are tried again. Rows of which an attempt has begun since, or whose WebhookEvents exist
-// after all, are left alone.
+// PostponeRelay parks refused rows until their retry. It skips rows that have been claimed since or that have a WebhookEvent.
 func (s *Store) PostponeRelay(ctx context.Context, rows []RefusedEvent, bounds PostponeBounds) error {
 	p := dbsqlc.PostponeRelayParams{Reason: notCreated, MinSeconds: bounds.Min.Seconds(), MaxSeconds: bounds.Max.Seconds()}
 	for _, row := range rows {
@@ -115,29 +114,29 @@ func (s *Store) PostponeRelay(ctx context.Context, rows []RefusedEvent, bounds P
 	return s.wrap(err, "postpone %d events whose WebhookEvents were refused", len(rows))
 }
 
-// MarkUnacceptable ends a row that can have no WebhookEvent.
+// MarkUnacceptable ends a row for which no WebhookEvent can be created.
 func (s *Store) MarkUnacceptable(ctx context.Context, id uuid.UUID, reason, message string) error {
 	_, err := s.q.MarkUnacceptable(ctx, dbsqlc.MarkUnacceptableParams{ID: id, Reason: reason, ErrorMessage: message})
-	return s.wrap(err, "mark event %s as not acceptable", id)
+	return s.wrap(err, "end event %s", id)
 }
 
-// LiveCounts counts the live WebhookEvents, finished ones left out.
+// LiveCounts counts the live WebhookEvents: those that exist and are not finished.
 type LiveCounts struct {
-	// Due ones can be worked on now. Returning are those of them that were parked and have not been claimed since.
+	// Due events can be claimed now. Returning counts those of them that were parked and have not been claimed since.
 	Due, Returning int64
-	// Waiting ones wait for a later attempt, for an older event of their entity, or are suspended. Blocked are those of them for which
-	// an older one is in the house as well.
+	// Waiting events wait for a retry or for an older event of their entity, or are suspended. Blocked counts those of them whose older
+	// event is live as well.
 	Waiting, Blocked int64
 }
 
-// CountLive counts the live WebhookEvents as the database knows them.
+// CountLive counts the live WebhookEvents in the database.
 func (s *Store) CountLive(ctx context.Context) (LiveCounts, error) {
 	row, err := s.q.CountLive(ctx)
 	counts := LiveCounts{Due: row.Due, Returning: row.ReturningDue, Waiting: row.Waiting, Blocked: row.Blocked}
 	return counts, s.wrap(err, "count live events")
 }
 
-// Backlog counts what is not finished.
+// Backlog counts unfinished events.
 func (s *Store) Backlog(ctx context.Context) (Backlog, error) {
 	row, err := s.q.CountBacklog(ctx)
 	return Backlog(row), s.wrap(err, "count the backlog")

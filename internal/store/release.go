@@ -8,32 +8,31 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store/dbsqlc"
 )
 
-// Released is an event that was made due before its time.
+// Released is a held event that was made due.
 type Released struct {
 	ID     uuid.UUID
 	Source string
-	// Dispatched is false where the event has no WebhookEvent; the relay brings it back.
+	// Dispatched is false if the event has no WebhookEvent. The relay recreates it.
 	Dispatched bool
 }
 
-// ReleaseHeld makes due the oldest of the events that wait for destinations of which at least one is not down. It lets go
-// so many that at most limit are due and not yet claimed: who comes again at the pace at which the others are done is no
-// stampede. It reports whether there may be more.
+// ReleaseHeld makes due the oldest held events of which at least one destination is not down. At most limit released events are
+// due and unclaimed at a time, which prevents a stampede. It reports whether there may be more.
 func (s *Store) ReleaseHeld(ctx context.Context, down []string, limit int) (released []Released, more bool, err error) {
 	due, err := s.q.CountReleased(ctx)
 	if err != nil {
-		return nil, false, s.wrap(err, "count what was let go")
+		return nil, false, s.wrap(err, "count released events")
 	}
 	room := int64(limit) - due
 	if room <= 0 {
 		return nil, true, nil
 	}
 	if down == nil {
-		down = []string{} // NULL would compare with nothing.
+		down = []string{} // A comparison with NULL is never true.
 	}
 	rows, err := s.q.ReleaseHeld(ctx, dbsqlc.ReleaseHeldParams{Down: down, MaxRows: int32(room)}) //nolint:gosec // A batch.
 	if err != nil {
-		return nil, false, s.wrap(err, "let go what waits for a destination")
+		return nil, false, s.wrap(err, "release held events")
 	}
 	for _, row := range rows {
 		released = append(released, Released(row))
@@ -41,12 +40,12 @@ func (s *Store) ReleaseHeld(ctx context.Context, down []string, limit int) (rele
 	return released, int64(len(rows)) == room, nil
 }
 
-// ReleaseForPlaces makes due the oldest of the events that wait for places at a destination and for nothing else: as many as
-// there are free places, less those that are due and not yet claimed. It reports whether there may be more.
+// ReleaseForPlaces makes due the oldest events that are held only by the concurrency limit of a destination: one for each free
+// slot, less those that are due and unclaimed. It reports whether there may be more.
 func (s *Store) ReleaseForPlaces(ctx context.Context, places string, free int) (released []Released, more bool, err error) {
 	due, err := s.q.CountReleasedForPlaces(ctx, places)
 	if err != nil {
-		return nil, false, s.wrap(err, "count the events that were released for %s", places)
+		return nil, false, s.wrap(err, "count events released for %s", places)
 	}
 	room := int64(free) - due
 	if room <= 0 {
@@ -62,12 +61,12 @@ func (s *Store) ReleaseForPlaces(ctx context.Context, places string, free int) (
 	return released, int64(len(rows)) == room, nil
 }
 
-// ReleaseToTry makes due, for each destination, one event that waits for it, so that it is seen whether the destination
-// answers again. The next time it is another event's turn: what one event meets with may be its own.
+// ReleaseToTry makes due one held event for each destination, as a probe of the destination. The next call selects another event,
+// since the failure of one event may be specific to it.
 func (s *Store) ReleaseToTry(ctx context.Context, destinations []string) ([]Released, error) {
 	rows, err := s.q.ReleaseToTry(ctx, destinations)
 	if err != nil {
-		return nil, s.wrap(err, "try %d destinations again", len(destinations))
+		return nil, s.wrap(err, "release events to probe %d destinations", len(destinations))
 	}
 	released := make([]Released, len(rows))
 	for i, row := range rows {

@@ -14,22 +14,22 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store/dbsqlc"
 )
 
-// newest is the newest event known of an ordering key or, without one, of a body.
+// newest is the newest event of an ordering key, or of a body without one.
 type newest struct {
 	id   uuid.UUID
 	hash []byte
-	// repeats is false where the event is too old for a delivery to be its duplicate.
+	// repeats is false if the event is too old for a delivery to be its duplicate.
 	repeats    bool
 	receivedAt time.Time
 }
 
-// findRepeats decides which deliveries without an id of their own are duplicates. Each is one of an event with the same
-// bytes whose sender was not answered 200. One that is about how something is now is also a duplicate of the newest event
-// of its ordering key if that has the same bytes, or of the same bytes within the hour if there is no ordering key. The
-// decision holds until the transaction ends, since it is made under a lock on that key.
+// findRepeats decides which deliveries without an id are duplicates. A delivery is a duplicate of an event with the same
+// bytes whose sender did not receive a 200. A delivery that reports a state is also a duplicate of the newest event of its
+// ordering key if that has the same bytes or, without an ordering key, of the same bytes within the hour. A lock on the key
+// makes the decision valid until the transaction ends.
 func (w *Writer) findRepeats(ctx context.Context, q *dbsqlc.Queries, batch []*queuedDelivery) ([]*Receipt, error) {
 	for _, item := range batch {
-		w.unanswered.restore(item) // Of an earlier try.
+		w.unanswered.restore(item) // From an earlier try.
 		item.repeats, item.dropped = uuid.Nil, false
 	}
 	known, err := loadNewest(ctx, q, batch)
@@ -47,7 +47,7 @@ func (w *Writer) findRepeats(ctx context.Context, q *dbsqlc.Queries, batch []*qu
 		key := repeatKey(d)
 		n, ok := known[key]
 		if item.dropped = d.Event.DedupeKey == "" && item.ctx.Err() != nil; item.dropped {
-			duplicates[i] = &Receipt{Duplicate: true} // It is not inserted.
+			duplicates[i] = &Receipt{Duplicate: true} // So that it is not inserted.
 			continue
 		}
 		if rows := unanswered[d.BodyHash]; d.Event.DedupeKey == "" && len(rows) > 0 {
@@ -71,7 +71,7 @@ func (w *Writer) findRepeats(ctx context.Context, q *dbsqlc.Queries, batch []*qu
 	return duplicates, nil
 }
 
-// loadUnanswered returns the events with the bytes of these deliveries whose senders were not answered 200.
+// loadUnanswered returns the unanswered events with the same bytes as these deliveries.
 func (w *Writer) loadUnanswered(ctx context.Context, q *dbsqlc.Queries, batch []*queuedDelivery) (
 	map[[sha256.Size]byte][]dbsqlc.FindUnansweredRow, error,
 ) {
@@ -88,7 +88,7 @@ func (w *Writer) loadUnanswered(ctx context.Context, q *dbsqlc.Queries, batch []
 	}
 	found := map[[sha256.Size]byte][]dbsqlc.FindUnansweredRow{}
 	for _, row := range rows {
-		hash := [sha256.Size]byte(row.BodyHash) // As long as those that were asked for.
+		hash := [sha256.Size]byte(row.BodyHash) // The query selects by hash, so the length matches.
 		found[hash] = append(found[hash], row)
 	}
 	return found, nil
@@ -137,7 +137,7 @@ func loadNewest(ctx context.Context, q *dbsqlc.Queries, batch []*queuedDelivery)
 	return known, nil
 }
 
-// repeatKey is what deliveries that may repeat each other share.
+// repeatKey returns the key shared by deliveries that may repeat each other.
 func repeatKey(d *Delivery) string {
 	if d.Event.OrderingKey != "" {
 		return d.Event.OrderingKey
@@ -145,7 +145,7 @@ func repeatKey(d *Delivery) string {
 	return string(d.BodyHash[:])
 }
 
-// lockOf maps a key to an advisory lock. Two keys on one lock only wait for each other.
+// lockOf maps a key to an advisory lock. Two keys with the same lock only wait for each other.
 func lockOf(key string) int64 {
 	sum := sha256.Sum256([]byte("verity-sync intake " + key))
 	return int64(binary.BigEndian.Uint64(sum[:8])) //nolint:gosec // All 64 bits are wanted.

@@ -8,23 +8,23 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store/dbsqlc"
 )
 
-// replayBatch is how many rows are replayed in a transaction, and retentionBatch how many are removed in one: small enough
-// to hold no lock for long. Of what retention removes, that is for each of done and error.
+// replayBatch bounds the rows that a transaction replays, and retentionBatch the rows that it removes, for each of done and
+// error. They are small so that locks are short.
 const (
 	replayBatch    = 500
 	retentionBatch = 500
 )
 
-// ReplaySelection selects finished events that are to run again.
+// ReplaySelection selects finished events to replay.
 type ReplaySelection struct {
 	Status Status
-	// Since is how long ago they were finished at most.
+	// Since selects events that finished at most this long ago.
 	Since time.Duration
 	// Type is the event type; "" selects every type.
 	Type string
 }
 
-// CountReplayable returns how many events a selection has.
+// CountReplayable returns the number of events in a selection.
 func (s *Store) CountReplayable(ctx context.Context, sel ReplaySelection) (int64, error) {
 	n, err := s.q.CountReplayable(ctx, dbsqlc.CountReplayableParams{
 		Status: string(sel.Status), SinceSeconds: sel.Since.Seconds(), EventType: sel.Type,
@@ -32,15 +32,15 @@ func (s *Store) CountReplayable(ctx context.Context, sel ReplaySelection) (int64
 	return n, s.wrap(err, "count the events to replay")
 }
 
-// CountErased returns how many events a selection would have besides, had their data not been erased.
+// CountErased returns the number of events that a selection leaves out because their data was erased.
 func (s *Store) CountErased(ctx context.Context, sel ReplaySelection) (int64, error) {
 	n, err := s.q.CountErased(ctx, dbsqlc.CountErasedParams{
 		Status: string(sel.Status), SinceSeconds: sel.Since.Seconds(), EventType: sel.Type,
 	})
-	return n, s.wrap(err, "count the events that were erased")
+	return n, s.wrap(err, "count erased events")
 }
 
-// TypeCount is how many events of a type there are.
+// TypeCount is the number of events of a type.
 type TypeCount struct {
 	Type   string
 	Events int64
@@ -49,7 +49,7 @@ type TypeCount struct {
 // replayTypes bounds the types that ReplayableTypes returns.
 const replayTypes = 10
 
-// ReplayableTypes returns the most frequent types of what a selection has, whatever its own type.
+// ReplayableTypes returns the most frequent types in a selection. It ignores sel.Type.
 func (s *Store) ReplayableTypes(ctx context.Context, sel ReplaySelection) ([]TypeCount, error) {
 	rows, err := s.q.ListReplayableTypes(ctx, dbsqlc.ListReplayableTypesParams{
 		Status: string(sel.Status), SinceSeconds: sel.Since.Seconds(), MaxRows: replayTypes,
@@ -61,10 +61,10 @@ func (s *Store) ReplayableTypes(ctx context.Context, sel ReplaySelection) ([]Typ
 	return types, s.wrap(err, "list the types of the events to replay")
 }
 
-// ReplayAll starts a new run of every selected event, batch by batch, and returns how many there were. What the ledger of
-// earlier runs has is skipped, or repeated where fromStart is true. It has the controller look for them at once.
+// ReplayAll starts a new run of every selected event, in batches, and returns their number. Operations that succeeded in earlier
+// runs are skipped unless fromStart is true. It requests an audit, so the controller starts at once.
 func (s *Store) ReplayAll(ctx context.Context, sel ReplaySelection, fromStart bool) (int64, error) {
-	until, err := s.q.Now(ctx) // An event that fails again meanwhile is not selected a second time.
+	until, err := s.q.Now(ctx) // An event that fails again in the meantime is not selected twice.
 	if err != nil {
 		return 0, s.wrap(err, "read the time")
 	}
@@ -85,8 +85,8 @@ func (s *Store) ReplayAll(ctx context.Context, sel ReplaySelection, fromStart bo
 	}
 }
 
-// DeleteFinished removes a batch of rows that were finished longer than retention ago, and their ledger with them. It
-// reports whether there may be more.
+// DeleteFinished removes a batch of rows that finished longer than retention ago, and their ledger entries. It reports whether
+// there may be more.
 func (s *Store) DeleteFinished(ctx context.Context, retention time.Duration) (deleted int64, more bool, err error) {
 	n, err := s.q.DeleteFinishedBatch(ctx, dbsqlc.DeleteFinishedBatchParams{RetentionSeconds: retention.Seconds(), MaxRows: retentionBatch})
 	if err != nil {
@@ -95,5 +95,5 @@ func (s *Store) DeleteFinished(ctx context.Context, retention time.Duration) (de
 	m, err := s.q.DeleteAdoptedLogBatch(ctx, dbsqlc.DeleteAdoptedLogBatchParams{
 		RetentionSeconds: retention.Seconds(), MaxRows: retentionBatch,
 	})
-	return n, n >= retentionBatch || m == retentionBatch, s.wrap(err, "remove old entries of the earlier middleware's log")
+	return n, n >= retentionBatch || m == retentionBatch, s.wrap(err, "remove old entries of the legacy middleware's log")
 }

@@ -5,31 +5,31 @@ import (
 	"time"
 )
 
-// Stats are what the database knows of all events.
+// Stats counts all events in the database.
 type Stats struct {
 	Pending, Processing int64
-	// Error counts the events in error but for those of which the body cannot be read: Unparseable counts them.
+	// Error counts the events in error, without those whose body cannot be parsed. Unparseable counts the latter.
 	Error, Unparseable int64
-	// Done is estimated from the table's statistics: counting it would read the whole table.
+	// Done is an estimate from the statistics of the table, since a count would read the whole table.
 	Done int64
 	// Undispatched counts unfinished events without a WebhookEvent.
 	Undispatched int64
-	// NotCreated counts those of them whose WebhookEvent the API server refused to create.
+	// NotCreated counts undispatched events whose WebhookEvent the API server refused.
 	NotCreated int64
-	// OldestUnfinished is how long ago the oldest unfinished event was received; 0 without one.
+	// OldestUnfinished is the age of the oldest unfinished event, 0 if there is none.
 	OldestUnfinished time.Duration
-	// RolledBackAt is when the database was last found to have gone back to an earlier moment; the epoch if never.
+	// RolledBackAt is when a rollback of the database was last detected, or the Unix epoch.
 	RolledBackAt time.Time
 }
 
-// estimate reads how many rows the table has, as of its last analysis. sqlc does not know the system catalog.
+// estimate reads the number of rows as of the last ANALYZE. sqlc does not know the system catalog.
 const estimate = `SELECT reltuples::bigint FROM pg_class WHERE oid = 'webhook_events'::regclass`
 
-// Stats reads the stats of all events.
+// Stats reads the counts of all events.
 func (s *Store) Stats(ctx context.Context) (Stats, error) {
 	row, err := s.q.ReadStats(ctx)
 	if err != nil {
-		return Stats{}, s.wrap(err, "read the stats of all events")
+		return Stats{}, s.wrap(err, "count all events")
 	}
 	var total int64
 	if err := s.pool.QueryRow(ctx, estimate).Scan(&total); err != nil {

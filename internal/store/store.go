@@ -15,8 +15,8 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store/dbsqlc"
 )
 
-// Limits that Postgres enforces on every connection, and through a pooler in every transaction, so that a process that is
-// paused or cut off holds no lock for long. A value given in the URL goes before.
+// Limits that Postgres enforces for every connection, and behind a pooler for every transaction: a process that is paused or
+// disconnected holds no lock for long. A value in the URL takes precedence.
 const (
 	statementTimeout         = 15 * time.Second
 	lockTimeout              = 5 * time.Second
@@ -25,37 +25,35 @@ const (
 )
 
 const (
-	// patience is how long a statement may take in all, its timeout and the way there and back included; ownPatience is
-	// that of a database whose URL has a statement_timeout of its own.
-	patience    = statementTimeout + 5*time.Second
-	ownPatience = 2 * time.Minute
-	// pingTimeout is how long a connection that was idle may take to prove that it is alive before another one is taken.
+	// callTimeout bounds a statement including the network. urlCallTimeout is the bound if the URL sets statement_timeout.
+	callTimeout    = statementTimeout + 5*time.Second
+	urlCallTimeout = 2 * time.Minute
+	// pingTimeout bounds the check of an idle connection. After it the pool takes another connection.
 	pingTimeout = time.Second
 )
 
-// Options say how a process uses the database.
+// Options configures a Store.
 type Options struct {
-	// Name is the application_name that the database shows for the connections.
+	// Name is the application_name of the connections.
 	Name string
-	// MaxConns bounds the pool; a pool_max_conns in the URL goes before. 0 leaves pgx's default.
+	// MaxConns bounds the pool. pool_max_conns in the URL takes precedence. 0 is pgx's default.
 	MaxConns int32
-	// Patience is how long a statement may take in all before its connection is given up for dead. 0 is a little more than
-	// Postgres itself gives it.
-	Patience time.Duration
+	// CallTimeout bounds a statement including the network. After it the connection is closed. 0 is a little more than
+	// statement_timeout.
+	CallTimeout time.Duration
 }
 
-// Store is the middleware database. It is safe for concurrent use and reconnects by itself.
+// Store is the middleware database. It is safe for concurrent use and reconnects automatically.
 type Store struct {
 	pool *database.Pool
 	q    *dbsqlc.Queries
-	// uncertain has the ids of events that may have been claimed: Postgres' answer did not arrive.
+	// uncertain holds the ids of events that may have been claimed: the response of Postgres was lost.
 	uncertain sync.Map
-	// installation is the id of the installation, once it was read.
+	// installation caches the id of the installation.
 	installation atomic.Pointer[string]
 }
 
-// Open returns a Store of the database at url, without waiting for a connection: a process starts whether or not its
-// database is up.
+// Open returns a Store for the database at url. It does not connect: a process starts even if its database is down.
 func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 	pool, err := database.Open(ctx, url, database.Options{
 		Name: opts.Name, MaxConns: opts.MaxConns, ConnectTimeout: connectTimeout, PingTimeout: pingTimeout,
@@ -68,12 +66,12 @@ func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the database URL: %w", err)
 	}
-	bound := patience
+	bound := callTimeout
 	switch {
-	case opts.Patience > 0:
-		bound = opts.Patience
+	case opts.CallTimeout > 0:
+		bound = opts.CallTimeout
 	case database.Given(url, "statement_timeout"):
-		bound = ownPatience
+		bound = urlCallTimeout
 	}
 	return &Store{pool: pool, q: dbsqlc.New(bounded{pool, bound})}, nil
 }

@@ -13,21 +13,20 @@ import (
 )
 
 const (
-	// maxUnanswered bounds the unanswered events that a process keeps in memory. Beyond it an event that is stored and sent
-	// again may become two events.
+	// maxUnanswered bounds the unanswered events in memory. Above it, a retry of a stored delivery may become a second event.
 	maxUnanswered = 4096
-	// markBatch is how many events are marked in a transaction.
+	// markBatch is the number of events that a transaction marks.
 	markBatch = 256
-	// markInterval is how often events are marked that could not be before.
+	// markInterval is the pause after a failure to mark events.
 	markInterval = time.Second
 )
 
-// unanswered has the events without an id of their own that may be stored though their senders were not answered 200. The
-// senders send them again, to any receiver, so that the rows are marked as soon as Postgres can be reached. If the process
-// ends before, such an event becomes two when it is sent again.
+// unanswered holds the events without an id that may be stored although their senders did not receive a 200. The senders
+// retry, at any receiver, so the rows are marked in Postgres as soon as it responds. If the process ends before that, a
+// retry becomes a second event.
 type unanswered struct {
 	mu sync.Mutex
-	// byID has the rows by their ids, byHash their ids by the hash of the bytes.
+	// byID holds the rows by id, byHash their ids by the hash of the bytes.
 	byID   map[uuid.UUID]unansweredRow
 	byHash map[[sha256.Size]byte][]uuid.UUID
 	// settled wakes keepMarking.
@@ -36,9 +35,9 @@ type unanswered struct {
 
 type unansweredRow struct {
 	hash [sha256.Size]byte
-	// lock is that of the key under which the row is written.
+	// lock is the advisory lock of the row's key.
 	lock int64
-	// settled is true once the transaction that writes the row has been given up or has committed.
+	// settled is true when the transaction that writes the row has committed or was abandoned.
 	settled bool
 }
 
@@ -48,7 +47,7 @@ func newUnanswered() *unanswered {
 	}
 }
 
-// add keeps a delivery whose transaction may be under way.
+// add adds a delivery whose transaction may be in progress.
 func (u *unanswered) add(item *queuedDelivery) {
 	if item.delivery.Event.DedupeKey != "" {
 		return
@@ -62,7 +61,7 @@ func rowOf(item *queuedDelivery, settled bool) unansweredRow {
 	return unansweredRow{hash: item.delivery.BodyHash, lock: lockOf(repeatKey(&item.delivery)), settled: settled}
 }
 
-// settle says that the transaction of a delivery that was added has ended, and which rows stand for it.
+// settle records that the transaction of an added delivery has ended, and the ids of its rows.
 func (u *unanswered) settle(item *queuedDelivery, ids ...uuid.UUID) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -83,7 +82,7 @@ func (u *unanswered) settle(item *queuedDelivery, ids ...uuid.UUID) {
 	}
 }
 
-// restore keeps the row that a delivery was to repeat: its transaction did not commit.
+// restore adds the row that a delivery repeats, after the transaction of the delivery failed.
 func (u *unanswered) restore(item *queuedDelivery) {
 	if item.repeats == uuid.Nil {
 		return
@@ -93,7 +92,7 @@ func (u *unanswered) restore(item *queuedDelivery) {
 	u.put(item.repeats, rowOf(item, true))
 }
 
-// drop forgets a row.
+// drop removes a row.
 func (u *unanswered) drop(id uuid.UUID) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -124,7 +123,7 @@ func (u *unanswered) remove(id uuid.UUID) {
 	}
 }
 
-// of returns the ids of the rows with these hashes.
+// of returns the ids of the rows with the given hashes.
 func (u *unanswered) of(hashes [][]byte) []uuid.UUID {
 	ids := []uuid.UUID{}
 	u.mu.Lock()
@@ -148,7 +147,7 @@ func (u *unanswered) toMark() map[uuid.UUID]unansweredRow {
 	return rows
 }
 
-// take removes rows and returns the ids of those that were still there: the others have been repeated meanwhile.
+// take removes rows and returns the ids of those that were present. The others have been repeated in the meantime.
 func (u *unanswered) take(rows map[uuid.UUID]unansweredRow) []uuid.UUID {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -162,7 +161,7 @@ func (u *unanswered) take(rows map[uuid.UUID]unansweredRow) []uuid.UUID {
 	return ids
 }
 
-// putBack adds rows that were taken.
+// putBack adds rows that take removed.
 func (u *unanswered) putBack(ids []uuid.UUID, rows map[uuid.UUID]unansweredRow) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -171,14 +170,14 @@ func (u *unanswered) putBack(ids []uuid.UUID, rows map[uuid.UUID]unansweredRow) 
 	}
 }
 
-// Unanswered records that the sender of a stored delivery has left without its answer: it sends the delivery again.
+// Unanswered records that the sender of a stored delivery disconnected before the response: it will retry.
 func (w *Writer) Unanswered(d Delivery, r Receipt) {
 	item := &queuedDelivery{id: r.ID, delivery: d}
 	w.unanswered.add(item)
 	w.unanswered.settle(item, r.ID)
 }
 
-// keepMarking marks unanswered events in the database until the last batch has ended, and once more then.
+// keepMarking marks unanswered events in the database until the last batch has ended, and once after that.
 func (w *Writer) keepMarking() {
 	ticker := time.NewTicker(markInterval)
 	defer ticker.Stop()
@@ -195,8 +194,8 @@ func (w *Writer) keepMarking() {
 	}
 }
 
-// markUnanswered marks a batch and reports whether there may be more. The locks make it wait for a transaction that
-// Postgres may still be carrying out: a row that is not there then never will be.
+// markUnanswered marks a batch and reports whether there may be more. The locks make it wait for transactions that Postgres
+// may still be running: a row that does not exist after that never will.
 func (w *Writer) markUnanswered() (more bool) {
 	rows := w.unanswered.toMark()
 	if len(rows) == 0 {
@@ -219,7 +218,7 @@ func (w *Writer) markUnanswered() (more bool) {
 		return q.MarkUnanswered(ctx, ids)
 	})
 	if w.store.wrap(err, "mark %d events as unanswered", len(rows)) != nil {
-		// Postgres' error is logged with each delivery. The rows are marked at the next round.
+		// The error of Postgres is logged with each delivery. The next round marks the rows.
 		w.unanswered.putBack(ids, rows)
 		return false
 	}

@@ -15,20 +15,20 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/failpoint"
 )
 
-// ErrOverloaded says that more deliveries wait to be committed than the writer holds.
-var ErrOverloaded = errors.New("too many deliveries wait to be committed")
+// ErrOverloaded means that the queue of the writer is full.
+var ErrOverloaded = errors.New("the queue of deliveries to commit is full")
 
-// ErrClosed says that the writer takes no more deliveries.
+// ErrClosed means that the writer is closed.
 var ErrClosed = errors.New("the writer is closed")
 
-// ErrUncertain says that a delivery may be stored or not: the transaction did not end in time, or Postgres' answer to it was
-// lost.
+// ErrUncertain means that the delivery may or may not be stored: the transaction did not end in time, or the response of
+// Postgres was lost.
 var ErrUncertain = errors.New("the event may be stored")
 
-// errNobodyWaits is the result of a delivery whose sender was answered before its turn came.
-var errNobodyWaits = errors.New("nobody waits for the delivery any more")
+// errAbandoned is the result of a delivery whose request ended before it was committed.
+var errAbandoned = errors.New("the request ended before its delivery was committed")
 
-// EventMeta is what a WebhookEvent is made of.
+// EventMeta is the part of an event that its WebhookEvent holds.
 type EventMeta struct {
 	ID         uuid.UUID
 	Source     string
@@ -38,53 +38,52 @@ type EventMeta struct {
 	LocationID string
 	ContactID  string
 	ReceivedAt time.Time
-	// StartedAt is when the last attempt began; the zero time or that of Unix where there was none.
+	// StartedAt is when the last attempt began: the zero time or the Unix epoch if there was none.
 	StartedAt time.Time
 }
 
-// WriterOptions say how a Writer commits. Zero values take the defaults.
+// WriterOptions configures a Writer. Zero values select the defaults.
 type WriterOptions struct {
-	// Committers is how many batches are under way at a time; 2 by default, so that one fills while another is flushed
-	// to disk.
+	// Committers is the number of concurrent transactions, 2 by default: one batch fills while another is flushed to disk.
 	Committers int
-	// MaxBatch bounds the deliveries of a transaction; 256 by default.
+	// MaxBatch bounds the deliveries in a transaction, 256 by default.
 	MaxBatch int
-	// Queue bounds the deliveries that wait; beyond it Commit returns ErrOverloaded. 4,096 by default.
+	// Queue bounds the queued deliveries, 4,096 by default. Above it Commit returns ErrOverloaded.
 	Queue int
-	// Timeout bounds a transaction; 3 s by default, which is how long a sender is kept waiting.
+	// Timeout bounds a transaction, and so the time that a sender waits. 3 s by default.
 	Timeout time.Duration
-	// Committed is told of every row that was added, after its commit. It must not block.
+	// Committed is called with the rows that a transaction added, after the commit. It must not block.
 	Committed func([]EventMeta)
-	// Observe is told of every committed batch: how many deliveries shared it. It must not block.
+	// Observe is called with the number of deliveries in each committed batch. It must not block.
 	Observe func(size int)
 }
 
-// Writer commits deliveries in batches: those that arrive while a transaction is under way share the next one. A single
-// delivery does not wait.
+// Writer commits deliveries in batches: those that arrive during a transaction share the next one. A single delivery does
+// not wait.
 type Writer struct {
 	store *Store
 	opts  WriterOptions
 	queue chan *queuedDelivery
-	// unanswered has the events whose senders were not answered 200.
+	// unanswered holds the events whose senders did not receive a 200.
 	unanswered *unanswered
 
 	mu     sync.RWMutex
 	closed bool
 	wg     sync.WaitGroup
-	// committed is closed once everything that was queued is committed, which ends marking.
+	// committed is closed when the queue is committed. That ends marking.
 	committed chan struct{}
 	marking   sync.WaitGroup
 }
 
 type queuedDelivery struct {
-	ctx      context.Context //nolint:containedctx // The request's: a delivery that nobody waits for any more is dropped.
+	ctx      context.Context //nolint:containedctx // The request's: its delivery is dropped when it ends.
 	id       uuid.UUID
 	delivery Delivery
-	// repeats is the unanswered event that this delivery repeats, uuid.Nil if there is none.
+	// repeats is the unanswered event that this delivery repeats, or uuid.Nil.
 	repeats uuid.UUID
-	// dropped is true where the sender was answered before the delivery could be inserted: its retry may be there already.
+	// dropped is true if the request ended before the insert. A retry of it may be stored already.
 	dropped bool
-	// ended is set by the one that decides how the sender is answered: the writer with a result, or Commit without one.
+	// ended is set by whichever answers the sender first: the writer with a result, or Commit without one.
 	ended  atomic.Bool
 	result chan writeResult
 }
@@ -121,13 +120,12 @@ func setDefault[T int | time.Duration](v *T, def T) {
 	}
 }
 
-// Commit stores d and returns once it is safe on disk, or says which earlier delivery it repeats. After an error the sender
-// must be asked to send it again: with ErrUncertain it may be stored, and is then a duplicate when it is sent again; with
-// any other error it is not stored.
+// Commit stores d durably, or returns the earlier delivery that it repeats. After an error the sender must retry: with
+// ErrUncertain the delivery may be stored, and its retry is then a duplicate; with any other error it is not stored.
 func (w *Writer) Commit(ctx context.Context, d Delivery) (Receipt, error) {
 	id, err := uuid.NewV7()
 	if err != nil {
-		return Receipt{}, fmt.Errorf("make an id: %w", err)
+		return Receipt{}, fmt.Errorf("generate an id: %w", err)
 	}
 	item := &queuedDelivery{ctx: ctx, id: id, delivery: d, result: make(chan writeResult, 1)}
 	if err := w.enqueue(item); err != nil {
@@ -142,14 +140,14 @@ func (w *Writer) Commit(ctx context.Context, d Delivery) (Receipt, error) {
 	if item.ended.CompareAndSwap(false, true) {
 		return Receipt{}, fmt.Errorf("wait for the commit: %w: %w", ErrUncertain, ctx.Err())
 	}
-	// The result came at the same moment.
+	// The result arrived at the same moment.
 	w.unanswered.drop(item.id)
 	r := <-item.result
 	return r.receipt, r.err
 }
 
-// end gives a delivery its result. Where its sender is not answered 200 though it may be stored, that is kept: the sender
-// sends it again.
+// end sets the result of a delivery. If the delivery may be stored but its sender does not receive a 200, end remembers it
+// as unanswered: the sender will retry.
 func (w *Writer) end(item *queuedDelivery, r writeResult) {
 	uncertain := errors.Is(r.err, ErrUncertain)
 	if uncertain {
@@ -164,7 +162,7 @@ func (w *Writer) end(item *queuedDelivery, r writeResult) {
 		w.unanswered.settle(item, item.id)
 	case abandoned && r.err == nil:
 		w.unanswered.settle(item, r.receipt.ID)
-	case abandoned: // It is not stored.
+	case abandoned: // Not stored.
 		w.unanswered.drop(item.id)
 	}
 	if !abandoned {
@@ -186,10 +184,7 @@ func (w *Writer) enqueue(item *queuedDelivery) error {
 	}
 }
 
-// Queued returns how many deliveries wait for a transaction.
-func (w *Writer) Queued() int { return len(w.queue) }
-
-// Close commits what is queued and stops.
+// Close commits the queue and stops the writer.
 func (w *Writer) Close() {
 	w.mu.Lock()
 	first := !w.closed
@@ -215,7 +210,7 @@ func (w *Writer) run() {
 	}
 }
 
-// collect adds what is queued already, without waiting for more, and leaves out what nobody waits for any more.
+// collect adds the queued deliveries to batch without waiting for more, and drops those whose request has ended.
 func (w *Writer) collect(batch []*queuedDelivery) []*queuedDelivery {
 	for more := true; more && len(batch) < w.opts.MaxBatch; {
 		select {
@@ -227,18 +222,18 @@ func (w *Writer) collect(batch []*queuedDelivery) []*queuedDelivery {
 			more = false
 		}
 	}
-	live := batch[:0]
+	waiting := batch[:0]
 	for _, item := range batch {
 		if item.ctx.Err() == nil {
-			live = append(live, item)
+			waiting = append(waiting, item)
 		} else {
-			w.end(item, writeResult{err: errNobodyWaits})
+			w.end(item, writeResult{err: errAbandoned})
 		}
 	}
-	return live
+	return waiting
 }
 
-// commitBatch commits a batch, and each delivery for itself where one of them spoils it for the others.
+// commitBatch commits a batch. If one row is invalid, it commits each delivery separately.
 func (w *Writer) commitBatch(batch []*queuedDelivery) {
 	ctx, cancel := context.WithTimeout(context.Background(), w.opts.Timeout)
 	defer cancel()
@@ -256,7 +251,7 @@ func (w *Writer) commitBatch(batch []*queuedDelivery) {
 			w.commitBatch([]*queuedDelivery{item})
 		}
 	case isDataError(err) && string(batch[0].delivery.Payload) != emptyObject:
-		// Postgres does not take the payload for JSON: it is stored as bytes, so that it is neither lost nor altered.
+		// Postgres rejects the payload as JSON. It is stored as bytes instead, unchanged.
 		d := &batch[0].delivery
 		if d.Raw == nil {
 			d.Raw = d.Payload
@@ -276,7 +271,7 @@ func (w *Writer) answer(batch []*queuedDelivery, receipts []Receipt) {
 	added := make([]EventMeta, 0, len(batch))
 	for i, item := range batch {
 		if item.dropped {
-			w.end(item, writeResult{err: errNobodyWaits})
+			w.end(item, writeResult{err: errAbandoned})
 			continue
 		}
 		if r := receipts[i]; !r.Duplicate {
@@ -294,7 +289,7 @@ func (w *Writer) answer(batch []*queuedDelivery, receipts []Receipt) {
 	}
 }
 
-// commit stores the batch in one transaction: a single statement where every delivery has an id of its own.
+// commit stores the batch in one transaction: in a single statement if every delivery has its own id.
 func (w *Writer) commit(ctx context.Context, batch []*queuedDelivery) ([]Receipt, error) {
 	keyed := true
 	for _, item := range batch {
@@ -326,7 +321,7 @@ func (w *Writer) commit(ctx context.Context, batch []*queuedDelivery) ([]Receipt
 	return receipts, w.store.wrap(err, "commit %d deliveries", len(batch))
 }
 
-// uncertain adds ErrUncertain to the error of a commit: without an answer of Postgres it may have been carried out.
+// uncertain adds ErrUncertain to the error of a commit to which Postgres did not respond.
 func uncertain(err error) error {
 	if err == nil || sqlState(err) != "" {
 		return err
@@ -334,13 +329,13 @@ func uncertain(err error) error {
 	return fmt.Errorf("%w: %w", ErrUncertain, err)
 }
 
-// neverSent reports whether a statement did not reach Postgres.
+// neverSent reports whether the statement never reached Postgres.
 func neverSent(err error) bool {
 	_, connecting := errors.AsType[*pgconn.ConnectError](err)
 	return connecting || pgconn.SafeToRetry(err)
 }
 
-// isRetryable reports whether the transaction was rolled back for reasons of timing alone.
+// isRetryable reports whether the transaction was rolled back because of a concurrent one.
 func isRetryable(err error) bool {
 	switch sqlState(err) {
 	case "40001", "40P01":
@@ -349,8 +344,8 @@ func isRetryable(err error) bool {
 	return false
 }
 
-// isDataError reports whether the rows themselves are at fault (SQLSTATE classes 22 and 23, and JSON that is nested
-// deeper than the server's stack, 54001).
+// isDataError reports whether a row is invalid (SQLSTATE classes 22 and 23, and 54001 for JSON that is nested too deep for
+// the server's stack).
 func isDataError(err error) bool {
 	state := sqlState(err)
 	return len(state) == 5 && (state[:2] == "22" || state[:2] == "23" || state == "54001")
