@@ -57,7 +57,7 @@ var outside = []string{
 	"Aloware: contacts that were synced to it",
 	"backups, replicas that lag, the write-ahead log, and dead row versions until VACUUM removes them",
 	"bodies that name the person by name only, or have a number or an address in a notation that is not " +
-		"recognised (spelt out, in pictures, punycode)",
+		"recognised (spelt out, in pictures)",
 	"what is reported as left above",
 	"WebhookEvents of these events: they hold the contact's id until DONE_TTL or ERROR_TTL ends, and no other personal data",
 	"ids: the contact's own stays in entity_id and ordering_key of events about the contact, to recognise repeated deliveries, " +

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dfmiddleware/verity-sync/internal/erasure"
+	"github.com/dfmiddleware/verity-sync/internal/phone"
 )
 
 const (
@@ -17,6 +18,7 @@ const (
 	// contactOfAda is an event of hers, contactOfBob one of another contact.
 	contactOfAda = `{"type":"ContactUpdate","id":"` + ada + `","locationId":"loc1","phone":"+12055550163","email":"ada.lovelace@example.com"}`
 	contactOfBob = `{"type":"ContactUpdate","id":"` + bob + `","locationId":"loc1","phone":"+12055550188","email":"bob@example.com"}`
+	umlaut       = `{"type":"ContactUpdate","id":"` + ada + `","locationId":"loc1","email":"ada@bücher.example"}`
 	clinic       = `{"type":"ContactUpdate","id":"` + ada + `","locationId":"loc1","phone":"+12055550100","email":"jane@clinic.com"}`
 )
 
@@ -71,6 +73,13 @@ func TestAnEventIsErasedOnlyIfItIsBeyondDoubtThePersons(t *testing.T) {
 		"an appointment of which another event has her number":  {known: []string{contactOfAda, `{"phone":"+12055550163","calendar":{"appointmentId":"aptX","id":"cal"}}`}, body: `{"full_name":"Ada","calendar":{"appointmentId":"aptX","id":"cal","status":"gone"}}`, erased: true},
 		"one of which yet another event has another's number":   {known: []string{contactOfAda, `{"phone":"+12055550163","calendar":{"appointmentId":"aptX","id":"cal"}}`, `{"phone":"+12055550188","calendar":{"appointmentId":"aptX","id":"cal"}}`}, body: `{"full_name":"?","calendar":{"appointmentId":"aptX","id":"cal","status":"gone"}}`},
 		"a number that a contact of another location has, too":  {known: []string{contactOfAda, `{"type":"ContactUpdate","id":"` + bob + `","locationId":"loc2","phone":"+12055550163"}`}, person: erasure.Person{ContactID: ada, Location: "loc1"}, body: `{"phone":"+12055550163","calendar":{"appointmentId":"a","id":"c"}}`},
+		"a form with her address in punycode is erased":         {known: []string{umlaut}, body: `{"type":"Something Else","text":"ADA@XN--BCHER-KVA.example"}`, erased: true},
+		"one with her address decomposed is erased":             {known: []string{umlaut}, body: `{"type":"Something Else","text":"ada@bu\u0308cher.example"}`, erased: true},
+		"one with another's address in punycode is left":        {known: []string{umlaut}, body: `{"type":"Something Else","text":"ada@bücher.example, bob@xn--mller-kva.example"}`},
+		"one with her address in two forms is erased":           {known: []string{umlaut}, body: `{"type":"Something Else","text":"ada@bücher.example, ADA@xn--bcher-kva.example"}`, erased: true},
+		"an address that is hers but for an accent is left":     {known: []string{umlaut}, body: `{"type":"Something Else","text":"ada@bucher.example"}`},
+		"a form with her address and a wide @ is erased":        {body: `{"type":"Something Else","text":"ada.lovelace＠example.com"}`, erased: true},
+		"a given address in punycode is found":                  {person: erasure.Person{ContactID: ada, Emails: phone.Emails("ada@xn--bcher-kva.example")}, body: `{"type":"Something Else","text":"Ada@BÜCHER.example"}`, erased: true},
 		"an id that no contact has claims nothing":              {person: erasure.Person{ContactID: "newsletter"}, body: `{"type":"Something Else","text":"newsletter"}`},
 		"an appointment's id in place of a contact's is no one": {person: erasure.Person{ContactID: "aptAda1AaBbCcDd"}, body: `{"calendar":{"appointmentId":"aptAda1AaBbCcDd","id":"cal"}}`},
 	} {

@@ -28,7 +28,7 @@ const Message = "the data of the event was erased at a person's request; it does
 type Person struct {
 	// ContactID is the contact's id at GoHighLevel, "" where only phone numbers and e-mail addresses are known.
 	ContactID string
-	// Phones are in E.164 form, Emails in lower case.
+	// Phones are in E.164 form, Emails as phone.Emails returns them.
 	Phones, Emails []string
 	// Location limits the erasure to one location of GoHighLevel; what names none is part of it. "" stands for every location.
 	Location string

@@ -32,7 +32,7 @@ func (m *mark) in(texts []string) bool {
 		if m.phone != nil {
 			return m.phone.In(text)
 		}
-		return strings.Contains(text, "@") && phone.EmailIn(text, m.email)
+		return phone.EmailIn(text, m.email)
 	})
 }
 
@@ -43,7 +43,7 @@ func (m *mark) within(text string) bool {
 	}
 	const unmistakable = 10
 	letters := bare(m.email)
-	return len(letters) >= unmistakable && strings.Contains(bare(text), letters) || phone.EmailIn(text, m.email)
+	return len(letters) >= unmistakable && strings.Contains(bare(phone.Folded(text)), letters) || phone.EmailIn(text, m.email)
 }
 
 // search is a search for one person.

@@ -1,7 +1,6 @@
 package phone
 
 import (
-	"html"
 	"slices"
 	"strconv"
 	"strings"
@@ -291,9 +290,10 @@ func Numbers(raw, region string) []string {
 	return numbers
 }
 
-// Emails returns all usable e-mail addresses of raw in lower case.
+// Emails returns all usable e-mail addresses of raw, in the form in which EmailIn compares them.
 func Emails(raw string) []string {
 	var addresses []string
+	raw = Folded(raw)
 	for _, piece := range append([]string{raw}, addressSeparators.Split(raw, -1)...) {
 		for _, word := range append([]string{piece}, strings.Fields(piece)...) {
 			if address, ok := Email(word); ok && !slices.Contains(addresses, address) {
@@ -306,10 +306,10 @@ func Emails(raw string) []string {
 
 // OtherEmailsIn reports whether a usable e-mail address stands in a text that is none of these.
 func OtherEmailsIn(text string, addresses []string) bool {
-	if !strings.ContainsFunc(text, func(r rune) bool { return r == '@' || r == 0xff20 || r == '&' }) {
+	if !mayHoldAddress(text) {
 		return false
 	}
-	for _, word := range strings.FieldsFunc(plain(html.UnescapeString(text)), func(r rune) bool {
+	for _, word := range strings.FieldsFunc(Folded(text), func(r rune) bool {
 		return unicode.IsSpace(r) || strings.ContainsRune(",;:|/\\<>()[]{}\"'`*=&?", r)
 	}) {
 		if _, ok := Email(word); ok && !slices.ContainsFunc(addresses, func(mine string) bool { return EmailIn(word, mine) }) {
@@ -319,9 +319,13 @@ func OtherEmailsIn(text string, addresses []string) bool {
 	return false
 }
 
-// EmailIn reports whether an e-mail address, in lower case, stands in a text in any case, and is no part of a longer one.
+// EmailIn reports whether an e-mail address stands in a text, and is no part of a longer one. The two may differ in case, in the Unicode
+// form of characters (composed or not, wide or not), and in whether the domain is in punycode.
 func EmailIn(text, address string) bool {
-	text = strings.ToLower(plain(html.UnescapeString(text)))
+	if !mayHoldAddress(text) {
+		return false
+	}
+	text, address = Folded(text), Folded(address)
 	for from := 0; ; {
 		at := strings.Index(text[from:], address)
 		if at < 0 {
@@ -347,10 +351,10 @@ func addressGoesOn(before, after string) bool {
 	if first == '.' {
 		first = firstRune(after[1:])
 	}
-	return unicode.IsLetter(first) || unicode.IsDigit(first) || first == '-' || first == '@'
+	return unicode.IsLetter(first) || unicode.IsDigit(first) || unicode.IsMark(first) || first == '-' || first == '@'
 }
 
 // isOfAddress reports whether a character is part of what stands before the @. Quotes, brackets and slashes stand around an address.
 func isOfAddress(r rune) bool {
-	return unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("_%+-!#$&*?^`{|}~", r)
+	return unicode.IsLetter(r) || unicode.IsDigit(r) || unicode.IsMark(r) || strings.ContainsRune("_%+-!#$&*?^`{|}~", r)
 }

@@ -111,6 +111,47 @@ func TestEmailInFindsAWholeAddress(t *testing.T) {
 	}
 }
 
+// TestAnAddressIsFoundInEveryUnicodeForm looks for each form of an address in each of the others.
+func TestAnAddressIsFoundInEveryUnicodeForm(t *testing.T) {
+	t.Parallel()
+	for name, forms := range map[string][]string{
+		"a domain in punycode": {
+			"ada@bücher.example", "ada@xn--bcher-kva.example", "ADA@XN--BCHER-KVA.EXAMPLE", "ada@b\u0075\u0308cher.example", "ADA@BÜCHER.EXAMPLE",
+			"ada@BU\u0308CHER。example", "ada﹫bücher．example", "ada&#64;b&uuml;cher.example",
+		},
+		"a local part with an accent":           {"josé@example.com", "jose\u0301@example.com", "JOSÉ@EXAMPLE.COM", "JOSE\u0301@example.com"},
+		"both":                                  {"zoë@müller.example", "ZOE\u0308@xn--mller-kva.example", "zoë@MU\u0308LLER.example"},
+		"a letter whose capitals are two":       {"max@straße.example", "MAX@STRASSE.EXAMPLE", "max@xn--strae-oqa.example"},
+		"a letter with two forms in lower case": {"νίκος@example.com", "ΝΊΚΟΣ@example.com", "νι\u0301κος@example.com"},
+		"two parts in punycode":                 {"ada@bücher.müller.example", "ada@xn--bcher-kva.xn--mller-kva.example"},
+		"another script":                        {"ada@例え.テスト", "ada@xn--r8jz45g.xn--zckzah"},
+		"letters of one width":                  {"ada@example.com", "ａｄａ@ｅｘａｍｐｌｅ．ｃｏｍ", "ADA＠EXAMPLE.COM"},
+	} {
+		for _, address := range forms {
+			for _, other := range forms {
+				assert.True(t, phone.EmailIn("to "+other+", please", address), "%s: %q in %q", name, address, other)
+				assert.False(t, phone.OtherEmailsIn("to "+other+", please", []string{address}), "%s: %q in %q", name, address, other)
+				assert.False(t, phone.EmailIn("x"+other, address), "%s: %q in x%q", name, address, other)
+			}
+			found := phone.Emails(address)
+			assert.Equal(t, phone.Emails(forms[0]), found, "%s: %q is one address", name, address)
+		}
+	}
+	for text, address := range map[string]string{
+		"jose\u0301@example.com":     "jose@example.com",
+		"josé@example.com":           "jose@example.com",
+		"e\u0301jose@example.com":    "jose@example.com",
+		"q\u0301jose@example.com":    "jose@example.com", // No character is composed of these.
+		"ada@bucher.example":         "ada@bücher.example",
+		"ada@xn--bcher-kvb.example":  "ada@bücher.example",
+		"ada@xn--bcher-kva2.example": "ada@bücher.example",
+		"ada@bücher.example\u0301":   "ada@bücher.example",
+	} {
+		assert.False(t, phone.EmailIn(text, address), "%q in %q", address, text)
+	}
+	assert.True(t, phone.EmailIn("xn--99999999999: ada@example.com", "ada@example.com"), "what is no punycode")
+}
+
 func TestOthersAreFoundBesideTheKnownOnes(t *testing.T) {
 	t.Parallel()
 	mine := []*phone.Finder{phone.NewFinder("+12055550142")}

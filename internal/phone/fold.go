@@ -1,0 +1,55 @@
+package phone
+
+import (
+	"html"
+	"regexp"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/net/idna"
+	"golang.org/x/text/cases"
+	"golang.org/x/text/unicode/norm"
+)
+
+// encodedLabel is a part of a domain in punycode (RFC 5890, 2.3.2.1).
+var encodedLabel = regexp.MustCompile(`xn--[0-9a-z-]+`)
+
+// Folded returns a text in the form in which e-mail addresses are compared: in lower case, characters composed and of one width, parts of
+// domains as Unicode instead of punycode, and without characters that nobody sees. It is Unicode's NFKC_Casefold, more or less: ß is ss,
+// since that is its upper case.
+func Folded(text string) string {
+	text = plain(html.UnescapeString(text))
+	ascii := isASCII(text)
+	if ascii {
+		text = strings.ToLower(text)
+	} else {
+		text = foldUnicode(text)
+	}
+	if !strings.Contains(text, "xn--") {
+		return text
+	}
+	return encodedLabel.ReplaceAllStringFunc(text, func(label string) string {
+		decoded, err := idna.Punycode.ToUnicode(label)
+		if err != nil {
+			return label
+		}
+		return foldUnicode(decoded)
+	})
+}
+
+func foldUnicode(text string) string {
+	text = norm.NFKC.String(cases.Fold().String(norm.NFKC.String(text)))
+	return strings.ReplaceAll(text, "。", ".") // It stands for a dot in a domain (RFC 3490, 3.1).
+}
+
+func isASCII(text string) bool {
+	for i := range len(text) {
+		if text[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
+}
+
+// mayHoldAddress reports whether a text has an @, in whatever form, without which it has no address.
+func mayHoldAddress(text string) bool { return strings.ContainsAny(text, "@＠﹫&") }
