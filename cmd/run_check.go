@@ -72,11 +72,13 @@ func inspectVerity(ctx context.Context, url config.DatabaseURL) []preflight.Find
 	})
 }
 
-// asked returns the findings of an inspection; a database that could not be asked is one of them.
+// asked returns the findings of an inspection. A database that could not be asked, or did not answer all questions, is one of them.
 func asked(ctx context.Context, name preflight.Database, inspect inspection) []preflight.Finding {
-	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
-	defer cancel()
-	findings, err := inspect(ctx)
+	var findings []preflight.Finding
+	err := database.Within(ctx, checkTimeout, func(ctx context.Context) (err error) {
+		findings, err = inspect(ctx)
+		return err
+	})
 	if err != nil {
 		f := preflight.Finding{
 			Database: name, Severity: preflight.Error, Check: database.CheckReachable, Message: err.Error(),
@@ -122,8 +124,12 @@ func printFindings(findings []preflight.Finding, format string, out io.Writer) e
 // checkMigration inspects the middleware database as a migration will use it, and Verity's if it is configured. Errors end the migration
 // before it begins, apart from those of Verity's database that may pass: a migration does not need that one.
 func checkMigration(ctx context.Context, cfg config.Migrate, out io.Writer) error {
-	findings, err := store.InspectMigration(ctx, cfg.DatabaseURL.Reveal(), middlewareClients(cfg.DatabaseURL))
+	path, findings, err := store.InspectMigration(ctx, cfg.DatabaseURL.Reveal(), middlewareClients(cfg.DatabaseURL))
+	if path.Pooler {
+		fmt.Fprintf(out, "%s is %s\n", cfg.DatabaseURL, path)
+	}
 	if err != nil {
+		printWarnings(findings, out)
 		return err
 	}
 	for _, f := range inspectVerity(ctx, cfg.VerityDatabaseURL) {
@@ -132,13 +138,17 @@ func checkMigration(ctx context.Context, cfg config.Migrate, out io.Writer) erro
 		}
 		findings = append(findings, f)
 	}
+	printWarnings(findings, out)
+	if failure := preflight.Failure(lasting(findings)); failure != nil {
+		return permanent(failure)
+	}
+	return preflight.Failure(findings)
+}
+
+func printWarnings(findings []preflight.Finding, out io.Writer) {
 	for _, f := range findings {
 		if f.Severity == preflight.Warning {
 			fmt.Fprintf(out, "warning: %s\n", f)
 		}
 	}
-	if failure := preflight.Failure(lasting(findings)); failure != nil {
-		return permanent(failure)
-	}
-	return preflight.Failure(findings)
 }

@@ -15,19 +15,20 @@ import (
 
 // runMigrate brings the database up to date and says what it did, or what it would do.
 func runMigrate(ctx context.Context, cfg config.Migrate, flags migrateFlags, out io.Writer) error {
-	if err := reportPath(ctx, cfg, out); err != nil {
-		return err
-	}
 	if err := checkMigration(ctx, cfg, out); err != nil {
 		return err
 	}
-	if flags.dryRun {
-		return runMigrateDryRun(ctx, cfg, flags, out)
-	}
-	applied, err := store.Migrate(ctx, cfg.DatabaseURL.Reveal(), store.MigrateOptions{
+	opts := store.MigrateOptions{
 		Normalise:      normalise,
 		ForwardAdopted: flags.forwardAdopted,
-	})
+		Report: func(step string, since time.Duration) {
+			fmt.Fprintf(out, "still running after %s: %s\n", since, step)
+		},
+	}
+	if flags.dryRun {
+		return runMigrateDryRun(ctx, cfg, opts, out)
+	}
+	applied, err := store.Migrate(ctx, cfg.DatabaseURL.Reveal(), opts)
 	for _, m := range applied {
 		fmt.Fprintf(out, "applied %d: %s\n", m.Version, m.Name)
 	}
@@ -36,21 +37,6 @@ func runMigrate(ctx context.Context, cfg config.Migrate, flags migrateFlags, out
 	}
 	fmt.Fprintf(out, "%s is up to date\n", cfg.DatabaseURL)
 	return nil
-}
-
-// reportPath connects as receivers and controllers will, and says what is in between. What they could not work with ends the
-// migration before it begins.
-func reportPath(ctx context.Context, cfg config.Migrate, out io.Writer) error {
-	db, err := store.Open(ctx, cfg.DatabaseURL.Reveal(), store.Options{Name: "verity-sync migrate", MaxConns: 1})
-	if err != nil {
-		return err
-	}
-	defer db.Close()
-	path, err := db.Path(ctx)
-	if err == nil && path.Pooler {
-		fmt.Fprintf(out, "%s is %s\n", cfg.DatabaseURL, path)
-	}
-	return err
 }
 
 // runMigrateStatus prints every migration that this binary knows.

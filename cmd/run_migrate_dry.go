@@ -11,8 +11,8 @@ import (
 )
 
 // runMigrateDryRun says what a migration would do.
-func runMigrateDryRun(ctx context.Context, cfg config.Migrate, flags migrateFlags, out io.Writer) error {
-	preview, err := store.PreviewMigration(ctx, cfg.DatabaseURL.Reveal(), store.MigrateOptions{Normalise: normalise})
+func runMigrateDryRun(ctx context.Context, cfg config.Migrate, opts store.MigrateOptions, out io.Writer) error {
+	preview, err := store.PreviewMigration(ctx, cfg.DatabaseURL.Reveal(), opts)
 	if err != nil {
 		return err
 	}
@@ -24,7 +24,7 @@ func runMigrateDryRun(ctx context.Context, cfg config.Migrate, flags migrateFlag
 		fmt.Fprintf(out, "would apply %d: %s\n", m.Version, m.Name)
 	}
 	if preview.Adoption != nil {
-		if err := printAdoption(out, preview.Adoption, flags.forwardAdopted); err != nil {
+		if err := printAdoption(out, preview.Adoption, opts.ForwardAdopted); err != nil {
 			return err
 		}
 	}

@@ -23,6 +23,8 @@ type Options struct {
 	// Settings are session settings. Parameters of the URL override them. A direct connection has them from the start. Behind a
 	// pooler they apply only in the transactions of InTx, since sessions are shared or their settings refused.
 	Settings map[string]string
+	// Probed are settings that other pools for this URL have. Open does not set them; it finds out whether a pooler accepts them.
+	Probed map[string]string
 	// MaxConns bounds the pool. 0 is pgx's default. pool_max_conns in the URL overrides it.
 	MaxConns int32
 	// MinMaxConns is the lowest bound of the pool. It overrides the URL.
@@ -41,6 +43,8 @@ type Pool struct {
 	*pgxpool.Pool
 	// settings are the settings of each transaction behind a pooler.
 	settings map[string]string
+	// probed are those of Options.
+	probed map[string]string
 	// optional names the parameters that are left out if a pooler refuses one.
 	optional []string
 	config   *pgx.ConnConfig
@@ -49,6 +53,8 @@ type Pool struct {
 	turn chan struct{}
 	// stop ends the background work.
 	stop context.CancelFunc
+	// closing counts the connections that are being closed.
+	closing atomic.Int32
 }
 
 // Path describes the connection between this process and Postgres.
@@ -94,7 +100,7 @@ func Open(ctx context.Context, url string, opts Options) (*Pool, error) {
 	if opts.PingTimeout > 0 {
 		cfg.PingTimeout = opts.PingTimeout
 	}
-	p := &Pool{settings: map[string]string{}, optional: timeouts, turn: make(chan struct{}, 1)}
+	p := &Pool{settings: map[string]string{}, probed: opts.Probed, optional: timeouts, turn: make(chan struct{}, 1)}
 	params := cfg.ConnConfig.RuntimeParams
 	if _, given := parameter(params, "application_name"); !given {
 		params["application_name"] = opts.Name
@@ -116,7 +122,7 @@ func Open(ctx context.Context, url string, opts Options) (*Pool, error) {
 		cfg.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	}
 	cfg.ConnConfig.Tracer = tracer{p}
-	cfg.BeforeConnect, cfg.AfterConnect, cfg.ShouldPing = p.beforeConnect, p.afterConnect, p.shouldPing
+	cfg.BeforeConnect, cfg.AfterConnect, cfg.ShouldPing, cfg.BeforeClose = p.beforeConnect, p.afterConnect, p.shouldPing, p.beforeClose
 	p.config = cfg.ConnConfig.Copy()
 	if p.Pool, err = pgxpool.NewWithConfig(ctx, cfg); err != nil {
 		return nil, fmt.Errorf("set up the pool: %w", err)
@@ -126,10 +132,36 @@ func Open(ctx context.Context, url string, opts Options) (*Pool, error) {
 	return p, nil
 }
 
-// Close closes all connections as they are released.
+// closeGrace is how long a server has to end the sessions that are not in use.
+const closeGrace = time.Second
+
+// Close closes all connections as they are released. It does not wait for a server that hangs, to which pgx gives 15 seconds.
 func (p *Pool) Close() {
 	p.stop()
-	p.Pool.Close()
+	closed := make(chan struct{})
+	go func() {
+		p.Pool.Close()
+		close(closed)
+	}()
+	for {
+		select {
+		case <-closed:
+			return
+		case <-time.After(closeGrace):
+			if p.Stat().AcquiredConns() <= p.closing.Load() {
+				return
+			}
+		}
+	}
+}
+
+// beforeClose counts a connection as one that is in use no more, though the pool says so until the server has ended it.
+func (p *Pool) beforeClose(conn *pgx.Conn) {
+	p.closing.Add(1)
+	go func() {
+		<-conn.PgConn().CleanupDone()
+		p.closing.Add(-1)
+	}()
 }
 
 // cacheCapacity is pgx's default.

@@ -79,7 +79,8 @@ type facts struct {
 // setting is a configuration parameter in force, and what set it.
 type setting struct{ value, source string }
 
-// Inspect reports what the connection, the server and the role are like. The error says that the database could not be asked.
+// Inspect reports what the connection, the server and the role are like. The error says that the database could not be asked, or no more
+// than the findings say.
 func Inspect(ctx context.Context, pool *Pool, inspection Inspection) ([]preflight.Finding, error) {
 	i := &inspector{Inspection: inspection, pool: pool}
 	if i.Now == nil {
@@ -105,10 +106,10 @@ func Inspect(ctx context.Context, pool *Pool, inspection Inspection) ([]prefligh
 		i.pooler(), i.writable(), i.serverVersion(), i.encoding(), i.tls(),
 	}
 	skew, err := i.clockSkew(ctx)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		findings = append(findings, skew)
 	}
-	return append(findings, skew, i.connections(), i.isolation(), i.timeouts(), i.durability()), nil
+	return append(findings, i.connections(), i.isolation(), i.timeouts(), i.durability()), err
 }
 
 func (i *inspector) ok(check, format string, args ...any) preflight.Finding {

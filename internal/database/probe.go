@@ -47,11 +47,22 @@ func (p *Pool) leaveOut(cfg *pgx.ConnConfig) {
 }
 
 // probe finds out what is in between, on a connection of its own.
-func (p *Pool) probe(ctx context.Context, cfg *pgx.ConnConfig) (Path, error) {
+func (p *Pool) probe(ctx context.Context, cfg *pgx.ConnConfig) (path Path, err error) {
+	err = Within(ctx, probeTimeout, func(ctx context.Context) error {
+		path, err = p.probeOnce(ctx, cfg)
+		return err
+	})
+	return path, err
+}
+
+func (p *Pool) probeOnce(ctx context.Context, cfg *pgx.ConnConfig) (Path, error) {
 	cfg = cfg.Copy()
 	cfg.Tracer = nil
-	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
-	defer cancel()
+	for name, value := range p.probed {
+		if _, given := parameter(cfg.RuntimeParams, name); !given {
+			cfg.RuntimeParams[name] = value
+		}
+	}
 	var path Path
 	conn, err := pgx.ConnectConfig(ctx, cfg)
 	if path.Refused = refusedParameter(err); path.Refused != "" {

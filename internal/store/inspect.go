@@ -51,19 +51,26 @@ func (s *Store) Inspect(ctx context.Context, process Process, clients []database
 	return findings, s.wrap(err, "inspect the database")
 }
 
-// InspectMigration checks the database at url for a migration, but for obstacles and the version, which Migrate checks itself. The error
-// says that the database could not be asked.
-func InspectMigration(ctx context.Context, url string, clients []database.Clients) ([]preflight.Finding, error) {
+// InspectMigration checks the database at url for a migration, but for obstacles and the version, which Migrate checks itself. It also
+// returns what is between receivers and controllers and the database. The error says that the database could not be asked, or no more than
+// the findings say.
+func InspectMigration(ctx context.Context, url string, clients []database.Clients) (path database.Path, findings []preflight.Finding, err error) {
 	db, err := openMigration(ctx, url)
 	if err != nil {
-		return nil, err
+		return database.Path{}, nil, err
 	}
 	defer db.Close() //nolint:errcheck // Its work is done.
-	findings, err := inspect(ctx, db.pool, MigrationProcess, database.Inspection{Database: preflight.Middleware, Clients: clients})
+	err = database.Within(ctx, answerTimeout, func(ctx context.Context) (err error) {
+		if path, err = db.pool.Check(ctx); err != nil && !errors.Is(err, database.ErrUnusable) {
+			return err
+		}
+		findings, err = inspect(ctx, db.pool, MigrationProcess, database.Inspection{Database: preflight.Middleware, Clients: clients})
+		return err
+	})
 	if err != nil {
-		return nil, fmt.Errorf("connect to the database: %w", err)
+		return path, findings, fmt.Errorf("inspect the middleware database: %w", err)
 	}
-	return findings, nil
+	return path, findings, nil
 }
 
 func inspect(ctx context.Context, pool *database.Pool, process Process, inspection database.Inspection) ([]preflight.Finding, error) {
@@ -73,27 +80,33 @@ func inspect(ctx context.Context, pool *database.Pool, process Process, inspecti
 	}
 	p, err := readPlaces(ctx, pool)
 	if err != nil {
-		return nil, err
+		return findings, err
 	}
 	findings = append(findings, p.searchPath(process))
 	if process == MigrationProcess {
 		return findings, nil // It compares versions by itself, and looks for obstacles, missing rights among them.
 	}
 	version, err := schemaFinding(ctx, pool, p)
-	if err == nil {
+	switch {
+	case err == nil:
 		findings = append(findings, version)
-	} else if sqlState(err) != insufficientPrivilege { // It is among the privileges.
-		return nil, err
+	case sqlState(err) == insufficientPrivilege: // It is among the privileges.
+	default:
+		findings = append(findings, unreadableVersion(err))
 	}
 	if version.Severity == preflight.Error {
 		return findings, nil // The tables are yet to come, or those of another binary.
 	}
-	privileges, err := inspectPrivileges(ctx, pool, process)
-	if err != nil {
-		return nil, err
+	for _, check := range []func(context.Context, *database.Pool, Process) ([]preflight.Finding, error){
+		inspectPrivileges, inspectRowSecurity,
+	} {
+		more, err := check(ctx, pool, process)
+		if err != nil {
+			return findings, err
+		}
+		findings = append(findings, more...)
 	}
-	rows, err := inspectRowSecurity(ctx, pool, process)
-	return append(append(findings, privileges...), rows...), err
+	return findings, nil
 }
 
 func found(severity preflight.Severity, check, message, action string) preflight.Finding {
@@ -216,8 +229,22 @@ func (p places) searchPath(process Process) preflight.Finding {
 	}
 }
 
+// unreadableVersion says that the version of the schema could not be read, such as for a lock. What else can be found out does not need it.
+func unreadableVersion(err error) preflight.Finding {
+	f := found(preflight.Error, checkSchemaVersion, fmt.Sprintf("the version of the schema cannot be read: %v", err),
+		"end the session that holds a lock on "+versionTable+": SELECT pid, query FROM pg_stat_activity WHERE pid IN "+
+			"(SELECT pid FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation = to_regclass('"+versionTable+"'))")
+	f.MayPass = true
+	return f
+}
+
 // schemaFinding compares the schema with what this binary was built for.
 func schemaFinding(ctx context.Context, pool *database.Pool, p places) (preflight.Finding, error) {
+	if deadline, ok := ctx.Deadline(); ok { // The other checks need the rest of the time.
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/2)
+		defer cancel()
+	}
 	s := &Store{pool: pool}
 	version, err := s.SchemaVersion(ctx)
 	if err != nil {

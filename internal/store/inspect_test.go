@@ -84,7 +84,7 @@ func inspect(t *testing.T, url string, process store.Process) []preflight.Findin
 	var findings []preflight.Finding
 	var err error
 	if process == store.MigrationProcess {
-		findings, err = store.InspectMigration(t.Context(), url, nil)
+		_, findings, err = store.InspectMigration(t.Context(), url, nil)
 	} else {
 		findings, err = open(t, url).Inspect(t.Context(), process, nil)
 	}

@@ -10,10 +10,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/pressly/goose/v3"
 
+	"github.com/dfmiddleware/verity-sync/internal/database"
 	"github.com/dfmiddleware/verity-sync/internal/event"
 )
 
@@ -107,6 +109,37 @@ type MigrateOptions struct {
 	Normalise func(payload []byte, receivedAt time.Time) event.Event
 	// ForwardAdopted forwards unfinished rows of the earlier middleware, which has forwarded them already when they came.
 	ForwardAdopted bool
+	// Report is called every few seconds during a step that may take long, and so has no time limit. nil is allowed.
+	Report func(step string, since time.Duration)
+}
+
+// answerTimeout is how long a database may take to answer the questions of a migration: all of them are about the catalog. Statements
+// that read or change the tables take as long as they need.
+const answerTimeout = 20 * time.Second
+
+// reportPeriod is how often a step that takes long is reported.
+const reportPeriod = 5 * time.Second
+
+// reported runs a step that may take long.
+func (o MigrateOptions) reported(step string, f func() error) error {
+	if o.Report == nil {
+		return f()
+	}
+	began, done := time.Now(), make(chan struct{})
+	var reporter sync.WaitGroup
+	reporter.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			case <-time.After(reportPeriod):
+				o.Report(step, time.Since(began).Round(time.Second))
+			}
+		}
+	})
+	defer reporter.Wait()
+	defer close(done)
+	return f()
 }
 
 // MigrationStatus is one migration and when it was applied; the zero time where it was not.
@@ -117,40 +150,73 @@ type MigrationStatus struct {
 }
 
 // Migrate brings the database at url up to date and returns what was applied. Concurrent calls wait for each other. An
-// ObstructedError says that nothing was changed, and what is in the way.
+// ObstructedError says that nothing was changed, and what is in the way. A database.NoAnswerError says that the database did not answer.
 func Migrate(ctx context.Context, url string, opts MigrateOptions) ([]MigrationStatus, error) {
 	if opts.Normalise == nil {
 		return nil, errors.New("migrate: Normalise is not set")
 	}
-	db, provider, version, err := openProvider(ctx, url, opts)
+	db, provider, _, err := openProvider(ctx, url, opts)
 	if err != nil {
 		return nil, err
 	}
 	defer db.Close() //nolint:errcheck // Its work is done.
-	if err := checkObstacles(ctx, db.DB, provider, version); err != nil {
-		return nil, err
-	}
-	ctx, unlock, err := lockMigration(ctx, db)
+	var unlock func()
+	err = opts.reported("wait for other migrations", func() (err error) {
+		ctx, unlock, err = lockMigration(ctx, db)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("wait for other migrations: %w", err)
 	}
 	defer unlock()
-	// There is nothing to do for a database that is newer, which is what a rollback finds.
-	results, err := provider.Up(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("migrate: %w", errors.Join(err, lockLost(ctx)))
+	if err := checkObstacles(ctx, db.DB, provider); err != nil {
+		return nil, err
 	}
-	applied := make([]MigrationStatus, len(results))
-	for i, r := range results {
-		applied[i] = MigrationStatus{Version: r.Source.Version, Name: migrationName(r.Source), AppliedAt: time.Now()}
+	applied, err := applyPending(ctx, provider, opts)
+	if err != nil {
+		return applied, errors.Join(err, lockLost(ctx))
 	}
 	if opts.ForwardAdopted {
-		if _, err := db.ExecContext(ctx, `UPDATE webhook_events SET forward = true
-			WHERE adopted AND NOT forward AND status IN ('pending', 'processing')`); err != nil {
-			return applied, fmt.Errorf("have adopted events forwarded: %w", err)
+		err := opts.reported("have adopted events forwarded", func() error {
+			_, err := db.ExecContext(ctx, `UPDATE webhook_events SET forward = true
+				WHERE adopted AND NOT forward AND status IN ('pending', 'processing')`)
+			return err
+		})
+		if err != nil {
+			return applied, fmt.Errorf("have adopted events forwarded: %w", errors.Join(err, lockLost(ctx)))
 		}
 	}
 	return applied, nil
+}
+
+// applyPending applies what is pending, a migration at a time. There is nothing to do for a database that is newer, which is what a
+// rollback finds.
+func applyPending(ctx context.Context, provider *goose.Provider, opts MigrateOptions) (applied []MigrationStatus, err error) {
+	for {
+		version, err := provider.GetDBVersion(ctx)
+		if err != nil {
+			return applied, fmt.Errorf("migrate: %w", err)
+		}
+		step := "look for pending migrations"
+		if next := slices.IndexFunc(provider.ListSources(), func(s *goose.Source) bool { return s.Version > version }); next >= 0 {
+			source := provider.ListSources()[next]
+			step = fmt.Sprintf("apply %d: %s", source.Version, migrationName(source))
+		}
+		var result *goose.MigrationResult
+		err = opts.reported(step, func() (err error) {
+			result, err = provider.UpByOne(ctx)
+			return err
+		})
+		if errors.Is(err, goose.ErrNoNextVersion) {
+			return applied, nil
+		}
+		if err != nil {
+			return applied, fmt.Errorf("migrate: %w", err)
+		}
+		applied = append(applied, MigrationStatus{
+			Version: result.Source.Version, Name: migrationName(result.Source), AppliedAt: time.Now(),
+		})
+	}
 }
 
 // MigrationsOf lists the migrations that this binary knows, with when each was applied to the database at url.
@@ -160,6 +226,10 @@ func MigrationsOf(ctx context.Context, url string) ([]MigrationStatus, error) {
 		return nil, err
 	}
 	defer db.Close() //nolint:errcheck // Its work is done.
+	return migrationsOf(ctx, provider, version)
+}
+
+func migrationsOf(ctx context.Context, provider *goose.Provider, version int64) ([]MigrationStatus, error) {
 	var out []MigrationStatus
 	if version == 0 { // goose would make its table to answer; looking must not change anything.
 		for _, source := range provider.ListSources() {
@@ -167,7 +237,11 @@ func MigrationsOf(ctx context.Context, url string) ([]MigrationStatus, error) {
 		}
 		return out, nil
 	}
-	statuses, err := provider.Status(ctx)
+	var statuses []*goose.MigrationStatus
+	err := database.Within(ctx, answerTimeout, func(ctx context.Context) (err error) {
+		statuses, err = provider.Status(ctx)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("read what has been migrated: %w", err)
 	}
@@ -195,23 +269,28 @@ func openProvider(ctx context.Context, url string, opts MigrateOptions) (*migrat
 	if err != nil {
 		return nil, nil, 0, err
 	}
-	provider, err := newProvider(ctx, db.DB, opts)
-	if err != nil {
-		return nil, nil, 0, errors.Join(err, db.Close())
-	}
-	version, err := readVersion(ctx, db.DB)
-	if err != nil {
-		return nil, nil, 0, errors.Join(err, db.Close())
-	}
-	if version > latestVersion {
+	var provider *goose.Provider
+	var version int64
+	err = database.Within(ctx, answerTimeout, func(ctx context.Context) (err error) {
+		if provider, err = newProvider(ctx, db.DB, opts); err != nil {
+			return err
+		}
+		version, err = readVersion(ctx, db.DB)
+		if err != nil || version <= latestVersion {
+			return err
+		}
 		var oldest int64
-		err := db.QueryRowContext(ctx, oldestQuery).Scan(&oldest)
+		err = db.QueryRowContext(ctx, oldestQuery).Scan(&oldest)
 		if err == nil {
 			err = checkNotTooNew(version, oldest)
 		}
 		if err != nil {
-			return nil, nil, 0, errors.Join(fmt.Errorf("see whether this binary is new enough: %w", err), db.Close())
+			return fmt.Errorf("see whether this binary is new enough: %w", err)
 		}
+		return nil
+	})
+	if err != nil {
+		return nil, nil, 0, errors.Join(err, db.Close())
 	}
 	return db, provider, version, nil
 }

@@ -28,6 +28,9 @@ const (
 // errLockLost says that the connection that holds the lock is gone, so that another migration may run.
 var errLockLost = errors.New("the migration lock is lost, and the migration was stopped: run it again")
 
+// errNotAlive says that the database stopped to answer while something was read.
+var errNotAlive = errors.New("the database does not answer any more")
+
 // migrationDB is the database of a migration, by way of database/sql, as goose wants it.
 type migrationDB struct {
 	*sql.DB
@@ -36,7 +39,7 @@ type migrationDB struct {
 
 func openMigration(ctx context.Context, url string) (*migrationDB, error) {
 	pool, err := database.Open(ctx, url, database.Options{
-		Name: "verity-sync migrate", MinMaxConns: migrationConns, ConnectTimeout: connectTimeout,
+		Name: "verity-sync migrate", MinMaxConns: migrationConns, ConnectTimeout: connectTimeout, Probed: sessionSettings(),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read the database URL: %w", err)
@@ -56,18 +59,26 @@ func (db *migrationDB) Close() error {
 // The lock is a transaction's: through a pooler, a session's would stay on a connection that others use. It is tried and not
 // waited for, since a statement that waits has a snapshot, for whose end CREATE INDEX CONCURRENTLY waits in turn.
 func lockMigration(ctx context.Context, db *migrationDB) (context.Context, func(), error) {
-	tx, err := db.pool.Begin(ctx)
+	var tx pgx.Tx
+	err := database.Within(ctx, answerTimeout, func(ctx context.Context) (err error) {
+		tx, err = db.pool.Begin(ctx)
+		return err
+	})
 	if err != nil {
 		return nil, nil, err
 	}
-	rollback := func() { _ = tx.Rollback(context.WithoutCancel(ctx)) } // Nothing was written in it.
+	rollback := func() {
+		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
+		defer cancel()
+		_ = tx.Rollback(ending) // Nothing was written in it.
+	}
 	if err := takeLock(ctx, tx); err != nil {
 		rollback()
 		return nil, nil, err
 	}
 	held, stop := context.WithCancelCause(ctx)
 	var keeper sync.WaitGroup
-	keeper.Go(func() { stop(keepLock(held, tx)) })
+	keeper.Go(func() { stop(keepAlive(held, errLockLost, func(ctx context.Context) error { return ping(ctx, tx) })) })
 	return held, func() {
 		stop(nil)
 		keeper.Wait()
@@ -75,22 +86,29 @@ func lockMigration(ctx context.Context, db *migrationDB) (context.Context, func(
 	}, nil
 }
 
+func ping(ctx context.Context, tx pgx.Tx) error {
+	_, err := tx.Exec(ctx, `SELECT 1`)
+	return err
+}
+
 func takeLock(ctx context.Context, tx pgx.Tx) error {
-	ctx, cancel := context.WithTimeout(ctx, lockPatience)
+	waiting, cancel := context.WithTimeout(ctx, lockPatience)
 	defer cancel()
-	var schema string
-	if err := tx.QueryRow(ctx, `SELECT current_schema()`).Scan(&schema); err != nil {
-		return err
-	}
-	key := migrationLock(schema)
 	for {
 		var taken bool
-		if err := tx.QueryRow(ctx, `SELECT pg_try_advisory_xact_lock($1)`, key).Scan(&taken); err != nil || taken {
+		err := database.Within(waiting, answerTimeout, func(ctx context.Context) error {
+			var schema string
+			if err := tx.QueryRow(ctx, `SELECT current_schema()`).Scan(&schema); err != nil {
+				return err
+			}
+			return tx.QueryRow(ctx, `SELECT pg_try_advisory_xact_lock($1)`, migrationLock(schema)).Scan(&taken)
+		})
+		if err != nil || taken {
 			return err
 		}
 		select {
-		case <-ctx.Done():
-			return ctx.Err()
+		case <-waiting.Done():
+			return waiting.Err()
 		case <-time.After(lockPeriod):
 		}
 	}
@@ -102,21 +120,34 @@ func migrationLock(schema string) int64 {
 	return int64(binary.BigEndian.Uint64(sum[:8])) //nolint:gosec // All 64 bits are wanted.
 }
 
-// keepLock returns when ctx ends, or why the lock is lost. It also keeps poolers from ending a transaction that is idle.
-func keepLock(ctx context.Context, tx pgx.Tx) error {
+// keepAlive asks a database every second whether it is there. It returns when ctx ends, or why the database is lost. For a transaction, it
+// also keeps poolers from ending it because it is idle.
+func keepAlive(ctx context.Context, lost error, ask func(context.Context) error) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-time.After(lockPeriod):
 		}
-		asking, cancel := context.WithTimeout(ctx, statementTimeout)
-		_, err := tx.Exec(asking, `SELECT 1`)
-		cancel()
-		if err != nil {
-			return fmt.Errorf("%w: %w", errLockLost, err)
+		if err := database.Within(ctx, statementTimeout, ask); err != nil && ctx.Err() == nil {
+			return fmt.Errorf("%w: %w", lost, err)
 		}
 	}
+}
+
+// whileAlive runs f, which may take long, and stops it when the database does not answer on another connection any more.
+func whileAlive(ctx context.Context, db *migrationDB, f func(context.Context) error) error {
+	alive, stop := context.WithCancelCause(ctx)
+	var keeper sync.WaitGroup
+	keeper.Go(func() { stop(keepAlive(alive, errNotAlive, db.pool.Ping)) })
+	err := f(alive)
+	lost := context.Cause(alive)
+	stop(nil)
+	keeper.Wait()
+	if err != nil && errors.Is(lost, errNotAlive) {
+		return errors.Join(err, lost)
+	}
+	return err
 }
 
 // lockLost returns why the lock was lost while a migration ran in ctx, nil where it was not.

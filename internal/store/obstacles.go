@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/pressly/goose/v3"
 
+	"github.com/dfmiddleware/verity-sync/internal/database"
 	"github.com/dfmiddleware/verity-sync/internal/event"
 )
 
@@ -50,27 +52,29 @@ func (e *ObstructedError) Error() string {
 	return text.String()
 }
 
-// checkObstacles returns an ObstructedError where something is in the way of the migrations after version. It only reads the
+// checkObstacles returns an ObstructedError where something is in the way of the migrations that are pending. It only reads the
 // catalog, so that it takes no lock that another process would notice.
-func checkObstacles(ctx context.Context, db *sql.DB, provider *goose.Provider, version int64) error {
-	for {
-		found, err := findObstacles(ctx, db, provider, version)
-		if err != nil {
-			return fmt.Errorf("look for what is in the way of the migration: %w", err)
+func checkObstacles(ctx context.Context, db *sql.DB, provider *goose.Provider) error {
+	err := database.Within(ctx, answerTimeout, func(ctx context.Context) error {
+		for {
+			version, err := readVersion(ctx, db)
+			if err != nil {
+				return err
+			}
+			found, err := findObstacles(ctx, db, provider, version)
+			if err != nil || len(found) == 0 {
+				return err
+			}
+			// Another migration may have run meanwhile: then what it has created was taken for an obstacle.
+			if current, err := readVersion(ctx, db); err != nil || current == version {
+				return cmp.Or(err, error(&ObstructedError{found}))
+			}
 		}
-		if len(found) == 0 {
-			return nil
-		}
-		// Another migration may have run meanwhile: then what it has created was taken for an obstacle.
-		current, err := readVersion(ctx, db)
-		if err != nil {
-			return err
-		}
-		if current == version {
-			return &ObstructedError{found}
-		}
-		version = current
+	})
+	if _, obstructed := errors.AsType[*ObstructedError](err); err != nil && !obstructed {
+		return fmt.Errorf("look for what is in the way of the migration: %w", err)
 	}
+	return err
 }
 
 func findObstacles(ctx context.Context, db *sql.DB, provider *goose.Provider, version int64) ([]Obstacle, error) {

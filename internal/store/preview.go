@@ -56,28 +56,34 @@ type AdoptedType struct {
 // PreviewMigration says what Migrate would do to the database at url, which it reads and does not change. Where Migrate would
 // return an ObstructedError, it returns that, along with what is pending.
 func PreviewMigration(ctx context.Context, url string, opts MigrateOptions) (Preview, error) {
-	known, err := MigrationsOf(ctx, url)
-	if err != nil {
-		return Preview{}, err
-	}
-	p := Preview{Pending: slices.DeleteFunc(known, func(m MigrationStatus) bool { return !m.AppliedAt.IsZero() })}
 	db, provider, version, err := openProvider(ctx, url, opts)
 	if err != nil {
 		return Preview{}, err
 	}
 	defer db.Close() //nolint:errcheck // Its work is done.
-	if err := checkObstacles(ctx, db.DB, provider, version); err != nil {
+	known, err := migrationsOf(ctx, provider, version)
+	if err != nil {
+		return Preview{}, err
+	}
+	p := Preview{Pending: slices.DeleteFunc(known, func(m MigrationStatus) bool { return !m.AppliedAt.IsZero() })}
+	if err := checkObstacles(ctx, db.DB, provider); err != nil {
 		return p, err
 	}
 	if !slices.ContainsFunc(p.Pending, func(m MigrationStatus) bool { return m.Version == adoptVersion }) {
 		return p, nil
 	}
-	tx, err := db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
+	err = whileAlive(ctx, db, func(ctx context.Context) error {
+		return opts.reported("read what would be adopted", func() error {
+			tx, err := db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
+			if err != nil {
+				return err
+			}
+			defer tx.Rollback() //nolint:errcheck // It was only read.
+			p.Adoption, err = previewAdoption(ctx, tx, opts)
+			return err
+		})
+	})
 	if err != nil {
-		return Preview{}, fmt.Errorf("look at the database: %w", err)
-	}
-	defer tx.Rollback() //nolint:errcheck // It was only read.
-	if p.Adoption, err = previewAdoption(ctx, tx, opts); err != nil {
 		return Preview{}, fmt.Errorf("look at what would be adopted: %w", err)
 	}
 	return p, nil

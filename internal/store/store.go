@@ -24,6 +24,15 @@ const (
 	connectTimeout           = 5 * time.Second
 )
 
+// sessionSettings are the limits as settings of a session.
+func sessionSettings() map[string]string {
+	return map[string]string{
+		"statement_timeout":                   milliseconds(statementTimeout),
+		"lock_timeout":                        milliseconds(lockTimeout),
+		"idle_in_transaction_session_timeout": milliseconds(idleInTransactionTimeout),
+	}
+}
+
 const (
 	// callTimeout bounds a statement including the network. urlCallTimeout is the bound if the URL sets statement_timeout.
 	callTimeout    = statementTimeout + 5*time.Second
@@ -57,11 +66,7 @@ type Store struct {
 func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 	pool, err := database.Open(ctx, url, database.Options{
 		Name: opts.Name, MaxConns: opts.MaxConns, ConnectTimeout: connectTimeout, PingTimeout: pingTimeout,
-		Settings: map[string]string{
-			"statement_timeout":                   milliseconds(statementTimeout),
-			"lock_timeout":                        milliseconds(lockTimeout),
-			"idle_in_transaction_session_timeout": milliseconds(idleInTransactionTimeout),
-		},
+		Settings: sessionSettings(),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read the database URL: %w", err)

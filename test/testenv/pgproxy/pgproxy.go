@@ -27,6 +27,8 @@ type Proxy struct {
 	server string
 	// halfOpen says that new connections are half open as well.
 	halfOpen bool
+	// answers is after how many answers a connection becomes half open; 0 is never.
+	answers atomic.Int64
 	links    map[*link]struct{}
 	closed   bool
 	running  sync.WaitGroup
@@ -95,6 +97,10 @@ func (p *Proxy) HalfOpen() {
 		l.dead.Store(true)
 	}
 }
+
+// HangAfter has every connection become half open once Postgres was ready for a query so many times: after 1, a client has logged in, and its
+// first query is not answered.
+func (p *Proxy) HangAfter(answers int) { p.answers.Store(int64(answers)) }
 
 // Heal lets new connections through. Those that are half open stay so until their client gives them up.
 func (p *Proxy) Heal() {
@@ -198,12 +204,13 @@ func (g gate) Write(b []byte) (int, error) {
 func (p *Proxy) answer(l *link) {
 	client, messages := gate{l, l.client}, pgproto3.NewFrontend(l.server, io.Discard)
 	var here *Cut
+	var ready int64
 	for {
 		message, err := messages.Receive()
 		if err != nil {
 			return
 		}
-		drop := false
+		drop, last := false, false
 		switch said := message.(type) {
 		case *pgproto3.CommandComplete:
 			if next := p.next.Load(); next != nil && strings.HasPrefix(string(said.CommandTag), next.Command) && p.take(next) {
@@ -213,6 +220,8 @@ func (p *Proxy) answer(l *link) {
 			if here != nil {
 				return
 			}
+			ready++
+			last = ready == p.answers.Load()
 		}
 		encoded, err := message.Encode(nil)
 		if err != nil {
@@ -223,6 +232,9 @@ func (p *Proxy) answer(l *link) {
 		}
 		if _, err := client.Write(encoded); err != nil {
 			return
+		}
+		if last {
+			l.dead.Store(true)
 		}
 	}
 }

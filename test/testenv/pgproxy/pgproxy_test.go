@@ -85,3 +85,20 @@ func TestAHalfOpenConnectionIsSilentForEverAndANewOneIsNot(t *testing.T) {
 	_, err = through.Exec(short, "SELECT 1")
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 }
+
+func TestAConnectionHangsAfterSoManyAnswers(t *testing.T) {
+	t.Parallel()
+	proxy, _ := start(t)
+	proxy.HangAfter(2)
+	for range 2 {
+		through := connect(t, proxy.URL()) // The first answer is that to the log-in.
+		_, err := through.Exec(t.Context(), "SELECT 1", pgx.QueryExecModeSimpleProtocol)
+		require.NoError(t, err)
+		short, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		_, err = through.Exec(short, "SELECT 1", pgx.QueryExecModeSimpleProtocol)
+		cancel()
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+	}
+	proxy.HangAfter(0)
+	assert.Equal(t, 0, count(t, connect(t, proxy.URL())))
+}

@@ -1,0 +1,88 @@
+package store_test
+
+import (
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dfmiddleware/verity-sync/internal/store"
+)
+
+// TestALongMigrationIsReportedAndNotBounded has a migration that waits for a table that somebody else uses.
+func TestALongMigrationIsReportedAndNotBounded(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		hangs bool
+	}{
+		"it ends when the table is free":                     {},
+		"it ends when the database does not answer any more": {hangs: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := leftBehind(t)
+			proxy := b.proxy()
+			other, err := pgx.Connect(t.Context(), b.url)
+			require.NoError(t, err)
+			defer other.Close(t.Context())
+			_, err = other.Exec(t.Context(), "BEGIN; LOCK TABLE sync_log IN ACCESS SHARE MODE")
+			require.NoError(t, err)
+
+			var steps []string
+			var once sync.Once
+			began := time.Now()
+			applied, err := store.Migrate(t.Context(), proxy.URL(), store.MigrateOptions{
+				Normalise: normalise,
+				Report: func(step string, since time.Duration) {
+					steps = append(steps, step)
+					assert.GreaterOrEqual(t, since, 4*time.Second)
+					once.Do(func() {
+						if tc.hangs {
+							proxy.HalfOpen()
+							return
+						}
+						_, err := other.Exec(t.Context(), "COMMIT")
+						assert.NoError(t, err)
+					})
+				},
+			})
+			assert.Equal(t, "apply 1: tables", steps[0])
+			if !tc.hangs {
+				require.NoError(t, err)
+				assert.Len(t, applied, 13)
+				return
+			}
+			require.ErrorContains(t, err, "the migration lock is lost, and the migration was stopped: run it again: no answer within 15s")
+			assert.False(t, store.IsPermanent(err))
+			assert.Less(t, time.Since(began), time.Minute)
+			_, err = other.Exec(t.Context(), "COMMIT")
+			require.NoError(t, err)
+			require.EventuallyWithT(t, func(c *assert.CollectT) { // Postgres may not have noticed yet that the first one has gone.
+				_, err := store.Migrate(t.Context(), b.url, store.MigrateOptions{Normalise: normalise})
+				assert.NoError(c, err)
+			}, time.Minute, time.Second)
+		})
+	}
+}
+
+// TestAPreviewOfADatabaseThatStopsToAnswerEnds has a preview that waits for a table that somebody else has locked.
+func TestAPreviewOfADatabaseThatStopsToAnswerEnds(t *testing.T) {
+	t.Parallel()
+	b := leftBehind(t)
+	proxy := b.proxy()
+	other, err := pgx.Connect(t.Context(), b.url)
+	require.NoError(t, err)
+	defer other.Close(t.Context())
+	_, err = other.Exec(t.Context(), "BEGIN; LOCK TABLE webhook_events")
+	require.NoError(t, err)
+	var once sync.Once
+	_, err = store.PreviewMigration(t.Context(), proxy.URL(), store.MigrateOptions{
+		Normalise: normalise, Report: func(string, time.Duration) { once.Do(proxy.HalfOpen) },
+	})
+	require.ErrorContains(t, err, "the database does not answer any more: no answer within 15s")
+	_, err = other.Exec(t.Context(), "COMMIT")
+	require.NoError(t, err)
+}
