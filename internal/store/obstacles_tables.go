@@ -61,18 +61,24 @@ func rowTypeObstacles(ctx context.Context, tx *sql.Tx, p plan) ([]Obstacle, erro
 		    WHERE c.relnamespace = quote_ident(current_schema())::regnamespace AND c.relkind = 'r' AND c.relname = ANY ($1::text[])
 		    UNION
 		    SELECT n.oid, u.tab
-		    FROM uses u JOIN pg_type t ON t.oid = u.type
-		    JOIN pg_type n ON n.oid = t.typarray OR n.typtype = 'd' AND n.typbasetype = t.oid
-		      OR n.typtype = 'c' AND EXISTS (
-		          SELECT FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
-		          WHERE c.oid = n.typrelid AND c.relkind IN ('c', 'v') AND a.atttypid = t.oid AND NOT a.attisdropped))
+		    FROM uses u CROSS JOIN LATERAL (
+		        SELECT typarray AS oid FROM pg_type WHERE oid = u.type AND typarray <> 0
+		        UNION ALL
+		        SELECT t.oid
+		        FROM pg_depend d JOIN pg_type t ON t.oid = d.objid AND t.typtype = 'd' AND t.typbasetype = d.refobjid
+		        WHERE d.refclassid = 'pg_type'::regclass AND d.refobjid = u.type AND d.classid = 'pg_type'::regclass
+		        UNION ALL
+		        SELECT c.reltype
+		        FROM pg_depend d JOIN pg_class c ON c.oid = d.objid AND c.relkind IN ('c', 'v')
+		        WHERE d.refclassid = 'pg_type'::regclass AND d.refobjid = u.type AND d.classid = 'pg_class'::regclass) n)
 		SELECT 'column ' || a.attname || ' of ' || CASE o.relkind WHEN 'm' THEN 'materialized view ' ELSE 'table ' END || o.oid::regclass,
 		       'it holds rows of ' || u.tab::regclass || ', whose type changes',
 		       CASE o.relkind WHEN 'm' THEN format('DROP MATERIALIZED VIEW IF EXISTS %s', o.oid::regclass)
 		            ELSE format('ALTER TABLE %s ALTER COLUMN %I TYPE jsonb USING to_jsonb(%I)', o.oid::regclass, a.attname, a.attname) END,
 		       CASE o.relkind WHEN 'm' THEN `+definitionOf("o")+` ELSE '' END
 		FROM uses u
-		JOIN pg_attribute a ON a.atttypid = u.type AND NOT a.attisdropped
+		JOIN pg_depend d ON d.refclassid = 'pg_type'::regclass AND d.refobjid = u.type AND d.classid = 'pg_class'::regclass
+		JOIN pg_attribute a ON a.attrelid = d.objid AND a.attnum = d.objsubid AND NOT a.attisdropped
 		JOIN pg_class o ON o.oid = a.attrelid AND o.relkind IN ('r', 'p', 'm')
 		JOIN pg_namespace n ON n.oid = o.relnamespace
 		ORDER BY 1, 2`, p.alters)
