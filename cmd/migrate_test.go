@@ -71,15 +71,15 @@ Payloads of GoHighLevel would be read again, where they are not done:
 Tables that are there would change:
 
   webhook_events.payload_json becomes json, it is jsonb
-  webhook_events.received_at becomes NOT NULL
   webhook_events.entity_id may be NULL
+  webhook_events.received_at becomes NOT NULL
   webhook_events.status becomes NOT NULL
   sync_log.entity_id may be NULL
   sync_log.source_id may be NULL
   contact_mappings.created_at becomes NOT NULL
   contact_mappings.updated_at becomes NOT NULL
-  webhook_events gets adopted, location_id, contact_id, appointment_status, payload_raw, truncated, headers, body_hash, `+
-		`ordering_key, run, ledger_run, replay_request, attempts, next_attempt_at, claimed_term, suspended, parked, forward, reason, `+
+  webhook_events gets adopted, forward, location_id, contact_id, appointment_status, payload_raw, truncated, headers, body_hash, `+
+		`ordering_key, run, ledger_run, replay_request, attempts, next_attempt_at, claimed_term, suspended, parked, reason, `+
 		`result, verity_contact_id, occurred_at, dispatched_at, started_at, held_by, unanswered, erased_at
   sync_log gets webhook_event_id, run, operation, attempt, details
   contact_mappings gets location_id, synced_occurred_at, phone_observed_at, email_observed_at, aloware_phone_number, aloware_contact_since, `+

@@ -18,7 +18,12 @@ type plan struct {
 	tables, indexes, types, alters []string
 	// columns and constraints are those that they add, as {table, name}.
 	columns, constraints [][2]string
+	// altered are the columns that they alter, in their order.
+	altered []alteredColumn
 }
+
+// alteredColumn is a column that a migration alters: to NOT NULL, from it, or to a type.
+type alteredColumn struct{ table, name, action string }
 
 func (p plan) empty() bool { return len(p.tables)+len(p.indexes)+len(p.types)+len(p.alters) == 0 }
 
@@ -29,6 +34,7 @@ var (
 	createType    = regexp.MustCompile(`^CREATE TYPE (\w+)`)
 	alterTable    = regexp.MustCompile(`^ALTER TABLE (?:IF EXISTS )?(\w+)`)
 	addColumn     = regexp.MustCompile(`ADD COLUMN (\w+) `)
+	alterColumn   = regexp.MustCompile(`ALTER COLUMN (\w+) (SET NOT NULL|DROP NOT NULL|TYPE \w+)`)
 	addConstraint = regexp.MustCompile(`ADD CONSTRAINT (\w+) `)
 	dropped       = regexp.MustCompile(`DROP (?:INDEX|TABLE|TYPE|CONSTRAINT|COLUMN) (?:CONCURRENTLY )?(?:IF EXISTS )?(\w+)`)
 )
@@ -61,6 +67,9 @@ func planAfter(provider *goose.Provider, version int64) (plan, error) {
 			first(&p.alters, alterTable, statement)
 			if table := alterTable.FindStringSubmatch(statement); table != nil {
 				p.columns = appendAdded(p.columns, table[1], addColumn, statement, gone)
+				for _, match := range alterColumn.FindAllStringSubmatch(statement, -1) {
+					p.altered = append(p.altered, alteredColumn{table[1], match[1], match[2]})
+				}
 				p.constraints = appendAdded(p.constraints, table[1], addConstraint, statement, gone)
 			}
 		}

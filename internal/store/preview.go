@@ -72,6 +72,10 @@ func PreviewMigration(ctx context.Context, url string, opts MigrateOptions) (Pre
 	if !slices.ContainsFunc(p.Pending, func(m MigrationStatus) bool { return m.Version == adoptVersion }) {
 		return p, nil
 	}
+	plan, err := planAfter(provider, version)
+	if err != nil {
+		return Preview{}, err
+	}
 	err = whileAlive(ctx, db, func(ctx context.Context) error {
 		return opts.reported("read what would be adopted", func() error {
 			tx, err := db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
@@ -79,7 +83,7 @@ func PreviewMigration(ctx context.Context, url string, opts MigrateOptions) (Pre
 				return err
 			}
 			defer tx.Rollback() //nolint:errcheck // It was only read.
-			p.Adoption, err = previewAdoption(ctx, tx, opts)
+			p.Adoption, err = previewAdoption(ctx, tx, plan, opts)
 			return err
 		})
 	})
@@ -89,12 +93,12 @@ func PreviewMigration(ctx context.Context, url string, opts MigrateOptions) (Pre
 	return p, nil
 }
 
-func previewAdoption(ctx context.Context, tx *sql.Tx, opts MigrateOptions) (*Adoption, error) {
+func previewAdoption(ctx context.Context, tx *sql.Tx, pending plan, opts MigrateOptions) (*Adoption, error) {
 	columns, err := readColumns(ctx, tx)
 	if err != nil || columns["webhook_events"] == nil {
 		return nil, err
 	}
-	a := &Adoption{Changes: changesOf(columns)}
+	a := &Adoption{Changes: pending.changes(columns)}
 	unique, err := uniqueOnAloware(ctx, tx)
 	if err != nil {
 		return nil, err

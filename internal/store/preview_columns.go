@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"database/sql"
-	"slices"
 	"strings"
 )
 
@@ -11,39 +10,6 @@ import (
 type column struct {
 	dataType string
 	nullable bool
-}
-
-// adoptedColumn is what the migrations make of a column that the earlier middleware has.
-type adoptedColumn struct {
-	table, name string
-	column
-}
-
-// adoptedColumns are those that they change.
-var adoptedColumns = []adoptedColumn{
-	{"webhook_events", "payload_json", column{"json", false}},
-	{"webhook_events", "received_at", column{"timestamp with time zone", false}},
-	{"webhook_events", "entity_id", column{"text", true}},
-	{"webhook_events", "status", column{"text", false}},
-	{"sync_log", "entity_id", column{"text", true}},
-	{"sync_log", "source_id", column{"text", true}},
-	{"contact_mappings", "created_at", column{"timestamp with time zone", false}},
-	{"contact_mappings", "updated_at", column{"timestamp with time zone", false}},
-}
-
-// addedColumns are those that they add, by table.
-var addedColumns = []struct {
-	table   string
-	columns []string
-}{
-	{"webhook_events", []string{
-		"adopted", "location_id", "contact_id", "appointment_status", "payload_raw", "truncated", "headers", "body_hash", "ordering_key",
-		"run", "ledger_run", "replay_request", "attempts", "next_attempt_at", "claimed_term", "suspended", "parked", "forward", "reason",
-		"result", "verity_contact_id", "occurred_at", "dispatched_at", "started_at", "held_by", "unanswered", "erased_at",
-	}},
-	{"sync_log", []string{"webhook_event_id", "run", "operation", "attempt", "details"}},
-	{"contact_mappings", []string{"location_id", "synced_occurred_at", "phone_observed_at", "email_observed_at",
-		"aloware_phone_number", "aloware_contact_since", "former_aloware_contact_ids"}},
 }
 
 // readColumns returns the columns of the tables that are adopted, by table and name.
@@ -71,31 +37,33 @@ func readColumns(ctx context.Context, tx *sql.Tx) (map[string]map[string]column,
 	return found, rows.Err()
 }
 
-// changesOf says what the first migration changes in tables that have these columns.
-func changesOf(found map[string]map[string]column) []string {
+// changes says what the migrations change in tables that have these columns.
+func (p plan) changes(found map[string]map[string]column) []string {
 	var changes []string
-	for _, want := range adoptedColumns {
-		is, ok := found[want.table][want.name]
+	for _, altered := range p.altered {
+		is, ok := found[altered.table][altered.name]
 		if !ok {
 			continue
 		}
-		name := want.table + "." + want.name
-		if is.dataType != want.dataType {
-			changes = append(changes, name+" becomes "+want.dataType+", it is "+is.dataType)
-		}
-		switch {
-		case is.nullable && !want.nullable:
+		name := altered.table + "." + altered.name
+		switch dataType, retyped := strings.CutPrefix(altered.action, "TYPE "); {
+		case retyped && is.dataType != dataType:
+			changes = append(changes, name+" becomes "+dataType+", it is "+is.dataType)
+		case altered.action == "SET NOT NULL" && is.nullable:
 			changes = append(changes, name+" becomes NOT NULL")
-		case !is.nullable && want.nullable:
+		case altered.action == "DROP NOT NULL" && !is.nullable:
 			changes = append(changes, name+" may be NULL")
 		}
 	}
-	for _, added := range addedColumns {
-		if columns, ok := found[added.table]; ok {
-			missing := slices.DeleteFunc(slices.Clone(added.columns), func(name string) bool { _, there := columns[name]; return there })
-			if len(missing) > 0 {
-				changes = append(changes, added.table+" gets "+strings.Join(missing, ", "))
+	for _, table := range []string{"webhook_events", "sync_log", "contact_mappings"} {
+		var added []string
+		for _, column := range p.columns {
+			if _, there := found[table][column[1]]; column[0] == table && !there {
+				added = append(added, column[1])
 			}
+		}
+		if found[table] != nil && len(added) > 0 {
+			changes = append(changes, table+" gets "+strings.Join(added, ", "))
 		}
 	}
 	return changes
