@@ -74,6 +74,7 @@ func TestACheckOfAHangingDatabaseStillChecksTheOther(t *testing.T) {
 func TestACheckReportsTheRestWhileTheVersionIsLocked(t *testing.T) {
 	t.Parallel()
 	url := migrated(t)
+	execute(t, url, "ALTER TABLE webhook_events ALTER status TYPE varchar(9)")
 	other, err := pgx.Connect(t.Context(), url)
 	require.NoError(t, err)
 	defer other.Close(t.Context())
@@ -86,6 +87,7 @@ func TestACheckReportsTheRestWhileTheVersionIsLocked(t *testing.T) {
 	assert.Regexp(t, `(?m)^middleware +reachable +ok`, out)
 	assert.NotRegexp(t, `(?m)^middleware +reachable +error`, out)
 	assert.Regexp(t, `(?m)^middleware +schema +error +the version of the schema cannot be read: .*lock`, out)
+	assert.Regexp(t, `(?m)^middleware +columns +error +column status of table webhook_events: it holds 9 characters`, out)
 	assert.Regexp(t, `(?m)^middleware +privileges +ok`, out)
 
 	out, err = run(t, []string{"DATABASE_URL=" + url}, "migrate")

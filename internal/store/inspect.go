@@ -98,7 +98,7 @@ func inspect(ctx context.Context, pool *database.Pool, process Process, inspecti
 		return findings, nil // The tables are yet to come, or those of another binary.
 	}
 	for _, check := range []func(context.Context, *database.Pool, Process) ([]preflight.Finding, error){
-		inspectPrivileges, inspectRowSecurity,
+		inspectPrivileges, inspectRowSecurity, inspectColumns,
 	} {
 		more, err := check(ctx, pool, process)
 		if err != nil {

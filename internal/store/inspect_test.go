@@ -341,3 +341,27 @@ func TestAMigrationIsInspectedWithoutTimeoutsOfItsOwn(t *testing.T) {
 	d.exec("GRANT USAGE, CREATE ON SCHEMA $schema TO $role", "ALTER ROLE $role SET statement_timeout = '20s'")
 	assertProblems(t, inspect(t, d.as(""), store.MigrationProcess), []string{"warning timeouts", "statement_timeout is 20s", "a migration that takes longer fails"})
 }
+
+func TestAnInspectionFindsColumnsThatAreTooShort(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		sql  string
+		want []string
+	}{
+		"one that holds no status":        {"ALTER TABLE webhook_events ALTER status TYPE varchar(9)", []string{"error columns: column status of table webhook_events: it holds 9 characters, and verity-sync stores up to 10: webhooks are answered 429", "run ALTER TABLE webhook_events ALTER COLUMN status TYPE text"}},
+		"one that holds all but rare ids": {"ALTER TABLE webhook_events ALTER entity_id TYPE varchar(255)", []string{"warning columns: column entity_id of table webhook_events: it holds 255 characters, and verity-sync stores up to 256: an event with such a value"}},
+		"a direction of the log":          {"ALTER TABLE sync_log ALTER direction TYPE varchar(5)", []string{"error columns: column direction of table sync_log: it holds 5 characters, and verity-sync stores up to 14: events are not processed"}},
+		"a domain":                        {"CREATE DOMAIN way AS varchar(10); ALTER TABLE contact_mappings ALTER sync_direction DROP DEFAULT, ALTER sync_direction TYPE way", []string{"error columns: column sync_direction of table contact_mappings: it holds 10 characters"}},
+		"a domain with a check":           {"CREATE DOMAIN way AS text CHECK (VALUE <> ''); ALTER TABLE sync_log ALTER direction TYPE way", []string{"warning columns: column direction of table sync_log: it is of the domain way"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBundle(t)
+			b.exec(tc.sql)
+			assertProblems(t, inspect(t, b.url, store.AnyProcess), tc.want)
+			if !strings.Contains(tc.sql, "webhook_events") {
+				assertProblems(t, inspect(t, b.url, store.ReceiverProcess))
+			}
+		})
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/dfmiddleware/verity-sync/internal/database"
@@ -17,24 +18,32 @@ type legacyColumn struct {
 	dataType string
 	// null says that verity-sync stores NULL in it, which the first migration does not see to.
 	null bool
+	// usual is how many characters the values of ordinary events have, longest how many verity-sync stores at most; noBound is any number.
+	usual, longest int
 }
+
+// noBound is the length of a text that verity-sync does not limit.
+const noBound = 1 << 30
 
 var legacyColumns = func() []legacyColumn {
 	var columns []legacyColumn
-	// An asterisk marks a column that may have to be NULL.
+	// An asterisk marks a column that may have to be NULL. Ids and addresses have ghl.MaxIDLen bytes at most, a dedupe key also its source.
 	for table, list := range map[string]string{
-		"webhook_events": "id uuid, received_at timestamptz, source text, event_type text, entity_type text, entity_id text, " +
-			"payload_json json, " +
-			"dedupe_key text, status text, error_message* text, processed_at* timestamptz",
-		"sync_log": "id uuid, direction text, entity_type text, entity_id text, source_id text, target_id* text, status* text, " +
-			"started_at* timestamptz, finished_at* timestamptz, error_message* text, correlation_id* text",
-		"contact_mappings": "id uuid, aloware_contact_id* text, ghl_contact_id text, phone_number* text, email* text, " +
-			"last_synced_at* timestamptz, sync_direction text, created_at timestamptz, updated_at timestamptz",
+		"webhook_events": "id uuid, received_at timestamptz, source text 3 32, event_type text 40 255, entity_type text 16 128, " +
+			"entity_id text 36 256, payload_json json, dedupe_key text 80 260, status text 10 10, error_message* text 1000, " +
+			"processed_at* timestamptz",
+		"sync_log": "id uuid, direction text 14 14, entity_type text 16 128, entity_id text 36 256, source_id text 36 256, " +
+			"target_id* text 36 256, status* text 7 7, started_at* timestamptz, finished_at* timestamptz, error_message* text 1000, " +
+			"correlation_id* text 36 36",
+		"contact_mappings": "id uuid, aloware_contact_id* text 20 256, ghl_contact_id text 24 256, phone_number* text 16 256, " +
+			"email* text 64 256, last_synced_at* timestamptz, sync_direction text 14 14, created_at timestamptz, updated_at timestamptz",
 	} {
 		for column := range strings.SplitSeq(list, ", ") {
-			name, dataType, _ := strings.Cut(column, " ")
-			name, null := strings.CutSuffix(name, "*")
-			columns = append(columns, legacyColumn{table, name, dataType, null})
+			fields := append(strings.Fields(column), strconv.Itoa(noBound), strconv.Itoa(noBound))
+			name, null := strings.CutSuffix(fields[0], "*")
+			usual, _ := strconv.Atoi(fields[2])
+			longest, _ := strconv.Atoi(fields[3])
+			columns = append(columns, legacyColumn{table, name, fields[1], null, usual, longest})
 		}
 	}
 	return columns
@@ -42,8 +51,16 @@ var legacyColumns = func() []legacyColumn {
 
 // foundColumn is what the catalog says of a column.
 type foundColumn struct {
-	table, name, dataType         string
+	table, name string
+	// dataType is that of the values; for a domain, the one that it is of in the end.
+	dataType string
+	// length is how many characters it holds, 0 where nothing limits it.
+	length int
+	// domain is the name of one that has constraints, caseless says that texts are equal that are not the same.
+	domain                        string
+	caseless                      bool
 	notNull, filled, hasDefault   bool
+	identity                      bool
 	generated, inKey, sqlKeyIndex string
 }
 
@@ -63,28 +80,7 @@ func (c foundColumn) isType(want string) bool {
 
 // columnObstacles are columns of the legacy tables that are not what the migrations, and verity-sync after them, take them for.
 func columnObstacles(ctx context.Context, tx *sql.Tx, p plan) ([]Obstacle, error) {
-	columns, err := rowsOf(ctx, tx, func(rows *sql.Rows) (c foundColumn, err error) {
-		err = rows.Scan(&c.table, &c.name, &c.dataType, &c.notNull, &c.hasDefault, &c.filled, &c.generated, &c.inKey, &c.sqlKeyIndex)
-		return c, err
-	}, `
-		SELECT c.relname, a.attname, format_type(coalesce(nullif(t.typbasetype, 0), t.oid), NULL), a.attnotnull,
-		       a.atthasdef AND a.attgenerated = '', a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL,
-		              a.attgenerated::text,
-		       coalesce(k.object, ''), coalesce(k.statement, '')
-		FROM pg_class c
-		JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-		JOIN pg_type t ON t.oid = a.atttypid
-		LEFT JOIN LATERAL (
-		    SELECT pg_describe_object('pg_class'::regclass, i.indexrelid, 0) AS object,
-		           CASE WHEN i.indisprimary
-		                THEN format('ALTER TABLE %s DROP CONSTRAINT %I, ADD PRIMARY KEY (id)', c.oid::regclass, x.relname)
-		                ELSE format('ALTER TABLE %s REPLICA IDENTITY DEFAULT', c.oid::regclass) END AS statement
-		    FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
-		    WHERE i.indrelid = c.oid AND (i.indisprimary OR i.indisreplident) AND a.attnum = ANY (i.indkey)
-		    LIMIT 1) k ON true
-		WHERE c.relnamespace = quote_ident(current_schema())::regnamespace
-		  AND c.relname IN ('webhook_events', 'sync_log', 'contact_mappings')
-		  AND c.relkind = 'r' ORDER BY c.relname, a.attnum`)
+	columns, err := readLegacyColumns(ctx, tx)
 	if err != nil {
 		return nil, err
 	}
@@ -96,6 +92,44 @@ func columnObstacles(ctx context.Context, tx *sql.Tx, p plan) ([]Obstacle, error
 		}
 	}
 	return found, nil
+}
+
+// readLegacyColumns returns the columns of the legacy tables.
+func readLegacyColumns(ctx context.Context, tx *sql.Tx) ([]foundColumn, error) {
+	return rowsOf(ctx, tx, func(rows *sql.Rows) (c foundColumn, err error) {
+		err = rows.Scan(&c.table, &c.name, &c.dataType, &c.length, &c.domain, &c.caseless, &c.notNull, &c.hasDefault, &c.identity, &c.filled,
+			&c.generated, &c.inKey, &c.sqlKeyIndex)
+		return c, err
+	}, `
+		SELECT c.relname, a.attname, format_type(v.type, NULL),
+		       CASE WHEN v.type = 'varchar'::regtype AND v.typmod > 4 THEN v.typmod - 4 ELSE 0 END,
+		       CASE WHEN v.constrained THEN format_type(a.atttypid, NULL) ELSE '' END,
+		       EXISTS (SELECT FROM pg_collation l WHERE l.oid = a.attcollation AND NOT l.collisdeterministic),
+		       a.attnotnull, a.atthasdef AND a.attgenerated = '', a.attidentity <> '',
+		       a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL, a.attgenerated::text,
+		       coalesce(k.object, ''), coalesce(k.statement, '')
+		FROM pg_class c
+		JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+		JOIN pg_type t ON t.oid = a.atttypid
+		CROSS JOIN LATERAL (
+		    WITH RECURSIVE values_of (type, typmod, constrained, depth) AS (
+		        SELECT a.atttypid, a.atttypmod, false, 0
+		        UNION ALL
+		        SELECT d.typbasetype, greatest(v.typmod, d.typtypmod), v.constrained OR d.typnotnull OR EXISTS (
+		                   SELECT FROM pg_constraint k WHERE k.contypid = d.oid), v.depth + 1
+		        FROM values_of v JOIN pg_type d ON d.oid = v.type AND d.typtype = 'd')
+		    SELECT * FROM values_of ORDER BY depth DESC LIMIT 1) v
+		LEFT JOIN LATERAL (
+		    SELECT pg_describe_object('pg_class'::regclass, i.indexrelid, 0) AS object,
+		           CASE WHEN i.indisprimary
+		                THEN format('ALTER TABLE %s DROP CONSTRAINT %I, ADD PRIMARY KEY (id)', c.oid::regclass, x.relname)
+		                ELSE format('ALTER TABLE %s REPLICA IDENTITY DEFAULT', c.oid::regclass) END AS statement
+		    FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
+		    WHERE i.indrelid = c.oid AND (i.indisprimary OR i.indisreplident) AND a.attnum = ANY (i.indkey)
+		    LIMIT 1) k ON true
+		WHERE c.relnamespace = quote_ident(current_schema())::regnamespace
+		  AND c.relname IN ('webhook_events', 'sync_log', 'contact_mappings')
+		  AND c.relkind = 'r' ORDER BY c.relname, a.attnum`)
 }
 
 func obstaclesOfTable(table string, columns []foundColumn, p plan) []Obstacle {
@@ -151,16 +185,22 @@ func (want legacyColumn) obstacles(c foundColumn) []Obstacle {
 	if c.generated != "" {
 		add("it is generated, and verity-sync stores other values", "", "ALTER COLUMN %s DROP EXPRESSION", c.name)
 	}
-	if !c.isType(want.dataType) {
-		drop, using, note := "", fmt.Sprintf("%s::text::%s", c.name, want.dataType), ""
-		if c.hasDefault {
-			drop = fmt.Sprintf("ALTER COLUMN %s DROP DEFAULT, ", c.name)
+	switch {
+	case !c.isType(want.dataType):
+		action, note := want.retyped(c)
+		add("it is "+c.dataType+", and verity-sync needs "+want.dataType, note, "%s", action)
+		if c.identity { // Postgres does not take both in one statement.
+			o := &found[len(found)-1]
+			o.Statements = slices.Insert(o.Statements, 0, "ALTER TABLE "+c.table+" ALTER COLUMN "+c.name+" DROP IDENTITY")
 		}
-		if c.dataType == "timestamp without time zone" {
-			using, note = c.name+" AT TIME ZONE 'UTC'", "nothing; where the times are not in UTC, name their time zone in the statement"
-		}
-		add("it is "+c.dataType+", and verity-sync needs "+want.dataType, note,
-			"%sALTER COLUMN %s TYPE %s USING %s", drop, c.name, want.dataType, using)
+	case want.dataType == "text" && c.caseless:
+		add("its collation takes different texts for the same, which verity-sync does not", "",
+			`ALTER COLUMN %s TYPE text COLLATE "default"`, c.name)
+	case c.length > 0 && c.length < want.longest:
+		add(want.tooShort(c), "", "ALTER COLUMN %s TYPE text", c.name)
+	case c.domain != "":
+		add("it is of the domain "+c.domain+", whose constraints may refuse what verity-sync stores", "",
+			"ALTER COLUMN %s TYPE %s", c.name, want.dataType)
 	}
 	changesNull := c.name == "entity_id" || c.name == "source_id"
 	switch {
@@ -174,4 +214,29 @@ func (want legacyColumn) obstacles(c foundColumn) []Obstacle {
 		add("it is NOT NULL, and verity-sync stores NULL where there is no value", "", "ALTER COLUMN %s DROP NOT NULL", c.name)
 	}
 	return found
+}
+
+// tooShort says that a column does not hold all values.
+func (want legacyColumn) tooShort(c foundColumn) string {
+	stores := "texts of any length"
+	if want.longest < noBound {
+		stores = fmt.Sprintf("up to %d", want.longest)
+	}
+	return fmt.Sprintf("it holds %d characters, and verity-sync stores %s", c.length, stores)
+}
+
+// retyped is what gives a column its type, and what has to be known of it.
+func (want legacyColumn) retyped(c foundColumn) (action, note string) {
+	using := fmt.Sprintf("%s::text::%s", c.name, want.dataType)
+	switch {
+	case want.dataType == "uuid" && slices.Contains([]string{"smallint", "integer", "bigint"}, c.dataType):
+		using = fmt.Sprintf("lpad(to_hex(%s), 32, '0')::uuid", c.name)
+		note = "nothing; foreign keys of your own to it need the same statement"
+	case c.dataType == "timestamp without time zone":
+		using, note = c.name+" AT TIME ZONE 'UTC'", "nothing; where the times are not in UTC, name their time zone in the statement"
+	}
+	if c.hasDefault {
+		action = fmt.Sprintf("ALTER COLUMN %s DROP DEFAULT, ", c.name)
+	}
+	return action + fmt.Sprintf("ALTER COLUMN %s TYPE %s USING %s", c.name, want.dataType, using), note
 }

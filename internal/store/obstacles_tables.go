@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"strconv"
+	"strings"
 
 	"github.com/dfmiddleware/verity-sync/internal/database"
 )
@@ -125,6 +127,9 @@ func legacyColumnNames() []string {
 	return names
 }
 
+// anID has the longest form of an id that GoHighLevel gives.
+const anID = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
+
 // stored are values that verity-sync stores in columns for which the legacy middleware may have had a list.
 var stored = map[string][]string{
 	"webhook_events.status": {"pending", "processing", "done", "error"},
@@ -132,7 +137,13 @@ var stored = map[string][]string{
 	"webhook_events.event_type": {"appointment.created", "contact.tag_updated", "opportunity.updated", "unknown",
 		"a_type_of_its_own"},
 	"webhook_events.entity_type":      {"appointment", "contact", "opportunity", "user", "unknown"},
-	"webhook_events.dedupe_key":       {"ghl:1", "3f2504e0-4f89-41d3-9a0c-0305e82c3301"},
+	"webhook_events.dedupe_key":       {"ghl:1", anID, "ghl:unparseable:" + strings.Repeat("f", 64)},
+	"webhook_events.entity_id":        {anID},
+	"webhook_events.error_message":    {strings.Repeat("long ", 200)},
+	"sync_log.entity_id":              {anID},
+	"sync_log.source_id":              {anID},
+	"sync_log.target_id":              {anID},
+	"sync_log.error_message":          {strings.Repeat("long ", 200)},
 	"sync_log.status":                 {"success", "error", "skipped"},
 	"sync_log.direction":              {"ghl_to_verity", "verity_to_ghl", "ghl_to_aloware"},
 	"sync_log.entity_type":            {"appointment", "contact", "opportunity", "user", "unknown"},
@@ -169,7 +180,7 @@ func constraintObstacles(ctx context.Context, tx *sql.Tx, p plan) ([]Obstacle, e
 			})
 			if err == nil && refused && !named {
 				found = append(found, Obstacle{
-					Object: c.object, Problem: fmt.Sprintf("it refuses %q, which verity-sync stores in %s.%s", value, c.table, c.column),
+					Object: c.object, Problem: fmt.Sprintf("it refuses %s, which verity-sync stores in %s.%s", sample(value), c.table, c.column),
 					Statements: []string{c.statement},
 				})
 				break
@@ -177,6 +188,15 @@ func constraintObstacles(ctx context.Context, tx *sql.Tx, p plan) ([]Obstacle, e
 		}
 	}
 	return found, nil
+}
+
+// sample shows a value, or how long it is.
+func sample(value string) string {
+	const shown = 80
+	if len(value) > shown {
+		return fmt.Sprintf("a text of %d characters", len(value))
+	}
+	return strconv.Quote(value)
 }
 
 // inSavepoint undoes what f's failure does to the transaction.
