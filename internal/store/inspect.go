@@ -62,15 +62,15 @@ func InspectMigration(ctx context.Context, url string, clients []database.Client
 	defer db.Close() //nolint:errcheck // Its work is done.
 	err = database.Within(ctx, answerTimeout, func(ctx context.Context) (err error) {
 		if path, err = db.pool.Check(ctx); err != nil && !errors.Is(err, database.ErrUnusable) {
-			return err
+			return fmt.Errorf("connect to the database: %w", err)
 		}
 		findings, err = inspect(ctx, db.pool, MigrationProcess, database.Inspection{Database: preflight.Middleware, Clients: clients})
-		return err
+		if err != nil {
+			return fmt.Errorf("inspect the database: %w", err)
+		}
+		return nil
 	})
-	if err != nil {
-		return path, findings, fmt.Errorf("inspect the middleware database: %w", err)
-	}
-	return path, findings, nil
+	return path, findings, err
 }
 
 func inspect(ctx context.Context, pool *database.Pool, process Process, inspection database.Inspection) ([]preflight.Finding, error) {
