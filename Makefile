@@ -87,6 +87,11 @@ bench: build controlplane bench-programs bin/benchstat ## Measure it beside its 
 	@hack/prerequisites.sh postgres node
 	bin/bench/bench -rows='$(ROWS)' -repetitions=$(or $(REPS),6) -document=docs/performance.md
 
+.PHONY: bench-erase
+bench-erase: ## Measure the erasure of one person among 100,000 events of 3 KB.
+	@hack/prerequisites.sh postgres
+	go test ./cmd -run='^$$' -bench='^BenchmarkErase$$' -benchtime=1x -timeout=30m
+
 .PHONY: bloat
 bloat: build controlplane bench-driver ## Measure tables, indexes, WAL and latency before, during and after a burst at full rate, and write docs/performance.md. DURATION=1h.
 	@hack/prerequisites.sh postgres

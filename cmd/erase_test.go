@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"os"
 	"strings"
 	"testing"
 
@@ -213,4 +214,42 @@ func TestNothingOfABodyReachesTheScreenAsItIs(t *testing.T) {
 	several := erasure.SeveralError{ContactIDs: []string{"a\x1b", "bob@example.com"}}
 	assert.NotContains(t, several.Error(), "\x1b")
 	assert.NotContains(t, several.Error(), "bob@")
+}
+
+// eventsOfTheDocs are those of the example in docs/security.md: three of a contact, one that names none and has the contact's number, and one
+// of another contact that mentions the number.
+const eventsOfTheDocs = `
+	INSERT INTO webhook_events (id, source, event_type, entity_type, entity_id, contact_id, ordering_key, dedupe_key, body_hash, status,
+	                            processed_at, payload_json)
+	VALUES
+	('01a21d20-3ad1-7c1e-9f59-6f2b7d0c1a01', 'ghl', 'contact.created', 'contact', '9NkT25Vor1v4aQatFsv2', '9NkT25Vor1v4aQatFsv2',
+	 'contact:9NkT25Vor1v4aQatFsv2', 'ghl:1', '1', 'done', now(),
+	 '{"type":"ContactCreate","id":"9NkT25Vor1v4aQatFsv2","phone":"+12055550163","email":"ada@example.com"}'),
+	('01a21d20-3ad1-7c1e-9f59-6f2b7d0c1a02', 'ghl', 'appointment.created', 'appointment', 'ocTYtESkS0VjbyPv4ppT', '9NkT25Vor1v4aQatFsv2',
+	 'appointment:ocTYtESkS0VjbyPv4ppT', 'ghl:2', '2', 'done', now(),
+	 '{"type":"AppointmentCreate","appointment":{"id":"ocTYtESkS0VjbyPv4ppT","contactId":"9NkT25Vor1v4aQatFsv2"}}'),
+	('01a21d20-3ad1-7c1e-9f59-6f2b7d0c1a03', 'ghl', 'unknown', 'unknown', NULL, NULL, NULL, 'ghl:3', '3', 'done', now(),
+	 '{"type":"Something Else","phone":"(205) 555-0163"}'),
+	('01a21d20-3ad1-7c1e-9f59-6f2b7d0c1a04', 'ghl', 'contact.updated', 'contact', '9NkT25Vor1v4aQatFsv2', '9NkT25Vor1v4aQatFsv2',
+	 'contact:9NkT25Vor1v4aQatFsv2', 'ghl:4', '4', 'pending', NULL,
+	 '{"type":"ContactUpdate","id":"9NkT25Vor1v4aQatFsv2","phone":"+12055550163","email":"ada@example.com"}'),
+	('01a21d20-3ad1-7c1e-9f59-6f2b7d0c1a05', 'ghl', 'note.created', 'note', 'n1', 'ocQHyuzHvysMo5N5VsXc', 'note:n1', 'ghl:5', '5', 'done',
+	 now(), '{"type":"NoteCreate","id":"n1","contactId":"ocQHyuzHvysMo5N5VsXc","body":"The boss is 205 555 0163"}');
+	INSERT INTO sync_log (webhook_event_id, direction, operation, entity_type, entity_id, status)
+	SELECT id, 'ghl_to_verity', 'verity-forward', entity_type, entity_id, 'success' FROM webhook_events
+	WHERE dedupe_key IN ('ghl:1', 'ghl:2');
+	INSERT INTO contact_mappings (ghl_contact_id, phone_number, email) VALUES ('9NkT25Vor1v4aQatFsv2', '+12055550163', 'ada@example.com');
+	INSERT INTO appointments (ghl_appointment_id, ghl_contact_id, first_at, booked, newest)
+	VALUES ('ocTYtESkS0VjbyPv4ppT', '9NkT25Vor1v4aQatFsv2', now(), true, ROW(now(), false, now(), gen_random_uuid())::event_order)`
+
+func TestTheDocsShowWhatEraseReports(t *testing.T) {
+	t.Parallel()
+	url := migrated(t)
+	execute(t, url, eventsOfTheDocs)
+	const command = "erase --contact 9NkT25Vor1v4aQatFsv2 --dry-run"
+	out, err := run(t, []string{"DATABASE_URL=" + url}, strings.Fields(command)...)
+	require.NoError(t, err)
+	page, err := os.ReadFile("../docs/security.md")
+	require.NoError(t, err)
+	assert.Contains(t, string(page), "```console\n$ verity-sync "+command+"\n"+out+"```\n")
 }
