@@ -51,5 +51,7 @@ func isASCII(text string) bool {
 	return true
 }
 
-// mayHoldAddress reports whether a text has an @, in whatever form, without which it has no address.
-func mayHoldAddress(text string) bool { return strings.ContainsAny(text, "@＠﹫&") }
+// mayHoldAddress reports whether a text has an @, in whatever form, without which it has no address. Most texts have none.
+func mayHoldAddress(text string) bool {
+	return strings.IndexByte(text, '@') >= 0 || strings.IndexByte(text, '&') >= 0 || strings.Contains(text, "＠") || strings.Contains(text, "﹫")
+}
