@@ -35,7 +35,8 @@ test := CGO_ENABLED=0 go test -trimpath
 TEST_TOOLS := helm kustomize kube-score promtool cyclonedx-gomod controller-gen kubebuilder
 
 # What `make manifests generate api-docs` writes.
-GENERATED := api config/crd/bases config/chart config/prometheus internal/store/dbsqlc docs/api.md
+GENERATED := api config/crd/bases config/chart config/prometheus config/receiver config/manager config/migrate config/samples internal/store/dbsqlc \
+	docs/api.md docs/configuration.md docs/install.md
 
 SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
@@ -142,7 +143,7 @@ vet: ## Run go vet.
 	go vet ./...
 
 .PHONY: manifests
-manifests: bin/controller-gen ## Generate the custom resource definition, and what the chart and kustomize have twice.
+manifests: bin/controller-gen ## Generate the custom resource definition, what the chart and kustomize have twice, and the variables in manifests and docs.
 	bin/controller-gen crd paths=./api/... output:crd:dir=config/crd/bases
 	CGO_ENABLED=0 go run -trimpath ./hack/manifests
 

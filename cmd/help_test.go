@@ -48,7 +48,7 @@ func TestHelpListsEveryVariableAndFlag(t *testing.T) {
 			assert.Equal(t, len(variables), strings.Count(environment, "\n        "), "a variable, a line")
 			for _, v := range variables {
 				assert.Contains(t, environment, "  "+v.Name)
-				assert.Contains(t, environment, v.Meaning+" (")
+				assert.Contains(t, environment, v.Description())
 				assert.Contains(t, environment, v.Default)
 				assert.Equal(t, v.File, strings.Contains(environment, v.Name+", "+v.FileName()+"\n"), v.Name)
 			}
@@ -88,21 +88,21 @@ func TestFlagsAreNamedAsKubebuilderUsersExpect(t *testing.T) {
 	}
 }
 
-func TestVersionSaysWhichBuildThisIs(t *testing.T) {
+func TestVersionPrintsTheBuild(t *testing.T) {
 	t.Parallel()
 	out, err := run(t, nil, "--version")
 	require.NoError(t, err)
 	assert.Equal(t, "verity-sync "+version.String()+"\n", out)
 }
 
-func TestEveryMistakeIsReportedBeforeAnythingStarts(t *testing.T) {
+func TestEveryErrorOfFlagsAndVariablesIsReportedBeforeTheStart(t *testing.T) {
 	t.Parallel()
 	environ := []string{"JOBS_SECRET=hunter2\nhunter3", "MAX_LIVE_EVENTS=0"}
 	_, err := run(t, environ, "receiver", "--drain-delay=-1s", "--max-in-flight=0", "--listen-address=")
 	require.Error(t, err)
 	lines := strings.Split(err.Error(), "\n")
 	require.Len(t, lines, 8)
-	assert.Equal(t, "the configuration has mistakes:", lines[0])
+	assert.Equal(t, "invalid configuration:", lines[0])
 	for i, start := range []string{
 		"--listen-address: ", "--max-in-flight: expected at least 1, got 0", "--drain-delay: expected at least 0s, got -1s",
 		"DATABASE_URL: required", "JOBS_SECRET: ", "MAX_LIVE_EVENTS: ", "GHL_WEBHOOK_PUBLIC_KEYS, GHL_WEBHOOK_SECRETS, GHL_APP_IDS, GHL_LOCATION_IDS: ",
@@ -116,14 +116,14 @@ func TestEveryMistakeIsReportedBeforeAnythingStarts(t *testing.T) {
 	assert.Len(t, strings.Split(err.Error(), "\n"), 5)
 }
 
-func TestWhatIsNotUnderstoodIsRefused(t *testing.T) {
+func TestUnknownCommandsAndFlagsAreRejected(t *testing.T) {
 	t.Parallel()
 	for name, args := range map[string][]string{
-		"a command that does not exist": {"listen"},
-		"an argument":                   {"receiver", "now"},
-		"a flag that does not exist":    {"receiver", "--port=80"},
-		"a value that is none":          {"receiver", "--drain-delay=soon"},
-		"a log level that is none":      {"receiver", "--zap-log-level=loud"},
+		"a command that does not exist":   {"listen"},
+		"an argument":                     {"receiver", "now"},
+		"a flag that does not exist":      {"receiver", "--port=80"},
+		"a value that is not a duration":  {"receiver", "--drain-delay=soon"},
+		"a log level that does not exist": {"receiver", "--zap-log-level=loud"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -11,16 +11,16 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/version"
 )
 
-// newRootCommand returns the program, with the environment that its processes read.
+// newRootCommand returns the program. Its processes read the environment given.
 func newRootCommand(environ []string) *cobra.Command {
 	root := &cobra.Command{
 		Use:     "verity-sync",
-		Short:   "Bring GoHighLevel's webhooks to Verity and Aloware, each of them once",
+		Short:   "Sync GoHighLevel's webhooks to Verity and Aloware",
 		Version: version.String(),
-		Long: "verity-sync stores every webhook of GoHighLevel before it acknowledges it, forwards it to Verity, keeps\n" +
-			"Verity's leads in step with appointments and syncs contacts to Aloware. Its subcommands are its processes:\n" +
-			"a receiver for the webhooks and a controller for the work; and the tools for their database.\n\n" +
-			"How a process runs is said by flags, what it connects to by environment variables.",
+		Long: "verity-sync stores every webhook of GoHighLevel before it acknowledges it, forwards it to Verity, syncs\n" +
+			"appointments to Verity's leads and contacts to Aloware. The subcommands receiver and controller are its\n" +
+			"processes; the others are tools for their database.\n\n" +
+			"Flags configure how a process runs; environment variables configure what it connects to.",
 		SilenceUsage:      true,
 		SilenceErrors:     true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
@@ -29,7 +29,7 @@ func newRootCommand(environ []string) *cobra.Command {
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
 		if holdsURL(err.Error()) {
-			err = errors.New("a flag is not understood; it is not shown, since it may hold a password")
+			err = errors.New("invalid flag; it is not shown because it may contain a password; see --help")
 		}
 		return permanent(err)
 	})
@@ -39,15 +39,16 @@ func newRootCommand(environ []string) *cobra.Command {
 	return root
 }
 
-// setup gives a command what every process has: no arguments, and its environment in --help.
+// setup adds what all commands share: no arguments, and the environment variables in --help.
 func setup[P config.Process](cmd *cobra.Command) *cobra.Command {
 	cmd.Args = noArguments
-	// A template of a command holds for its subcommands too.
+	// Subcommands inherit the template.
 	cmd.SetUsageTemplate(cmd.UsageTemplate() + "\nEnvironment:\n" + describe(config.Variables[P]()))
 	return cmd
 }
 
-// noArguments refuses every argument. One that may be a database URL is not shown: its password would be in the container's log.
+// noArguments rejects every argument. Its error does not show an argument that may be a database URL: the password would be in
+// the container's log.
 func noArguments(cmd *cobra.Command, args []string) error {
 	switch {
 	case len(args) == 0:
@@ -59,12 +60,12 @@ func noArguments(cmd *cobra.Command, args []string) error {
 	}
 }
 
-// holdsURL reports whether text may hold a URL or a keyword with its value.
+// holdsURL reports whether text may contain a URL or a keyword with its value.
 func holdsURL(text string) bool {
 	return strings.ContainsAny(text, "@=") || strings.Contains(text, "://")
 }
 
-// describe lists variables in the manner of flags. A template prints it, so that it must not hold braces.
+// describe lists variables in the format of flags. A template prints the text, so it must not contain braces.
 func describe(variables []config.Variable) string {
 	var text strings.Builder
 	for _, v := range variables {
@@ -72,26 +73,16 @@ func describe(variables []config.Variable) string {
 		if v.File {
 			names += ", " + v.FileName()
 		}
-		fmt.Fprintf(&text, "  %s\n        %s", names, v.Meaning)
-		switch {
-		case v.Required:
-			text.WriteString(" (required)")
-		case v.Default != "":
-			fmt.Fprintf(&text, " (default %s)", v.Default)
-		default:
-			fmt.Fprintf(&text, " (unset: %s)", v.Unset)
-		}
-		text.WriteString("\n")
+		fmt.Fprintf(&text, "  %s\n        %s\n", names, v.Description())
 	}
 	return text.String()
 }
 
-// load reads the environment of a process. Its error has everything that is wrong, one mistake a line, those of the flags
-// included.
+// load reads the environment of a process. Its error lists all problems, including those of the flags, one a line.
 func load[P config.Process](environ []string, flags error) (P, error) {
 	p, err := config.Load[P](environ)
 	if err = errors.Join(flags, err); err != nil {
-		return p, permanent(fmt.Errorf("the configuration has mistakes:\n%w", err))
+		return p, permanent(fmt.Errorf("invalid configuration:\n%w", err))
 	}
 	return p, nil
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -11,7 +12,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/testenv/repo"
 )
 
-func TestWhatIsMadeIsCurrent(t *testing.T) {
+func TestGeneratedFilesAreCurrent(t *testing.T) {
 	t.Parallel()
 	root, err := repo.Path()
 	require.NoError(t, err)
@@ -27,7 +28,7 @@ func TestWhatIsMadeIsCurrent(t *testing.T) {
 	}
 }
 
-func TestValuesAreDescribedByWhatStandsAboveThem(t *testing.T) {
+func TestTheCommentAboveAValueDescribesIt(t *testing.T) {
 	t.Parallel()
 	got, err := describe([]byte(`# About the file.
 
@@ -52,7 +53,7 @@ group:
 	}, got)
 }
 
-func TestWhatCannotBeMadeIsAnError(t *testing.T) {
+func TestInvalidSourcesAreErrors(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		convert func(string, []byte) ([]byte, error)
@@ -64,6 +65,11 @@ func TestWhatCannotBeMadeIsAnError(t *testing.T) {
 		"values that are no YAML":          {chartReadme, "a: [\n"},
 		"a definition with braces":         {chartCRD, "metadata:\n  annotations:\n    a: '{{ x }}'\n"},
 		"a definition without annotations": {chartCRD, "metadata:\n  name: x\n"},
+		"values without variables":         {chartValues, "secret:\n  data:\n"},
+		"values with variables twice":      {chartValues, "secret:\n  data:\nconfig:\nconfig:\n"},
+		"a schema without variables":       {chartSchema, "{}\n"},
+		"a container without variables":    {containerOf("receiver"), "containers:\n"},
+		"a page without its table":         {variablesTable, "# Environment variables\n"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -72,4 +78,32 @@ func TestWhatCannotBeMadeIsAnError(t *testing.T) {
 			assert.Error(t, err)
 		})
 	}
+}
+
+func TestABlockEndsWithItsLines(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct{ header, before, want string }{
+		"at an empty line":            {"config:", "config:\n  A: 1\n  # B.\n  B: 2\n\nother: 1\n", "config:\nnew\n\nother: 1\n"},
+		"at a line of its parent":     {"  data:", "secret:\n  data:\n    A: 1\nother: 1\n", "secret:\n  data:\nnew\nother: 1\n"},
+		"at a closing brace":          {`"data": {`, "{\n" + `"data": {` + "\n  1\n}\n}\n", "{\n" + `"data": {` + "\nnew\n}\n}\n"},
+		"after a list without indent": {"env:", "env:\n- name: A\n  value: 1\n- name: B\nports: []\n", "env:\nnew\nports: []\n"},
+		"after the rows of a table":   {"| a |", "| a |\n| --- |\n| 1 |\n\ntext\n", "| a |\nnew\n\ntext\n"},
+		"at the end of the file":      {"config:", "config:\n  A: 1", "config:\nnew"},
+		"at once if it is empty":      {"config:", "config:\nother: 1\n", "config:\nnew\nother: 1\n"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got, err := replaceBlocks([]byte(test.before), block{test.header, []string{"new"}})
+			require.NoError(t, err)
+			assert.Equal(t, test.want, string(got))
+		})
+	}
+}
+
+func TestLinesBreakBetweenWords(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", lineWidth)
+	assert.Equal(t, []string{"# a b"}, wrap("# ", "a  b"))
+	assert.Equal(t, []string{"# a", "# " + long, "# b"}, wrap("# ", "a "+long+" b"))
 }

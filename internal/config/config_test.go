@@ -51,7 +51,7 @@ func TestTheControllerStartsWithItsDefaults(t *testing.T) {
 	}, got)
 }
 
-func TestTheReceiversVerifierIsMadeOfWhatIsConfigured(t *testing.T) {
+func TestTheReceiversVerifierHasTheConfiguredKeysSecretsAndLists(t *testing.T) {
 	t.Parallel()
 	got, err := config.Load[config.Receiver]([]string{
 		"DATABASE_URL=" + databaseURL, "GHL_WEBHOOK_PUBLIC_KEYS=" + ghl.PublishedKey, "GHL_WEBHOOK_SECRETS=one, two",
@@ -64,14 +64,14 @@ func TestTheReceiversVerifierIsMadeOfWhatIsConfigured(t *testing.T) {
 	}, got.Auth())
 }
 
-func TestMigrateNeedsTheDatabaseOnly(t *testing.T) {
+func TestMigrateRequiresOnlyTheDatabase(t *testing.T) {
 	t.Parallel()
 	got, err := config.Load[config.Migrate]([]string{"DATABASE_URL=" + databaseURL})
 	require.NoError(t, err)
 	assert.Equal(t, databaseURL, got.DatabaseURL.Reveal())
 }
 
-func TestValuesAreRead(t *testing.T) {
+func TestValuesOfEveryTypeAreRead(t *testing.T) {
 	t.Parallel()
 	tokens := t.TempDir()
 	got, err := config.Load[config.Controller]([]string{
@@ -99,90 +99,90 @@ func TestValuesAreRead(t *testing.T) {
 	assert.Equal(t, 36*time.Hour, got.DoneTTL)
 	assert.Equal(t, 31*24*time.Hour, got.Retention)
 	assert.Equal(t, 96*time.Hour, got.ErrorTTL)
-	assert.Equal(t, "app.aloware.com", got.AlowareBaseURL.Host, "an empty value is none")
+	assert.Equal(t, "app.aloware.com", got.AlowareBaseURL.Host, "an empty value is unset")
 }
 
-func TestReceiverMistakes(t *testing.T) {
+func TestInvalidVariablesOfTheReceiverAreErrors(t *testing.T) {
 	t.Parallel()
-	testMistakes[config.Receiver](t, map[string]mistakeCase{
-		"the database is not set":                  {[]string{"DATABASE_URL="}, "DATABASE_URL: required"},
-		"the database URL has no host and no form": {[]string{"DATABASE_URL=middleware"}, "DATABASE_URL: expected a Postgres URL"},
-		"the database URL is of another database":  {[]string{"DATABASE_URL=mysql://db.example.com/x"}, "DATABASE_URL: expected a Postgres URL"},
-		"the database URL's pool is too small":     {[]string{"DATABASE_URL=" + databaseURL + "&pool_max_conns=0"}, "DATABASE_URL: expected a Postgres URL"},
+	testInvalid[config.Receiver](t, map[string]invalidCase{
+		"the database is not set":                             {[]string{"DATABASE_URL="}, "DATABASE_URL: required"},
+		"the database URL is not a URL":                       {[]string{"DATABASE_URL=middleware"}, "DATABASE_URL: expected a Postgres URL"},
+		"the database URL has the scheme of another database": {[]string{"DATABASE_URL=mysql://db.example.com/x"}, "DATABASE_URL: expected a Postgres URL"},
+		"the database URL's pool is too small":                {[]string{"DATABASE_URL=" + databaseURL + "&pool_max_conns=0"}, "DATABASE_URL: expected a Postgres URL"},
 		"the certificate that the database URL names is missing": {
 			[]string{"DATABASE_URL=" + databaseURL + "&sslrootcert=/nowhere/ca.crt"}, "/nowhere/ca.crt",
 		},
-		"nothing authenticates a post": {
+		"nothing authenticates a webhook": {
 			[]string{"GHL_APP_IDS="}, "GHL_WEBHOOK_PUBLIC_KEYS, GHL_WEBHOOK_SECRETS, GHL_APP_IDS, GHL_LOCATION_IDS: nothing says who may post",
 		},
-		"keys are none":          {[]string{"GHL_WEBHOOK_PUBLIC_KEYS=hunter2,hunter3"}, "public key 1 of 2: not an Ed25519 public key"},
-		"a list has commas only": {[]string{"GHL_LOCATION_IDS=,,"}, "GHL_LOCATION_IDS: expected at least one element"},
-		"a secret has two lines": {[]string{"GHL_WEBHOOK_SECRETS=one,two\nthree"}, "GHL_WEBHOOK_SECRETS: expected a single line"},
-		"a switch is neither on nor off": {
+		"a public key is not a key": {[]string{"GHL_WEBHOOK_PUBLIC_KEYS=hunter2,hunter3"}, "public key 1 of 2: not an Ed25519 public key"},
+		"a list has only commas":    {[]string{"GHL_LOCATION_IDS=,,"}, "GHL_LOCATION_IDS: expected at least one element"},
+		"a secret has two lines":    {[]string{"GHL_WEBHOOK_SECRETS=one,two\nthree"}, "GHL_WEBHOOK_SECRETS: expected a single line"},
+		"a boolean is neither true nor false": {
 			[]string{"ALLOW_UNAUTHENTICATED=maybe"}, `ALLOW_UNAUTHENTICATED: expected true or false, got "maybe"`,
 		},
-		"a cap is no number":           {[]string{"MAX_LIVE_EVENTS=many"}, `MAX_LIVE_EVENTS: expected a whole number, got "many"`},
-		"a cap is zero":                {[]string{"MAX_LIVE_EVENTS=0"}, "MAX_LIVE_EVENTS: expected more than 0, got 0"},
-		"a cap has more than 32 bits":  {[]string{"MAX_LIVE_EVENTS=4294967296"}, "MAX_LIVE_EVENTS: expected a whole number"},
-		"a secret's file is not there": {[]string{"JOBS_SECRET_FILE=/nowhere/secret"}, "JOBS_SECRET: read JOBS_SECRET_FILE: open /nowhere/secret"},
+		"a limit is not a number":             {[]string{"MAX_LIVE_EVENTS=many"}, `MAX_LIVE_EVENTS: expected a whole number, got "many"`},
+		"a limit is zero":                     {[]string{"MAX_LIVE_EVENTS=0"}, "MAX_LIVE_EVENTS: expected more than 0, got 0"},
+		"a limit has more than 32 bits":       {[]string{"MAX_LIVE_EVENTS=4294967296"}, "MAX_LIVE_EVENTS: expected a whole number"},
+		"the file of a secret does not exist": {[]string{"JOBS_SECRET_FILE=/nowhere/secret"}, "JOBS_SECRET: read JOBS_SECRET_FILE: open /nowhere/secret"},
 	})
 }
 
-func TestControllerMistakes(t *testing.T) {
+func TestInvalidVariablesOfTheControllerAreErrors(t *testing.T) {
 	t.Parallel()
-	testMistakes[config.Controller](t, map[string]mistakeCase{
-		"a base URL is relative":                 {[]string{"VERITY_BASE_URL=verity.example.com"}, "VERITY_BASE_URL: expected an absolute http or https URL"},
-		"a base URL has another scheme":          {[]string{"GHL_API_BASE_URL=ftp://ghl.example.com"}, "GHL_API_BASE_URL: expected an absolute http or https URL"},
-		"a base URL holds a password":            {[]string{"ALOWARE_BASE_URL=https://me:hunter2@aloware.example.com"}, "ALOWARE_BASE_URL: expected a URL without user name"},
-		"a base URL has a query":                 {[]string{"VERITY_BASE_URL=https://verity.example.com/?a=b"}, "VERITY_BASE_URL: expected a URL without user name"},
-		"Verity's database is no URL":            {[]string{"VERITY_DATABASE_URL=verity"}, "VERITY_DATABASE_URL: expected a Postgres URL"},
-		"a policy has a value of its own":        {[]string{"VERITY_ON_DELETE=drop"}, `VERITY_ON_DELETE: expected clear or keep, got "drop"`},
-		"the directory of tokens is none":        {[]string{"GHL_TOKENS_DIR=/nowhere"}, `GHL_TOKENS_DIR: expected a directory, got "/nowhere"`},
-		"tags have no token to be sent by":       {[]string{"GHL_APPOINTMENT_TAGS=booked"}, "GHL_APPOINTMENT_TAGS: tags cannot be added without"},
-		"the phone region does not exist":        {[]string{"DEFAULT_PHONE_REGION=XX"}, `DEFAULT_PHONE_REGION: expected a region such as US or DE, got "XX"`},
-		"a location's region does not exist":     {[]string{"GHL_LOCATION_REGIONS=l1=DE,l2=XX"}, `GHL_LOCATION_REGIONS: expected a location and its region, such as 2CT6KXT52LRHORZO2RIG=DE, got "l2=XX"`},
-		"a region is no location's":              {[]string{"GHL_LOCATION_REGIONS=DE"}, `GHL_LOCATION_REGIONS: expected a location and its region, such as 2CT6KXT52LRHORZO2RIG=DE, got "DE"`},
-		"a location has two regions":             {[]string{"GHL_LOCATION_REGIONS=l1=DE,l1=CH"}, `GHL_LOCATION_REGIONS: expected one region for each location, got several for "l1"`},
-		"a duration has no unit":                 {[]string{"DONE_TTL=3600"}, `DONE_TTL: expected a duration such as 5s, 15m, 72h or 90d, got "3600"`},
-		"a duration has days last":               {[]string{"DONE_TTL=1h1d"}, "DONE_TTL: expected a duration"},
-		"a duration has too many days":           {[]string{"RETENTION=1000000d"}, "RETENTION: expected a duration"},
-		"a duration overflows":                   {[]string{"RETENTION=32000d2500000h"}, "RETENTION: expected a duration"},
-		"a duration is zero":                     {[]string{"ERROR_TTL=0s"}, "ERROR_TTL: expected more than 0, got 0s"},
-		"the cap of those that wait is negative": {[]string{"MAX_WAITING_EVENTS=-1"}, "MAX_WAITING_EVENTS: expected more than 0, got -1"},
-		"a duration is negative":                 {[]string{"RETRY_BASE_DELAY=-5s"}, "RETRY_BASE_DELAY: expected more than 0, got -5s"},
-		"the first delay is over the last":       {[]string{"RETRY_BASE_DELAY=20m"}, "RETRY_BASE_DELAY, RETRY_MAX_DELAY: expected the first to be at most the second, got 20m0s and 15m0s"},
-		"attempts are none":                      {[]string{"RETRY_MAX_ATTEMPTS=0"}, "RETRY_MAX_ATTEMPTS: expected more than 0"},
-		"the history is unlimited":               {[]string{"FINISHED_HISTORY_LIMIT=0"}, "FINISHED_HISTORY_LIMIT: expected more than 0"},
-		"rows go before GHL can re-send":         {[]string{"RETENTION=30d"}, "RETENTION: expected at least 31d (744h0m0s), got 720h0m0s"},
-		"a header cannot carry a secret":         {[]string{"VERITY_WEBHOOK_SECRET=hunter2\x00"}, "VERITY_WEBHOOK_SECRET: expected a single line"},
+	testInvalid[config.Controller](t, map[string]invalidCase{
+		"a base URL is relative":                     {[]string{"VERITY_BASE_URL=verity.example.com"}, "VERITY_BASE_URL: expected an absolute http or https URL"},
+		"a base URL has another scheme":              {[]string{"GHL_API_BASE_URL=ftp://ghl.example.com"}, "GHL_API_BASE_URL: expected an absolute http or https URL"},
+		"a base URL contains a password":             {[]string{"ALOWARE_BASE_URL=https://me:hunter2@aloware.example.com"}, "ALOWARE_BASE_URL: expected a URL without user name"},
+		"a base URL has a query":                     {[]string{"VERITY_BASE_URL=https://verity.example.com/?a=b"}, "VERITY_BASE_URL: expected a URL without user name"},
+		"Verity's database URL is not a URL":         {[]string{"VERITY_DATABASE_URL=verity"}, "VERITY_DATABASE_URL: expected a Postgres URL"},
+		"a policy does not exist":                    {[]string{"VERITY_ON_DELETE=drop"}, `VERITY_ON_DELETE: expected clear or keep, got "drop"`},
+		"the directory of tokens does not exist":     {[]string{"GHL_TOKENS_DIR=/nowhere"}, `GHL_TOKENS_DIR: expected a directory, got "/nowhere"`},
+		"there are tags but no token":                {[]string{"GHL_APPOINTMENT_TAGS=booked"}, "GHL_APPOINTMENT_TAGS: tags cannot be added without"},
+		"the phone region does not exist":            {[]string{"DEFAULT_PHONE_REGION=XX"}, `DEFAULT_PHONE_REGION: expected a region such as US or DE, got "XX"`},
+		"a location's region does not exist":         {[]string{"GHL_LOCATION_REGIONS=l1=DE,l2=XX"}, `GHL_LOCATION_REGIONS: expected a location and its region, such as 2CT6KXT52LRHORZO2RIG=DE, got "l2=XX"`},
+		"a region has no location":                   {[]string{"GHL_LOCATION_REGIONS=DE"}, `GHL_LOCATION_REGIONS: expected a location and its region, such as 2CT6KXT52LRHORZO2RIG=DE, got "DE"`},
+		"a location has two regions":                 {[]string{"GHL_LOCATION_REGIONS=l1=DE,l1=CH"}, `GHL_LOCATION_REGIONS: expected one region for each location, got several for "l1"`},
+		"a duration has no unit":                     {[]string{"DONE_TTL=3600"}, `DONE_TTL: expected a duration such as 5s, 15m, 72h or 90d, got "3600"`},
+		"a duration ends with days":                  {[]string{"DONE_TTL=1h1d"}, "DONE_TTL: expected a duration"},
+		"a duration has too many days":               {[]string{"RETENTION=1000000d"}, "RETENTION: expected a duration"},
+		"a duration overflows":                       {[]string{"RETENTION=32000d2500000h"}, "RETENTION: expected a duration"},
+		"a duration is zero":                         {[]string{"ERROR_TTL=0s"}, "ERROR_TTL: expected more than 0, got 0s"},
+		"the limit of waiting events is negative":    {[]string{"MAX_WAITING_EVENTS=-1"}, "MAX_WAITING_EVENTS: expected more than 0, got -1"},
+		"a duration is negative":                     {[]string{"RETRY_BASE_DELAY=-5s"}, "RETRY_BASE_DELAY: expected more than 0, got -5s"},
+		"the base delay exceeds the maximum":         {[]string{"RETRY_BASE_DELAY=20m"}, "RETRY_BASE_DELAY, RETRY_MAX_DELAY: expected the first to be at most the second, got 20m0s and 15m0s"},
+		"the number of attempts is zero":             {[]string{"RETRY_MAX_ATTEMPTS=0"}, "RETRY_MAX_ATTEMPTS: expected more than 0"},
+		"the history limit is zero":                  {[]string{"FINISHED_HISTORY_LIMIT=0"}, "FINISHED_HISTORY_LIMIT: expected more than 0"},
+		"rows are deleted while GHL can resend them": {[]string{"RETENTION=30d"}, "RETENTION: expected at least 31d (744h0m0s), got 720h0m0s"},
+		"a secret has a control character":           {[]string{"VERITY_WEBHOOK_SECRET=hunter2\x00"}, "VERITY_WEBHOOK_SECRET: expected a single line"},
 	})
 }
 
-type mistakeCase struct {
+type invalidCase struct {
 	environ []string
 	want    string
 }
 
-func testMistakes[P config.Process](t *testing.T, cases map[string]mistakeCase) {
+func testInvalid[P config.Process](t *testing.T, cases map[string]invalidCase) {
 	t.Helper()
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			// The last of two equal names counts.
+			// The last value of a variable counts.
 			environ := append([]string{"DATABASE_URL=" + databaseURL, "GHL_APP_IDS=app-1"}, tc.environ...)
 			_, err := config.Load[P](environ)
 			require.ErrorContains(t, err, tc.want)
-			assert.NotContains(t, err.Error(), "\n", "one mistake, one line")
+			assert.NotContains(t, err.Error(), "\n", "one error, one line")
 			assert.NotContains(t, err.Error(), "hunter2")
 
-			var mistake config.Problem
-			require.ErrorAs(t, err, &mistake)
-			assert.NotEmpty(t, mistake.Variables)
+			var problem config.Problem
+			require.ErrorAs(t, err, &problem)
+			assert.NotEmpty(t, problem.Variables)
 		})
 	}
 }
 
-func TestAllMistakesAreReportedAtOnce(t *testing.T) {
+func TestAllErrorsAreReportedAtOnce(t *testing.T) {
 	t.Parallel()
 	_, err := config.Load[config.Controller]([]string{
 		"VERITY_BASE_URL=nowhere", "VERITY_ON_DELETE=drop", "GHL_API_TOKEN=t", "GHL_API_TOKEN_FILE=/t", "RETRY_MAX_ATTEMPTS=0", "RETENTION=1d", "DONE_TTL=x",
@@ -215,22 +215,22 @@ func TestSecretsAreReadFromFiles(t *testing.T) {
 		assert.Equal(t, databaseURL, got.DatabaseURL.Reveal())
 		assert.Equal(t, []string{"one", "two"}, got.GHLWebhookSecrets.Reveal())
 	})
-	t.Run("and not from both places", func(t *testing.T) {
+	t.Run("and a variable that is set as well is an error", func(t *testing.T) {
 		t.Parallel()
 		_, err := config.Load[config.Migrate]([]string{"DATABASE_URL=" + databaseURL, "DATABASE_URL_FILE=" + database})
 		assert.EqualError(t, err, "DATABASE_URL: expected either this or DATABASE_URL_FILE, both are set")
 	})
-	t.Run("where an empty variable is none", func(t *testing.T) {
+	t.Run("and an empty variable is unset", func(t *testing.T) {
 		t.Parallel()
 		_, err := config.Load[config.Migrate]([]string{"DATABASE_URL=", "DATABASE_URL_FILE=" + database})
 		assert.NoError(t, err)
 	})
-	t.Run("which must not be empty: an endpoint would open or close unnoticed", func(t *testing.T) {
+	t.Run("and an empty file is an error, because an endpoint would open or close unnoticed", func(t *testing.T) {
 		t.Parallel()
 		_, err := config.Load[config.Receiver]([]string{"DATABASE_URL=" + databaseURL, "GHL_APP_IDS=a", "JOBS_SECRET_FILE=" + empty})
 		assert.EqualError(t, err, "JOBS_SECRET: read JOBS_SECRET_FILE: "+empty+" is empty")
 	})
-	t.Run("but nothing else is", func(t *testing.T) {
+	t.Run("and a variable without a twin is not", func(t *testing.T) {
 		t.Parallel()
 		got, err := config.Load[config.Receiver]([]string{"DATABASE_URL=" + databaseURL, "GHL_APP_IDS=a", "GHL_LOCATION_IDS_FILE=" + secrets})
 		require.NoError(t, err)

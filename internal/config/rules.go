@@ -12,11 +12,11 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/ghl"
 )
 
-// minRetention is longer than the 30 days in which GHL re-sends a webhook by hand: a row that went earlier would let
-// the re-sent one in as new.
+// minRetention is longer than the 30 days in which GHL can resend a webhook on request: without its row, a resent webhook
+// would be accepted as a new event.
 const minRetention = 31 * day
 
-func (r Receiver) problems() []Problem {
+func (r Receiver) validate() []Problem {
 	var rules rules
 	positive(&rules, "MAX_LIVE_EVENTS", r.MaxLiveEvents)
 
@@ -27,7 +27,7 @@ func (r Receiver) problems() []Problem {
 	return rules
 }
 
-func (c Controller) problems() []Problem {
+func (c Controller) validate() []Problem {
 	var rules rules
 	positive(&rules, "MAX_WAITING_EVENTS", c.MaxWaitingEvents)
 	positive(&rules, "RETRY_BASE_DELAY", c.RetryBaseDelay)
@@ -47,7 +47,7 @@ func (c Controller) problems() []Problem {
 	if c.GHLTokensDir != "" {
 		info, err := os.Stat(c.GHLTokensDir)
 		message := "expected a directory"
-		if filepath.IsAbs(c.GHLTokensDir) { // Anything else may be a token.
+		if filepath.IsAbs(c.GHLTokensDir) { // A relative path may be a token.
 			message = fmt.Sprintf("expected a directory, got %q", c.GHLTokensDir)
 		}
 		rules.check(err == nil && info.IsDir(), message, "GHL_TOKENS_DIR")
@@ -57,11 +57,11 @@ func (c Controller) problems() []Problem {
 	return rules
 }
 
-func (Migrate) problems() []Problem { return nil }
+func (Migrate) validate() []Problem { return nil }
 
-func (Tool) problems() []Problem { return nil }
+func (Tool) validate() []Problem { return nil }
 
-// rules collects those that are broken.
+// rules collects the problems of the rules that do not hold.
 type rules []Problem
 
 func (r *rules) check(holds bool, message string, variables ...string) {

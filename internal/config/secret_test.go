@@ -17,7 +17,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/config"
 )
 
-func TestNoSecretIsShownHoweverItIsPrinted(t *testing.T) {
+func TestEveryWayToPrintASecretRedactsIt(t *testing.T) {
 	t.Parallel()
 	cfg := struct {
 		Secret   config.Secret

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/url"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,10 +19,10 @@ import (
 
 const redacted = "[redacted]"
 
-// Secret is a value that no log line, error or dump shows: however it is printed, it reads "[redacted]".
+// Secret is a value that no log line, error or dump shows: every way to print it shows "[redacted]".
 type Secret string
 
-// Reveal returns the secret itself, for the one place that sends or compares it.
+// Reveal returns the secret itself, for the code that sends or compares it.
 func (s Secret) Reveal() string { return string(s) }
 
 func (Secret) String() string { return redacted }
@@ -41,7 +42,7 @@ func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 // writeString ignores the error as package fmt does: a Formatter has nowhere to report it.
 func writeString(f fmt.State, s string) { _, _ = io.WriteString(f, s) }
 
-// Secrets is a list of which any one is accepted.
+// Secrets is a list of secrets, each of which is accepted.
 type Secrets []Secret
 
 // Reveal returns the secrets themselves.
@@ -53,52 +54,91 @@ func (s Secrets) Reveal() []string {
 	return revealed
 }
 
-// List is a comma-separated list, without blanks around its elements and without empty ones.
+// List is a comma-separated list. Blanks around elements and empty elements are dropped.
 type List []string
 
 // Regions are regions of phone numbers by location: ISO 3166-1 codes by the location's id.
 type Regions map[string]string
 
-// OnEnd says what becomes of a lead whose appointment has ended.
+// OnEnd is the effect of an ended appointment on its lead.
 type OnEnd string
 
 // The values of VERITY_ON_DELETE and VERITY_ON_CANCEL.
 const (
-	// Clear takes the appointment off the lead, which falls back to the contact's next live one.
+	// Clear removes the appointment from the lead, which falls back to the contact's next live appointment.
 	Clear OnEnd = "clear"
-	// Keep leaves the lead pointing at it.
+	// Keep leaves the appointment in the lead.
 	Keep OnEnd = "keep"
 )
 
-// OnPhoneChange says what becomes of Aloware's contact when a contact's phone number has changed.
+// OnPhoneChange is the effect of a contact's new phone number at Aloware.
 type OnPhoneChange string
 
 // The values of ALOWARE_ON_PHONE_CHANGE.
 const (
-	// CreateContact has Aloware create another contact with the new number, or update the one that has it.
+	// CreateContact creates a contact with the new number at Aloware, or updates the contact that has it.
 	CreateContact OnPhoneChange = "create"
 	// KeepContact leaves the contact at Aloware as it is.
 	KeepContact OnPhoneChange = "keep"
 )
 
-// parsers has every type of variable. Their errors complete the sentence "<VARIABLE>: …" and never quote a secret.
-var parsers = map[reflect.Type]env.ParserFunc{
-	reflect.TypeFor[bool]():          parser(parseBool),
-	reflect.TypeFor[int]():           parser(parseInt),
-	reflect.TypeFor[time.Duration](): parser(ParseDuration),
-	reflect.TypeFor[url.URL]():       parser(parseBaseURL),
-	reflect.TypeFor[List]():          parser(parseList),
-	reflect.TypeFor[Regions]():       parser(parseRegions),
-	reflect.TypeFor[OnEnd]():         parser(parseOnEnd),
-	reflect.TypeFor[OnPhoneChange](): parser(parseOnPhoneChange),
-	reflect.TypeFor[Secret]():        parser(parseSecret),
-	reflect.TypeFor[Secrets]():       parser(parseSecrets),
-	reflect.TypeFor[DatabaseURL]():   parser(parseDatabaseURL),
+// A Type names the form of a variable's value.
+type Type string
+
+// The types of variables.
+const (
+	TypeString      Type = "string"
+	TypeBoolean     Type = "boolean"
+	TypeInteger     Type = "integer"
+	TypeDuration    Type = "duration"
+	TypeURL         Type = "URL"
+	TypeList        Type = "list"
+	TypePostgresURL Type = "Postgres URL"
+	TypeRegion      Type = "region"
+	TypeRegions     Type = "list of location=region"
+)
+
+// kind describes the variables of a Go type.
+type kind struct {
+	// parse reads a value. Its errors complete the sentence "<VARIABLE>: …" and never quote a secret.
+	parse  env.ParserFunc
+	name   Type
+	values []string
+	secret bool
+}
+
+// kinds has every Go type of variable, apart from string.
+var kinds = map[reflect.Type]kind{
+	reflect.TypeFor[bool]():          {parse: parser(parseBool), name: TypeBoolean},
+	reflect.TypeFor[int]():           {parse: parser(parseInt), name: TypeInteger},
+	reflect.TypeFor[time.Duration](): {parse: parser(ParseDuration), name: TypeDuration},
+	reflect.TypeFor[url.URL]():       {parse: parser(parseBaseURL), name: TypeURL},
+	reflect.TypeFor[List]():          {parse: parser(parseList), name: TypeList},
+	reflect.TypeFor[Regions]():       {parse: parser(parseRegions), name: TypeRegions},
+	reflect.TypeFor[OnEnd]():         oneOf(Clear, Keep),
+	reflect.TypeFor[OnPhoneChange](): oneOf(CreateContact, KeepContact),
+	reflect.TypeFor[Secret]():        {parse: parser(parseSecret), name: TypeString, secret: true},
+	reflect.TypeFor[Secrets]():       {parse: parser(parseSecrets), name: TypeList, secret: true},
+	reflect.TypeFor[DatabaseURL]():   {parse: parser(parseDatabaseURL), name: TypePostgresURL, secret: true},
 }
 
 // parser gives a typed parse function the form that the env library takes.
 func parser[T any](parse func(string) (T, error)) env.ParserFunc {
 	return func(value string) (any, error) { return parse(value) }
+}
+
+// oneOf is the kind of a type that has these values only.
+func oneOf[T ~string](allowed ...T) kind {
+	values := make([]string, len(allowed))
+	for i, value := range allowed {
+		values[i] = string(value)
+	}
+	return kind{name: TypeString, values: values, parse: func(value string) (any, error) {
+		if !slices.Contains(values, value) {
+			return nil, fmt.Errorf("expected %s, got %q", strings.Join(values, " or "), value)
+		}
+		return T(value), nil
+	}}
 }
 
 func parseBool(value string) (bool, error) {
@@ -119,9 +159,9 @@ func parseInt(value string) (int, error) {
 
 const day = 24 * time.Hour
 
-// ParseDuration reads Go's durations and, since retention is a matter of days, those that begin with days: 90d, 1d12h.
+// ParseDuration reads Go's durations, and those that begin with days, for retention: 90d, 1d12h.
 func ParseDuration(value string) (time.Duration, error) {
-	mistake := fmt.Errorf("expected a duration such as 5s, 15m, 72h or 90d, got %q", value)
+	invalid := fmt.Errorf("expected a duration such as 5s, 15m, 72h or 90d, got %q", value)
 	count, rest, hasDays := strings.Cut(value, "d")
 	if !hasDays {
 		count, rest = "0", value
@@ -129,7 +169,7 @@ func ParseDuration(value string) (time.Duration, error) {
 	// 15 bits hold 89 years.
 	days, err := strconv.ParseUint(count, 10, 15)
 	if err != nil {
-		return 0, mistake
+		return 0, invalid
 	}
 	d := time.Duration(days) * day
 	if rest == "" {
@@ -137,20 +177,20 @@ func ParseDuration(value string) (time.Duration, error) {
 	}
 	remainder, err := time.ParseDuration(rest)
 	sum := d + remainder
-	overflown := hasDays && sum < d
-	if err != nil || overflown {
-		return 0, mistake
+	overflow := hasDays && sum < d
+	if err != nil || overflow {
+		return 0, invalid
 	}
 	return sum, nil
 }
 
-// parseBaseURL refuses user info, which would end up in logs, and a query, which would end up in the middle of a path.
+// parseBaseURL rejects user info, because logs show URLs, and a query, because paths are appended to the URL.
 func parseBaseURL(value string) (url.URL, error) {
 	u, err := url.Parse(value)
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 		return url.URL{}, errors.New("expected an absolute http or https URL")
 	}
-	// A "/" in a password would hide the rest of it, and the @ behind it, in the path.
+	// After a "/" in a password, the rest of the password and the @ are in the path.
 	if u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Contains(value, "@") {
 		return url.URL{}, errors.New("expected a URL without user name, password, query and fragment")
 	}
@@ -182,7 +222,7 @@ func parseRegions(value string) (Regions, error) {
 		if location == "" || !phonenumbers.GetSupportedRegions()[region] {
 			return nil, fmt.Errorf("expected a location and its region, such as 2CT6KXT52LRHORZO2RIG=DE, got %q", element)
 		}
-		if _, known := regions[location]; known {
+		if _, exists := regions[location]; exists {
 			return nil, fmt.Errorf("expected one region for each location, got several for %q", location)
 		}
 		regions[location] = region
@@ -190,25 +230,7 @@ func parseRegions(value string) (Regions, error) {
 	return regions, nil
 }
 
-func parseOnEnd(value string) (OnEnd, error) {
-	switch policy := OnEnd(value); policy {
-	case Clear, Keep:
-		return policy, nil
-	default:
-		return "", fmt.Errorf("expected %s or %s, got %q", Clear, Keep, value)
-	}
-}
-
-func parseOnPhoneChange(value string) (OnPhoneChange, error) {
-	switch policy := OnPhoneChange(value); policy {
-	case CreateContact, KeepContact:
-		return policy, nil
-	default:
-		return "", fmt.Errorf("expected %s or %s, got %q", CreateContact, KeepContact, value)
-	}
-}
-
-// parseSecret refuses what no HTTP header can carry: a secret of two lines would fail every single call.
+// parseSecret rejects what no HTTP header can carry: with a secret of two lines, every call would fail.
 func parseSecret(value string) (Secret, error) {
 	if strings.ContainsFunc(value, unicode.IsControl) {
 		return "", errors.New("expected a single line without control characters")

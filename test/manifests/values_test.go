@@ -1,6 +1,7 @@
 package manifests_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"maps"
 	"os"
@@ -20,39 +21,55 @@ import (
 // tokensDir is given as a Secret, which the chart mounts.
 const tokensDir = "GHL_TOKENS_DIR"
 
-// processes are the variables of each, in the order in which values.yaml names processes.
-var processes = []struct {
-	name      string
-	variables []config.Variable
-}{
-	{"receiver", config.Variables[config.Receiver]()},
-	{"controller", config.Variables[config.Controller]()},
-	{"migrate", config.Variables[config.Migrate]()},
-}
-
 func TestEveryContainerGetsTheVariablesOfItsProcess(t *testing.T) {
 	t.Parallel()
+	arguments := []string{"--values=testdata/options.yaml"}
+	for _, v := range config.All() {
+		if v.Name != tokensDir {
+			arguments = append(arguments, "--set="+v.Chart+"="+sample(v))
+		}
+	}
 	containers := map[string]map[string]any{}
-	for _, object := range rendered["chart with all options"](t) {
+	for _, object := range chart(t, arguments...) {
 		if pod := podOf(object); pod != nil {
 			container := containersOf(pod)[0]
 			containers[container["name"].(string)] = container
 		}
 	}
-	for _, process := range processes {
-		want := []string{"HTTPS_PROXY"} // One of extraEnv.
-		if process.name != "migrate" {
-			want = append(want, "POD_NAMESPACE")
+	for _, process := range config.Installed() {
+		want := map[string]any{"HTTPS_PROXY": "http://proxy.example.com:3128"} // One of extraEnv.
+		if process.Name != "migrate" {
+			want["POD_NAMESPACE"] = nil
 		}
-		for _, variable := range process.variables {
-			want = append(want, variable.Name)
+		for _, v := range process.Variables {
+			want[v.Name] = sample(v)
+			if v.Secret {
+				want[v.Name] = nil // From the Secret.
+			}
 		}
-		var got []string
-		for _, entry := range containers[process.name]["env"].([]any) {
-			got = append(got, entry.(map[string]any)["name"].(string))
+		got := map[string]any{}
+		for _, entry := range containers[process.Name]["env"].([]any) {
+			entry := entry.(map[string]any)
+			assert.NotContains(t, got, entry["name"])
+			got[entry["name"].(string)] = entry["value"]
 		}
-		assert.ElementsMatch(t, want, got, process.name)
+		assert.Equal(t, want, got, process.Name)
 	}
+}
+
+// sample returns a value of a variable, which the chart's schema accepts.
+func sample(v config.Variable) string {
+	switch {
+	case v.Values != nil:
+		return v.Values[0]
+	case v.Name == tokensDir:
+		return "/var/run/verity-sync/ghl-tokens"
+	}
+	samples := map[config.Type]string{
+		config.TypeBoolean: "true", config.TypeInteger: "7", config.TypeDuration: "7m", config.TypeURL: "https://sample.example.com",
+		config.TypeRegion: "CH", config.TypeRegions: "location=CH",
+	}
+	return cmp.Or(samples[v.Type], "sample")
 }
 
 func TestSecretsAreOnlyInTheSecret(t *testing.T) {
@@ -75,11 +92,9 @@ func TestSecretsAreOnlyInTheSecret(t *testing.T) {
 func TestValuesHaveEveryVariableAsTheProcessesDescribeIt(t *testing.T) {
 	t.Parallel()
 	want := map[string]string{}
-	for _, process := range processes {
-		for _, v := range process.variables {
-			if v.Name != tokensDir {
-				want[v.Name] = described(v)
-			}
+	for _, v := range config.All() {
+		if v.Name != tokensDir {
+			want[v.Name] = described(v)
 		}
 	}
 	got := map[string]string{}
@@ -98,27 +113,13 @@ func TestValuesHaveEveryVariableAsTheProcessesDescribeIt(t *testing.T) {
 	assert.Equal(t, want, got)
 }
 
-// described returns a variable's line as it must be in values.yaml: who reads it, what it means and what it is when it is not given.
+// described returns a variable's line as it must be in values.yaml: which processes read it, and its description.
 func described(v config.Variable) string {
-	var readers []string
-	for _, process := range processes {
-		if slices.ContainsFunc(process.variables, func(other config.Variable) bool { return other.Name == v.Name }) {
-			readers = append(readers, process.name)
-		}
-	}
-	who := strings.Join(readers, ", ")
-	if len(readers) == len(processes) {
+	who := strings.Join(v.Readers, ", ")
+	if len(v.Readers) == len(config.Installed()) {
 		who = "all processes"
 	}
-	text := strings.ToUpper(who[:1]) + who[1:] + ": " + v.Meaning
-	switch {
-	case v.Required:
-		return text + " (required)"
-	case v.Default != "":
-		return text + " (default " + v.Default + ")"
-	default:
-		return text + " (unset: " + v.Unset + ")"
-	}
+	return strings.ToUpper(who[:1]) + who[1:] + ": " + v.Description()
 }
 
 func TestSchemaKnowsTheValuesAndNoOthers(t *testing.T) {

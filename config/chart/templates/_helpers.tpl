@@ -85,25 +85,27 @@ capabilities:
   drop: [ALL]
 {{- end }}
 
-{{/* The variables of a process: (list $ (list SECRET…) (list VARIABLE…)). Helm reads numbers as floats, which 1000000 shows. */}}
+{{/* The variables of a container: (list $ PROCESS NAME-OF-SECRET). files/variables.yaml lists them. Helm reads numbers as floats, which 1000000 shows. */}}
 {{- define "verity-sync.env" -}}
-{{- $root := index . 0 }}
-{{- $secretName := include "verity-sync.secretName" $root -}}
+{{- $root := index . 0 }}{{ $process := index . 1 }}{{ $secretName := index . 2 }}
+{{- $variables := $root.Files.Get "files/variables.yaml" | fromYaml }}
+{{- if ne $process "migrate" }}
 - name: POD_NAMESPACE
   valueFrom:
     fieldRef:
       fieldPath: metadata.namespace
-{{- range index . 1 }}
+{{- end }}
+{{- range (index $variables $process).secrets }}
 - name: {{ . }}
   valueFrom:
     secretKeyRef:
       name: {{ $secretName }}
       key: {{ . }}
-      {{- if ne . "DATABASE_URL" }}
+      {{- if not (has . $variables.required) }}
       optional: true
       {{- end }}
 {{- end }}
-{{- range $name := index . 2 }}
+{{- range $name := (index $variables $process).config }}
 {{- $value := index $root.Values.config $name }}
 {{- if kindIs "float64" $value }}{{ $value = int64 $value }}{{ end }}
 {{- with $value | toString }}
