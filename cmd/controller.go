@@ -10,7 +10,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/config"
 )
 
-// controllerFlags say how the controller runs.
+// controllerFlags are the flags of `verity-sync controller`.
 type controllerFlags struct {
 	log        logFlags
 	metrics    metricsFlags
@@ -25,22 +25,22 @@ type controllerFlags struct {
 func (f *controllerFlags) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&f.healthProbeBindAddress, "health-probe-bind-address", ":8081", "address of the probes")
 	fs.BoolVar(&f.leaderElect, "leader-elect", false,
-		"elect one of several controllers that works while the others wait; needed where more than one can run")
+		"elect a leader among several controllers; only the leader processes events. Required if more than one can run")
 	fs.IntVar(&f.maxConcurrentReconciles, "max-concurrent-reconciles", 32,
-		"events that are worked on at a time; they mostly wait for networks")
+		"maximum number of events that are processed at the same time; they mostly wait for networks")
 	fs.DurationVar(&f.shutdownTimeout, "shutdown-timeout", 20*time.Second,
-		"how long attempts under way have to finish after SIGTERM; the pod's grace period must be longer")
+		"timeout of attempts in flight after SIGTERM; the pod's grace period must be longer")
 	f.kubernetes.bind(fs)
 	f.metrics.bind(fs)
 	f.log.bind(fs)
 }
 
-func (f *controllerFlags) mistakes() error {
+func (f *controllerFlags) validate() error {
 	return errors.Join(
 		required("health-probe-bind-address", f.healthProbeBindAddress),
 		atLeast("max-concurrent-reconciles", f.maxConcurrentReconciles, 1),
 		atLeast("shutdown-timeout", f.shutdownTimeout, time.Second),
-		f.metrics.mistakes(),
+		f.metrics.validate(),
 	)
 }
 
@@ -49,10 +49,10 @@ func newControllerCommand(environ []string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "controller",
 		Short: "Reconcile WebhookEvents: forward them, sync leads and contacts",
-		Long: "Reconcile WebhookEvents: forward each event to Verity, bring what it says about an appointment into\n" +
-			"Verity's leads and what it says about a contact to Aloware, and say in its status how that went.",
+		Long: "Reconcile WebhookEvents: forward each event to Verity, sync appointments to Verity's leads and contacts to\n" +
+			"Aloware, and record the results in the status.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := load[config.Controller](environ, flags.mistakes())
+			cfg, err := load[config.Controller](environ, flags.validate())
 			if err != nil {
 				return err
 			}

@@ -22,7 +22,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-// eraseFlags say whose data is erased.
+// eraseFlags are the flags of `verity-sync erase`.
 type eraseFlags struct {
 	contact  string
 	phones   []string
@@ -40,15 +40,15 @@ func (f *eraseFlags) bind(fs *pflag.FlagSet) {
 		"phone number of the person; repeat the flag for several; - reads them from standard input, one a line")
 	fs.StringArrayVar(&f.emails, "email", nil,
 		"e-mail address of the person; repeat the flag for several; - reads them from standard input, one a line")
-	fs.StringVar(&f.location, "location", "", "erase only what is of this location of GoHighLevel, or of none")
+	fs.StringVar(&f.location, "location", "", "erase only data of this location of GoHighLevel, and data without a location")
 	fs.StringVar(&f.region, "region", "US", "region of phone numbers without a country code, as an ISO 3166-1 code")
 	fs.BoolVar(&f.dryRun, "dry-run", false, "report what would be erased, and change nothing")
-	fs.BoolVar(&f.yes, "yes", false, "erase without asking for a confirmation")
+	fs.BoolVar(&f.yes, "yes", false, "erase without confirmation")
 	fs.StringVarP(&f.output, "output", "o", "text", "output format: text or json")
 }
 
-// readStandardInput replaces a phone number or an address of "-" by the lines of in, whichever of the two each is. What stands on a command
-// line is seen in lists of processes, and with kubectl in the API server's audit log.
+// readStandardInput replaces a phone number or an address of "-" by the lines of in, which may be both. Lists of processes show command
+// lines, and with kubectl the API server's audit log does, too.
 func (f *eraseFlags) readStandardInput(in io.Reader) error {
 	isDash := func(value string) bool { return value == "-" }
 	if !slices.ContainsFunc(slices.Concat(f.phones, f.emails), isDash) {
@@ -72,7 +72,7 @@ func (f *eraseFlags) readStandardInput(in io.Reader) error {
 	return nil
 }
 
-// person returns whom the flags name. Its errors quote no phone number and no address.
+// person returns the person that the flags identify. Its errors quote no phone number and no address.
 func (f *eraseFlags) person() (erasure.Person, error) {
 	p := erasure.Person{
 		ContactID: strings.TrimSpace(f.contact), Location: strings.TrimSpace(f.location), Region: strings.ToUpper(f.region),
@@ -110,10 +110,10 @@ func newEraseCommand(environ []string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "erase",
 		Short: "Erase one person's data in the middleware database",
-		Long: "Erase one person's data in the middleware database: the bodies and headers of the person's webhooks, what the\n" +
-			"ledger says of them, contact mappings and appointments. What a repeated delivery is recognised by stays. Events\n" +
-			"that are not finished end in Error with the reason Erased, and erased events do not run again.\n\n" +
-			"Delete the person in GoHighLevel first: webhooks that come later are stored anew. Nothing is erased at Verity,\n" +
+		Long: "Erase one person's data in the middleware database: the bodies and headers of the person's webhooks, their\n" +
+			"details in the ledger, contact mappings and appointments. Dedupe keys stay, so that a repeated delivery is still\n" +
+			"recognized. Unfinished events end in Error with the reason Erased, and erased events cannot be replayed.\n\n" +
+			"Delete the person in GoHighLevel first: webhooks that arrive later are stored again. Nothing is erased at Verity,\n" +
 			"at Aloware or in backups.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := flags.readStandardInput(cmd.InOrStdin()); err != nil {

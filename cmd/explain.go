@@ -23,10 +23,10 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-// maxExplained is the size in bytes of the largest body that is explained, which is more than a receiver accepts.
+// maxExplained is the maximum size in bytes of a body to explain. A receiver accepts less.
 const maxExplained = 2 << 20
 
-// explainFlags say which body is explained, and how.
+// explainFlags are the flags of `verity-sync explain`.
 type explainFlags struct {
 	event       string
 	contentType string
@@ -36,10 +36,10 @@ type explainFlags struct {
 }
 
 func (f *explainFlags) bind(fs *pflag.FlagSet) {
-	fs.StringVar(&f.event, "event", "", "explain the stored event with this id, in place of a file")
-	fs.StringVar(&f.contentType, "content-type", "application/json", "content type with which the body is sent")
-	fs.StringVar(&f.declared.Type, "type", "", "type that the request declares, as ?type= does")
-	fs.StringVar(&f.declared.IDPath, "id-path", "", "path of the id that the request declares, as ?id= does")
+	fs.StringVar(&f.event, "event", "", "id of a stored event to explain, instead of a file")
+	fs.StringVar(&f.contentType, "content-type", "application/json", "content type of the request")
+	fs.StringVar(&f.declared.Type, "type", "", "type that the request declares, as with ?type=")
+	fs.StringVar(&f.declared.IDPath, "id-path", "", "path of the id that the request declares, as with ?id=")
 	fs.StringVarP(&f.output, "output", "o", "text", "output format: text or json")
 	fs.BoolVar(&f.personal, "show-personal-data", false, "show phone numbers, e-mail addresses and names in full")
 }
@@ -48,9 +48,9 @@ func newExplainCommand(environ []string) *cobra.Command {
 	var flags explainFlags
 	cmd := &cobra.Command{
 		Use:   "explain BODY.json",
-		Short: "Say what a body becomes, and which rule decided each field",
-		Long: "Say what a body becomes (type, ids, status, time and keys) and which rule decided each field. It reads the body\n" +
-			"from a file, from standard input (-), or with --event from the database, which is needed for nothing else.",
+		Short: "Show how a body is decoded, and which rule decided each field",
+		Long: "Show how a body is decoded (type, ids, status, time and keys) and which rule decided each field. The command reads\n" +
+			"the body from a file, from standard input (-), or with --event from the database. Only --event needs the database.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			stored, err := flags.read(cmd, environ, args)
 			if err != nil {
@@ -70,20 +70,20 @@ func newExplainCommand(environ []string) *cobra.Command {
 	return cmd
 }
 
-// read returns the body that is explained.
+// read returns the body to explain.
 func (f *explainFlags) read(cmd *cobra.Command, environ, args []string) (store.StoredBody, error) {
-	var mistakes []error
+	var problems []error
 	if f.output != "text" && f.output != "json" {
-		mistakes = append(mistakes, fmt.Errorf("--output: expected text or json, got %q", f.output))
+		problems = append(problems, fmt.Errorf("--output: expected text or json, got %q", f.output))
 	}
 	id, err := uuid.Parse(strings.TrimPrefix(f.event, "ghl-"))
 	if f.event != "" && err != nil {
-		mistakes = append(mistakes, errors.New("--event: expected an event's id, or the name of its WebhookEvent"))
+		problems = append(problems, errors.New("--event: expected an event's id, or the name of its WebhookEvent"))
 	}
 	if (f.event == "") == (len(args) == 0) {
-		mistakes = append(mistakes, errors.New("expected either a file, or - for standard input, or --event"))
+		problems = append(problems, errors.New("expected either a file, or - for standard input, or --event"))
 	}
-	if err := errors.Join(mistakes...); err != nil {
+	if err := errors.Join(problems...); err != nil {
 		return store.StoredBody{}, permanent(err)
 	}
 	if f.event != "" {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	goflag "flag"
@@ -35,8 +36,8 @@ func (f *logFlags) bind(fs *pflag.FlagSet) {
 	fs.AddGoFlagSet(&goFlags)
 }
 
-// logger makes the logger of the process and of all libraries that log. Where the flags do not say otherwise, logs are
-// for people on a terminal and JSON elsewhere, and an error has no stack trace: most errors here are another system's.
+// logger returns the logger of the process, and sets it for all libraries that log. Unless the flags say otherwise, logs are
+// text on a terminal and JSON elsewhere, and errors have no stack trace: most of them come from another system.
 func (f *logFlags) logger() logr.Logger {
 	if !f.options.Development {
 		if f.options.NewEncoder == nil && term.IsTerminal(int(os.Stderr.Fd())) {
@@ -64,23 +65,23 @@ func (f *metricsFlags) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&f.bindAddress, "metrics-bind-address", "0",
 		"address of the metrics endpoint: :8443 for HTTPS, :8080 for HTTP, 0 for none")
 	fs.BoolVar(&f.secure, "metrics-secure", true,
-		"serve metrics over HTTPS, to those whom the Kubernetes API server lets read them")
-	fs.StringVar(&f.certPath, "metrics-cert-path", "", "directory of the metrics endpoint's certificate; self-signed without one")
-	fs.StringVar(&f.certName, "metrics-cert-name", "tls.crt", "file of the metrics endpoint's certificate")
-	fs.StringVar(&f.keyName, "metrics-cert-key", "tls.key", "file of the metrics endpoint's key")
+		"serve metrics over HTTPS, to clients that the Kubernetes API server authorizes")
+	fs.StringVar(&f.certPath, "metrics-cert-path", "", "directory with the certificate of the metrics endpoint (default: a self-signed certificate)")
+	fs.StringVar(&f.certName, "metrics-cert-name", "tls.crt", "file name of the certificate of the metrics endpoint")
+	fs.StringVar(&f.keyName, "metrics-cert-key", "tls.key", "file name of the key of the metrics endpoint")
 	fs.BoolVar(&f.profiles, "metrics-pprof", false,
-		"serve Go's profiles as well, below /debug/pprof/, to those whom the Kubernetes API server lets read that")
+		"also serve Go's profiles below /debug/pprof/, to clients that the Kubernetes API server authorizes")
 }
 
-// mistakes refuses profiles that anybody could read: they show how the process works and slow it down.
-func (f *metricsFlags) mistakes() error {
+// validate rejects profiles without authorization: they show how the process works and slow it down.
+func (f *metricsFlags) validate() error {
 	if f.profiles && !f.needsKubernetes() {
 		return errors.New("--metrics-pprof: expected metrics over HTTPS (--metrics-bind-address, --metrics-secure)")
 	}
 	return nil
 }
 
-// needsKubernetes reports whether the endpoint asks the API server who may read it.
+// needsKubernetes reports whether the API server authorizes the clients of the endpoint.
 func (f *metricsFlags) needsKubernetes() bool { return f.secure && f.bindAddress != "0" }
 
 func (f *metricsFlags) serverOptions() metricsserver.Options {
@@ -90,14 +91,14 @@ func (f *metricsFlags) serverOptions() metricsserver.Options {
 		CertDir:       f.certPath,
 		CertName:      f.certName,
 		KeyName:       f.keyName,
-		// HTTP/2 is of no use to a scraper, and its rapid resets have been of use to attackers.
+		// Scrapers do not need HTTP/2, whose rapid resets were used in attacks.
 		TLSOpts: []func(*tls.Config){func(c *tls.Config) { c.NextProtos = []string{"http/1.1"} }},
 	}
 	if f.secure {
 		options.FilterProvider = filters.WithAuthenticationAndAuthorization
 	}
 	if f.profiles {
-		// The filter is around these, too.
+		// The filter applies to these handlers, too.
 		options.ExtraHandlers = map[string]http.Handler{
 			"/debug/pprof/":        http.HandlerFunc(pprof.Index),
 			"/debug/pprof/profile": http.HandlerFunc(pprof.Profile),
@@ -108,37 +109,27 @@ func (f *metricsFlags) serverOptions() metricsserver.Options {
 	return options
 }
 
-// kubernetesFlags say which namespace of which cluster the process works in.
+// kubernetesFlags select the cluster and the namespace.
 type kubernetesFlags struct {
 	namespace string
 }
 
 func (f *kubernetesFlags) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&f.namespace, "namespace", "",
-		"namespace of the WebhookEvents (default: $POD_NAMESPACE, else that of the service account, else \"default\")")
-	// controller-runtime reads its own flag and no other.
+		"namespace of the WebhookEvents (default: $POD_NAMESPACE, else the namespace of the service account, else \"default\")")
+	// controller-runtime reads only its own flag.
 	fs.AddGoFlag(goflag.CommandLine.Lookup(ctrlconfig.KubeconfigFlagName))
 }
 
 const serviceAccountNamespace = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 
-// resolveNamespace returns the first of: the flag, the environment, what the file of the service account says, "default".
+// resolveNamespace returns the first of: the flag, $POD_NAMESPACE, the namespace in the file of the service account, "default".
 func (f *kubernetesFlags) resolveNamespace(getenv func(string) string, serviceAccount string) string {
-	if f.namespace != "" {
-		return f.namespace
-	}
-	if namespace := getenv("POD_NAMESPACE"); namespace != "" {
-		return namespace
-	}
-	if content, err := os.ReadFile(filepath.Clean(serviceAccount)); err == nil {
-		if namespace := strings.TrimSpace(string(content)); namespace != "" {
-			return namespace
-		}
-	}
-	return "default"
+	content, _ := os.ReadFile(filepath.Clean(serviceAccount)) // There is none outside a cluster.
+	return cmp.Or(f.namespace, getenv("POD_NAMESPACE"), strings.TrimSpace(string(content)), "default")
 }
 
-// atLeast is the error of a flag that is below its minimum.
+// atLeast returns the error of a flag below its minimum.
 func atLeast[N int | time.Duration](flag string, value, minimum N) error {
 	if value < minimum {
 		return fmt.Errorf("--%s: expected at least %v, got %v", flag, minimum, value)
@@ -146,7 +137,7 @@ func atLeast[N int | time.Duration](flag string, value, minimum N) error {
 	return nil
 }
 
-// required is the error of a flag that is empty.
+// required returns the error of an empty flag.
 func required(flag, value string) error {
 	if value == "" {
 		return errors.New("--" + flag + ": expected a value")

@@ -9,16 +9,16 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestTheNamespaceIsTheFirstThatIsSaid(t *testing.T) {
+func TestTheNamespaceIsTheFirstThatIsSet(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "namespace")
 	require.NoError(t, os.WriteFile(file, []byte("of-the-account\n"), 0o600))
 	missing := filepath.Join(t.TempDir(), "namespace")
 	for name, tc := range map[string]struct{ flag, env, file, want string }{
-		"by the flag":            {"of-the-flag", "of-the-pod", file, "of-the-flag"},
-		"by the pod":             {"", "of-the-pod", file, "of-the-pod"},
-		"by the service account": {"", "", file, "of-the-account"},
-		"nowhere":                {"", "", missing, "default"},
+		"the flag sets it":            {"of-the-flag", "of-the-pod", file, "of-the-flag"},
+		"POD_NAMESPACE sets it":       {"", "of-the-pod", file, "of-the-pod"},
+		"the service account sets it": {"", "", file, "of-the-account"},
+		"nothing sets it":             {"", "", missing, "default"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -29,7 +29,7 @@ func TestTheNamespaceIsTheFirstThatIsSaid(t *testing.T) {
 	}
 }
 
-func TestMetricsAreGuardedWhereTheyAreServedOverHTTPS(t *testing.T) {
+func TestMetricsOverHTTPSRequireAuthorization(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		flags           metricsFlags
@@ -47,13 +47,13 @@ func TestMetricsAreGuardedWhereTheyAreServedOverHTTPS(t *testing.T) {
 			assert.Equal(t, tc.guarded, options.SecureServing)
 			assert.Equal(t, tc.guarded, options.FilterProvider != nil)
 			assert.Empty(t, options.ExtraHandlers, "no profiles")
-			require.NoError(t, tc.flags.mistakes())
+			require.NoError(t, tc.flags.validate())
 
 			tc.flags.profiles = true
 			if tc.needsKubernetes {
-				assert.NoError(t, tc.flags.mistakes())
+				assert.NoError(t, tc.flags.validate())
 			} else {
-				assert.ErrorContains(t, tc.flags.mistakes(), "--metrics-pprof: expected metrics over HTTPS")
+				assert.ErrorContains(t, tc.flags.validate(), "--metrics-pprof: expected metrics over HTTPS")
 			}
 		})
 	}

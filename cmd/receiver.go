@@ -10,7 +10,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/config"
 )
 
-// receiverFlags say how the receiver runs.
+// receiverFlags are the flags of `verity-sync receiver`.
 type receiverFlags struct {
 	log        logFlags
 	metrics    metricsFlags
@@ -25,23 +25,23 @@ type receiverFlags struct {
 }
 
 func (f *receiverFlags) bind(fs *pflag.FlagSet) {
-	fs.StringVar(&f.listenAddress, "listen-address", ":8080", "address of the webhooks, the jobs endpoint and the probes")
+	fs.StringVar(&f.listenAddress, "listen-address", ":8080", "address of the webhook endpoint, the jobs endpoint and the probes")
 	fs.StringVar(&f.healthProbeBindAddress, "health-probe-bind-address", ":8081",
-		"address of the probes alone, which answers however many connections there are to the other; 0 for none")
-	fs.IntVar(&f.maxInFlight, "max-in-flight", 1000, "webhooks that are authenticated and committed at a time; more are answered 429")
+		"separate address of the probes, which open connections for webhooks cannot block; 0 for none")
+	fs.IntVar(&f.maxInFlight, "max-in-flight", 1000, "maximum number of webhooks in flight, from authentication to commit; further webhooks are answered 429")
 	fs.DurationVar(&f.drainDelay, "drain-delay", 5*time.Second,
-		"how long no post must have come after SIGTERM turned readiness off, until posts are no longer accepted: "+
-			"load balancers have noticed then")
+		"after SIGTERM, the receiver is not ready and accepts webhooks until none has arrived for this long: "+
+			"by then load balancers have removed it")
 	fs.DurationVar(&f.drainTimeout, "drain-timeout", 30*time.Second,
-		"how long posts are accepted after SIGTERM at most; it is the drain delay where that is longer")
+		"maximum time after SIGTERM in which webhooks are accepted; the drain delay if that is longer")
 	fs.DurationVar(&f.shutdownTimeout, "shutdown-timeout", 20*time.Second,
-		"how long posts under way have to finish after the drain; the pod's grace period must be longer than both together")
+		"timeout of webhooks in flight after the drain; the pod's grace period must exceed the sum of both")
 	f.kubernetes.bind(fs)
 	f.metrics.bind(fs)
 	f.log.bind(fs)
 }
 
-func (f *receiverFlags) mistakes() error {
+func (f *receiverFlags) validate() error {
 	return errors.Join(
 		required("listen-address", f.listenAddress),
 		required("health-probe-bind-address", f.healthProbeBindAddress),
@@ -49,7 +49,7 @@ func (f *receiverFlags) mistakes() error {
 		atLeast("drain-delay", f.drainDelay, 0),
 		atLeast("drain-timeout", f.drainTimeout, 0),
 		atLeast("shutdown-timeout", f.shutdownTimeout, time.Second),
-		f.metrics.mistakes(),
+		f.metrics.validate(),
 	)
 }
 
@@ -58,10 +58,10 @@ func newReceiverCommand(environ []string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "receiver",
 		Short: "Receive webhooks, store them and create their WebhookEvents",
-		Long: "Receive GoHighLevel's webhooks on POST /api/webhooks/ghl, store each one in Postgres before it is\n" +
-			"acknowledged, and create its WebhookEvent. Any number of receivers can run at a time.",
+		Long: "Receive GoHighLevel's webhooks on POST /api/webhooks/ghl, store each webhook in Postgres, acknowledge it, and\n" +
+			"create its WebhookEvent. Any number of receivers can run at the same time.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := load[config.Receiver](environ, flags.mistakes())
+			cfg, err := load[config.Receiver](environ, flags.validate())
 			if err != nil {
 				return err
 			}

@@ -17,7 +17,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-// replayFlags say which events run again, and how.
+// replayFlags are the flags of `verity-sync replay`.
 type replayFlags struct {
 	status    string
 	since     string
@@ -28,44 +28,44 @@ type replayFlags struct {
 
 func (f *replayFlags) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&f.status, "status", string(store.StatusError), "replay events with this status: error or done")
-	fs.StringVar(&f.since, "since", "", "replay events that were finished at most this long ago, for instance 24h or 7d (required)")
+	fs.StringVar(&f.since, "since", "", "replay events that finished at most this long ago, for example 24h or 7d (required)")
 	fs.StringVar(&f.eventType, "type", "",
-		"replay events of this type only, for instance appointment.created or AppointmentCreate (default: every type)")
-	fs.StringVar(&f.from, "from", "", "start: repeat what has succeeded too, under a new idempotency key (default: only what has not)")
-	fs.BoolVar(&f.dryRun, "dry-run", false, "say how many events would be replayed, and change nothing")
+		"replay only events of this type, for example appointment.created or AppointmentCreate (default: every type)")
+	fs.StringVar(&f.from, "from", "", "start: also repeat operations that succeeded, with a new idempotency key (default: only operations that did not)")
+	fs.BoolVar(&f.dryRun, "dry-run", false, "report how many events would be replayed, and change nothing")
 }
 
 func (f *replayFlags) selection() (store.ReplaySelection, error) {
 	sel := store.ReplaySelection{Status: store.Status(strings.ToLower(f.status)), Type: f.eventType}
-	if typ, known := ghl.TypeOf(f.eventType); known { // However GoHighLevel spells it.
+	if typ, known := ghl.TypeOf(f.eventType); known { // In any spelling of GoHighLevel.
 		sel.Type = typ
 	}
-	var mistakes []error
+	var problems []error
 	if !sel.Status.Finished() {
-		mistakes = append(mistakes, fmt.Errorf("--status: expected error or done, got %q", f.status))
+		problems = append(problems, fmt.Errorf("--status: expected error or done, got %q", f.status))
 	}
 	if _, err := v1alpha1.ReplayFrom(f.from); err != nil {
-		mistakes = append(mistakes, fmt.Errorf("--from: %w", err))
+		problems = append(problems, fmt.Errorf("--from: %w", err))
 	}
 	since, err := config.ParseDuration(f.since)
 	if err != nil || since <= 0 {
-		mistakes = append(mistakes, fmt.Errorf("--since: expected a duration such as 24h or 7d, got %q", f.since))
+		problems = append(problems, fmt.Errorf("--since: expected a duration such as 24h or 7d, got %q", f.since))
 	}
 	sel.Since = since
-	return sel, errors.Join(mistakes...)
+	return sel, errors.Join(problems...)
 }
 
 func newReplayCommand(environ []string) *cobra.Command {
 	var flags replayFlags
 	cmd := &cobra.Command{
 		Use:   "replay",
-		Short: "Run finished events again, also those whose WebhookEvent is gone",
-		Long: "Run finished events again, those in error above all, once their cause is mended. It works on the rows:\n" +
-			"their WebhookEvents come back by themselves. What an earlier run has done is not done again, unless --from\n" +
-			"start says so. One event whose WebhookEvent is there is replayed with kubectl annotate as well.",
+		Short: "Replay finished events, including those without a WebhookEvent",
+		Long: "Replay finished events, mostly those in error after their cause is fixed. The command changes rows in Postgres;\n" +
+			"their WebhookEvents are recreated. Operations that succeeded in an earlier run are not repeated, unless you set\n" +
+			"--from=start. To replay one event that has a WebhookEvent, you can also use kubectl annotate.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			selection, mistakes := flags.selection()
-			cfg, err := load[config.Tool](environ, mistakes)
+			selection, problems := flags.selection()
+			cfg, err := load[config.Tool](environ, problems)
 			if err != nil {
 				return err
 			}
