@@ -13,7 +13,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/testenv/proc"
 )
 
-// commands are those that connect to the database.
+// commands are the commands that connect to the database.
 var commands = map[string][]string{
 	"receiver":   {"receiver", "--listen-address=127.0.0.1:0"},
 	"controller": {"controller"},
@@ -32,7 +32,7 @@ func requireNothingOf(t *testing.T, secret, text string) {
 	}
 }
 
-func TestAProcessDoesNotStartWithADatabaseURLWhosePasswordHasNoClearEnd(t *testing.T) {
+func TestAProcessDoesNotStartWithAnAmbiguousDatabaseURL(t *testing.T) {
 	t.Parallel()
 	const password = "QXZJ@KV01/89QQ"
 	for name, args := range commands {
@@ -73,7 +73,7 @@ func TestNoOutputShowsThePasswordOfADatabase(t *testing.T) {
 	require.NoError(t, err)
 	for destination, database := range map[string]string{
 		"a wrong password":        at(server.Host+":"+strconv.Itoa(int(server.Port)), "postgres"),
-		"nobody listens":          at("127.0.0.1:"+strconv.Itoa(closed), "middleware"),
+		"the port is closed":      at("127.0.0.1:"+strconv.Itoa(closed), "middleware"),
 		"the host does not exist": at("nowhere.invalid", "middleware"),
 	} {
 		for name, args := range map[string][]string{
@@ -83,14 +83,14 @@ func TestNoOutputShowsThePasswordOfADatabase(t *testing.T) {
 				t.Parallel()
 				p := start(t, []string{"DATABASE_URL=" + database}, args...)
 				assert.NotZero(t, p.exitCode(t))
-				assert.Contains(t, p.log()+p.stdout.String(), "nobody", "what is no secret is shown")
+				assert.Contains(t, p.log()+p.stdout.String(), "nobody", "the user name is shown")
 				requireNothingOf(t, password, p.log()+p.stdout.String())
 			})
 		}
 	}
 }
 
-func TestAnArgumentThatMayHoldAPasswordIsNotShown(t *testing.T) {
+func TestAnArgumentThatMayContainAPasswordIsNotShown(t *testing.T) {
 	t.Parallel()
 	const secret = "QXZJ@KV01/89QQ"
 	for name, args := range map[string][]string{

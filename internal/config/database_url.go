@@ -17,7 +17,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// DatabaseURL says how to connect to a Postgres. However it is printed, it shows user, host and database only.
+// DatabaseURL is the URL of a Postgres database. Every way to print it shows user, host and database only.
 type DatabaseURL string
 
 // Reveal returns the URL with its password, for pgx.
@@ -52,7 +52,7 @@ func (d DatabaseURL) MarshalText() ([]byte, error) { return []byte(d.String()), 
 // LogValue covers log/slog.
 func (d DatabaseURL) LogValue() slog.Value { return slog.StringValue(d.String()) }
 
-// The errors of a database URL. They quote nothing of it: where the password ends is what is in doubt.
+// The errors of a database URL. They quote nothing of it, because it is not clear where the password ends.
 var (
 	errDatabaseURL = errors.New("expected a Postgres URL: postgres://user:password@host:5432/database?sslmode=require; " + percentEncode)
 	errAmbiguous   = errors.New("ambiguous, part of the password may be read as a host, database or parameter; " + percentEncode)
@@ -63,21 +63,21 @@ var (
 const percentEncode = "percent-encode special characters in the user name and the password: " +
 	"@ is %40, : is %3A, / is %2F, ? is %3F, # is %23, % is %25, & is %26, = is %3D, a space is %20"
 
-// parseDatabaseURL keeps pgx's own error to itself: it cannot always tell where the password of a malformed URL ends.
-// A certificate file that is missing is reported by its path.
+// parseDatabaseURL does not return pgx's error, which may quote a part of the password of a malformed URL. The error of a missing
+// certificate file has the file's path.
 func parseDatabaseURL(value string) (DatabaseURL, error) {
 	if _, err := parseUnambiguous(value); err != nil {
 		return "", err
 	}
-	if _, err := pgxpool.ParseConfig(value); err != nil { // It reads the pool_… parameters as well.
+	if _, err := pgxpool.ParseConfig(value); err != nil { // It also reads the pool_… parameters.
 		return "", errDatabaseURL
 	}
 	return DatabaseURL(value), nil
 }
 
-// parseUnambiguous returns what pgx reads in value. It refuses what pgx accepts where a password with special characters is a
-// likelier reading: pgx would take the rest of such a password for a host, a database or a parameter, which errors of the
-// connection, the resolver and Postgres quote.
+// parseUnambiguous returns pgx's reading of value. It rejects values that pgx accepts, but that more likely contain a password with
+// special characters: pgx would read the rest of such a password as a host, a database or a parameter, and errors of the connection,
+// the resolver and Postgres quote those.
 func parseUnambiguous(value string) (*pgconn.Config, error) {
 	var err error
 	if rest, ok := cutScheme(value); ok {
@@ -113,8 +113,8 @@ func cutScheme(value string) (string, bool) {
 	return strings.CutPrefix(value, "postgresql://")
 }
 
-// checkURL takes a URL without its scheme. Its only @ ends the password, and stands before the path: pgx ends the password at
-// the first @, and looks for none behind a "/".
+// checkURL takes a URL without its scheme. Its only @ ends the password and is before the path: pgx ends the password at the
+// first @ and does not look for an @ after a "/".
 func checkURL(rest string) error {
 	if strings.Count(rest, "@") > 1 {
 		return errAmbiguous
@@ -149,8 +149,8 @@ var (
 		`synchronous_commit|work_mem|jit|role)$`)
 )
 
-// checkKeywords takes keywords and values: host=db.example.com user=sync password='it\'s'. What stands behind a password without
-// quotes is a parameter that exists, or the rest of the password.
+// checkKeywords takes keywords and values: host=db.example.com user=sync password='it\'s'. Text after a password without quotes is
+// a known parameter, or the rest of the password.
 func checkKeywords(value string) error {
 	afterPassword := false
 	for rest := strings.TrimSpace(value); rest != ""; {
@@ -184,10 +184,10 @@ func checkKeywords(value string) error {
 
 func isPassword(key string) bool { return key == "password" || key == "sslpassword" }
 
-// isParameter reports whether key is a parameter that a connection has, or one that is often set for a session.
+// isParameter reports whether key is a parameter of connections, or one that is often set for a session.
 func isParameter(key string) bool { return parameter.MatchString(strings.ToLower(key)) }
 
-// isHost reports whether pgx can have read a host: a name, an address, or the directory of a socket.
+// isHost reports whether host is a name, an address, or the directory of a socket.
 func isHost(host string) bool {
 	if strings.HasPrefix(host, "/") {
 		return !strings.Contains(host, "@")
@@ -197,6 +197,6 @@ func isHost(host string) bool {
 	})
 }
 
-// holdsCredentials reports whether a user's or database's name looks like "user:password", as where the colon between them is
-// percent-encoded too, or like a URL of its own.
+// holdsCredentials reports whether a name of a user or database looks like "user:password", for example because the colon is
+// percent-encoded too, or like a URL.
 func holdsCredentials(name string) bool { return strings.Contains(name, ":") }

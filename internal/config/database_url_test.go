@@ -14,7 +14,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/config"
 )
 
-func TestADatabaseURLIsRefusedWhereItCannotBeSeenWhereThePasswordEnds(t *testing.T) {
+func TestADatabaseURLWithAnAmbiguousPasswordIsRejected(t *testing.T) {
 	t.Parallel()
 	const (
 		form      = "expected a Postgres URL: "
@@ -67,7 +67,7 @@ func TestADatabaseURLIsRefusedWhereItCannotBeSeenWhereThePasswordEnds(t *testing
 	}
 }
 
-func TestADatabaseURLMaySayEverythingThatIsClear(t *testing.T) {
+func TestEveryUnambiguousDatabaseURLIsAccepted(t *testing.T) {
 	t.Parallel()
 	for value, want := range map[string]string{
 		"postgres://sync:h%40unter2@db:6432/m":                                            "postgres://sync@db:6432/m",

@@ -59,7 +59,7 @@ func TestADatabaseIsShownWithoutItsPassword(t *testing.T) {
 		"a URL":                      {databaseURL, "postgres://sync@db.example.com:5432/middleware"},
 		"a password in the query":    {"postgres://db.example.com/m?user=sync&password=hunter2", "postgres://sync@db.example.com:5432/m"},
 		"keywords and values":        {"host=db.example.com user=sync password=hunter2 dbname=m", "postgres://sync@db.example.com:5432/m"},
-		"what cannot be read":        {"postgres://sync:hunter2@db.example.com:port/m", "[redacted]"},
+		"a URL with an invalid port": {"postgres://sync:hunter2@db.example.com:port/m", "[redacted]"},
 		"a database that is not set": {"", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
