@@ -66,7 +66,8 @@ func (f *metricsFlags) bind(fs *pflag.FlagSet) {
 		"address of the metrics endpoint: :8443 for HTTPS, :8080 for HTTP, 0 for none")
 	fs.BoolVar(&f.secure, "metrics-secure", true,
 		"serve metrics over HTTPS, to clients that the Kubernetes API server authorizes")
-	fs.StringVar(&f.certPath, "metrics-cert-path", "", "directory with the certificate of the metrics endpoint (default: a self-signed certificate)")
+	fs.StringVar(&f.certPath, "metrics-cert-path", "",
+		"directory with the certificate of the metrics endpoint (default: a self-signed certificate)")
 	fs.StringVar(&f.certName, "metrics-cert-name", "tls.crt", "file name of the certificate of the metrics endpoint")
 	fs.StringVar(&f.keyName, "metrics-cert-key", "tls.key", "file name of the key of the metrics endpoint")
 	fs.BoolVar(&f.profiles, "metrics-pprof", false,

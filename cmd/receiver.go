@@ -28,7 +28,8 @@ func (f *receiverFlags) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&f.listenAddress, "listen-address", ":8080", "address of the webhook endpoint, the jobs endpoint and the probes")
 	fs.StringVar(&f.healthProbeBindAddress, "health-probe-bind-address", ":8081",
 		"separate address of the probes, which open connections for webhooks cannot block; 0 for none")
-	fs.IntVar(&f.maxInFlight, "max-in-flight", 1000, "maximum number of webhooks in flight, from authentication to commit; further webhooks are answered 429")
+	fs.IntVar(&f.maxInFlight, "max-in-flight", 1000,
+		"maximum number of webhooks in flight, from authentication to commit; further webhooks are answered 429")
 	fs.DurationVar(&f.drainDelay, "drain-delay", 5*time.Second,
 		"after SIGTERM, the receiver is not ready and accepts webhooks until none has arrived for this long: "+
 			"by then load balancers have removed it")

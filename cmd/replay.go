@@ -31,7 +31,8 @@ func (f *replayFlags) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&f.since, "since", "", "replay events that finished at most this long ago, for example 24h or 7d (required)")
 	fs.StringVar(&f.eventType, "type", "",
 		"replay only events of this type, for example appointment.created or AppointmentCreate (default: every type)")
-	fs.StringVar(&f.from, "from", "", "start: also repeat operations that succeeded, with a new idempotency key (default: only operations that did not)")
+	fs.StringVar(&f.from, "from", "",
+		"start: also repeat operations that succeeded, with a new idempotency key (default: only operations that did not)")
 	fs.BoolVar(&f.dryRun, "dry-run", false, "report how many events would be replayed, and change nothing")
 }
 

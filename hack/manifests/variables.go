@@ -84,13 +84,13 @@ func schemaLines(indent, parent string) []string {
 
 // chartVariables lists the variables of each process. The template of the containers' variables reads this file.
 func chartVariables(string, []byte) ([]byte, error) {
-	text := []byte("# Generated from internal/config by `make manifests`: the variables of each process, and those without which none starts.\n")
+	text := []byte("# Generated from internal/config by `make manifests`: the variables of each process, and those that are required.\n")
 	for _, process := range config.Installed() {
 		text = fmt.Appendf(text, "%s:\n  secrets: [%s]\n  config: [%s]\n", process.Name,
-			strings.Join(names(under(process.Variables, secretValues)), ", "), strings.Join(names(under(process.Variables, configValues)), ", "))
+			names(under(process.Variables, secretValues)), names(under(process.Variables, configValues)))
 	}
 	required := slices.DeleteFunc(config.All(), func(v config.Variable) bool { return !v.Required })
-	return fmt.Appendf(text, "required: [%s]\n", strings.Join(names(required), ", ")), nil
+	return fmt.Appendf(text, "required: [%s]\n", names(required)), nil
 }
 
 // containerOf returns a conversion that writes the variables of a container in the kustomization: its secrets. A ConfigMap has the others.
@@ -105,17 +105,18 @@ func containerOf(process string) func(string, []byte) ([]byte, error) {
 				continue
 			}
 			for _, v := range under(p.Variables, secretValues) {
-				lines = append(lines, "- name: "+v.Name, "  valueFrom:", "    secretKeyRef:", "      name: verity-sync", "      key: "+v.Name)
+				lines = append(lines, "- name: "+v.Name, "  valueFrom:", "    secretKeyRef:", "      name: verity-sync",
+					"      key: "+v.Name)
 				if !v.Required {
 					lines = append(lines, "      optional: true")
 				}
 			}
 		}
-		const header = "        env:"
+		const indent = "        "
 		for i := range lines {
-			lines[i] = strings.Repeat(" ", 8) + lines[i]
+			lines[i] = indent + lines[i]
 		}
-		return replaceBlocks(manifest, block{header, lines})
+		return replaceBlocks(manifest, block{indent + "env:", lines})
 	}
 }
 
@@ -130,6 +131,7 @@ func secretSample(_ string, manifest []byte) ([]byte, error) {
 	for _, v := range under(config.All(), secretValues) {
 		value := "CHANGE-ME"
 		if v.Type == config.TypePostgresURL {
+			//nolint:gosec // A placeholder.
 			value = "postgres://verity-sync:PASSWORD@HOST:5432/DATABASE?sslmode=verify-full"
 		}
 		lines = append(lines, wrap("  # ", readers(v)+": "+v.Description())...)
@@ -180,7 +182,8 @@ func variablesTable(_ string, page []byte) ([]byte, error) {
 		if v.Required {
 			value = "required"
 		}
-		lines = append(lines, fmt.Sprintf("| %s | %s | %s | %s | %s | `%s` |", name, strings.ToLower(readers(v)), form, value, prose(v.Help), v.Chart))
+		lines = append(lines, fmt.Sprintf("| %s | %s | %s | %s | %s | `%s` |",
+			name, strings.ToLower(readers(v)), form, value, prose(v.Help), v.Chart))
 	}
 	return replaceBlocks(page, block{"| variable | read by | form | default | meaning | chart value |", lines})
 }
@@ -198,12 +201,12 @@ func under(variables []config.Variable, parent string) []config.Variable {
 	return slices.DeleteFunc(slices.Clone(variables), func(v config.Variable) bool { return v.Chart != parent+v.Name })
 }
 
-func names(variables []config.Variable) []string {
+func names(variables []config.Variable) string {
 	list := make([]string, len(variables))
 	for i, v := range variables {
 		list[i] = v.Name
 	}
-	return list
+	return strings.Join(list, ", ")
 }
 
 // wrap breaks text into lines of lineWidth that begin with prefix.

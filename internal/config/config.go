@@ -16,7 +16,8 @@ import (
 //	unset  what happens if the variable is not set; required unless there is a default
 //	file   "true": a file can hold the value, named by the variable's _FILE twin; every secret has one
 //	type   the Type, if the Go type does not imply it
-//	chart  the path of the chart's value, if it is not the default: secret.data.NAME for a secret, else config.NAME
+//	chart  the path of the chart's value, if it is not the default: secret.data.NAME for a secret, else config.NAME;
+//	       such a value and its use in the templates are written by hand
 //
 // The Go type implies the Type, the allowed values and whether the variable is a secret: see types.go.
 

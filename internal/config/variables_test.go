@@ -23,6 +23,7 @@ func testDescribed[P Process](t *testing.T) {
 	fields := fieldsOf[P]()
 	for i, v := range Variables[P]() {
 		assert.NotEmpty(t, v.Help, v.Name)
+		assert.NotContains(t, v.Description(), "{{", "%s: --help is a template", v.Name)
 		said := 0
 		for _, is := range []bool{v.Required, v.Default != "", v.Unset != ""} {
 			if is {
@@ -71,6 +72,13 @@ func TestAVariableIsDeclaredOnceForAllItsReaders(t *testing.T) {
 	for _, v := range All() {
 		assert.NotContains(t, byName, v.Name)
 		byName[v.Name] = v
+	}
+	for _, process := range Installed() {
+		for _, v := range process.Variables {
+			assert.Contains(t, byName[v.Name].Readers, process.Name)
+			v.Readers = byName[v.Name].Readers
+			assert.Equal(t, byName[v.Name], v, "%s declares %s differently", process.Name, v.Name)
+		}
 	}
 	for name, want := range map[string]Variable{
 		"DATABASE_URL": {
