@@ -25,8 +25,8 @@ const (
 // source is the pattern of spec.source.
 var source = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
 
-// unfit returns why no WebhookEvent can ever be created for a row, nil where one can. It has the API's own rules for whatever
-// webhookEventOf does not bring into a valid form, so that an object that is refused all the same is valid: somebody else is in its way.
+// unfit returns why no WebhookEvent can ever be created for a row, nil if one can. It applies the API's own rules to everything that
+// webhookEventOf does not make valid. So an object that the API server still refuses is valid, and the refusal has another cause.
 func unfit(row store.EventMeta) error {
 	if !source.MatchString(row.Source) || utf8.RuneCountInString(row.Source) > maxSource {
 		return fmt.Errorf("its source %.64q is not a name of at most %d characters out of a-z, 0-9 and -", row.Source, maxSource)
@@ -37,8 +37,8 @@ func unfit(row store.EventMeta) error {
 	return nil
 }
 
-// webhookEventOf makes the WebhookEvent of a row: ids only, bounded, and labels only where they are valid. Rows of the earlier middleware,
-// and those that an earlier version stored, hold ids as they came: kubectl's columns get what can be seen of them.
+// webhookEventOf returns the WebhookEvent of a row: bounded ids, and only valid labels. Rows of the legacy middleware and of earlier releases
+// have ids as received: kubectl's columns get their visible characters.
 func webhookEventOf(row store.EventMeta, namespace, installation string) *v1alpha1.WebhookEvent {
 	e := &v1alpha1.WebhookEvent{
 		ObjectMeta: metav1.ObjectMeta{
@@ -67,7 +67,7 @@ func webhookEventOf(row store.EventMeta, namespace, installation string) *v1alph
 	return e
 }
 
-// bounded returns what can be seen of s, cut to at most limit characters; otherwise where that is nothing.
+// bounded returns the visible characters of s, at most limit of them, or otherwise if there are none.
 func bounded(s string, limit int, otherwise string) string {
 	s = strings.TrimSpace(event.Visible(s))
 	if s == "" {

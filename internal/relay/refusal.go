@@ -18,13 +18,13 @@ import (
 // maxRefusal bounds the API server's message on a row, in characters. An admission webhook may answer a long one.
 const maxRefusal = 1024
 
-// postponeBounds say when a refused row is tried again: after as long as it has waited already, within these bounds. So an event that
-// was received just now is tried soon, and thousands that nobody admits cost the API server little.
+// postponeBounds bound the delay before a refused row is tried again: the time that it has already waited. So a new event is tried again soon,
+// and thousands of refused ones cost the API server little.
 var postponeBounds = store.PostponeBounds{Min: 2 * time.Second, Max: time.Minute}
 
-// isRefusal reports whether the API server refuses this very object: an admission policy or webhook denies it, whatever the code of its
-// answer, or the API server finds it invalid, as after a change of its definition. Since the object is valid as this program knows it,
-// the row waits. Everything else (no answer, missing rights, a full quota, no definition) concerns every object alike.
+// isRefusal reports whether the API server refuses this object in particular: an admission policy or webhook denies it, with any status code,
+// or the API server finds it invalid, for instance after a change of the definition. The object is valid by this release's definition, so
+// the row waits. Every other error (no answer, missing rights, a full quota, no definition) applies to all objects.
 func isRefusal(err error) bool {
 	if byAdmission(err) {
 		return true
@@ -41,8 +41,8 @@ func isRefusal(err error) bool {
 	}
 }
 
-// byAdmission reports whether a policy or a webhook denied the request, or a webhook that has to be asked did not answer. They choose
-// code and reason, so that what tells them is how the API server begins their messages (apiserver/pkg/admission/plugin).
+// byAdmission reports whether a policy or a webhook denied the request, or a required webhook did not answer. They choose code and reason, so
+// only the API server's prefix of their messages identifies them (apiserver/pkg/admission/plugin).
 func byAdmission(err error) bool {
 	var status apierrors.APIStatus
 	if !errors.As(err, &status) {
@@ -58,7 +58,7 @@ func refusedRow(row store.EventMeta, err error) store.RefusedEvent {
 	return store.RefusedEvent{EventMeta: row, Message: bounded(message, maxRefusal, "")}
 }
 
-// postpone parks refused rows until they are tried again, so that neither younger rows nor new commits queue behind them.
+// postpone sets when refused rows are tried again, so that newer rows do not queue behind them.
 func (r *Relay) postpone(ctx context.Context, rows []store.RefusedEvent) error {
 	if len(rows) == 0 {
 		return nil
@@ -66,23 +66,23 @@ func (r *Relay) postpone(ctx context.Context, rows []store.RefusedEvent) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.opts.CallTimeout)
 	defer cancel()
 	if count := r.refusals.add(len(rows), time.Now()); count > 0 {
-		r.opts.Log.Info("the API server refuses WebhookEvents; their rows wait and are tried again within a minute or so",
+		r.opts.Log.Info("the API server refuses WebhookEvents; their events are stored, and the relay tries again within about a minute",
 			"refusals", count, "event", rows[0].ID, "error", rows[0].Message)
 	}
 	return r.opts.Rows.PostponeRelay(ctx, rows, postponeBounds)
 }
 
-// refusalsLoggedEvery bounds the log: rows may be refused by the thousand.
+// refusalsLoggedEvery bounds the log: thousands of rows may be refused.
 const refusalsLoggedEvery = 10 * time.Second
 
-// refusals counts what was refused since it was last logged.
+// refusals counts the refusals since the last log line.
 type refusals struct {
 	mu     sync.Mutex
 	count  int
 	logged time.Time
 }
 
-// add counts n refusals and returns how many are to be logged now, 0 for none.
+// add counts n refusals and returns how many to log now, 0 for no line.
 func (c *refusals) add(n int, now time.Time) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()

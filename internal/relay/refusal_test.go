@@ -36,7 +36,7 @@ type refusedRow struct {
 	Parked                  bool
 }
 
-func (b *bundle) row(id uuid.UUID) refusedRow {
+func (b *environment) row(id uuid.UUID) refusedRow {
 	b.t.Helper()
 	var r refusedRow
 	require.NoError(b.t, b.db.Pool().QueryRow(b.t.Context(), `
@@ -46,7 +46,7 @@ func (b *bundle) row(id uuid.UUID) refusedRow {
 }
 
 // apply creates cluster-wide objects for the test and returns what removes them.
-func (b *bundle) apply(objects ...client.Object) (lift func()) {
+func (b *environment) apply(objects ...client.Object) (lift func()) {
 	b.t.Helper()
 	require.NoError(b.t, clientgoscheme.AddToScheme(b.client.Scheme()))
 	for _, o := range objects {
@@ -66,13 +66,13 @@ func (b *bundle) apply(objects ...client.Object) (lift func()) {
 }
 
 // untilDenied waits until the API server acts on the policy.
-func (b *bundle) untilDenied() {
+func (b *environment) untilDenied() {
 	b.t.Helper()
 	b.eventually("the policy is in force", func() bool { return !b.admitted() })
 }
 
 // admitted reports whether the API server would create a WebhookEvent of the location that the policies deny.
-func (b *bundle) admitted() bool {
+func (b *environment) admitted() bool {
 	b.t.Helper()
 	id := uuid.NewString()
 	return b.client.Create(b.t.Context(), &v1alpha1.WebhookEvent{
@@ -83,13 +83,13 @@ func (b *bundle) admitted() bool {
 	}, client.DryRunAll) == nil
 }
 
-func (b *bundle) here() *metav1.LabelSelector {
+func (b *environment) here() *metav1.LabelSelector {
 	return &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: b.namespace}}
 }
 
 // policy returns a ValidatingAdmissionPolicy that answers for the given reason, with its binding.
-func policy(reason metav1.StatusReason) func(b *bundle) (lift func()) {
-	return func(b *bundle) func() {
+func policy(reason metav1.StatusReason) func(b *environment) (lift func()) {
+	return func(b *environment) func() {
 		return b.apply(
 			&admissionregistrationv1.ValidatingAdmissionPolicy{
 				ObjectMeta: metav1.ObjectMeta{Name: b.namespace},
@@ -122,7 +122,7 @@ func webhookEvents() admissionregistrationv1.RuleWithOperations {
 }
 
 // answering serves admission reviews: what is of another location is allowed.
-func answering(b *bundle, answer func(w http.ResponseWriter) *admissionv1.AdmissionResponse) admissionregistrationv1.WebhookClientConfig {
+func answering(b *environment, answer func(w http.ResponseWriter) *admissionv1.AdmissionResponse) admissionregistrationv1.WebhookClientConfig {
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var review admissionv1.AdmissionReview
 		if !assert.NoError(b.t, json.NewDecoder(r.Body).Decode(&review)) {
@@ -148,14 +148,14 @@ func answering(b *bundle, answer func(w http.ResponseWriter) *admissionv1.Admiss
 }
 
 // webhook returns a validating webhook that denies with the given status.
-func webhook(status *metav1.Status) func(b *bundle) (lift func()) {
+func webhook(status *metav1.Status) func(b *environment) (lift func()) {
 	return webhookThat(func(http.ResponseWriter) *admissionv1.AdmissionResponse {
 		return &admissionv1.AdmissionResponse{Result: status}
 	})
 }
 
-func webhookThat(answer func(w http.ResponseWriter) *admissionv1.AdmissionResponse) func(b *bundle) (lift func()) {
-	return func(b *bundle) func() {
+func webhookThat(answer func(w http.ResponseWriter) *admissionv1.AdmissionResponse) func(b *environment) (lift func()) {
+	return func(b *environment) func() {
 		return b.apply(&admissionregistrationv1.ValidatingWebhookConfiguration{
 			ObjectMeta: metav1.ObjectMeta{Name: b.namespace},
 			Webhooks: []admissionregistrationv1.ValidatingWebhook{{
@@ -168,7 +168,7 @@ func webhookThat(answer func(w http.ResponseWriter) *admissionv1.AdmissionRespon
 }
 
 // breaking returns a mutating webhook that makes the object invalid.
-func breaking(b *bundle) (lift func()) {
+func breaking(b *environment) (lift func()) {
 	return b.apply(&admissionregistrationv1.MutatingWebhookConfiguration{
 		ObjectMeta: metav1.ObjectMeta{Name: b.namespace},
 		Webhooks: []admissionregistrationv1.MutatingWebhook{{
@@ -189,9 +189,9 @@ func code(code int32) *metav1.Status {
 	return &metav1.Status{Code: code, Message: "not in this cluster"}
 }
 
-func TestARowWhoseWebhookEventIsDeniedWaitsAndIsRelayedOnceItIsAdmitted(t *testing.T) {
+func TestARowIsRelayedWhenItsWebhookEventIsNoLongerDenied(t *testing.T) {
 	t.Parallel()
-	for name, deny := range map[string]func(b *bundle) (lift func()){
+	for name, deny := range map[string]func(b *environment) (lift func()){
 		"a policy says that it is invalid (422)":          policy(metav1.StatusReasonInvalid),
 		"a policy forbids it (403)":                       policy(metav1.StatusReasonForbidden),
 		"a policy says that it is too large (413)":        policy(metav1.StatusReasonRequestEntityTooLarge),
@@ -216,16 +216,16 @@ func TestARowWhoseWebhookEventIsDeniedWaitsAndIsRelayedOnceItIsAdmitted(t *testi
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBundle(t)
+			b := newEnvironment(t)
 			lift := deny(b)
 			b.untilDenied()
 			w := b.relay(nil)
-			refused := b.post(w, func(e *event.Event) { e.LocationID = denied })
+			refused := b.commit(w, func(e *event.Event) { e.LocationID = denied })
 			b.eventually("it waits", func() bool { return b.row(refused).Parked })
 			row := b.row(refused)
 			assert.Equal(t, refusedRow{Status: "pending", Reason: v1alpha1.NotCreatedReason, Message: row.Message, Parked: true}, row)
 			assert.Contains(t, row.Message, "the API server refused to create the WebhookEvent "+v1alpha1.NameOf("ghl", refused.String()))
-			other := b.post(w, func(e *event.Event) { e.LocationID = "loc1" })
+			other := b.commit(w, func(e *event.Event) { e.LocationID = "loc1" })
 			b.eventually("another one does not wait for it", func() bool { return b.get(other) != nil })
 			stats, err := b.db.Stats(t.Context())
 			require.NoError(t, err)
@@ -244,20 +244,20 @@ func TestARowWhoseWebhookEventIsDeniedWaitsAndIsRelayedOnceItIsAdmitted(t *testi
 	}
 }
 
-func TestMoreRefusedRowsThanABatchHoldUpNobody(t *testing.T) {
+func TestMoreRefusedRowsThanABatchDelayNoOtherRow(t *testing.T) {
 	t.Parallel()
-	b := newBundle(t)
+	b := newEnvironment(t)
 	for range 60 {
-		b.post(b.writer(nil), func(e *event.Event) { e.LocationID = denied })
+		b.commit(b.writer(nil), func(e *event.Event) { e.LocationID = denied })
 	}
-	good := b.post(b.writer(nil), func(e *event.Event) { e.LocationID = "loc1" })
+	good := b.commit(b.writer(nil), func(e *event.Event) { e.LocationID = "loc1" })
 	b.exec(`UPDATE webhook_events SET received_at = received_at - interval '1 minute'`)
 	lift := policy(metav1.StatusReasonInvalid)(b)
 	b.untilDenied()
 	w := b.relay(func(o *relay.Options) { o.Batch, o.MaxLive = 5, 10 })
 	b.eventually("the good one is relayed", func() bool { return b.get(good) != nil })
 	for range 5 {
-		id := b.post(w, func(e *event.Event) { e.LocationID = "loc1" })
+		id := b.commit(w, func(e *event.Event) { e.LocationID = "loc1" })
 		b.eventually("a new one is relayed", func() bool { return b.get(id) != nil })
 		b.exec(`UPDATE webhook_events SET status = 'done', processed_at = now() WHERE id = $1`, id)
 	}
@@ -275,9 +275,9 @@ func TestMoreRefusedRowsThanABatchHoldUpNobody(t *testing.T) {
 	})
 }
 
-func TestAFullQuotaHoldsBackEveryRowUntilThereIsRoom(t *testing.T) {
+func TestAFullQuotaDelaysEveryRow(t *testing.T) {
 	t.Parallel()
-	b := newBundle(t)
+	b := newEnvironment(t)
 	require.NoError(t, clientgoscheme.AddToScheme(b.client.Scheme()))
 	quota := &corev1.ResourceQuota{
 		ObjectMeta: metav1.ObjectMeta{Name: "none", Namespace: b.namespace},
@@ -292,7 +292,7 @@ func TestAFullQuotaHoldsBackEveryRowUntilThereIsRoom(t *testing.T) {
 	b.untilDenied()
 	c := &creator{Client: b.client}
 	w := b.relay(func(o *relay.Options) { o.Creator = c })
-	first, second := b.post(w, nil), b.post(w, nil)
+	first, second := b.commit(w, nil), b.commit(w, nil)
 	b.eventually("one was refused", func() bool { return c.failed.Load() > 0 })
 	require.NoError(t, b.client.Delete(t.Context(), quota))
 	b.eventually("the first is relayed", func() bool { return b.get(first) != nil })
@@ -301,9 +301,9 @@ func TestAFullQuotaHoldsBackEveryRowUntilThereIsRoom(t *testing.T) {
 }
 
 // The relay's own rules and the API's are the same: a row either ends as one that can have no WebhookEvent, or has one.
-func TestTheRelayKnowsByItselfWhichRowsCanHaveNoWebhookEvent(t *testing.T) {
+func TestTheRelayKnowsWhichRowsCannotHaveAWebhookEvent(t *testing.T) {
 	t.Parallel()
-	b := newBundle(t)
+	b := newEnvironment(t)
 	long := strings.Repeat("é", 5000)
 	type sql string
 	rows := map[string]struct {
@@ -339,9 +339,9 @@ func TestTheRelayKnowsByItselfWhichRowsCanHaveNoWebhookEvent(t *testing.T) {
 	for name, row := range rows {
 		switch change := row.change.(type) {
 		case func(*event.Event):
-			ids[name] = b.post(b.writer(nil), change)
+			ids[name] = b.commit(b.writer(nil), change)
 		case sql:
-			ids[name] = b.post(b.writer(nil), nil)
+			ids[name] = b.commit(b.writer(nil), nil)
 			b.exec(`UPDATE webhook_events SET `+string(change)+` WHERE id = $1`, ids[name])
 		}
 	}
@@ -366,6 +366,6 @@ func TestTheRelayKnowsByItselfWhichRowsCanHaveNoWebhookEvent(t *testing.T) {
 		b.eventually(name+": is in error", func() bool { return b.row(ids[name]).Status == string(store.StatusError) })
 		got := b.row(ids[name])
 		assert.Equal(t, v1alpha1.RejectedReason, got.Reason, name)
-		assert.True(t, strings.HasPrefix(got.Message, "no WebhookEvent can be created for it: "), "%s: %s", name, got.Message)
+		assert.True(t, strings.HasPrefix(got.Message, "no WebhookEvent can be created for this event: "), "%s: %s", name, got.Message)
 	}
 }

@@ -1,7 +1,6 @@
-// Package relay turns rows into WebhookEvents. The rows that this process has just committed are relayed at once; those
-// that were left behind (by a replica that died, an API server that was down, or because there were too many) are relayed
-// oldest first, by one replica at a time. No transaction is open around a call to the API server, and nothing here is
-// needed for a webhook to be answered: while the API server is away, rows wait.
+// Package relay creates WebhookEvents from rows. It relays the rows that this process commits at once. One replica at a time relays orphaned
+// rows, oldest first: those of a replica that died, of an outage of the API server, or above the limit. No transaction is open during a call
+// to the API server. Answers to webhooks do not depend on the relay: during an outage of the API server, rows wait.
 package relay
 
 import (
@@ -22,7 +21,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-// Rows is what the relay needs of the store.
+// Rows is the part of the store that the relay uses.
 type Rows interface {
 	Installation(ctx context.Context) (string, error)
 	TakeRelayLease(ctx context.Context, holder string, ttl time.Duration) (bool, error)
@@ -35,71 +34,69 @@ type Rows interface {
 	CountLive(ctx context.Context) (store.LiveCounts, error)
 }
 
-// Creator creates objects on the API server; a client.Client is one.
+// Creator creates objects on the API server. A client.Client is a Creator.
 type Creator interface {
 	Create(ctx context.Context, obj client.Object, opts ...client.CreateOption) error
 }
 
-// Options say how a Relay works. Rows, Creator, Namespace and Identity are required; zero values of the others take the
-// defaults.
+// Options configure a Relay. Rows, Creator, Namespace and Identity are required. The zero value of any other field is its default.
 type Options struct {
 	Rows    Rows
 	Creator Creator
 	// Namespace is where WebhookEvents are created.
 	Namespace string
-	// Identity names this replica in the lease, for instance its pod.
+	// Identity identifies this replica in the lease, for instance by its pod.
 	Identity string
-	// MaxLive bounds the unfinished WebhookEvents that are due; 1,000 by default. It is soft: each replica may exceed it by
-	// Batch.
+	// MaxLive bounds the due unfinished WebhookEvents; 1,000 by default. The bound is soft: each replica may exceed it by Batch.
 	MaxLive int
-	// Batch is how many rows are relayed between two looks at how many live WebhookEvents there are; 100 by default.
+	// Batch is how many rows are relayed between two counts of live WebhookEvents; 100 by default.
 	Batch int
-	// Workers is how many creates are under way at a time; 8 by default.
+	// Workers is how many creates are in flight at a time; 8 by default.
 	Workers int
-	// Grace is how old a row must be to count as left behind, while none is known to be; 2 s by default. It is longer than
-	// a replica takes to relay its own.
+	// Grace is the minimum age of an orphaned row, if no other is known; 2 s by default. It is longer than a replica takes to relay its own
+	// rows.
 	Grace time.Duration
-	// Poll is how often rows left behind are looked for; 500 ms by default.
+	// Poll is the interval of the search for orphaned rows; 500 ms by default.
 	Poll time.Duration
 	// CallTimeout bounds a call to the API server or the database; 10 s by default.
 	CallTimeout time.Duration
-	// Observe is told of every WebhookEvent created: how long after its receipt. It must not block.
+	// Observe gets the time from the receipt to the creation of each WebhookEvent. It must not block.
 	Observe func(lag time.Duration)
 	Log     logr.Logger
 }
 
 const (
 	leaseTTL = 5 * time.Second
-	// markEvery is how long created WebhookEvents are gathered before their rows are marked. The controller's claim marks
-	// a row as well, so that most need no write of their own by then.
+	// markEvery is how long the relay collects created WebhookEvents before it marks their rows. The controller's claim marks a row, too, so
+	// most rows need no separate write.
 	markEvery = 250 * time.Millisecond
 	maxPause  = 10 * time.Second
 	ownQueue  = 4096
-	// returningShare is the part of MaxLive that parked events may fill when they return: as long as their destination is down, that
-	// is for nothing, and they return again and again.
+	// returningShare bounds the parked events that are recreated at a time, to MaxLive/returningShare: as long as their destination is down,
+	// they are parked again.
 	returningShare = 4
-	// blockedFactor times MaxLive is how many may wait in the counts for an older event of their entity. Beyond that their turn has to
-	// come before they are relayed, lest thousands of events of a single contact all become WebhookEvents, since one of them is due.
+	// blockedFactor times MaxLive is how many live events may wait for an older event of their entity. Above that, the relay dispatches only
+	// the oldest event of each entity. Otherwise thousands of events of one contact, of which one is due, would all become WebhookEvents.
 	blockedFactor = 2
 )
 
-// Relay creates WebhookEvents from rows. Run must be running for anything to happen.
+// Relay creates WebhookEvents from rows while Run is running.
 type Relay struct {
 	opts Options
 	own  chan store.EventMeta
 	wake chan struct{}
-	// behind is true while rows are known to be left behind: new ones then queue behind them in the database.
-	behind atomic.Bool
+	// backlogged is true while orphaned rows are known: new rows then queue behind them in the database.
+	backlogged atomic.Bool
 
 	mu sync.Mutex
-	// room is how many WebhookEvents may be created before the live ones are counted again.
-	room int
+	// capacity is how many WebhookEvents may be created before the next count of live ones.
+	capacity int
 
-	outMu sync.Mutex
-	// out counts places that were taken and are not settled yet: their rows are not marked, so that no count sees them.
-	out int
-	// made are rows whose WebhookEvents were created and that are not marked yet; out counts them no more.
-	made []store.EventMeta
+	reservedMu sync.Mutex
+	// reserved counts slots whose rows are not settled: those rows are not marked, so CountLive does not include them.
+	reserved int
+	// unmarked are rows with a WebhookEvent that are not marked yet. reserved does not include them.
+	unmarked []store.EventMeta
 
 	refusals refusals
 }
@@ -127,23 +124,22 @@ func orDefault[T int | time.Duration](v *T, def T) {
 	}
 }
 
-// Offer hands over rows that were committed just now. It never blocks: rows that cannot be taken stay in the database,
-// where they are found.
+// Offer passes newly committed rows to the relay. It never blocks: the search for orphaned rows finds those that do not fit.
 func (r *Relay) Offer(rows []store.EventMeta) {
 	for _, row := range rows {
-		if r.behind.Load() {
+		if r.backlogged.Load() {
 			return
 		}
 		select {
 		case r.own <- row:
 		default:
-			r.behind.Store(true)
+			r.backlogged.Store(true)
 			return
 		}
 	}
 }
 
-// Wake makes the relay look for rows left behind now.
+// Wake makes the relay search for orphaned rows now.
 func (r *Relay) Wake() {
 	select {
 	case r.wake <- struct{}{}:
@@ -151,7 +147,7 @@ func (r *Relay) Wake() {
 	}
 }
 
-// Run relays until ctx ends. What is not relayed by then is left to another replica, or to the next start.
+// Run relays until ctx ends. Another replica, or the next start, relays the rest.
 func (r *Relay) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	for range r.opts.Workers {
@@ -170,11 +166,11 @@ func (r *Relay) relayOwn(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case row := <-r.own:
-			if r.behind.Load() {
-				continue // It waits its turn in the database.
+			if r.backlogged.Load() {
+				continue // It queues in the database.
 			}
 			if ok, err := r.admit(ctx); err != nil || !ok {
-				r.behind.Store(true)
+				r.backlogged.Store(true)
 				continue
 			}
 			failpoint.Hit(failpoint.RelayTaken)
@@ -185,9 +181,9 @@ func (r *Relay) relayOwn(ctx context.Context) {
 				err = r.postpone(ctx, []store.RefusedEvent{refusedRow(row, err)})
 			}
 			if err != nil {
-				r.behind.Store(true)
+				r.backlogged.Store(true)
 				if ctx.Err() == nil {
-					r.opts.Log.Info("a webhook event waits for the API server; it is stored and will be relayed",
+					r.opts.Log.Info("failed to create a WebhookEvent; the event is stored, and the relay tries again",
 						"event", row.ID, "error", err.Error())
 				}
 			}
@@ -195,64 +191,64 @@ func (r *Relay) relayOwn(ctx context.Context) {
 	}
 }
 
-// admit takes one of the places that are left for live WebhookEvents.
+// admit reserves a slot for a live WebhookEvent, and reports whether there was one.
 func (r *Relay) admit(ctx context.Context) (bool, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.room <= 0 {
-		room, err := r.countRoom(ctx)
+	if r.capacity <= 0 {
+		want, err := r.countCapacity(ctx)
 		if err != nil {
 			return false, err
 		}
-		if room.SkipBlocked {
-			return false, nil // The sweep tells which ones are blocked.
+		if want.SkipBlocked {
+			return false, nil // Only the sweep knows which rows are blocked.
 		}
-		r.room = room.Limit
+		r.capacity = want.Limit
 	}
-	if r.room <= 0 {
+	if r.capacity <= 0 {
 		return false, nil
 	}
-	r.room--
-	r.take(1)
+	r.capacity--
+	r.reserve(1)
 	return true, nil
 }
 
-// admitAll takes all places that are left, at most a batch.
+// admitAll reserves all free slots, at most a batch.
 func (r *Relay) admitAll(ctx context.Context) (store.DispatchQuery, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.room = 0
-	room, err := r.countRoom(ctx)
+	r.capacity = 0
+	want, err := r.countCapacity(ctx)
 	if err != nil {
 		return store.DispatchQuery{}, err
 	}
-	r.take(room.Limit)
-	return room, nil
+	r.reserve(want.Limit)
+	return want, nil
 }
 
-func (r *Relay) take(n int) {
-	r.outMu.Lock()
-	defer r.outMu.Unlock()
-	r.out += n
+func (r *Relay) reserve(n int) {
+	r.reservedMu.Lock()
+	defer r.reservedMu.Unlock()
+	r.reserved += n
 }
 
-// settle gives n places back: to be marked where a WebhookEvent was created, else to be taken again.
+// settle frees n slots. If a WebhookEvent was created, its row is marked with the next batch.
 func (r *Relay) settle(n int, row store.EventMeta, created bool) {
-	r.outMu.Lock()
-	defer r.outMu.Unlock()
-	r.out -= n
+	r.reservedMu.Lock()
+	defer r.reservedMu.Unlock()
+	r.reserved -= n
 	if created {
-		r.made = append(r.made, row)
+		r.unmarked = append(r.unmarked, row)
 	}
 }
 
-// countRoom returns which WebhookEvents there is room for now, at most a batch. What was created is marked before it is
-// counted, and what is being created is counted here, so that only the other replicas' current batches go unseen.
-func (r *Relay) countRoom(ctx context.Context) (store.DispatchQuery, error) {
-	r.outMu.Lock()
-	out := r.out // Before the marks: what is settled in between is then counted twice, not missed.
-	r.outMu.Unlock()
-	if err := r.markMade(ctx); err != nil {
+// countCapacity returns which WebhookEvents may be created now, at most a batch. It marks created ones before it counts, and adds the reserved
+// slots, so that only the current batches of other replicas are not counted.
+func (r *Relay) countCapacity(ctx context.Context) (store.DispatchQuery, error) {
+	r.reservedMu.Lock()
+	reserved := r.reserved // Read before marking: a row that is settled in between counts twice, rather than not at all.
+	r.reservedMu.Unlock()
+	if err := r.markCreated(ctx); err != nil {
 		return store.DispatchQuery{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.opts.CallTimeout)
@@ -261,23 +257,23 @@ func (r *Relay) countRoom(ctx context.Context) (store.DispatchQuery, error) {
 	if err != nil {
 		return store.DispatchQuery{}, err
 	}
-	limit := max(0, min(r.opts.MaxLive-int(counts.Due)-out, r.opts.Batch))
+	limit := max(0, min(r.opts.MaxLive-int(counts.Due)-reserved, r.opts.Batch))
 	return store.DispatchQuery{
 		Limit: limit,
-		// Half a batch at most, so that what is new goes on meanwhile.
+		// At most half a batch, so that new events continue.
 		Returning:   max(0, min(r.opts.MaxLive/returningShare+1-int(counts.Returning), (limit+1)/2)),
 		SkipBlocked: int(counts.Blocked) >= blockedFactor*r.opts.MaxLive,
 	}, nil
 }
 
-// create creates the WebhookEvent of a row. One that exists already is a success. A row that can have none is ended, so that
-// it holds up nobody; nothing that the API server answers ends a row.
+// create creates the WebhookEvent of a row. An existing one is a success. A row that cannot have one ends in Error, so that it blocks no other.
+// No answer of the API server ends a row.
 func (r *Relay) create(ctx context.Context, row store.EventMeta) error {
 	ctx, cancel := context.WithTimeout(ctx, r.opts.CallTimeout)
 	defer cancel()
 	if err := unfit(row); err != nil {
-		message := fmt.Sprintf("no WebhookEvent can be created for it: %v", err)
-		r.opts.Log.Info("a webhook event ends in error", "event", row.ID, "error", message)
+		message := fmt.Sprintf("no WebhookEvent can be created for this event: %v", err)
+		r.opts.Log.Info("an event ends in Error without a WebhookEvent", "event", row.ID, "error", message)
 		return r.opts.Rows.MarkUnacceptable(ctx, row.ID, v1alpha1.RejectedReason, message)
 	}
 	installation, err := r.opts.Rows.Installation(ctx)
@@ -296,7 +292,7 @@ func (r *Relay) create(ctx context.Context, row store.EventMeta) error {
 	}
 }
 
-// markRegularly marks the rows whose WebhookEvents were created, many at a time.
+// markRegularly marks the rows with a WebhookEvent, in batches.
 func (r *Relay) markRegularly(ctx context.Context) {
 	ticker := time.NewTicker(markEvery)
 	defer ticker.Stop()
@@ -312,24 +308,24 @@ func (r *Relay) markRegularly(ctx context.Context) {
 }
 
 func (r *Relay) mark(ctx context.Context) {
-	if err := r.markMade(ctx); err != nil && ctx.Err() == nil {
-		r.opts.Log.Info("rows could not be marked as dispatched; they will be found again", "error", err.Error())
+	if err := r.markCreated(ctx); err != nil && ctx.Err() == nil {
+		r.opts.Log.Info("failed to mark rows as dispatched; the relay finds them again", "error", err.Error())
 	}
 }
 
-// markMade marks what was created. Rows that it cannot mark are found unmarked, and their WebhookEvents found to exist.
-func (r *Relay) markMade(ctx context.Context) error {
-	r.outMu.Lock()
-	made := r.made
-	r.made = nil
-	r.outMu.Unlock()
-	if len(made) == 0 {
+// markCreated marks the rows with a WebhookEvent. If that fails, the relay finds them again as orphans, and their WebhookEvents exist.
+func (r *Relay) markCreated(ctx context.Context) error {
+	r.reservedMu.Lock()
+	unmarked := r.unmarked
+	r.unmarked = nil
+	r.reservedMu.Unlock()
+	if len(unmarked) == 0 {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.opts.CallTimeout)
 	defer cancel()
 	failpoint.Hit(failpoint.RelayMarking)
-	err := r.opts.Rows.MarkDispatched(ctx, made)
+	err := r.opts.Rows.MarkDispatched(ctx, unmarked)
 	failpoint.Hit(failpoint.RelayMarked)
 	return err
 }

@@ -30,21 +30,21 @@ func TestMain(m *testing.M) { testenv.Main(m) }
 
 const timeout = 2 * time.Minute
 
-// bundle is a database and a namespace of the test's own.
-type bundle struct {
+// environment is a database and a namespace of the test's own.
+type environment struct {
 	t         *testing.T
 	db        *store.Store
 	client    client.Client
 	namespace string
 }
 
-func newBundle(t *testing.T) *bundle {
+func newEnvironment(t *testing.T) *environment {
 	t.Helper()
 	cluster := testenv.Kubernetes(t)
-	return newBundleOn(t, cluster, testenv.Namespace(t, cluster))
+	return newEnvironmentOn(t, cluster, testenv.Namespace(t, cluster))
 }
 
-func newBundleOn(t *testing.T, cluster *rest.Config, namespace string) *bundle {
+func newEnvironmentOn(t *testing.T, cluster *rest.Config, namespace string) *environment {
 	t.Helper()
 	scheme := runtime.NewScheme()
 	require.NoError(t, v1alpha1.AddToScheme(scheme))
@@ -56,11 +56,11 @@ func newBundleOn(t *testing.T, cluster *rest.Config, namespace string) *bundle {
 	db, err := store.Open(t.Context(), url, store.Options{Name: "test", MaxConns: 8})
 	require.NoError(t, err)
 	t.Cleanup(db.Close)
-	return &bundle{t: t, db: db, client: c, namespace: namespace}
+	return &environment{t: t, db: db, client: c, namespace: namespace}
 }
 
-// relay starts a relay and returns a writer that hands it what it commits.
-func (b *bundle) relay(change func(*relay.Options)) *store.Writer {
+// relay starts a relay and returns a writer whose commits it relays.
+func (b *environment) relay(change func(*relay.Options)) *store.Writer {
 	b.t.Helper()
 	opts := relay.Options{
 		Rows: b.db, Creator: b.client, Namespace: b.namespace, Identity: uuid.NewString(), Poll: 20 * time.Millisecond,
@@ -78,13 +78,13 @@ func (b *bundle) relay(change func(*relay.Options)) *store.Writer {
 	return b.writer(r.Offer)
 }
 
-func (b *bundle) writer(committed func([]store.EventMeta)) *store.Writer {
+func (b *environment) writer(committed func([]store.EventMeta)) *store.Writer {
 	w := store.NewWriter(b.db, store.WriterOptions{Committed: committed})
 	b.t.Cleanup(w.Close)
 	return w
 }
 
-func (b *bundle) post(w *store.Writer, change func(*event.Event)) uuid.UUID {
+func (b *environment) commit(w *store.Writer, change func(*event.Event)) uuid.UUID {
 	b.t.Helper()
 	key := uuid.NewString()
 	e := event.Event{
@@ -99,7 +99,7 @@ func (b *bundle) post(w *store.Writer, change func(*event.Event)) uuid.UUID {
 	return r.ID
 }
 
-func (b *bundle) get(id uuid.UUID) *v1alpha1.WebhookEvent {
+func (b *environment) get(id uuid.UUID) *v1alpha1.WebhookEvent {
 	b.t.Helper()
 	var e v1alpha1.WebhookEvent
 	err := b.client.Get(b.t.Context(), client.ObjectKey{Namespace: b.namespace, Name: v1alpha1.NameOf("ghl", id.String())}, &e)
@@ -109,25 +109,25 @@ func (b *bundle) get(id uuid.UUID) *v1alpha1.WebhookEvent {
 	return &e
 }
 
-func (b *bundle) count() int {
+func (b *environment) count() int {
 	b.t.Helper()
 	var list v1alpha1.WebhookEventList
 	require.NoError(b.t, b.client.List(b.t.Context(), &list, client.InNamespace(b.namespace)))
 	return len(list.Items)
 }
 
-func (b *bundle) exec(sql string, args ...any) {
+func (b *environment) exec(sql string, args ...any) {
 	b.t.Helper()
 	_, err := b.db.Pool().Exec(b.t.Context(), sql, args...)
 	require.NoError(b.t, err)
 }
 
-func (b *bundle) eventually(what string, is func() bool) {
+func (b *environment) eventually(what string, is func() bool) {
 	b.t.Helper()
 	require.Eventually(b.t, is, timeout, 10*time.Millisecond, what)
 }
 
-func (b *bundle) undispatched() int64 {
+func (b *environment) undispatched() int64 {
 	b.t.Helper()
 	backlog, err := b.db.Backlog(b.t.Context())
 	require.NoError(b.t, err)
@@ -160,12 +160,12 @@ func (c *creator) Create(ctx context.Context, obj client.Object, opts ...client.
 	return nil
 }
 
-func TestWhatIsCommittedIsRelayedAtOnce(t *testing.T) {
+func TestCommittedRowsAreRelayedAtOnce(t *testing.T) {
 	t.Parallel()
-	b := newBundle(t)
+	b := newEnvironment(t)
 	w := b.relay(func(o *relay.Options) { o.Grace = time.Hour })
 	long := strings.Repeat("é", 300)
-	id := b.post(w, func(e *event.Event) {
+	id := b.commit(w, func(e *event.Event) {
 		e.Type, e.EntityType, e.EntityID, e.LocationID = "not a label!", "unknown", long, "loc1"
 	})
 	b.eventually("created", func() bool { return b.get(id) != nil })
@@ -178,33 +178,33 @@ func TestWhatIsCommittedIsRelayedAtOnce(t *testing.T) {
 	b.eventually("marked", func() bool { return b.undispatched() == 0 })
 }
 
-func TestOrphanedRowsAreRelayedOldestFirstAndNewOnesQueueBehindThem(t *testing.T) {
+func TestNewRowsQueueBehindOrphanedOnes(t *testing.T) {
 	t.Parallel()
-	b := newBundle(t)
+	b := newEnvironment(t)
 	var want []string
 	for range 30 { // A replica that died before it relayed any of them.
-		want = append(want, v1alpha1.NameOf("ghl", b.post(b.writer(nil), nil).String()))
+		want = append(want, v1alpha1.NameOf("ghl", b.commit(b.writer(nil), nil).String()))
 	}
 	b.exec(`UPDATE webhook_events SET received_at = received_at - interval '1 minute'`)
 	c := &creator{Client: b.client}
 	c.fail.Store(true)
 	w := b.relay(func(o *relay.Options) { o.Creator, o.Workers, o.Batch = c, 1, 7 })
-	b.eventually("the rows left behind are known of", func() bool { return c.failed.Load() > 0 })
+	b.eventually("the orphaned rows are known", func() bool { return c.failed.Load() > 0 })
 	for range 5 {
-		want = append(want, v1alpha1.NameOf("ghl", b.post(w, nil).String()))
+		want = append(want, v1alpha1.NameOf("ghl", b.commit(w, nil).String()))
 	}
 	c.fail.Store(false)
 	b.eventually("all relayed", func() bool { return b.undispatched() == 0 })
 	assert.Equal(t, want, c.names)
-	id := b.post(w, nil)
+	id := b.commit(w, nil)
 	b.eventually("relayed as well", func() bool { return b.get(id) != nil })
 }
 
 func TestOneReplicaAtATimeRelaysOrphanedRows(t *testing.T) {
 	t.Parallel()
-	b := newBundle(t)
+	b := newEnvironment(t)
 	for range 100 {
-		b.post(b.writer(nil), nil)
+		b.commit(b.writer(nil), nil)
 	}
 	b.exec(`UPDATE webhook_events SET received_at = received_at - interval '1 minute'`)
 	b.exec(`UPDATE relay_lease SET holder = 'another', expires_at = now() + interval '2 seconds'`)
@@ -225,11 +225,11 @@ func TestOneReplicaAtATimeRelaysOrphanedRows(t *testing.T) {
 	assert.Equal(t, 100, b.count())
 }
 
-func TestARowThatCanHaveNoWebhookEventHoldsUpNobody(t *testing.T) {
+func TestARowThatCannotHaveAWebhookEventDelaysNoOther(t *testing.T) {
 	t.Parallel()
-	b := newBundle(t)
-	bad := b.post(b.writer(nil), func(e *event.Event) { e.Source = "Not A Name" })
-	good := b.post(b.writer(nil), nil)
+	b := newEnvironment(t)
+	bad := b.commit(b.writer(nil), func(e *event.Event) { e.Source = "Not A Name" })
+	good := b.commit(b.writer(nil), nil)
 	b.exec(`UPDATE webhook_events SET received_at = received_at - interval '1 minute'`)
 	b.relay(nil)
 	b.eventually("the good one is relayed", func() bool { return b.get(good) != nil })
@@ -240,11 +240,11 @@ func TestARowThatCanHaveNoWebhookEventHoldsUpNobody(t *testing.T) {
 	})
 }
 
-func TestAWebhookEventThatExistsIsASuccess(t *testing.T) {
+func TestAnExistingWebhookEventIsASuccess(t *testing.T) {
 	t.Parallel()
-	b := newBundle(t)
+	b := newEnvironment(t)
 	w := b.relay(nil)
-	id := b.post(w, nil)
+	id := b.commit(w, nil)
 	b.eventually("created", func() bool { return b.get(id) != nil })
 	uid := b.get(id).UID
 	b.eventually("marked", func() bool { return b.undispatched() == 0 })
@@ -253,58 +253,58 @@ func TestAWebhookEventThatExistsIsASuccess(t *testing.T) {
 	assert.Equal(t, uid, b.get(id).UID)
 }
 
-func TestOnlySoManyAreLiveAtATime(t *testing.T) {
+func TestTheNumberOfDueWebhookEventsIsBounded(t *testing.T) {
 	t.Parallel()
-	b := newBundle(t)
+	b := newEnvironment(t)
 	const live, batch = 20, 5
 	w := b.relay(func(o *relay.Options) { o.MaxLive, o.Batch = live, batch })
 	for range 60 {
-		b.post(w, nil)
+		b.commit(w, nil)
 	}
-	b.eventually("the house is full", func() bool { return b.count() >= live })
+	b.eventually("the limit is reached", func() bool { return b.count() >= live })
 	for done := 0; done < 60; done += 10 {
 		b.eventually("there is something to finish", func() bool { return b.count() > done })
-		house, err := b.db.CountLive(t.Context())
+		counts, err := b.db.CountLive(t.Context())
 		require.NoError(t, err)
-		assert.LessOrEqual(t, house.Due, int64(live+batch))
+		assert.LessOrEqual(t, counts.Due, int64(live+batch))
 		b.exec(`UPDATE webhook_events SET status = 'done', processed_at = now() WHERE id IN (
 			SELECT id FROM webhook_events WHERE status = 'pending' AND dispatched_at IS NOT NULL ORDER BY received_at LIMIT 10)`)
 	}
 	b.eventually("all were relayed", func() bool { return b.count() == 60 })
 }
 
-func TestWaitingEventsDoNotFillTheHouse(t *testing.T) {
+func TestWaitingEventsTakeNoCapacity(t *testing.T) {
 	t.Parallel()
-	b := newBundle(t)
+	b := newEnvironment(t)
 	w := b.relay(func(o *relay.Options) { o.MaxLive, o.Batch = 5, 5 })
 	for i := range 15 {
-		b.post(w, nil)
+		b.commit(w, nil)
 		if i%5 == 4 {
 			b.eventually("relayed", func() bool { return b.undispatched() == 0 })
 			b.exec(`UPDATE webhook_events SET next_attempt_at = now() + interval '1 hour' WHERE dispatched_at IS NOT NULL`)
 		}
 	}
 	// Events of one entity: the first is due, the others wait for it.
-	for range 10 { // With one more the house could have too many of them before the last is relayed.
-		b.post(w, func(e *event.Event) { e.OrderingKey = "contact:same" })
+	for range 10 { // One more could exceed the limit of blocked events before the last is relayed.
+		b.commit(w, func(e *event.Event) { e.OrderingKey = "contact:same" })
 	}
 	b.eventually("relayed", func() bool { return b.undispatched() == 0 })
-	house, err := b.db.CountLive(t.Context())
+	counts, err := b.db.CountLive(t.Context())
 	require.NoError(t, err)
-	assert.Equal(t, store.LiveCounts{Due: 1, Waiting: 15 + 9, Blocked: 9}, house)
+	assert.Equal(t, store.LiveCounts{Due: 1, Waiting: 15 + 9, Blocked: 9}, counts)
 }
 
-func TestWhileTheAPIServerIsDownRowsWaitAndCommitsGoOn(t *testing.T) {
+func TestCommitsContinueWhileTheAPIServerIsDown(t *testing.T) {
 	t.Parallel()
 	server := testenv.KubernetesServer(t)
-	b := newBundleOn(t, server.Config(), "default")
+	b := newEnvironmentOn(t, server.Config(), "default")
 	w := b.relay(nil)
-	first := b.post(w, nil)
+	first := b.commit(w, nil)
 	b.eventually("created", func() bool { return b.get(first) != nil })
 	require.NoError(t, server.APIServer.Kill())
 	var ids []uuid.UUID
 	for range 20 {
-		ids = append(ids, b.post(w, nil))
+		ids = append(ids, b.commit(w, nil))
 	}
 	assert.GreaterOrEqual(t, b.undispatched(), int64(20))
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -315,18 +315,18 @@ func TestWhileTheAPIServerIsDownRowsWaitAndCommitsGoOn(t *testing.T) {
 	}
 }
 
-func TestEventsOfOneEntityDoNotAllBecomeWebhookEventsSinceOneOfThemIsDue(t *testing.T) {
+func TestBlockedEventsAboveTheLimitGetNoWebhookEvent(t *testing.T) {
 	t.Parallel()
-	b := newBundle(t)
+	b := newEnvironment(t)
 	const live, batch = 5, 5
 	var ids []uuid.UUID
 	for range 40 {
-		ids = append(ids, b.post(b.writer(nil), func(e *event.Event) { e.OrderingKey = "contact:same" }))
+		ids = append(ids, b.commit(b.writer(nil), func(e *event.Event) { e.OrderingKey = "contact:same" }))
 	}
 	b.exec(`UPDATE webhook_events SET received_at = received_at - interval '1 minute'`)
 	w := b.relay(func(o *relay.Options) { o.MaxLive, o.Batch = live, batch })
 	b.eventually("as many are there as may wait for an older one", func() bool { return b.count() > 2*live })
-	other := b.post(w, nil)
+	other := b.commit(w, nil)
 	b.eventually("one of another entity passes them", func() bool { return b.get(other) != nil })
 	assert.LessOrEqual(t, b.count(), 1+2*live+batch+1)
 	for i, id := range ids {
@@ -335,24 +335,24 @@ func TestEventsOfOneEntityDoNotAllBecomeWebhookEventsSinceOneOfThemIsDue(t *test
 	}
 }
 
-func TestParkedEventsThatReturnLeaveRoomForNewOnes(t *testing.T) {
+func TestParkedEventsLeaveCapacityForNewOnes(t *testing.T) {
 	t.Parallel()
-	b := newBundle(t)
+	b := newEnvironment(t)
 	const live, batch, returning = 40, 10, 40/4 + 1
 	for range 60 {
-		b.post(b.writer(nil), nil)
+		b.commit(b.writer(nil), nil)
 	}
 	// As many as there are have been parked, and now their destination may be tried again.
 	b.exec(`UPDATE webhook_events SET received_at = received_at - interval '1 hour', parked = true, next_attempt_at = now() - interval '1 second'`)
 	w := b.relay(func(o *relay.Options) { o.MaxLive, o.Batch = live, batch })
-	b.eventually("a part of the house is full of those that return", func() bool { return b.count() >= returning })
+	b.eventually("the share of parked events is used up", func() bool { return b.count() >= returning })
 	for range 10 {
-		id := b.post(w, nil)
+		id := b.commit(w, nil)
 		b.eventually("a new one does not queue behind them", func() bool { return b.get(id) != nil })
 	}
-	house, err := b.db.CountLive(t.Context())
+	counts, err := b.db.CountLive(t.Context())
 	require.NoError(t, err)
-	assert.LessOrEqual(t, house.Returning, int64(returning+batch))
+	assert.LessOrEqual(t, counts.Returning, int64(returning+batch))
 	assert.LessOrEqual(t, b.count(), returning+batch+10)
 
 	// What is claimed makes room for the next ones, until all have returned.
@@ -363,12 +363,12 @@ func TestParkedEventsThatReturnLeaveRoomForNewOnes(t *testing.T) {
 	assert.Equal(t, 70, b.count())
 }
 
-// TestColumnsShowNothingInvisible has a row as the earlier middleware, or an earlier version, has stored it.
+// TestColumnsShowNothingInvisible has a row of the legacy middleware or of an earlier release.
 func TestColumnsShowNothingInvisible(t *testing.T) {
 	t.Parallel()
-	b := newBundle(t)
+	b := newEnvironment(t)
 	w := b.relay(func(o *relay.Options) { o.Grace = time.Hour })
-	id := b.post(w, func(e *event.Event) {
+	id := b.commit(w, func(e *event.Event) {
 		e.Type, e.EntityType = "\u200b\u202e", "con\u2067tact"
 		e.EntityID, e.LocationID, e.ContactID = "\u202eapt1\u202c", "loc1\x1b[2J\n\u2028x", "\ufeffcontact\u31641\u00a0"
 	})

@@ -12,7 +12,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-// sweepUntilDone looks for rows that were left behind and, while it holds the lease, relays them.
+// sweepUntilDone searches for orphaned rows and, while it holds the lease, relays them.
 func (r *Relay) sweepUntilDone(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -30,8 +30,8 @@ func (r *Relay) sweepUntilDone(ctx context.Context) {
 		if err != nil && ctx.Err() == nil {
 			failures++
 			pause = max(pause, pauseAfter(failures, err))
-			r.behind.Store(true)
-			r.opts.Log.Info("rows wait to be relayed", "nextTryIn", pause.String(), "error", err.Error())
+			r.backlogged.Store(true)
+			r.opts.Log.Info("failed to relay rows; they are stored, and the relay tries again", "nextTryIn", pause.String(), "error", err.Error())
 		} else {
 			failures = 0
 		}
@@ -39,15 +39,15 @@ func (r *Relay) sweepUntilDone(ctx context.Context) {
 	}
 }
 
-// sweep does one round and says how long to wait for the next.
+// sweep does one round and returns the delay of the next.
 func (r *Relay) sweep(ctx context.Context, leaseUntil *time.Time) (time.Duration, error) {
-	found, err := r.leftBehind(ctx)
-	if err != nil || (!found.Unparked && !found.Returning && !r.behind.Load()) {
+	found, err := r.findOrphans(ctx)
+	if err != nil || (!found.Unparked && !found.Returning && !r.backlogged.Load()) {
 		return r.opts.Poll, err
 	}
-	// New rows need not queue behind those that return.
+	// New rows do not queue behind parked events.
 	if found.Unparked {
-		r.behind.Store(true)
+		r.backlogged.Store(true)
 	}
 	for ctx.Err() == nil {
 		held, err := r.lease(ctx, leaseUntil)
@@ -55,7 +55,7 @@ func (r *Relay) sweep(ctx context.Context, leaseUntil *time.Time) (time.Duration
 			return r.opts.Poll, err
 		}
 		if !held {
-			r.behind.Store(found.Unparked)
+			r.backlogged.Store(found.Unparked)
 			return r.opts.Poll, nil
 		}
 		failpoint.Hit(failpoint.RelayLeased)
@@ -63,12 +63,12 @@ func (r *Relay) sweep(ctx context.Context, leaseUntil *time.Time) (time.Duration
 		if err != nil {
 			return r.opts.Poll / 2, err
 		}
-		if found, err = r.leftBehind(ctx); err != nil {
+		if found, err = r.findOrphans(ctx); err != nil {
 			return r.opts.Poll, err
 		}
 		if !found.Unparked {
-			// New rows are relayed at once again; those that came while they still queued are fetched once more.
-			r.behind.Store(false)
+			// From now on new rows are relayed at once. Fetch again, for those that were queued in the meantime.
+			r.backlogged.Store(false)
 			more, err := r.relayOldest(ctx)
 			if err != nil || !found.Returning {
 				return r.opts.Poll, err
@@ -76,19 +76,19 @@ func (r *Relay) sweep(ctx context.Context, leaseUntil *time.Time) (time.Duration
 			relayed += more
 		}
 		if relayed == 0 {
-			return r.opts.Poll / 2, nil // There is no room for what there is.
+			return r.opts.Poll / 2, nil // No capacity for these rows.
 		}
 	}
 	return r.opts.Poll, nil
 }
 
-func (r *Relay) leftBehind(ctx context.Context) (store.Orphans, error) {
+func (r *Relay) findOrphans(ctx context.Context) (store.Orphans, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.opts.CallTimeout)
 	defer cancel()
 	return r.opts.Rows.FindOrphans(ctx, r.opts.Grace)
 }
 
-// lease takes the lease, or renews it when half of it is over.
+// lease acquires the lease, or renews it after half of its time.
 func (r *Relay) lease(ctx context.Context, until *time.Time) (bool, error) {
 	if time.Until(*until) > leaseTTL/2 {
 		return true, nil
@@ -112,38 +112,38 @@ func (r *Relay) release(ctx context.Context, until time.Time) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseTTL)
 	defer cancel()
 	if err := r.opts.Rows.ReleaseRelayLease(ctx, r.opts.Identity); err != nil {
-		r.opts.Log.Info("the relay lease runs out by itself", "error", err.Error())
+		r.opts.Log.Info("failed to release the relay lease; it expires by itself", "error", err.Error())
 	}
 }
 
-// relayOldest relays the oldest rows that there is room for, at most a batch, and returns how many it relayed.
+// relayOldest relays the oldest rows for which there is capacity, at most a batch, and returns how many.
 func (r *Relay) relayOldest(ctx context.Context) (int, error) {
-	room, err := r.admitAll(ctx)
-	if err != nil || room.Limit == 0 {
+	want, err := r.admitAll(ctx)
+	if err != nil || want.Limit == 0 {
 		return 0, err
 	}
-	defer r.settle(room.Limit, store.EventMeta{}, false)
+	defer r.settle(want.Limit, store.EventMeta{}, false)
 	listCtx, cancel := context.WithTimeout(ctx, r.opts.CallTimeout)
 	defer cancel()
-	rows, err := r.opts.Rows.ListUndispatched(listCtx, room)
+	rows, err := r.opts.Rows.ListUndispatched(listCtx, want)
 	if err != nil || len(rows) == 0 {
 		return 0, err
 	}
-	made, refused, failed := r.createAll(ctx, rows)
+	created, refused, failed := r.createAll(ctx, rows)
 	failpoint.Hit(failpoint.RelaySwept)
-	if len(made) > 0 {
+	if len(created) > 0 {
 		markCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.opts.CallTimeout)
 		defer cancel()
-		failed = errors.Join(failed, r.opts.Rows.MarkDispatched(markCtx, made))
+		failed = errors.Join(failed, r.opts.Rows.MarkDispatched(markCtx, created))
 	}
-	return len(made), errors.Join(failed, r.postpone(ctx, refused))
+	return len(created), errors.Join(failed, r.postpone(ctx, refused))
 }
 
-// createAll creates the WebhookEvents of rows, in their order as far as several at a time have one. It begins no more
-// after the first failure; that the API server refuses one object is none, since it may well accept the next.
+// createAll creates the WebhookEvents of rows, approximately in their order. It starts no more after the first failure. A refusal of one object
+// is not a failure: the API server may accept the next.
 func (r *Relay) createAll(
 	ctx context.Context, rows []store.EventMeta,
-) (made []store.EventMeta, refused []store.RefusedEvent, failed error) {
+) (created []store.EventMeta, refused []store.RefusedEvent, failed error) {
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	next := make(chan store.EventMeta)
@@ -154,7 +154,7 @@ func (r *Relay) createAll(
 				mu.Lock()
 				switch {
 				case err == nil:
-					made = append(made, row)
+					created = append(created, row)
 				case isRefusal(err):
 					refused = append(refused, refusedRow(row, err))
 				default:
@@ -175,11 +175,10 @@ func (r *Relay) createAll(
 	}
 	close(next)
 	wg.Wait()
-	return made, refused, failed
+	return created, refused, failed
 }
 
-// pauseAfter returns how long to leave the API server or the database alone: what it asked for, else twice as long each
-// time.
+// pauseAfter returns the delay after a failure: the one that the API server asks for, otherwise a delay that doubles with each failure.
 func pauseAfter(failures int, err error) time.Duration {
 	if seconds, ok := apierrors.SuggestsClientDelay(err); ok && seconds > 0 {
 		return min(time.Duration(seconds)*time.Second, maxPause)
