@@ -11,30 +11,30 @@ import (
 // Variable is the environment variable that names the directory of armed points.
 const Variable = "FAILPOINTS"
 
-// What is appended to the name of a point: to the file of one that was hit, and to that which keeps it from dying.
+// The suffixes of the file of a point: HitSuffix if it was hit, HoldSuffix if it is held.
 const (
 	HitSuffix  = ".hit"
 	HoldSuffix = ".hold"
 )
 
-// Dir is the directory of armed points, from the side of a test.
+// Dir is the directory of armed points, for tests.
 type Dir string
 
-// Arm has the next process that reaches the point die there.
+// Arm makes the next process that reaches the point die there.
 func (d Dir) Arm(p Point) error {
 	if err := os.Remove(d.path(p, HitSuffix)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("forget that %s was hit: %w", p, err)
+		return fmt.Errorf("clear the hit of %s: %w", p, err)
 	}
 	return d.write(p, "")
 }
 
-// Hold has the process that reaches the point stay there, and the rest of it go on, until it is let go.
+// Hold blocks the goroutine that reaches the point, until Release. The rest of the process continues.
 func (d Dir) Hold(p Point) error { return d.write(p, HoldSuffix) }
 
-// LetGo ends a Hold.
-func (d Dir) LetGo(p Point) error {
+// Release ends a Hold.
+func (d Dir) Release(p Point) error {
 	if err := os.Remove(d.path(p, HoldSuffix)); err != nil {
-		return fmt.Errorf("let go of %s: %w", p, err)
+		return fmt.Errorf("release %s: %w", p, err)
 	}
 	return nil
 }

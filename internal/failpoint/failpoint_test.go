@@ -25,7 +25,7 @@ func TestTheReleasedProgramHasNoPoints(t *testing.T) {
 	assert.False(t, bytes.Contains(program, []byte(failpoint.Variable)))
 }
 
-func TestPointsHaveNamesOfTheirOwn(t *testing.T) {
+func TestPointsHaveDistinctNames(t *testing.T) {
 	t.Parallel()
 	names := map[failpoint.Point]bool{}
 	for _, point := range failpoint.All() {
@@ -34,7 +34,7 @@ func TestPointsHaveNamesOfTheirOwn(t *testing.T) {
 	}
 }
 
-func TestAPointThatIsArmedAgainWasNotHit(t *testing.T) {
+func TestArmingAPointAgainClearsItsHit(t *testing.T) {
 	t.Parallel()
 	dir := failpoint.Dir(t.TempDir())
 	hit := filepath.Join(string(dir), string(failpoint.Claimed)+failpoint.HitSuffix)
@@ -44,5 +44,5 @@ func TestAPointThatIsArmedAgainWasNotHit(t *testing.T) {
 	require.NoError(t, dir.Arm(failpoint.Claimed))
 
 	assert.False(t, dir.Hit(failpoint.Claimed))
-	require.Error(t, dir.LetGo(failpoint.Claimed), "it was not held")
+	require.Error(t, dir.Release(failpoint.Claimed), "the point is not held")
 }

@@ -2,5 +2,5 @@
 
 package failpoint
 
-// Hit says that a point is reached. Nothing happens: the points are for binaries built with the tag failpoints.
+// Hit marks a point. It does nothing: only binaries with the build tag failpoints have points.
 func Hit(Point) {}

@@ -12,16 +12,16 @@ import (
 	"time"
 )
 
-// held is how often a process that is to wait at a point looks whether it still has to.
-const held = 5 * time.Millisecond
+// holdPoll is how often a held process checks whether it is still held.
+const holdPoll = 5 * time.Millisecond
 
-// Hit says that a point is reached. Where it is armed, the process dies here and now, or as soon as it is held no more.
+// Hit marks a point. If the point is armed, the process dies here, at once or when it is no longer held.
 func Hit(p Point) {
 	dir := os.Getenv(Variable)
 	if dir == "" {
 		return
 	}
-	// Of all that reach the point at the same time one has the file: a rename takes it from all others.
+	// If several goroutines or processes reach the point, the rename succeeds for one of them.
 	err := os.Rename(filepath.Join(dir, string(p)), filepath.Join(dir, string(p)+HitSuffix))
 	if errors.Is(err, fs.ErrNotExist) {
 		return
@@ -33,8 +33,8 @@ func Hit(p Point) {
 		if _, err := os.Stat(filepath.Join(dir, string(p)+HoldSuffix)); err != nil {
 			break
 		}
-		time.Sleep(held)
+		time.Sleep(holdPoll)
 	}
 	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-	select {} // The signal is on its way, and nothing may happen any more.
+	select {} // Do nothing more until the signal arrives.
 }

@@ -1,4 +1,4 @@
-// Package memory finds out how much memory a process may use, and has the Go runtime keep to it.
+// Package memory reads the memory limit of the process, and sets the Go runtime's limit from it.
 package memory
 
 import (
@@ -11,12 +11,12 @@ import (
 	"strings"
 )
 
-// share is the part of the container's memory that the Go runtime is given, in percent. The rest is for what it does not
-// count: the program itself, and what the kernel holds for its connections.
+// share is the Go runtime's part of the container's memory, in percent. The rest is for what the runtime does not count: the program itself,
+// and the kernel's buffers of its connections.
 const share = 90
 
-// SetLimit has the garbage collector keep to the memory of the container, and returns the limit in bytes. GOMEMLIMIT goes
-// before the container's; without either the result is math.MaxInt64.
+// SetLimit sets the garbage collector's limit from the memory of the container, and returns it in bytes. GOMEMLIMIT overrides the
+// container's limit. Without either, the result is math.MaxInt64.
 func SetLimit() int64 {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		if container := limitOf(os.DirFS("/")); container < math.MaxInt64 {
@@ -26,8 +26,8 @@ func SetLimit() int64 {
 	return debug.SetMemoryLimit(-1)
 }
 
-// limitOf returns the memory limit of the control group that the process is in, and of those around it; math.MaxInt64
-// where there is none. root is the file system from / on.
+// limitOf returns the smallest memory limit of the process's control group and its parents; math.MaxInt64 if there is none. root is the file
+// system of /.
 func limitOf(root fs.FS) int64 {
 	limit := int64(math.MaxInt64)
 	groups, err := fs.ReadFile(root, "proc/self/cgroup")
@@ -50,8 +50,8 @@ func limitOf(root fs.FS) int64 {
 	return limit
 }
 
-// smallest reads a limit of a group and of all above it. In a container the group's own directory is often the mounted one,
-// whatever its path.
+// smallest returns the smallest limit of a group and its parents. In a container, the group's directory is often the mount itself, whatever
+// its path is.
 func smallest(root fs.FS, mount, group, file string) int64 {
 	limit := int64(math.MaxInt64)
 	for at := path.Join("/", group); ; at = path.Dir(at) {

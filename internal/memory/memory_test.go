@@ -10,7 +10,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/memory"
 )
 
-func TestTheLimitIsThatOfTheContainer(t *testing.T) {
+func TestTheLimitIsTheContainers(t *testing.T) {
 	t.Parallel()
 	const unlimited = math.MaxInt64
 	for name, test := range map[string]struct {

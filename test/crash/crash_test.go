@@ -266,7 +266,7 @@ func (w *world) dieAfterAnswer(t *testing.T, c crash, s *subject) []*subject {
 		sent = append(sent, s)
 		require.Eventually(t, func() bool { return w.points.Hit(c.point) || w.shownDone(s.id) }, eventually, tick)
 		if w.points.Hit(c.point) {
-			require.NoError(t, w.points.LetGo(c.point))
+			require.NoError(t, w.points.Release(c.point))
 			return sent
 		}
 		time.Sleep(2 * relayPoll)
