@@ -5,28 +5,30 @@ import (
 	"regexp"
 	"strings"
 	"unicode"
+
+	"github.com/dfmiddleware/verity-sync/internal/event"
 )
 
-// maxTyped bounds, in bytes, how much of what was typed is read: reading must stay cheap whatever is sent.
+// maxTyped bounds, in bytes, the text that is parsed, so that parsing is cheap for any input.
 const maxTyped = 256
 
-// maxRaw bounds, in bytes, what is looked at to find what was typed, invisible characters and blanks included.
+// maxRaw bounds, in bytes, the text before invisible characters and blanks around it are removed.
 const maxRaw = 16 * maxTyped
 
 var (
-	// separators stand between two values in one field. A slash may belong to a German area code: the whole is tried first.
+	// separators stand between two values in one field. A slash may belong to a German area code, so the whole text is tried first.
 	separators = regexp.MustCompile(`[,;|/\\&\n\r\t]+|(?i:\s(?:or|and|oder|und|ou|et)\s)`)
-	// digitRun is a number within other text: digits with what people put between them, and an extension.
+	// digitRun is a number within other text: digits, the usual characters between them, and an extension.
 	digitRun = regexp.MustCompile(`(?:\+|\(\+?)?[ ]?[0-9](?:[ ().\-‐-―+]*[0-9])*(?:\s*(?i:ext\.?|x|#)\s*[0-9]+)?`)
-	// label is a word before a number that says what kind it is, and may stand close to it.
+	// label is a word that names the kind of the number after it. No blank need be between them.
 	label = regexp.MustCompile(`(?i)(?:^|\pZ|\pP)(?:tel|telephone|phone|ph|mobile|mobil|mob|cellular|cell|cel|handy|` +
 		`home|work|office|main|whatsapp|wa|sms|text|call|direct|number|no|nr|t|m|p|c|h|w)$`)
-	// otherNumber is a word before a number that no one answers as the person.
+	// otherNumber is a word before a number that does not reach the person.
 	otherNumber = regexp.MustCompile(`(?i)(?:^|\pZ|\pP)(?:fax|telefax|pager)\PN*$`)
 )
 
-// candidates yields the texts within raw that may be a phone number, the likeliest first: the whole, then each of several
-// values, then the digits in it.
+// candidates yields the texts within raw that may be a phone number, the most likely first: the whole, then each of several values, then the
+// digits in it.
 func candidates(raw string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		text := visible(raw)
@@ -53,8 +55,8 @@ func beforeDigits(text string) string {
 	return text
 }
 
-// numbersIn returns the runs of digits in a text that are not part of something else, such as an id, an e-mail address or a
-// URL. A plus sign begins another number. Where one run is several numbers with blanks between them, so are its words.
+// numbersIn returns the runs of digits in a text that are not part of something else, such as an id, an e-mail address or a URL. A plus
+// sign starts another number. If one run may be several numbers with blanks between them, its words are returned as well.
 func numbersIn(piece string) []string {
 	if strings.Contains(piece, "@") {
 		return nil
@@ -81,7 +83,7 @@ func numbersIn(piece string) []string {
 	return append(found, words...)
 }
 
-// slicesShort reports whether one of the words is too short for a number of its own: blanks then group digits.
+// slicesShort reports whether one of the words is too short to be a number: the blanks then group digits.
 func slicesShort(words []string) bool {
 	const shortest = 7
 	for _, word := range words {
@@ -101,9 +103,8 @@ func partOfWord(before, after string) bool {
 	return (unicode.IsLetter(last) || last == '_') && !label.MatchString(before)
 }
 
-// visible returns text as a reader sees it: without format characters (marks of writing direction, zero-width characters),
-// with full-width forms as ASCII, with plain blanks, and without blanks, brackets and quotes around it. It is "" where the text is too long
-// to be looked at.
+// visible returns text as a reader sees it: without invisible characters, with full-width forms as ASCII, with plain blanks, and without
+// blanks around it. It returns "" if the text is too long.
 func visible(text string) string {
 	if len(text) > maxRaw {
 		return ""
@@ -111,12 +112,14 @@ func visible(text string) string {
 	text = strings.ToValidUTF8(text, "\ufffd")
 	text = strings.Map(func(r rune) rune {
 		switch {
-		case unicode.In(r, unicode.Cf, unicode.Variation_Selector):
+		case r == '\n', r == '\r', r == '\t':
+			return r
+		case unicode.IsSpace(r):
+			return ' '
+		case event.IsInvisible(r):
 			return -1
 		case 0xff01 <= r && r <= 0xff5e:
 			return r - 0xfee0
-		case r != '\n' && r != '\r' && r != '\t' && unicode.IsSpace(r):
-			return ' '
 		default:
 			return r
 		}

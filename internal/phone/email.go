@@ -8,21 +8,21 @@ import (
 )
 
 var (
-	// bracketed is an address behind a display name: Ada <ada@example.com>.
+	// bracketed is an address after a display name: Ada <ada@example.com>.
 	bracketed = regexp.MustCompile(`<([^<>]*@[^<>]*)>`)
 	// addressSeparators stand between two addresses in one field.
 	addressSeparators = regexp.MustCompile(`[,;|/\n\r\t]+|(?i:\s(?:or|and|oder|und|ou|et)\s)`)
-	// addressLabel is what stands before an address and says what it is.
+	// addressLabel is a label before an address.
 	addressLabel = regexp.MustCompile(`(?i)^[\pL .\-]*:\s*`)
 )
 
-// aroundAddresses are characters that people and programs leave around an address.
+// aroundAddresses are characters that people and programs put around an address.
 const aroundAddresses = " \t.,;:!?<>()[]{}\"'`“”„‘’«»"
 
-// Email returns the first usable e-mail address of raw in lower case, and false where there is none. Around an address there
-// may be invisible characters, brackets, punctuation, a display name, "mailto:", a label and other addresses.
+// Email returns the first usable e-mail address of raw in lower case, and false if there is none. Invisible characters, brackets,
+// punctuation, a display name, "mailto:", a label and other addresses may be around it.
 //
-// The check is for what keeps two people apart and rubbish out, not for what a mail server would take.
+// The check must distinguish people and reject what is no address. A mail server may be stricter.
 func Email(raw string) (string, bool) {
 	text := strings.ToLower(visible(raw))
 	if len(text) > maxTyped {
@@ -41,7 +41,7 @@ func Email(raw string) (string, bool) {
 	return "", false
 }
 
-// addressOf returns the address of a text that holds one, or holds several and nothing else.
+// addressOf returns the first address of a text that holds only addresses.
 func addressOf(text string) (string, bool) {
 	text = addressLabel.ReplaceAllString(strings.Trim(text, aroundAddresses), "")
 	text, _, _ = strings.Cut(text, "?") // mailto:ada@example.com?subject=…

@@ -8,20 +8,22 @@ import (
 	"unicode"
 
 	"github.com/nyaruka/phonenumbers"
+
+	"github.com/dfmiddleware/verity-sync/internal/event"
 )
 
-// Finder finds one phone number in texts, however it is written there: in E.164, as one dials it abroad or within its country, with
-// blanks, dashes and brackets in it, also where other numbers stand beside it. It finds no number that the digits are only a part of.
+// Finder finds one phone number in texts, in any notation: in E.164, as dialled from abroad or within its country, with blanks, dashes and
+// brackets, and beside other numbers. It does not find a part of a longer number.
 //
-// Unlike E164 it knows which number it looks for, so that it takes a text of any length and every number in it.
+// Unlike E164 it searches for a known number, so it reads texts of any length and every number in them.
 type Finder struct {
-	// forms are the digits of every way to write it, and whether that is the way within its country.
+	// forms are the digits of each notation, and whether it is the national one.
 	forms   map[string]bool
 	longest int
 }
 
-// shortestBare is how many digits a number has at least that is found without a country code and without a trunk prefix. Shorter ones are
-// dates, amounts and counters as well.
+// shortestBare is the minimum number of digits of a number without a country code and without a trunk prefix. Shorter ones may be dates,
+// amounts and counters.
 const shortestBare = 9
 
 // NewFinder returns a Finder of a number in E.164 form.
@@ -54,7 +56,7 @@ func (f *Finder) add(national bool, forms ...string) {
 	}
 }
 
-// In reports whether the number stands in a text.
+// In reports whether a text contains the number.
 func (f *Finder) In(text string) bool {
 	if !strings.ContainsFunc(text, unicode.IsDigit) {
 		return false
@@ -69,7 +71,7 @@ func (f *Finder) In(text string) bool {
 	return false
 }
 
-// at returns how many groups of digits from the given one on are the number, 0 where none are.
+// at returns how many groups of digits, starting with the given one, are the number; 0 if none are.
 func (f *Finder) at(text string, groups []group, first int) int {
 	var digits strings.Builder
 	for last := first; last < len(groups) && (last == first || groups[last].follows); last++ {
@@ -86,7 +88,7 @@ func (f *Finder) at(text string, groups []group, first int) int {
 	return 0
 }
 
-// OthersIn reports whether a usable phone number stands in a text that is none of the finders'. See E164 for region.
+// OthersIn reports whether a text contains a usable phone number other than those of the finders. See E164 for region.
 func OthersIn(text, region string, finders []*Finder) bool {
 	if !strings.ContainsFunc(text, unicode.IsDigit) {
 		return false
@@ -118,7 +120,7 @@ func longestAt(finders []*Finder, text string, groups []group, first int) int {
 	return n
 }
 
-// usableIn reports whether groups of digits in a row are a phone number, or hold one.
+// usableIn reports whether consecutive groups of digits are or contain a phone number.
 func usableIn(text string, groups []group, region string) bool {
 	from, to := groups[0].from, groups[len(groups)-1].to
 	if readsAsOther(text, groups) || partOfMore(text, from, to) {
@@ -130,7 +132,7 @@ func usableIn(text string, groups []group, region string) bool {
 	return to-from > maxTyped || len(Numbers(text[from:to], region)) > 0
 }
 
-// readsAsOther reports whether groups of digits without a plus sign are an IP address, or have a date in them.
+// readsAsOther reports whether groups of digits without a plus sign are an IP address, or contain a date.
 func readsAsOther(text string, groups []group) bool {
 	if from := groups[0].from; from > 0 && text[from-1] == '+' {
 		return false
@@ -167,8 +169,8 @@ func readsAsOther(text string, groups []group) bool {
 	return true
 }
 
-// Within reports whether the digits of a text, whatever else is between them, hold the number. It finds it in ids and keys too, in which
-// In sees a part of a word, and may find it where it is not.
+// Within reports whether the digits of a text, without everything between them, contain the number. It also finds the number in ids and
+// keys, where In sees a part of a word. It may report a number that is not there.
 func (f *Finder) Within(text string) bool {
 	digits := onlyDigits(plain(text))
 	for form := range f.forms {
@@ -179,7 +181,7 @@ func (f *Finder) Within(text string) bool {
 	return false
 }
 
-// behindCode reports whether the digits stand behind a country code, so that they are a number of that country.
+// behindCode reports whether the digits follow a country code, which makes them a number of that country.
 func behindCode(text string, groups []group, at int) bool {
 	const longest = 3
 	if at == 0 || !groups[at].follows {
@@ -192,11 +194,11 @@ func behindCode(text string, groups []group, at int) bool {
 // group is a run of digits in a text.
 type group struct {
 	from, to int
-	// follows is true where nothing but what people put between the digits of a number stands between it and the group before.
+	// follows is true if only characters that are usual within a number are between this group and the one before.
 	follows bool
 }
 
-// maxBetween is how many characters may stand between two groups of digits of a number.
+// maxBetween is how many characters may be between two groups of digits of a number.
 const maxBetween = 3
 
 // widestBlank is how many blanks may.
@@ -226,7 +228,7 @@ func groupsOf(text string) []group {
 
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
-// partOfMore reports whether the characters around digits make them part of a word, such as an id.
+// partOfMore reports whether digits are part of a word, such as an id.
 func partOfMore(text string, from, to int) bool {
 	const label = 16 // As long as the longest word before a number, and a little more.
 	before, after := text[max(0, from-label):from], text[to:min(len(text), to+label)]
@@ -239,17 +241,16 @@ func partOfMore(text string, from, to int) bool {
 	return partOfWord(before, after)
 }
 
-// plain returns a text as it is looked at: digits of all scripts as ASCII, dashes and blanks of all kinds as one of them, without
-// characters that nobody sees.
+// plain returns a text for comparison: digits of all scripts as ASCII, one kind of dash and of blank, and no invisible characters.
 func plain(text string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
 		case r < unicode.MaxASCII && !unicode.IsSpace(r):
 			return r
-		case unicode.In(r, unicode.Cf, unicode.Variation_Selector):
-			return -1
 		case unicode.IsSpace(r):
 			return ' '
+		case event.IsInvisible(r):
+			return -1
 		case unicode.Is(unicode.Pd, r), r == '\u2212':
 			return '-'
 		case unicode.Is(unicode.Nd, r):
@@ -262,7 +263,7 @@ func plain(text string) string {
 	}, text)
 }
 
-// zeroOf returns the zero of the ten digits in a row of which r is one (Unicode, chapter 4.6: Nd).
+// zeroOf returns the zero of the ten consecutive digits that include r (Unicode, chapter 4.6: Nd).
 func zeroOf(r rune) rune {
 	for unicode.Is(unicode.Nd, r-1) {
 		r--
@@ -279,7 +280,7 @@ func onlyDigits(text string) string {
 	}, text)
 }
 
-// Numbers returns all usable phone numbers of raw in E.164 form. People type several into one field. See E164 for region.
+// Numbers returns all usable phone numbers of raw in E.164 form: people type several into one field. See E164 for region.
 func Numbers(raw, region string) []string {
 	var numbers []string
 	for candidate := range candidates(raw) {
@@ -304,7 +305,7 @@ func Emails(raw string) []string {
 	return addresses
 }
 
-// OtherEmailsIn reports whether a usable e-mail address stands in a text that is none of these.
+// OtherEmailsIn reports whether a text contains a usable e-mail address other than the given ones.
 func OtherEmailsIn(text string, addresses []string) bool {
 	if !mayHoldAddress(text) {
 		return false
@@ -319,8 +320,8 @@ func OtherEmailsIn(text string, addresses []string) bool {
 	return false
 }
 
-// EmailIn reports whether an e-mail address stands in a text, and is no part of a longer one. The two may differ in case, in the Unicode
-// form of characters (composed or not, wide or not), and in whether the domain is in punycode.
+// EmailIn reports whether a text contains an e-mail address that is not part of a longer one. The two may differ in case, in the Unicode form
+// of characters (composed or not, wide or not), and in whether the domain is in punycode.
 func EmailIn(text, address string) bool {
 	if !mayHoldAddress(text) {
 		return false
@@ -332,15 +333,15 @@ func EmailIn(text, address string) bool {
 			return false
 		}
 		start, end := from+at, from+at+len(address)
-		if !addressGoesOn(text[:start], text[end:]) {
+		if !addressContinues(text[:start], text[end:]) {
 			return true
 		}
 		from = end
 	}
 }
 
-// addressGoesOn reports whether an address goes on before or behind what was found of it.
-func addressGoesOn(before, after string) bool {
+// addressContinues reports whether the address that was found is part of a longer one.
+func addressContinues(before, after string) bool {
 	last, first := lastRune(before), firstRune(after)
 	if last == first && strings.ContainsRune("*_`|~", last) {
 		return false // Marks around it.
@@ -354,7 +355,7 @@ func addressGoesOn(before, after string) bool {
 	return unicode.IsLetter(first) || unicode.IsDigit(first) || unicode.IsMark(first) || first == '-' || first == '@'
 }
 
-// isOfAddress reports whether a character is part of what stands before the @. Quotes, brackets and slashes stand around an address.
+// isOfAddress reports whether a character can be part of an address before the @. Quotes, brackets and slashes surround an address.
 func isOfAddress(r rune) bool {
 	return unicode.IsLetter(r) || unicode.IsDigit(r) || unicode.IsMark(r) || strings.ContainsRune("_%+-!#$&*?^`{|}~", r)
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/phone"
 )
 
-func TestFinderFindsOneNumberHoweverItIsWritten(t *testing.T) {
+func TestFinderFindsANumberInEveryNotation(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		number, text string

@@ -14,9 +14,9 @@ import (
 // encodedLabel is a part of a domain in punycode (RFC 5890, 2.3.2.1).
 var encodedLabel = regexp.MustCompile(`xn--[0-9a-z-]+`)
 
-// Folded returns a text in the form in which e-mail addresses are compared: in lower case, characters composed and of one width, parts of
-// domains as Unicode instead of punycode, and without characters that nobody sees. It is Unicode's NFKC_Casefold, more or less: ß is ss,
-// since that is its upper case.
+// Folded returns a text in the form in which e-mail addresses are compared: in lower case, with composed characters of one width, with domains
+// in Unicode instead of punycode, and without invisible characters. It is approximately Unicode's NFKC_Casefold: ß is ss, which is its upper
+// case.
 func Folded(text string) string {
 	text = plain(html.UnescapeString(text))
 	ascii := isASCII(text)
@@ -51,7 +51,7 @@ func isASCII(text string) bool {
 	return true
 }
 
-// mayHoldAddress reports whether a text has an @, in whatever form, without which it has no address. Most texts have none.
+// mayHoldAddress reports whether a text has an @ in any form. Most texts have none, and so no address.
 func mayHoldAddress(text string) bool {
 	return strings.IndexByte(text, '@') >= 0 || strings.IndexByte(text, '&') >= 0 || strings.Contains(text, "＠") || strings.Contains(text, "﹫")
 }

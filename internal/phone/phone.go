@@ -1,5 +1,5 @@
-// Package phone reads phone numbers and e-mail addresses as people type them: it finds the usable value in what surrounds
-// it and returns it in the one form in which systems agree on it. It knows no system in particular.
+// Package phone parses phone numbers and e-mail addresses as people type them. It finds the usable value within other text and returns it in
+// canonical form. It knows no particular system.
 package phone
 
 import (
@@ -11,26 +11,26 @@ import (
 	"github.com/nyaruka/phonenumbers"
 )
 
-// E164 returns the first usable phone number of raw in E.164 form ("+12055550142"), and false where there is none. The
-// region (ISO 3166-1 alpha-2, any case) is that of numbers in national form. Extensions are dropped: E.164 has none.
-// Around a number there may be invisible characters, brackets, punctuation, a label ("Mobile: …") and other numbers.
+// E164 returns the first usable phone number of raw in E.164 form ("+12055550142"), and false if there is none. The region (ISO 3166-1
+// alpha-2, any case) applies to numbers in national form. Extensions are dropped: E.164 has none. Invisible characters, brackets,
+// punctuation, a label ("Mobile: …") and other numbers may be around it.
 //
-// A number need not be one that is in use: its length has to be right for its country. Numbering plans grow faster than
-// anyone's copy of them. One digit repeated, as people type to get past a form, counts only where it is in use: it would
-// match others who did the same. A number without a plus sign that is too long for its region is international where
-// that makes it one in use: senders lose the plus, or write 00 for it.
+// A number need not be in use, but its length must be right for its country: numbering plans grow faster than copies of them. One repeated
+// digit, as people type to get past a form, is usable only if the number is in use: otherwise it would match other people who did the same.
+// A number without a plus sign that is too long for its region is read as an international number if that number is in use: senders lose the
+// plus sign, or write 00 for it.
 func E164(raw, region string) (string, bool) {
 	number, _ := read(raw, region)
 	return number, number != ""
 }
 
-// Unusable says why E164 finds no phone number in raw, without repeating any of it. It returns "" where E164 finds one.
+// Unusable says why E164 finds no phone number in raw, without any of its content. It returns "" if E164 finds one.
 func Unusable(raw, region string) string {
 	_, why := read(raw, region)
 	return why
 }
 
-// Why a text holds no usable number.
+// The reasons why a text has no usable number.
 const (
 	noDigits = "it holds no digits that could be a phone number"
 	tooFew   = "it has too few digits, or lacks its area code"
@@ -54,11 +54,11 @@ func read(raw, region string) (number, why string) {
 	return "", why
 }
 
-// readOne reads a text that holds one number.
+// readOne parses a text with one number.
 func readOne(raw, region string) (number, why string) {
 	parsed, fit := parse(raw, region)
 	if fit == tooLong && parsed != nil {
-		// The other way to write the line may be the one that is in use today.
+		// Another notation of the same line may be the one in use today.
 		for _, variant := range Variants(fmt.Sprintf("+%d%s", parsed.GetCountryCode(), phonenumbers.GetNationalSignificantNumber(parsed))) {
 			if today, better := parse(variant, ""); better == valid {
 				parsed, fit = today, valid
@@ -90,17 +90,17 @@ func readOne(raw, region string) (number, why string) {
 	return "", why
 }
 
-// fit says how well a string goes as a number of its country.
+// fit says how well a string matches the numbers of its country.
 type fit int
 
 const (
-	// unfit: it is no number, or too short, or lacks an area code.
+	// unfit: not a number, too short, or without an area code.
 	unfit fit = iota
-	// tooLong: it has too many digits, or nothing says which country's it is.
+	// tooLong: too many digits, or an unknown country.
 	tooLong
-	// possible: its length is right.
+	// possible: a valid length.
 	possible
-	// valid: it is in a range that is in use.
+	// valid: in a range that is in use.
 	valid
 )
 
@@ -124,8 +124,7 @@ func parse(raw, region string) (*phonenumbers.PhoneNumber, fit) {
 	}
 }
 
-// bareDigits returns the digits of a number without a plus sign, and false where there is more to it than digits and
-// what people put between them.
+// bareDigits returns the digits of a number without a plus sign, and false if it has other characters than digits and the usual separators.
 func bareDigits(raw string) (string, bool) {
 	digits := strings.Map(func(r rune) rune {
 		if unicode.IsSpace(r) || strings.ContainsRune("-.()/", r) {
@@ -139,8 +138,8 @@ func bareDigits(raw string) (string, bool) {
 // maxLength is a plus sign and the 15 digits that E.164 allows.
 const maxLength = 16
 
-// format refuses what does not stay as it is when it is read again: the digits after a country code may look like a trunk
-// prefix, which every reading would take off.
+// format rejects a number that is not stable when it is parsed again: the digits after a country code may look like a trunk prefix, which
+// each parse removes.
 func format(number *phonenumbers.PhoneNumber) (string, bool) {
 	formatted := phonenumbers.Format(number, phonenumbers.E164)
 	again, fit := parse(formatted, "")

@@ -3,9 +3,11 @@ package phone_test
 import (
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/stretchr/testify/assert"
 
+	"github.com/dfmiddleware/verity-sync/internal/event"
 	"github.com/dfmiddleware/verity-sync/internal/phone"
 )
 
@@ -37,7 +39,7 @@ func TestE164(t *testing.T) {
 		"letters for digits":                         {"1-800-FLOWERS", "US", "+18003569377"},
 		"an area code that is not in use":            {"+1 555 555 0142", "US", "+15555550142"},
 		"the same without a plus":                    {"(555) 555-0142", "US", "+15555550142"},
-		"one digit repeated, where it is in use":     {"+44 7777 777777", "US", "+447777777777"},
+		"one digit repeated, if it is in use":        {"+44 7777 777777", "US", "+447777777777"},
 
 		"two numbers with a slash":            {"+1 (205) 555-0142 / (205) 555-0143", "US", "+12055550142"},
 		"two numbers with a comma":            {"205-555-0142, 205-555-0143", "US", "+12055550142"},
@@ -99,7 +101,7 @@ func TestE164(t *testing.T) {
 		"national without a region":           {"(205) 555-0142", "", ""},
 		"too long":                            {"+1 205 555 0142 555 0142", "US", ""},
 		"too long for any number":             {strings.Repeat("2055550142", 50), "US", ""},
-		"a country code that nobody has":      {"+999 205 555 0142", "US", ""},
+		"an unused country code":              {"+999 205 555 0142", "US", ""},
 		"zeros, to get past a form":           {"000-000-0000", "US", ""},
 		"nines, to get past a form":           {"+1 999 999 9999", "US", ""},
 		"an identifier with digits in it":     {"ocQHyuzHvysMo5N5VsXc", "US", ""},
@@ -217,5 +219,28 @@ func TestUnusable(t *testing.T) {
 		got := phone.Unusable(tt.raw, "US")
 		assert.Contains(t, got, tt.says, name)
 		assert.Equal(t, tt.says == "", got == "", name)
+	}
+}
+
+func TestInvisibleCharactersAreThoseOfTheWholeProgram(t *testing.T) {
+	t.Parallel()
+	finder := phone.NewFinder("+12055550142")
+	tried := 0
+	for r := range rune(unicode.MaxRune) {
+		if !event.IsInvisible(r) || unicode.IsSpace(r) || r > 0xe0200 { // Line separators are blanks; the rest is not assigned.
+			continue
+		}
+		tried++
+		typed := "+1 205" + string(r) + " 5550142"
+		number, _ := phone.E164(typed, "")
+		assert.Equal(t, "+12055550142", number, "%U", r)
+		assert.True(t, finder.In(typed), "%U", r)
+		address, _ := phone.Email("a" + string(r) + "da@example.com")
+		assert.Equal(t, "ada@example.com", address, "%U", r)
+		assert.True(t, phone.EmailIn("to a"+string(r)+"da@example.com", "ada@example.com"), "%U", r)
+	}
+	assert.Greater(t, tried, 100)
+	for _, separator := range []string{"\u2028", "\u2029", "\u0085", "\u3000"} {
+		assert.Equal(t, []string{"+12055550142", "+12055550143"}, phone.Numbers("+12055550142"+separator+"+12055550143", ""), "%q", separator)
 	}
 }

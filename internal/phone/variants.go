@@ -2,15 +2,15 @@ package phone
 
 import "strings"
 
-// variant is a rule by which one line is written in two ways in E.164 form, both of them met in the field.
+// variant is a rule for lines that have two forms in E.164. Both are in use.
 type variant struct {
 	// country is the country code with its plus sign.
 	country string
-	// of returns the other way to write the national part, "" where there is none.
+	// of returns the other form of the national part, "" if there is none.
 	of func(national string) string
 }
 
-// variants are the rules that are known. Each has its source.
+// variants are the known rules. Each names its source.
 var variants = []variant{
 	// Mexico dropped the 1 before mobile numbers in August 2019 (IFT, numbering plan); address books keep it.
 	{"+52", func(n string) string { return infix(n, "", "1", 10) }},
@@ -40,8 +40,7 @@ var variants = []variant{
 	{"+229", func(n string) string { return infix(n, "", "01", 8) }},
 }
 
-// Variants returns the other ways in which the number, which is in E.164 form, is written in E.164 form. Systems that took
-// it over at another time, or from other forms, have it in one of them.
+// Variants returns the other E.164 forms of a number in E.164 form. Systems that imported the number at another time may have one of them.
 func Variants(number string) []string {
 	for _, v := range variants {
 		national, ok := strings.CutPrefix(number, v.country)
@@ -56,8 +55,8 @@ func Variants(number string) []string {
 	return nil
 }
 
-// infix removes what is inserted after the prefix, or inserts it where the number is as long as one without it; "" where the
-// number is of another length.
+// infix removes the inserted digits after the prefix, or inserts them if the number has the length without them. It returns "" for any other
+// length.
 func infix(national, prefix, inserted string, length int) string {
 	rest, _ := strings.CutPrefix(national, prefix)
 	switch {
