@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -19,7 +20,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/dfmiddleware/verity-sync/internal/config"
-	"github.com/dfmiddleware/verity-sync/internal/ghl"
+	"github.com/dfmiddleware/verity-sync/internal/event"
+	"github.com/dfmiddleware/verity-sync/internal/source"
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
@@ -28,18 +30,21 @@ const maxExplained = 2 << 20
 
 // explainFlags are the flags of `verity-sync explain`.
 type explainFlags struct {
-	event       string
-	contentType string
-	declared    ghl.Declaration
-	output      string
-	personal    bool
+	event        string
+	contentType  string
+	source       string
+	declaredType string
+	declaredPath string
+	output       string
+	personal     bool
 }
 
 func (f *explainFlags) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&f.event, "event", "", "id of a stored event to explain, instead of a file")
 	fs.StringVar(&f.contentType, "content-type", "application/json", "content type of the request")
-	fs.StringVar(&f.declared.Type, "type", "", "type that the request declares, as with ?type=")
-	fs.StringVar(&f.declared.IDPath, "id-path", "", "path of the id that the request declares, as with ?id=")
+	fs.StringVar(&f.source, "source", event.SourceGHL, "source of the body in a file")
+	fs.StringVar(&f.declaredType, "type", "", "type that the request declares, as with ?type=")
+	fs.StringVar(&f.declaredPath, "id-path", "", "path of the id that the request declares, as with ?id=")
 	fs.StringVarP(&f.output, "output", "o", "text", "output format: text or json")
 	fs.BoolVar(&f.personal, "show-personal-data", false, "show phone numbers, e-mail addresses and names in full")
 }
@@ -76,7 +81,10 @@ func (f *explainFlags) read(cmd *cobra.Command, environ, args []string) (store.S
 	if f.output != "text" && f.output != "json" {
 		problems = append(problems, fmt.Errorf("--output: expected text or json, got %q", f.output))
 	}
-	id, err := uuid.Parse(strings.TrimPrefix(f.event, "ghl-"))
+	if !slices.Contains(event.Sources, f.source) {
+		problems = append(problems, fmt.Errorf("--source: expected one of %s, got %q", strings.Join(event.Sources, ", "), f.source))
+	}
+	id, err := uuid.Parse(eventIDOf(f.event))
 	if f.event != "" && err != nil {
 		problems = append(problems, errors.New("--event: expected an event's id, or the name of its WebhookEvent"))
 	}
@@ -100,14 +108,24 @@ func (f *explainFlags) read(cmd *cobra.Command, environ, args []string) (store.S
 		if err != nil {
 			return store.StoredBody{}, permanent(err)
 		}
-		defer func() { _ = file.Close() }() // Nothing was written to it.
+		defer func() { _ = file.Close() }() // It is only read.
 		in = file
 	}
 	raw, err := io.ReadAll(io.LimitReader(in, maxExplained))
 	if err != nil {
 		return store.StoredBody{}, permanent(fmt.Errorf("read the body: %w", err))
 	}
-	return store.StoredBody{Payload: raw, ReceivedAt: time.Now()}, nil
+	return store.StoredBody{Source: f.source, Payload: raw, ReceivedAt: time.Now()}, nil
+}
+
+// eventIDOf returns the id at the end of a WebhookEvent's name, and an id itself.
+func eventIDOf(name string) string {
+	for _, source := range event.Sources {
+		if id, ok := strings.CutPrefix(name, source+"-"); ok {
+			return id
+		}
+	}
+	return name
 }
 
 func readEvent(ctx context.Context, cfg config.Tool, id uuid.UUID) (store.StoredBody, error) {
@@ -121,58 +139,43 @@ func readEvent(ctx context.Context, cfg config.Tool, id uuid.UUID) (store.Stored
 		err = permanent(fmt.Errorf("there is no event %s", id))
 	}
 	if err == nil && stored.ErasedAt != nil {
-		err = permanent(fmt.Errorf("the data of event %s was erased at %s: there is nothing to explain, and it cannot be replayed",
+		err = permanent(fmt.Errorf("the data of event %s was erased at %s; the event cannot be explained or replayed",
 			id, stored.ErasedAt.UTC().Format(time.RFC3339)))
 	}
 	return stored, err
 }
 
-// explained is what is printed.
+// explained is the output.
 type explained struct {
-	EntityType  string        `json:"entityType"`
-	OrderingKey string        `json:"orderingKey,omitempty"`
-	Stored      string        `json:"storedAs,omitempty"`
-	Fields      []ghl.Decided `json:"fields"`
-	Contact     []person      `json:"contact,omitempty"`
+	EntityType  string          `json:"entityType"`
+	OrderingKey string          `json:"orderingKey,omitempty"`
+	Stored      string          `json:"storedAs,omitempty"`
+	Fields      []event.Decided `json:"fields"`
+	Contact     []person        `json:"contact,omitempty"`
 }
 
-// person is what the body says of the contact.
+// person is a value of the contact in the body.
 type person struct {
 	What  string `json:"field"`
 	Value string `json:"value"`
 }
 
 func (f *explainFlags) explain(stored store.StoredBody, out io.Writer) error {
-	contentType, declared := f.contentType, f.declared
-	if f.event != "" {
-		contentType = "application/json" // A form is stored as the object that it amounts to.
-		header := http.Header{}
-		for name, value := range stored.Headers {
-			header.Set(name, value)
-		}
-		if declared.Type == "" && header.Get(ghl.HeaderType) != "" {
-			declared = ghl.DeclarationOf(header, url.Values{})
-		}
-	}
-	body, err := ghl.Decode(contentType, stored.Payload)
+	x, err := source.Of(stored.Source).Explain(f.request(stored), stored.ReceivedAt)
 	if err != nil {
 		return err
 	}
-	if body, err = body.Declare(declared); err != nil {
-		return err
-	}
-	x := ghl.Explain(body, stored.ReceivedAt)
 	shown := explained{EntityType: x.Event.EntityType, OrderingKey: x.Event.OrderingKey, Fields: x.Fields}
 	if stored.Type != "" && (stored.Type != x.Event.Type || stored.EntityID != x.Event.EntityID) {
 		shown.Stored = stored.Type + " " + stored.EntityID
 	}
-	reach, name := ghl.ReachOf(body), ghl.PersonOf(body, x.Event.EntityType)
-	for _, phone := range reach.Phones {
+	for _, phone := range x.Content.Reach.Phones {
 		shown.Contact = append(shown.Contact, person{"phone number", f.mask(phone)})
 	}
-	for _, email := range reach.Emails {
+	for _, email := range x.Content.Reach.Emails {
 		shown.Contact = append(shown.Contact, person{"e-mail address", f.mask(email)})
 	}
+	name := x.Content.Person
 	if full := strings.TrimSpace(name.FirstName + " " + name.LastName); full != "" {
 		shown.Contact = append(shown.Contact, person{"name", f.mask(full)})
 	}
@@ -184,7 +187,25 @@ func (f *explainFlags) explain(stored store.StoredBody, out io.Writer) error {
 	return shown.print(out)
 }
 
-// mask leaves of personal data how long it is.
+// request returns the request that is explained: the stored one, or the one that the flags describe.
+func (f *explainFlags) request(stored store.StoredBody) event.Request {
+	header, query := http.Header{}, url.Values{}
+	if f.declaredType != "" {
+		query.Set("type", f.declaredType)
+		query.Set("id", f.declaredPath)
+	} else {
+		for name, value := range stored.Headers {
+			header.Set(name, value)
+		}
+	}
+	header.Set("Content-Type", f.contentType)
+	if f.event != "" {
+		header.Set("Content-Type", "application/json") // A form is stored as the JSON object that it decodes to.
+	}
+	return event.Request{Header: header, RawQuery: query.Encode(), Body: stored.Payload}
+}
+
+// mask returns only the length of personal data.
 func (f *explainFlags) mask(text string) string {
 	if f.personal {
 		return text
@@ -196,14 +217,7 @@ func (x explained) print(out io.Writer) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "FIELD\tVALUE\tRULE\tMET IN")
 	for _, d := range x.Fields {
-		rule := cmp.Or(d.Rule, "no rule finds one")
-		switch {
-		case d.Field != ghl.FieldDedupeKey:
-		case d.Value == "":
-			rule = "no webhookId: the same bytes are the same event"
-		default:
-			rule += ", of a signed request only"
-		}
+		rule := cmp.Or(d.Note, d.Rule, "no rule finds one")
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", d.Field, cmp.Or(d.Value, "-"), rule, cmp.Or(d.Source, "-"))
 	}
 	fmt.Fprintf(table, "entity type\t%s\tfrom the type\t-\n", x.EntityType)

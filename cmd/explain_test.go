@@ -14,7 +14,7 @@ import (
 const explainedBody = `{"contact_id":"c","phone":"+1 205-555-0142","email":"ada@example.com","first_name":"Ada","location":{"id":"l"},
 	"calendar":{"id":"cal","appointmentId":"a","appoinmentStatus":"No-Show"},"customData":{"type":"Consultation Booked"}}`
 
-func TestExplainSaysWhatABodyBecomes(t *testing.T) {
+func TestExplainShowsWhatABodyBecomes(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "body.json")
 	require.NoError(t, os.WriteFile(file, []byte(explainedBody), 0o600))
@@ -78,7 +78,7 @@ func TestExplainReadsAStoredEvent(t *testing.T) {
 	assert.Equal(t, exitPermanent, exitCode(err))
 }
 
-func TestExplainSaysWhatItCannotRead(t *testing.T) {
+func TestExplainReportsWhatItCannotRead(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "body.json")
 	require.NoError(t, os.WriteFile(file, []byte(`{"a":`), 0o600))
@@ -89,6 +89,7 @@ func TestExplainSaysWhatItCannotRead(t *testing.T) {
 		"expected either a file, or - for": {file, "--event=01a2096d-39cf-744a-8892-224fbb1e2449"},
 		"--event: expected an event's id":  {"--event=7"},
 		"--output: expected text or json":  {file, "-o", "yaml"},
+		"--source: expected one of ghl":    {file, "--source=doorbell"},
 		"expected one file":                {file, file},
 		"DATABASE_URL: required":           {"--event=01a2096d-39cf-744a-8892-224fbb1e2449"},
 	} {

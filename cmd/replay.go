@@ -13,7 +13,7 @@ import (
 
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
 	"github.com/dfmiddleware/verity-sync/internal/config"
-	"github.com/dfmiddleware/verity-sync/internal/ghl"
+	"github.com/dfmiddleware/verity-sync/internal/source"
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
@@ -37,10 +37,7 @@ func (f *replayFlags) bind(fs *pflag.FlagSet) {
 }
 
 func (f *replayFlags) selection() (store.ReplaySelection, error) {
-	sel := store.ReplaySelection{Status: store.Status(strings.ToLower(f.status)), Type: f.eventType}
-	if typ, known := ghl.TypeOf(f.eventType); known { // In any spelling of GoHighLevel.
-		sel.Type = typ
-	}
+	sel := store.ReplaySelection{Status: store.Status(strings.ToLower(f.status)), Type: source.TypeOf(f.eventType)}
 	var problems []error
 	if !sel.Status.Finished() {
 		problems = append(problems, fmt.Errorf("--status: expected error or done, got %q", f.status))

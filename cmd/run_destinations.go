@@ -16,10 +16,10 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/config"
 	"github.com/dfmiddleware/verity-sync/internal/destination"
 	"github.com/dfmiddleware/verity-sync/internal/event"
-	"github.com/dfmiddleware/verity-sync/internal/ghl"
 	ghlapi "github.com/dfmiddleware/verity-sync/internal/ghl/api"
 	"github.com/dfmiddleware/verity-sync/internal/metrics"
 	"github.com/dfmiddleware/verity-sync/internal/operation"
+	"github.com/dfmiddleware/verity-sync/internal/source"
 	"github.com/dfmiddleware/verity-sync/internal/store"
 	"github.com/dfmiddleware/verity-sync/internal/verity"
 	"github.com/dfmiddleware/verity-sync/internal/version"
@@ -206,7 +206,7 @@ func (d *destinations) Plan(e *store.Attempt) controllers.Plan {
 
 // unparseable says why an event cannot be read.
 func unparseable(e *store.Attempt) string {
-	if fault := ghl.Fault(e.Headers["Content-Type"], e.Body()); fault != "" {
+	if fault := source.Of(e.Event.Source).Fault(e.Headers["Content-Type"], e.Body()); fault != "" {
 		return fault
 	}
 	return "the body could not be read when it was received; this release can read it"

@@ -9,7 +9,7 @@ import (
 
 	"github.com/dfmiddleware/verity-sync/internal/config"
 	"github.com/dfmiddleware/verity-sync/internal/event"
-	"github.com/dfmiddleware/verity-sync/internal/ghl"
+	"github.com/dfmiddleware/verity-sync/internal/source"
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
@@ -57,11 +57,11 @@ func runMigrateStatus(ctx context.Context, cfg config.Tool, out io.Writer) error
 	return table.Flush()
 }
 
-// normalise reads a payload of the predecessor. What it stored is JSON, but not always an object.
+// normalise reads a payload that the legacy middleware stored for GoHighLevel: JSON, but not always an object.
 func normalise(payload []byte, receivedAt time.Time) event.Event {
-	body, err := ghl.Decode("application/json", payload)
+	e, err := source.Of(event.SourceGHL).Normalise(payload, receivedAt)
 	if err != nil {
 		return event.Event{Source: event.SourceGHL, Type: event.TypeUnknown, EntityType: event.EntityUnknown}
 	}
-	return ghl.Normalise(body, receivedAt)
+	return e
 }

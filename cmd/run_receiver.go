@@ -22,12 +22,12 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-// receiverConns is how many connections to the database a receiver has: the writer's, the relay's and a few to spare.
+// receiverConns is how many connections to the database a receiver has: for the writer, for the relay, and a few spare ones.
 const receiverConns = 8
 
-// runReceiver serves until ctx ends and everything that was accepted has been answered.
+// runReceiver serves until ctx ends and every accepted request has its answer.
 func runReceiver(ctx context.Context, cfg config.Receiver, flags receiverFlags, log logr.Logger) error {
-	verifier, err := ghl.NewVerifier(cfg.Auth())
+	sources, err := newSources(cfg)
 	if err != nil {
 		return err
 	}
@@ -52,7 +52,7 @@ func runReceiver(ctx context.Context, cfg config.Receiver, flags receiverFlags, 
 	defer writer.Close()
 
 	server, err := receiver.New(receiver.Config{
-		Verifier:            verifier,
+		Sources:             sources,
 		Committer:           writer,
 		Unanswered:          writer.Unanswered,
 		Jobs:                receiverJobs{Store: db, relay: relay},
@@ -80,7 +80,7 @@ func runReceiver(ctx context.Context, cfg config.Receiver, flags receiverFlags, 
 	log.Info("listening for webhooks", "address", listener.Addr().String(), "database", cfg.DatabaseURL.String())
 
 	group, ctx := errgroup.WithContext(ctx)
-	// Metrics and probes are served, and rows relayed, until the last post is answered.
+	// Metrics, probes and the relay continue until the last request has its answer.
 	rest, stopRest := context.WithCancel(context.WithoutCancel(ctx))
 	group.Go(func() error {
 		defer stopRest()
@@ -88,9 +88,9 @@ func runReceiver(ctx context.Context, cfg config.Receiver, flags receiverFlags, 
 	})
 	group.Go(func() error { return relay.Run(rest) })
 	group.Go(func() error {
-		// A receiver that ended would answer nobody: it stays, and answers 429.
+		// The receiver does not exit: it must answer 429.
 		if err := checks.repeat(rest); err != nil {
-			log.Error(err, "the database cannot serve; webhooks are answered 429")
+			log.Error(err, "the database is unusable; webhooks are answered 429 until it is fixed")
 		}
 		return nil
 	})
@@ -103,7 +103,16 @@ func runReceiver(ctx context.Context, cfg config.Receiver, flags receiverFlags, 
 	return group.Wait()
 }
 
-// listen opens the listeners of the webhooks and of the probes; the latter is nil where there is none to be served.
+// newSources returns the sources that are configured.
+func newSources(cfg config.Receiver) ([]receiver.Source, error) {
+	goHighLevel, err := ghl.NewSource(cfg.Auth())
+	if err != nil {
+		return nil, err
+	}
+	return []receiver.Source{goHighLevel}, nil
+}
+
+// listen opens the listeners of the webhooks and of the probes. The latter is nil if it is disabled.
 func listen(ctx context.Context, flags receiverFlags) (webhooks, probes net.Listener, err error) {
 	var config net.ListenConfig
 	webhooks, err = config.Listen(ctx, "tcp", flags.listenAddress)
@@ -120,8 +129,7 @@ func listen(ctx context.Context, flags receiverFlags) (webhooks, probes net.List
 	return webhooks, probes, nil
 }
 
-// registerCommon registers what every process shows: what it is, what the database knows of all events, and how it is
-// connected to it.
+// registerCommon registers the metrics of every process: its version, the events in the database, and the database connections.
 func registerCommon(db *store.Store) error {
 	err := errors.Join(
 		metrics.RegisterBuild(ctrlmetrics.Registry),
@@ -134,7 +142,7 @@ func registerCommon(db *store.Store) error {
 	return nil
 }
 
-// newMetricsServer returns nil where there is none to be served.
+// newMetricsServer returns nil if the endpoint is disabled.
 func newMetricsServer(flags metricsFlags) (metricsserver.Server, error) {
 	var cluster *rest.Config
 	var client *http.Client
@@ -154,8 +162,8 @@ func newMetricsServer(flags metricsFlags) (metricsserver.Server, error) {
 	return server, nil
 }
 
-// checkMiddleware refuses a database that is not this binary's, or that can never serve. One that does not answer now is no reason not to
-// start: until it does, webhooks are answered 429.
+// checkMiddleware returns an error for a database with another schema version, or one that can never work. An unreachable database is no
+// error: webhooks are answered 429 until it is reachable.
 func checkMiddleware(ctx context.Context, db *store.Store, checks *preflights, inspect inspection, log logr.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, schemaTimeout)
 	defer cancel()
@@ -169,7 +177,7 @@ func checkMiddleware(ctx context.Context, db *store.Store, checks *preflights, i
 	if err == nil {
 		err = db.CheckSchema(ctx)
 	}
-	// A migration may be under way, or a rollback.
+	// A migration or a rollback may be in progress.
 	if errors.Is(err, store.ErrSchemaOutdated) || errors.Is(err, store.ErrSchemaTooNew) {
 		return err
 	}

@@ -26,8 +26,8 @@ func (r *WebhookEventReconciler) rowOf(ctx context.Context, object *v1alpha1.Web
 	if !ok || object.Spec.EventID != id.String() || object.Name != v1alpha1.NameOf(object.Spec.Source, object.Spec.EventID) {
 		return uuid.Nil, nil
 	}
-	if object.Spec.Source == event.SourceGHL {
-		return id, nil // The receiver stores no other source.
+	if event.IsOnlySource(object.Spec.Source) {
+		return id, nil // The row has no other source.
 	}
 	state, err := r.Rows.Load(ctx, id)
 	switch {

@@ -11,8 +11,8 @@ import (
 
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
 	"github.com/dfmiddleware/verity-sync/internal/event"
-	"github.com/dfmiddleware/verity-sync/internal/ghl"
 	"github.com/dfmiddleware/verity-sync/internal/phone"
+	"github.com/dfmiddleware/verity-sync/internal/source"
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
@@ -217,8 +217,8 @@ func (s *search) owners(e store.EventData, c content) (owner, other string) {
 	for _, id := range slices.Concat([]string{e.ContactID}, c.owners) {
 		ids = appendID(ids, id)
 	}
-	if body, err := ghl.Decode("application/json", e.Payload); err == nil && len(ids) == 0 {
-		ids = appendID(ids, ghl.Normalise(body, time.Time{}).ContactID)
+	if body, err := source.Of(e.Source).Normalise(e.Payload, time.Time{}); err == nil && len(ids) == 0 {
+		ids = appendID(ids, body.ContactID)
 	}
 	// A phone number in the place of an id says no more than one elsewhere.
 	ids = slices.DeleteFunc(ids, s.isMark)
@@ -239,12 +239,12 @@ func (s *search) owners(e store.EventData, c content) (owner, other string) {
 func (s *search) isMark(id string) bool { return len(s.markedIn([]string{id})) > 0 }
 
 // reachOf returns the phone numbers and addresses that an event's body says of its contact.
-func reachOf(e store.EventData) ghl.Reach {
-	body, err := ghl.Decode("application/json", e.Payload)
+func reachOf(e store.EventData) event.Reach {
+	content, err := source.Of(e.Source).Content(e.Payload, event.Event{EntityType: e.EntityType}, time.Time{})
 	if err != nil {
-		return ghl.Reach{}
+		return event.Reach{}
 	}
-	return ghl.ReachOf(body)
+	return content.Reach
 }
 
 // pass looks at every event.

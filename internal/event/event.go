@@ -1,22 +1,28 @@
-// Package event holds the normalised form of a webhook: what it is about, whom it concerns and how it is told from
-// its neighbours. It is the vocabulary that every other package shares, so it imports nothing of the project.
+// Package event holds the normalised form of a webhook, and the terms in which a source describes one. It is the vocabulary that every
+// other package shares, so it imports nothing of the project.
 package event
 
 import "time"
 
-// SourceGHL is the source of everything that GoHighLevel posts. It is the first half of a WebhookEvent's name.
+// SourceGHL is the source of GoHighLevel's webhooks. It is the first part of a WebhookEvent's name.
 const SourceGHL = "ghl"
 
-// Entity types that steps of the reconciler tell apart. Other entities keep their own lower-case name.
+// Sources lists every source by its name: lower-case letters, digits and dashes, at most 32 characters.
+var Sources = []string{SourceGHL}
+
+// IsOnlySource reports whether name is the only source there is, so that no other source's event can have its id.
+func IsOnlySource(name string) bool { return len(Sources) == 1 && name == Sources[0] }
+
+// Entity types that operations distinguish. Other entities keep their own lower-case name.
 const (
 	EntityAppointment = "appointment"
 	EntityContact     = "contact"
 	EntityOpportunity = "opportunity"
-	// EntityUnknown stands where a body does not say what it is about. Such an event is stored and forwarded.
+	// EntityUnknown is the entity type of a body that does not say what it is about. Such an event is stored and forwarded.
 	EntityUnknown = "unknown"
 )
 
-// Types that steps of the reconciler tell apart. See Event.Type for how the others are named.
+// Types that operations distinguish. See Event.Type for how the others are named.
 const (
 	TypeAppointmentCreated = "appointment.created"
 	TypeAppointmentUpdated = "appointment.updated"
@@ -27,43 +33,42 @@ const (
 	TypeContactTagUpdated  = "contact.tag_updated"
 	TypeOpportunityUpdated = "opportunity.updated"
 	TypeUnknown            = "unknown"
-	// TypeUnparseable is the type of a body that cannot be read. It is stored as it came and ends in error.
+	// TypeUnparseable is the type of a body that cannot be parsed. The body is stored as received, and the event ends in Error.
 	TypeUnparseable = "unparseable"
 )
 
-// Event is one webhook, normalised. The zero value of a field means that the body did not say.
+// Event is one webhook, normalised. A field has its zero value if the body does not say.
 type Event struct {
-	// Source names the sender's system, for instance "ghl".
+	// Source is the system that sent the webhook, one of Sources.
 	Source string
 	// Type is lower-case and dotted, "<entity>.<what happened>": "appointment.created", "contact.tag_updated".
-	// A type that is not known keeps its own name in snake case.
+	// An unknown type keeps its own name in snake case.
 	Type string
 	// EntityType is what the event is about: "appointment", "contact", …, or "unknown".
 	EntityType string
-	// EntityID is the sender's id of that entity.
+	// EntityID is the source's id of that entity.
 	EntityID string
-	// LocationID is GHL's id of the sub-account.
+	// LocationID is the source's id of the account that the event belongs to: GoHighLevel's sub-account.
 	LocationID string
-	// ContactID is GHL's id of the contact concerned.
+	// ContactID is the source's id of the contact.
 	ContactID string
-	// AppointmentStatus is lower-case ("confirmed", "cancelled", …) and set for appointments only.
+	// AppointmentStatus is lower-case ("confirmed", "cancelled", …). Only appointments have one.
 	AppointmentStatus string
-	// OccurredAt is when it happened at the sender, in UTC; zero where the body does not say. The time of receipt
-	// stands in for a zero value and for a time in the future.
+	// OccurredAt is the time of the change at the source, in UTC; zero if the body does not say. The time of receipt replaces a zero
+	// value and a time in the future.
 	OccurredAt time.Time
-	// DedupeKey identifies the delivery: "ghl:<webhookId>". Empty where the body carries no id of its own, or where no signature
-	// shows that the id is GHL's: such a delivery is a duplicate only of the newest event of its OrderingKey, by the hash of its bytes.
+	// DedupeKey identifies the webhook across its deliveries: "ghl:<webhookId>". It is empty if the body has no id of the webhook, or if
+	// no signature covers that id. Such a delivery is a duplicate only of the newest event of its OrderingKey, by the hash of its bytes.
 	DedupeKey string
-	// OrderingKey is "<entity type>:<entity id>"; events that share it are reconciled one after the other, oldest
-	// first. Empty where there is no entity id. The location is no part of it: a workflow post of the same
-	// appointment may lack it.
+	// OrderingKey is "<entity type>:<entity id>". Events with the same key are processed one at a time, oldest first. It is empty without
+	// an entity id. It does not include the location: a workflow's webhook about the same appointment may lack it.
 	OrderingKey string
-	// Truncated is true where the sender cut the body (GHL does at 256 KB and says payloadTooLarge): what it holds
-	// must be read again through the API before it is relied on.
+	// Truncated is true if the source cut the body (GoHighLevel does at 256 KB and sets payloadTooLarge). Operations read the entity
+	// through the API before they rely on it.
 	Truncated bool
 }
 
-// OrderingKeyOf returns the ordering key of an entity, or "" where the entity has no id.
+// OrderingKeyOf returns the ordering key of an entity, or "" if the entity has no id.
 func OrderingKeyOf(entityType, entityID string) string {
 	if entityID == "" {
 		return ""

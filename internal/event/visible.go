@@ -6,14 +6,15 @@ import (
 	"unicode"
 )
 
-// IsInvisible reports whether a reader sees nothing of a character, and yet it changes what is shown: format characters (Unicode's Cf,
-// among them the bidirectional controls), separators of lines and paragraphs, variation selectors, and fillers.
+// IsInvisible reports whether a character has no glyph but changes what is shown: format characters (Unicode's Cf, which includes the
+// bidirectional controls), line and paragraph separators, variation selectors, and fillers. It is the only list of such characters: ids,
+// phone numbers, e-mail addresses and columns all use it. A caller that keeps blanks tests unicode.IsSpace first.
 func IsInvisible(r rune) bool {
 	return unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point)
 }
 
-// Visible returns s as it may be shown in a column: blanks of every kind, line breaks among them, become plain ones, and control
-// characters and invisible ones are dropped.
+// Visible returns s as a column can show it: white space of every kind becomes a plain blank, and control characters and invisible
+// characters are removed.
 func Visible(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
@@ -27,8 +28,8 @@ func Visible(s string) string {
 	}, strings.ToValidUTF8(s, "\ufffd"))
 }
 
-// VisibleLine returns s as one line on which nothing is hidden: white space of every kind becomes one blank, and control characters and
-// invisible ones are escaped as in Go, "\u202e", so that two texts that differ in them are shown differently.
+// VisibleLine returns s as one line that hides nothing: white space of every kind becomes one blank, and control characters and invisible
+// characters are escaped as in Go, "\u202e", so that two texts that differ in them look different.
 func VisibleLine(s string) string {
 	var line strings.Builder
 	for _, r := range strings.Join(strings.Fields(strings.ToValidUTF8(s, "\ufffd")), " ") {

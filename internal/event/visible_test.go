@@ -36,7 +36,7 @@ func TestVisible(t *testing.T) {
 	}
 }
 
-func TestALineShowsAllThatATextHolds(t *testing.T) {
+func TestVisibleLineHidesNothing(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ in, want string }{
 		"plain text stays":                            {`the view "a b" of Zoë 日本`, `the view "a b" of Zoë 日本`},

@@ -12,22 +12,21 @@ import (
 // MaxDepth is how deep objects and arrays of a body may nest, the outermost object counted.
 const MaxDepth = 1000
 
-// Errors of Decode. Each is about the body that was sent, so that the answer is HTTP 400; their texts, and what is
-// wrapped around them, may be shown to the sender.
+// Errors of Decode. Each is about the body, so the answer is HTTP 400. The sender may see their texts, and those that wrap them.
 var (
-	// ErrEmptyBody: there is nothing but white space.
+	// ErrEmptyBody: only white space.
 	ErrEmptyBody = errors.New("body is empty")
 	// ErrNotObject: the body is neither a JSON object nor a form.
 	ErrNotObject = errors.New("body is not a JSON object")
-	// ErrNotJSON is the ErrNotObject of a body that starts like no JSON and is not sent as a form.
-	ErrNotJSON = fmt.Errorf("%w: it starts like no JSON at all, and is not sent as a form", ErrNotObject)
-	// ErrInvalidJSON: the body starts like JSON and is none, for instance because it was cut.
+	// ErrNotJSON is the ErrNotObject of a body that is neither JSON nor sent as a form.
+	ErrNotJSON = fmt.Errorf("%w: it is not JSON, and its content type is not a form's", ErrNotObject)
+	// ErrInvalidJSON: the body starts like JSON but is broken, for instance cut.
 	ErrInvalidJSON = errors.New("body is not valid JSON")
-	// ErrInvalidForm: the content type says form, and the body has a broken percent escape.
+	// ErrInvalidForm: the content type is a form's, and the body has a broken percent escape.
 	ErrInvalidForm = errors.New("body is not a valid form")
-	// ErrFormTooLarge: the form has more fields, or nests more objects, than a webhook has.
+	// ErrFormTooLarge: the form has too many fields or nested objects.
 	ErrFormTooLarge = errors.New("form is too large")
-	// ErrInvalidUTF8: some bytes are no UTF-8.
+	// ErrInvalidUTF8: some bytes are not UTF-8.
 	ErrInvalidUTF8 = errors.New("body is not valid UTF-8")
 	// ErrTooDeep: the body nests deeper than MaxDepth.
 	ErrTooDeep = fmt.Errorf("body is nested deeper than %d levels", MaxDepth)
@@ -35,36 +34,35 @@ var (
 
 // Body is a webhook's body.
 type Body struct {
-	// Payload is the JSON object to store. Postgres takes it as type json: it is valid JSON in valid UTF-8, and the
-	// json type keeps the text, \u0000 and lone surrogate escapes, duplicate keys and numbers of any size included.
+	// Payload is the JSON object to store, valid JSON in valid UTF-8. Postgres stores it as json, which keeps the text with \u0000 and lone
+	// surrogate escapes, duplicate keys and numbers of any size.
 	Payload []byte
-	// Raw is the bytes received where they are not Payload: a form, a body with a byte-order mark, or an object in a string or an array.
+	// Raw is the bytes received if they differ from Payload: a form, a body with a byte-order mark, or an object in a string or an array.
 	// Nil otherwise.
 	Raw []byte
 
 	root   scope
 	custom scope
 	data   object
-	// declared is what the request says of the body, nil where it says nothing that counts.
+	// declared is what the request declares about the body, nil without a valid declaration.
 	declared *declared
-	// workflow says that a workflow action sent it: only those carry a workflow block.
+	// workflow is true if a workflow action sent it: only those have a workflow block.
 	workflow bool
 }
 
-// scope is a level of a body at which GHL's blocks can stand: the root, and customData, where people rebuild them.
+// scope is a level of a body that can have GoHighLevel's blocks: the root, and customData, where people rebuild them.
 type scope struct {
 	object
 	appointment, calendar, contact, location object
-	// snapshot is the contact as events of payments repeat it.
+	// snapshot is the copy of the contact in events about payments.
 	snapshot object
 }
 
 var byteOrderMark = []byte("\xef\xbb\xbf")
 
-// Decode reads the bytes of a request. A JSON object is taken whatever the content type says, since senders get it
-// wrong, and one in a string or in an array of one is what that holds; anything else is taken only as the form that the content
-// type says it is. Payload and Raw share raw's memory.
-// Of duplicate keys the last one is read; what is stored is the text as it came.
+// Decode decodes the bytes of a request. It accepts a JSON object with any content type, because senders set wrong ones, and an object in a
+// string or in an array of one. It decodes anything else only if the content type is a form's. Payload and Raw share raw's memory. Of
+// duplicate keys the last one is read; the stored text is unchanged.
 //
 // Its errors are the ones above.
 func Decode(contentType string, raw []byte) (Body, error) {
@@ -100,7 +98,7 @@ func Decode(contentType string, raw []byte) (Body, error) {
 	return b, nil
 }
 
-// read finds the members and blocks that Normalise looks at.
+// read finds the members and blocks that Normalise uses.
 func (b *Body) read() {
 	b.root = scopeOf(membersOf(b.Payload))
 	b.custom = scopeOf(b.root.block("customData"))
@@ -119,7 +117,7 @@ func scopeOf(o object) scope {
 	}
 }
 
-// AppID is the id of the marketplace app that the body was sent for, "" where GHL's envelope does not say.
+// AppID is the id of the marketplace app that the body was sent for, "" if GoHighLevel's envelope does not say.
 func (b Body) AppID() string {
 	if e := envelopeOf(b); !e.foreign {
 		return e.appID
@@ -127,7 +125,7 @@ func (b Body) AppID() string {
 	return ""
 }
 
-// notObject says why text, which starts with first, is no webhook: it is broken, or it is another JSON value.
+// notObject says why text, which starts with first, is not a webhook: it is broken, or another JSON value.
 func notObject(text []byte, first byte) error {
 	kind := kindOf(first)
 	if kind == "" {
@@ -139,9 +137,9 @@ func notObject(text []byte, first byte) error {
 	return fmt.Errorf("%w: %s", ErrNotObject, kind)
 }
 
-// IsUnparseable reports whether an error of Decode is about a broken text, which an unescaped value can make of any body:
-// a line break or a quote in JSON, a percent sign in a form, bytes in another encoding. It is false for a well-formed text
-// that is no webhook, and for one that is empty: no value of any field is to blame for those.
+// IsUnparseable reports whether an error of Decode is about a broken text. An unescaped value can break any body: a line break or a quote in
+// JSON, a percent sign in a form, bytes in another encoding. It is false for a well-formed text that is not a webhook, and for an empty one: a
+// field's value cannot be the cause.
 func IsUnparseable(err error) bool {
 	for _, broken := range []error{ErrNotJSON, ErrInvalidJSON, ErrInvalidForm, ErrInvalidUTF8} {
 		if errors.Is(err, broken) {
@@ -151,8 +149,7 @@ func IsUnparseable(err error) bool {
 	return false
 }
 
-// Fault says what keeps Decode from reading a body and in which line, without a word of what it holds. It is empty where
-// Decode can read the body.
+// Fault says why Decode fails on a body and in which line, without any of its content. It is empty if Decode succeeds.
 func Fault(contentType string, raw []byte) string {
 	_, err := Decode(contentType, raw)
 	if err == nil {
@@ -168,11 +165,11 @@ func Fault(contentType string, raw []byte) string {
 	} else {
 		return err.Error()
 	}
-	// A line break that is itself the fault ends the line that it is in.
+	// If a line break is the fault, it belongs to the line that it ends.
 	return fmt.Sprintf("%s, in line %d", err, 1+bytes.Count(text[:max(at-1, 0)], []byte("\n")))
 }
 
-// validPrefix returns how many bytes of text come before the first that is no UTF-8.
+// validPrefix returns how many bytes of text precede the first that is not UTF-8.
 func validPrefix(text []byte) int {
 	n := 0
 	for n < len(text) {
@@ -185,8 +182,8 @@ func validPrefix(text []byte) int {
 	return n
 }
 
-// validate reports what is wrong with text, which starts like JSON. The depth comes first: it bounds what a
-// parser has to remember, here and in Postgres.
+// validate returns what is wrong with text, which starts like JSON. It checks the depth first, which bounds the memory of a parser, here and
+// in Postgres.
 func validate(text []byte) error {
 	if nesting(text) > MaxDepth {
 		return ErrTooDeep
@@ -202,7 +199,7 @@ func validate(text []byte) error {
 	return ErrInvalidJSON
 }
 
-// firstByte is the first byte of text that is not JSON white space, 0 where there is none.
+// firstByte is the first byte of text that is not JSON white space, 0 if there is none.
 func firstByte(text []byte) byte {
 	for _, c := range text {
 		if !isSpace(c) {
@@ -218,7 +215,7 @@ func isForm(contentType string) bool {
 		mediaType == "application/x-www-form-urlencoded"
 }
 
-// kindOf names the JSON value that starts with first, for people; "" where none does.
+// kindOf names the JSON value that starts with first, for messages; "" if none does.
 func kindOf(first byte) string {
 	switch {
 	case first == '[':

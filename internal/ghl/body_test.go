@@ -61,7 +61,7 @@ func TestDecodeReadsForms(t *testing.T) {
 		"a bracketed list nests":              {"a[b][]=1&a[b][]=2", `{"a":{"b":["1","2"]}}`},
 		"empty values, keys and pairs":        {"a=&b&=c&&", `{"a":"","b":"","":"c"}`},
 		"semicolons are text":                 {"a=1;b=2", `{"a":"1;b=2"}`},
-		"brackets that are none":              {"[a]=1&a[=2&b]=3&c[d]e=4&f[[g]]=5&[]=6", `{"[a]":"1","a[":"2","b]":"3","c[d]e":"4","f[[g]]":"5","[]":"6"}`},
+		"brackets in other positions":         {"[a]=1&a[=2&b]=3&c[d]e=4&f[[g]]=5&[]=6", `{"[a]":"1","a[":"2","b]":"3","c[d]e":"4","f[[g]]":"5","[]":"6"}`},
 		"a bracketed key on a plain one":      {"a=1&a[b]=2&a[b]=3", `{"a":"1","a[b]":["2","3"]}`},
 		"a plain key on a bracketed one":      {"a[b]=1&a=2&a=3", `{"a":{"b":"1","":["2","3"]}}`},
 		"brackets deeper than anyone nests":   {"a" + strings.Repeat("[b]", 17) + "=1", `{"a` + strings.Repeat("[b]", 17) + `":"1"}`},
@@ -94,7 +94,7 @@ func TestDecodeOfTheSameFormIsTheSameText(t *testing.T) {
 	}
 }
 
-func TestDecodeSaysWhatIsWrong(t *testing.T) {
+func TestDecodeReportsTheFault(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		contentType, body string
@@ -116,9 +116,9 @@ func TestDecodeSaysWhatIsWrong(t *testing.T) {
 		"a deep object in an array":       {jsonType, "[" + strings.Repeat(`{"a":`, 1000) + "1" + strings.Repeat("}", 1000) + "]", ghl.ErrTooDeep, "1000 levels"},
 		"a number":                        {jsonType, `-1`, ghl.ErrNotObject, "number"},
 		"null":                            {jsonType, `null`, ghl.ErrNotObject, "null"},
-		"a form that is not called one":   {jsonType, `a=1`, ghl.ErrNotObject, "like no JSON"},
+		"a form that is not called one":   {jsonType, `a=1`, ghl.ErrNotObject, "not JSON"},
 		"an array that is called a form":  {formType, `[{"a":1},{"a":2}]`, ghl.ErrNotObject, "array"},
-		"two byte-order marks":            {jsonType, bom + bom + "{}", ghl.ErrNotObject, "like no JSON"},
+		"two byte-order marks":            {jsonType, bom + bom + "{}", ghl.ErrNotObject, "not JSON"},
 		"an object that is cut":           {jsonType, `{"type":"Cont`, ghl.ErrInvalidJSON, "unexpected end of JSON input at byte 13"},
 		"a cut object that is called one": {formType, `{"a":1`, ghl.ErrInvalidJSON, "unexpected end"},
 		"text after the object":           {jsonType, `{} {}`, ghl.ErrInvalidJSON, "after top-level value at byte 4"},

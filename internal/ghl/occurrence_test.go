@@ -20,7 +20,7 @@ func TestAReplyIsAnOccurrenceAndAContactIsState(t *testing.T) {
 	}{
 		"a reply as the trigger reports it":         {`{` + contact + `,"message":{"type":2,"body":"Yes"}}`, true},
 		"a reply without a contact":                 {`{"phone":"+12025550142","message":{"type":2,"body":"Yes"}}`, true},
-		"a reply of somebody with a deal":           {`{` + contact + `,"pipeline_id":"p1","id":"o1","message":{"body":"Yes"}}`, true},
+		"a reply of a contact with a deal":          {`{` + contact + `,"pipeline_id":"p1","id":"o1","message":{"body":"Yes"}}`, true},
 		"a reply rebuilt at the root":               {`{` + contact + `,"message":"Yes"}`, true},
 		"a reply rebuilt in the custom data":        {`{` + contact + `,"customData":{"message":"Yes"}}`, true},
 		"a reply under another name":                {`{` + contact + `,"customData":{"message_body":"Yes"}}`, true},
@@ -41,7 +41,7 @@ func TestAReplyIsAnOccurrenceAndAContactIsState(t *testing.T) {
 		"an appointment without an id":              {`{"type":"AppointmentCreate"}`, false},
 		"an opportunity":                            {`{` + contact + `,"id":"o1","pipeline_id":"p1","body":"x"}`, false},
 		"a body that says nothing":                  {`{}`, false},
-		"a body that says nothing that can be told": {`{"a":"b"}`, false},
+		"an unknown body":                           {`{"a":"b"}`, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -83,7 +83,7 @@ func TestAFaultIsLocated(t *testing.T) {
 		"bytes that are not UTF-8":      {jsonType, "{\"a\":\n\"Zo\xeb\"}", true, "body is not valid UTF-8 at byte 10, in line 2"},
 		"a broken escape in a form":     {formType, "note=100% sure", true, "body is not a valid form: it has a broken percent escape"},
 		"a form that is not UTF-8":      {formType, "a=%FF", true, "body is not valid UTF-8"},
-		"no JSON":                       {jsonType, "Zoe Example", true, "body is not a JSON object: it starts like no JSON at all, and is not sent as a form"},
+		"no JSON":                       {jsonType, "Zoe Example", true, "body is not a JSON object: it is not JSON, and its content type is not a form's"},
 		"a broken array":                {jsonType, `[1,]`, true, "body is not valid JSON: invalid character ']' looking for beginning of value at byte 4, in line 1"},
 		"a bare word":                   {jsonType, `none`, true, "body is not valid JSON: invalid character 'o' in literal null (expecting 'u') at byte 2, in line 1"},
 		"an array":                      {jsonType, `[{},{}]`, false, "body is not a JSON object: it is an array"},

@@ -8,18 +8,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/event"
 )
 
-// Person is what a body says of the contact that it concerns, as the sender wrote it, bar white space around it: phone
-// numbers in any form, addresses in any case. What it does not say is empty.
-type Person struct {
-	Phone     string
-	Email     string
-	FirstName string
-	LastName  string
-	// Country is where the contact lives: mostly an ISO 3166 code of two letters.
-	Country string
-}
-
-// phoneMembers and emailMembers are the names under which bodies have a contact's phone number and e-mail address: GHL's own first, then
+// phoneMembers and emailMembers are the names of members with a contact's phone number and e-mail address: GoHighLevel's own first, then
 // those that people choose.
 var (
 	phoneMembers = []string{"phone", "phoneNumber", "phone_number", "mobile", "mobilePhone", "mobile_phone", "cell", "phoneRaw"}
@@ -27,17 +16,16 @@ var (
 	nameMembers  = []string{"firstName", "first_name", "lastName", "last_name", "fullName", "full_name"}
 )
 
-// personMembers are the names under which bodies say something of a contact.
+// personMembers are the names of all members about a contact.
 var personMembers = slices.Concat(phoneMembers, emailMembers, nameMembers,
 	[]string{"country", "name", "additionalPhones", "additionalEmails"})
 
-// PersonOf returns what a body says of the contact concerned, where the event is about an appointment or a contact: first
-// what stands at the root, where marketplace contact events and workflow bodies have it, then what the contact block says;
-// a phone number and an address also from customData. A member called name at the root is the contact's only where the body
-// is a contact's beyond doubt: see nameIsPersons.
-func PersonOf(b Body, entityType string) Person {
+// PersonOf returns what a body says about its contact, if the event is about an appointment or a contact: first from the root, where
+// marketplace contact events and workflow bodies have it, then from the contact block; a phone number and an address also from customData. A
+// member called name at the root is the contact's only if the body is certainly a contact's: see nameIsPersons.
+func PersonOf(b Body, entityType string) event.Person {
 	root, contact, custom := b.root.object, b.root.contact, b.custom.object
-	p := Person{
+	p := event.Person{
 		Phone:     firstOf(phoneMembers, root, contact, custom),
 		Email:     firstOf(emailMembers, root, contact, custom),
 		Country:   first("country", root, contact),
@@ -59,10 +47,10 @@ func PersonOf(b Body, entityType string) Person {
 	return p
 }
 
-// nameIsPersons reports whether a member called name at the root of a contact event is the contact's name. Deals, invoices,
-// forms, tasks, products and companies have a name too, and a contact's id beside it: without a type they are contact events.
-// So a type must say contact, and nothing that the body is something else's; or there is no type, and every member is one
-// that is said of contacts. In a workflow body the contact's name is full_name, and name is a custom field.
+// nameIsPersons reports whether a member called name at the root of a contact event is the contact's name. Deals, invoices, forms, tasks,
+// products and companies have a name and a contact's id, too: without a type they are contact events. So either a type must say contact, and
+// no member may say otherwise; or there is no type, and contacts can have every member. In a workflow body the contact's name is full_name,
+// and name is a custom field.
 func (b Body) nameIsPersons() bool {
 	r := &reading{Body: &b}
 	contactID, ok := firstOfRules(r, rootContactIDs)
@@ -81,9 +69,8 @@ func (b Body) nameIsPersons() bool {
 	return onlyOfContacts(b.Payload)
 }
 
-// ofContacts are the members, by their letters and digits alone, that are said of contacts, and of the sender and the
-// delivery beside them. What a contact shares with an invoice, a task or a deal is not among them: status, source, title,
-// assignedTo, companyName.
+// ofContacts are the members, by their letters and digits only, that describe contacts, the sender and the delivery. Members that a contact
+// shares with an invoice, a task or a deal are not among them: status, source, title, assignedTo, companyName.
 var ofContacts = func() map[string]bool {
 	m := map[string]bool{}
 	for _, member := range strings.Fields(`
@@ -98,20 +85,20 @@ var ofContacts = func() map[string]bool {
 	return m
 }()
 
-// onlyOfContacts reports whether every member of an object is one of ofContacts.
+// onlyOfContacts reports whether every member of an object is in ofContacts.
 func onlyOfContacts(text []byte) bool {
 	return !anyMember(text, func(key string) bool { return !ofContacts[key] })
 }
 
-// hasPlace reports whether an object has what locations and companies have beside their name and phone number.
-func hasPlace(text []byte) bool {
+// hasAddress reports whether an object has an address, website or time zone, as locations and companies do.
+func hasAddress(text []byte) bool {
 	return anyMember(text, func(key string) bool {
 		return strings.Contains(key, "address") || key == "website" || key == "timezone"
 	})
 }
 
-// ofOthers are members, by their letters and digits alone, that things with a person's name and phone number have, and contacts do not:
-// users, forms, invoices, orders, tasks, deals.
+// ofOthers are members, by their letters and digits only, that contacts do not have, but other entities with a person's name and phone number
+// do: users, forms, invoices, orders, tasks, deals.
 var ofOthers = func() map[string]bool {
 	m := map[string]bool{}
 	for _, member := range strings.Fields(`
@@ -124,33 +111,24 @@ var ofOthers = func() map[string]bool {
 	return m
 }()
 
-// hasOthers reports whether an object has a member that shows that it is no contact.
+// hasOthers reports whether an object has a member that contacts do not have.
 func hasOthers(text []byte) bool {
 	return anyMember(text, func(key string) bool { return ofOthers[key] })
 }
 
-// anyMember reports whether a member of an object, by its letters and digits alone, is such a one.
+// anyMember reports whether such holds for a member's name, by its letters and digits only.
 func anyMember(text []byte, such func(key string) bool) bool {
 	found := false
 	eachMember(text, func(key, _ []byte) { found = found || such(string(bare(strings.TrimSpace(string(key))))) })
 	return found
 }
 
-// LocationCountryOf returns the country of the location that a body was sent for: an ISO 3166 code of two letters, "" where it
-// does not say. Workflow bodies do.
+// LocationCountryOf returns the country of a body's location: an ISO 3166 code of two letters, "" if the body does not say. Workflow bodies do.
 func LocationCountryOf(b Body) string { return first("country", b.root.location, b.custom.location) }
 
-// Reach is how a contact can be reached: every phone number and e-mail address that a body says of it, as they were typed, in the order
-// in which they count. GHL's additional ones come last.
-type Reach struct {
-	Phones, Emails []string
-	// NoPhone is true where the body has a phone number and it is empty: the contact has none.
-	NoPhone bool
-}
-
-// ReachOf returns how the contact that a body concerns can be reached.
-func ReachOf(b Body) Reach {
-	var reach Reach
+// ReachOf returns how to reach the contact of a body.
+func ReachOf(b Body) event.Reach {
+	var reach event.Reach
 	levels := [...]object{b.root.object, b.root.contact, b.custom.object, b.custom.contact}
 	for _, o := range levels {
 		reach.Phones = appendTyped(reach.Phones, o, phoneMembers)
@@ -166,7 +144,7 @@ func ReachOf(b Body) Reach {
 	return reach
 }
 
-// appendTyped appends what people typed into the members, each value once.
+// appendTyped appends the values of the members, as typed, each value once.
 func appendTyped(list []string, o object, names []string) []string {
 	for _, name := range names {
 		list = appendOnce(list, o.text(name))
@@ -174,7 +152,7 @@ func appendTyped(list []string, o object, names []string) []string {
 	return list
 }
 
-// maxListed is how many additional phone numbers or e-mail addresses of a contact count.
+// maxListed is the maximum number of additional phone numbers or e-mail addresses of a contact.
 const maxListed = 8
 
 // appendListed appends the values of an array: texts, or objects with one of the members.
@@ -202,7 +180,7 @@ func appendListed(list []string, value []byte, members ...string) []string {
 	return list
 }
 
-// appendOnce appends a text in which somebody may have typed something. It keeps line breaks: they stand between two values.
+// appendOnce appends a text that a person may have typed. It keeps line breaks, which separate two values.
 func appendOnce(list []string, text string) []string {
 	text = strings.TrimSpace(text)
 	if text == "" || text == "undefined" || text == "null" || strings.HasPrefix(text, "{{") || slices.Contains(list, text) {
@@ -213,8 +191,8 @@ func appendOnce(list []string, text string) []string {
 
 func first(name string, objects ...object) string { return firstOf([]string{name}, objects...) }
 
-// firstOf returns the first of the members, object by object, that holds a word. What is no id (a template that was not
-// filled in, "undefined") is no word either.
+// firstOf returns the value of the first member, object by object, that has a word. What cannot be an id (an empty template, "undefined") is
+// not a word either.
 func firstOf(names []string, objects ...object) string {
 	for _, o := range objects {
 		if word := o.plain(names...); word != "" {

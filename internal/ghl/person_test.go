@@ -15,57 +15,57 @@ func TestPersonOf(t *testing.T) {
 	tests := map[string]struct {
 		entity string
 		body   string
-		want   ghl.Person
+		want   event.Person
 	}{
 		"a marketplace contact event has it all at the root": {
 			event.EntityContact,
 			`{"type":"ContactUpdate","id":"c1","phone":"(205) 555-0142","email":"John.Deo@Example.com","name":"Other Name",
 			  "firstName":"John","lastName":"Deo","country":"US"}`,
-			ghl.Person{Phone: "(205) 555-0142", Email: "John.Deo@Example.com", FirstName: "John", LastName: "Deo", Country: "US"},
+			event.Person{Phone: "(205) 555-0142", Email: "John.Deo@Example.com", FirstName: "John", LastName: "Deo", Country: "US"},
 		},
 		"a workflow body has it at the root in snake case": {
 			event.EntityAppointment,
 			`{"phone":"+201200000198","email":"mona@example.com","first_name":"Mona","last_name":"Example","country":"SA",
 			  "location":{"name":"Clinic","country":"AE"},"calendar":{"appointmentId":"a1","name":"Calendar"},"workflow":{"name":"Flow"}}`,
-			ghl.Person{Phone: "+201200000198", Email: "mona@example.com", FirstName: "Mona", LastName: "Example", Country: "SA"},
+			event.Person{Phone: "+201200000198", Email: "mona@example.com", FirstName: "Mona", LastName: "Example", Country: "SA"},
 		},
 		"the contact block comes next, then customData": {
 			event.EntityAppointment,
 			`{"contact":{"email":"b@example.com","firstName":"Mona"},
 			  "customData":{"phone":"+12055550142","email":"c@example.com","first_name":"No"}}`,
-			ghl.Person{Phone: "+12055550142", Email: "b@example.com", FirstName: "Mona"},
+			event.Person{Phone: "+12055550142", Email: "b@example.com", FirstName: "Mona"},
 		},
 		"the root comes before either": {
 			event.EntityAppointment,
 			`{"phone":"1","email":"a","contact":{"phone":"2","email":"b"},"customData":{"phone":"3","email":"c"}}`,
-			ghl.Person{Phone: "1", Email: "a"},
+			event.Person{Phone: "1", Email: "a"},
 		},
 		"what is empty or no value is looked for further on": {
 			event.EntityAppointment,
 			`{"phone":"","email":null,"contact":{"phone":"undefined","email":"{{contact.email}}"},
 			  "customData":{"phone":"3","email":"c"}}`,
-			ghl.Person{Phone: "3", Email: "c"},
+			event.Person{Phone: "3", Email: "c"},
 		},
-		"a phone number that is a number": {event.EntityContact, `{"phone":12055550142}`, ghl.Person{Phone: "12055550142"}},
+		"a phone number that is a number": {event.EntityContact, `{"phone":12055550142}`, event.Person{Phone: "12055550142"}},
 		"a full name is split where nothing better is there": {
 			event.EntityAppointment, `{"full_name":"Mona Maria Example","name":"Studio"}`,
-			ghl.Person{FirstName: "Mona", LastName: "Maria Example"},
+			event.Person{FirstName: "Mona", LastName: "Maria Example"},
 		},
 		"half a name is better than a full one": {
-			event.EntityAppointment, `{"first_name":"Mona","full_name":"Somebody Else"}`, ghl.Person{FirstName: "Mona"},
+			event.EntityAppointment, `{"first_name":"Mona","full_name":"Somebody Else"}`, event.Person{FirstName: "Mona"},
 		},
 		"the root's name is the contact's in contact events": {
-			event.EntityContact, `{"name":"Ada  Example"}`, ghl.Person{FirstName: "Ada", LastName: "Example"},
+			event.EntityContact, `{"name":"Ada  Example"}`, event.Person{FirstName: "Ada", LastName: "Example"},
 		},
-		"the root's name is something else's in others": {event.EntityAppointment, `{"name":"Ada Example"}`, ghl.Person{}},
+		"the root's name is something else's in others": {event.EntityAppointment, `{"name":"Ada Example"}`, event.Person{}},
 		"the contact block's name is the contact's in any": {
-			event.EntityAppointment, `{"contact":{"name":"Ada"}}`, ghl.Person{FirstName: "Ada"},
+			event.EntityAppointment, `{"contact":{"name":"Ada"}}`, event.Person{FirstName: "Ada"},
 		},
 		"a marketplace appointment says nothing of the contact": {
-			event.EntityAppointment, `{"type":"AppointmentCreate","appointment":{"id":"a1","contactId":"c1","title":"Ada"}}`, ghl.Person{},
+			event.EntityAppointment, `{"type":"AppointmentCreate","appointment":{"id":"a1","contactId":"c1","title":"Ada"}}`, event.Person{},
 		},
 		"a body of something else": {
-			event.EntityContact, `{"phone":{"x":1},"email":["a"],"contact":"none","customData":[]}`, ghl.Person{},
+			event.EntityContact, `{"phone":{"x":1},"email":["a"],"contact":"none","customData":[]}`, event.Person{},
 		},
 	}
 	for name, tt := range tests {
@@ -84,7 +84,7 @@ func TestLocationCountryOf(t *testing.T) {
 		"a workflow's location block":              {`{"country":"SA","location":{"id":"l1","country":"AE"}}`, "AE"},
 		"a location block in customData":           {`{"customData":{"location":{"id":"l1","country":"AE"}}}`, "AE"},
 		"the contact's own country is another one": {`{"country":"SA","location":{"id":"l1"},"contact":{"country":"SA"}}`, ""},
-		"a location that is no block":              {`{"location":"AE","locationId":"l1"}`, ""},
+		"a location that is not a block":           {`{"location":"AE","locationId":"l1"}`, ""},
 		"a template that was not filled in":        {`{"location":{"country":"{{location.country}}"}}`, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -103,5 +103,5 @@ func TestPersonOfAForm(t *testing.T) {
 	require.NoError(t, err)
 	stored, err := ghl.Decode("application/json", body.Payload)
 	require.NoError(t, err, "what is stored of it is an object")
-	assert.Equal(t, ghl.Person{Phone: "+12055550142", Email: "a@example.com"}, ghl.PersonOf(stored, event.EntityContact))
+	assert.Equal(t, event.Person{Phone: "+12055550142", Email: "a@example.com"}, ghl.PersonOf(stored, event.EntityContact))
 }

@@ -133,7 +133,7 @@ func (w rewrite) blank() string {
 	return []string{"", " ", "\n", "\t", "\r\n  "}[w.random.IntN(5)]
 }
 
-// TestNoEntityHasTheIDOfSomethingElse makes bodies of the members that rules read, with ids that say whose they are.
+// TestNoEntityHasTheIDOfSomethingElse builds bodies from the members that rules read, with ids that name their owner.
 func TestNoEntityHasTheIDOfSomethingElse(t *testing.T) {
 	t.Parallel()
 	members := map[string]string{
@@ -187,14 +187,14 @@ func TestExplain(t *testing.T) {
 	require.NoError(t, err)
 	explained := ghl.Explain(body, received)
 	assert.Equal(t, ghl.Normalise(body, received), explained.Event)
-	rules := map[ghl.Field]string{}
+	rules := map[string]string{}
 	for _, d := range explained.Fields {
 		rules[d.Field] = d.Value + " by " + d.Rule
 		if d.Value != "" {
 			assert.NotEmpty(t, d.Source, d.Field)
 		}
 	}
-	assert.Equal(t, map[ghl.Field]string{
+	assert.Equal(t, map[string]string{
 		ghl.FieldType:       "appointment.created by the appointment or calendar block with an appointment's id",
 		ghl.FieldContactID:  "ctExampleContactP01 by contact_id",
 		ghl.FieldEntityID:   "aptExampleApptP01 by calendar.appointmentId",

@@ -44,14 +44,14 @@ func TestADealWithoutATypeIsToldByItsMarks(t *testing.T) {
 		"opportunityId before id":  {`{"id":"x","opportunityId":"o","contactId":"c","pipelineId":"p"}`, "opportunity", "o"},
 		"no contact":               {`{"id":"o","pipelineId":"p"}`, "opportunity", "o"},
 
-		"an empty mark is none":                   {`{"contactId":"c","pipelineId":"","monetaryValue":null,"opportunityId":""}`, "contact", "c"},
+		"an empty mark is ignored":                {`{"contactId":"c","pipelineId":"","monetaryValue":null,"opportunityId":""}`, "contact", "c"},
 		"a template is no mark":                   {`{"contactId":"c","pipelineId":"{{opportunity.pipeline}}"}`, "contact", "c"},
 		"a mark in customData is a workflow's":    {`{"contact_id":"c","customData":{"pipelineId":"p","opportunityId":"o"}}`, "contact", "c"},
 		"a note that refers to a deal":            {`{"contactId":"c","opportunityId":"o","noteId":"n"}`, "contact", "c"},
 		"a task that refers to a deal":            {`{"contact_id":"c","opportunity_id":"o","task_id":"n"}`, "contact", "c"},
 		"an appointment that refers to a deal":    {`{"contact_id":"c","pipeline_id":"p","calendar":{"appointmentId":"a"}}`, "appointment", "a"},
 		"a type comes before any mark":            {`{"type":"NoteCreate","id":"n","contactId":"c","opportunityId":"o"}`, "note", "n"},
-		"a deal's id is no contact's":             {`{"id":"o","pipelineId":"p","customData":{"type":"ContactUpdate"}}`, "contact", ""},
+		"a deal's id is not the contact's":        {`{"id":"o","pipelineId":"p","customData":{"type":"ContactUpdate"}}`, "contact", ""},
 		"an order that repeats its contact alone": {`{"_id":"o","contactSnapshot":{"id":"c"}}`, "unknown", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -63,12 +63,12 @@ func TestADealWithoutATypeIsToldByItsMarks(t *testing.T) {
 	}
 }
 
-func TestARootNameIsAPersonsOnlyBeyondDoubt(t *testing.T) {
+func TestARootNameIsAPersonsOnlyInAContactsBody(t *testing.T) {
 	t.Parallel()
-	ada, nobody := ghl.Person{FirstName: "Ada", LastName: "Example"}, ghl.Person{}
+	ada, noName := event.Person{FirstName: "Ada", LastName: "Example"}, event.Person{}
 	for name, test := range map[string]struct {
 		body string
-		want ghl.Person
+		want event.Person
 	}{
 		"the type says contact":                 {`{"type":"ContactCreate","id":"c","name":"Ada Example","source":"x","assignedTo":"u"}`, ada},
 		"the type says contact, dotted":         {`{"event":"contact.updated","contactId":"c","name":"Ada Example","company":"x"}`, ada},
@@ -76,28 +76,28 @@ func TestARootNameIsAPersonsOnlyBeyondDoubt(t *testing.T) {
 		"no type, and what contacts have alone": {`{"contact_id":"c","name":"Ada Example","tags":"a, b","locationId":"l","date_created":"x"}`, ada},
 		"no type, and the contact's own id":     {`{"id":"c","contactId":"c","name":"Ada Example"}`, ada},
 
-		"a deal":                             {`{"id":"o","contactId":"c","pipelineId":"p","name":"Case 2231 - kitchen remodel"}`, nobody},
-		"a deal that says contact":           {`{"id":"c","pipelineId":"p","name":"Case 2231","customData":{"type":"contact.updated"}}`, nobody},
-		"a deal by nothing but its status":   {`{"contactId":"c","name":"Case 2231","status":"open","source":"referral"}`, nobody},
-		"something with an id of its own":    {`{"id":"x","contactId":"c","name":"Case 2231"}`, nobody},
-		"the same, and the type says so":     {`{"type":"ContactUpdate","id":"x","contactId":"c","name":"Case 2231"}`, nobody},
-		"an invoice":                         {`{"contactId":"c","name":"Invoice 12","invoiceNumber":"12","amountDue":10}`, nobody},
-		"an invoice with an id":              {`{"_id":"i","contactId":"c","name":"Invoice 12"}`, nobody},
-		"a form":                             {`{"contact_id":"c","name":"Contact us","formId":"f"}`, nobody},
-		"a form's submission in snake case":  {`{"contact_id":"c","name":"Contact us","submission_id":"s"}`, nobody},
-		"a survey":                           {`{"contactId":"c","name":"How was it","surveyId":"s"}`, nobody},
-		"a task":                             {`{"contactId":"c","name":"Call back","dueDate":"2026-11-30"}`, nobody},
-		"a task by who does it":              {`{"contactId":"c","name":"Call back","assignedTo":"u"}`, nobody},
-		"an order":                           {`{"contactId":"c","name":"Order 7","amount":149,"currency":"USD"}`, nobody},
-		"a payment":                          {`{"contactId":"c","name":"Visa","transactionId":"t"}`, nobody},
-		"a product":                          {`{"contactId":"c","name":"Kitchen","productType":"PHYSICAL"}`, nobody},
-		"a user":                             {`{"contactId":"c","name":"Agent Smith","role":"user"}`, nobody},
-		"a company":                          {`{"contactId":"c","name":"Example Ltd","companyId":"x"}`, nobody},
-		"a message":                          {`{"contactId":"c","name":"SMS","conversationId":"x","direction":"inbound"}`, nobody},
-		"a member with white space around":   {`{"contactId":"c","name":"Call back","\tdueDate":"2026-11-30"}`, nobody},
-		"a member with an escape":            {`{"contactId":"c","name":"Call back","due\u0044ate":"2026-11-30"}`, nobody},
-		"a workflow's custom field":          {`{"contact_id":"c","name":"Spaniel","workflow":{"id":"w"}}`, nobody},
-		"the type of another entity":         {`{"type":"UserCreate","contactId":"c","name":"Agent Smith"}`, nobody},
+		"a deal":                             {`{"id":"o","contactId":"c","pipelineId":"p","name":"Case 2231 - kitchen remodel"}`, noName},
+		"a deal that says contact":           {`{"id":"c","pipelineId":"p","name":"Case 2231","customData":{"type":"contact.updated"}}`, noName},
+		"a deal by its status alone":         {`{"contactId":"c","name":"Case 2231","status":"open","source":"referral"}`, noName},
+		"an entity with its own id":          {`{"id":"x","contactId":"c","name":"Case 2231"}`, noName},
+		"the same, and the type says so":     {`{"type":"ContactUpdate","id":"x","contactId":"c","name":"Case 2231"}`, noName},
+		"an invoice":                         {`{"contactId":"c","name":"Invoice 12","invoiceNumber":"12","amountDue":10}`, noName},
+		"an invoice with an id":              {`{"_id":"i","contactId":"c","name":"Invoice 12"}`, noName},
+		"a form":                             {`{"contact_id":"c","name":"Contact us","formId":"f"}`, noName},
+		"a form's submission in snake case":  {`{"contact_id":"c","name":"Contact us","submission_id":"s"}`, noName},
+		"a survey":                           {`{"contactId":"c","name":"How was it","surveyId":"s"}`, noName},
+		"a task":                             {`{"contactId":"c","name":"Call back","dueDate":"2026-11-30"}`, noName},
+		"a task by its assignee":             {`{"contactId":"c","name":"Call back","assignedTo":"u"}`, noName},
+		"an order":                           {`{"contactId":"c","name":"Order 7","amount":149,"currency":"USD"}`, noName},
+		"a payment":                          {`{"contactId":"c","name":"Visa","transactionId":"t"}`, noName},
+		"a product":                          {`{"contactId":"c","name":"Kitchen","productType":"PHYSICAL"}`, noName},
+		"a user":                             {`{"contactId":"c","name":"Agent Smith","role":"user"}`, noName},
+		"a company":                          {`{"contactId":"c","name":"Example Ltd","companyId":"x"}`, noName},
+		"a message":                          {`{"contactId":"c","name":"SMS","conversationId":"x","direction":"inbound"}`, noName},
+		"a member with white space around":   {`{"contactId":"c","name":"Call back","\tdueDate":"2026-11-30"}`, noName},
+		"a member with an escape":            {`{"contactId":"c","name":"Call back","due\u0044ate":"2026-11-30"}`, noName},
+		"a workflow's custom field":          {`{"contact_id":"c","name":"Spaniel","workflow":{"id":"w"}}`, noName},
+		"the type of another entity":         {`{"type":"UserCreate","contactId":"c","name":"Agent Smith"}`, noName},
 		"full_name is the contact's anyway":  {`{"contact_id":"c","name":"Deal","full_name":"Ada Example","invoice_number":"12"}`, ada},
 		"first_name is the contact's anyway": {`{"contact_id":"c","name":"Deal","first_name":"Ada","last_name":"Example"}`, ada},
 		"and so is the contact block's name": {`{"name":"Deal","contact":{"id":"c","name":"Ada Example"},"dueDate":"x"}`, ada},
@@ -116,7 +116,7 @@ func TestLocationOfAPayment(t *testing.T) {
 	for name, test := range map[string]struct{ body, id string }{
 		"altId of a location":                   {`{"type":"InvoiceCreate","altId":"l","altType":"location"}`, "l"},
 		"altType in any case, with white space": {`{"type":"InvoicePaid","altId":" l ","altType":" Location "}`, "l"},
-		"an event that nobody knows":            {`{"type":"SubscriptionCreate","altId":"l","altType":"location"}`, "l"},
+		"an unknown event":                      {`{"type":"SubscriptionCreate","altId":"l","altType":"location"}`, "l"},
 		"the contact that it repeats":           {`{"type":"OrderCreate","contactSnapshot":{"id":"c","locationId":"l"}}`, "l"},
 		"altId before the contact":              {`{"altId":"l","altType":"location","contactSnapshot":{"locationId":"x"}}`, "l"},
 		"locationId before altId":               {`{"altId":"x","altType":"location","locationId":"l"}`, "l"},
@@ -126,10 +126,10 @@ func TestLocationOfAPayment(t *testing.T) {
 		"a company's":                           {`{"altId":"x","altType":"company"}`, ""},
 		"an agency's":                           {`{"altId":"x","altType":"agency","contactSnapshot":{"locationId":"l"}}`, "l"},
 		"no type":                               {`{"altId":"x"}`, ""},
-		"a type that is no word":                {`{"altId":"x","altType":1}`, ""},
+		"a type that is not a string":           {`{"altId":"x","altType":1}`, ""},
 		"a type that stands elsewhere":          {`{"altId":"x","customData":{"altType":"location"}}`, ""},
 		"the last of two types":                 {`{"altId":"x","altType":"location","altType":"company"}`, ""},
-		"an id that is none":                    {`{"altId":"{{location.id}}","altType":"location"}`, ""},
+		"an empty template":                     {`{"altId":"{{location.id}}","altType":"location"}`, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -146,20 +146,20 @@ func TestAuthorizeAPayment(t *testing.T) {
 		body  string
 		want  error
 	}{
-		"an own order, with a secret":        {ghl.ProofSecret, `{"altId":"loc-1","altType":"location"}`, nil},
-		"an own order, by GHL's key alone":   {ghl.ProofPublishedKey, `{"altId":"loc-1","altType":"location"}`, nil},
-		"an own order, by its contact":       {ghl.ProofPublishedKey, `{"contactSnapshot":{"locationId":"loc-2"}}`, nil},
-		"another's order, with a secret":     {ghl.ProofSecret, `{"altId":"loc-3","altType":"location"}`, ghl.ErrLocationIgnored},
-		"another's order, by an own key":     {ghl.ProofOwnKey, `{"altId":"loc-3","altType":"LOCATION"}`, ghl.ErrLocationIgnored},
-		"another's order, from anyone":       {ghl.ProofNone, `{"altId":"loc-3","altType":"location"}`, ghl.ErrLocationIgnored},
-		"another's order, by its contact":    {ghl.ProofSecret, `{"contactSnapshot":{"locationId":"loc-3"}}`, ghl.ErrLocationIgnored},
-		"a company's, by GHL's key alone":    {ghl.ProofPublishedKey, `{"altId":"loc-1","altType":"company"}`, ghl.ErrLocationIgnored},
-		"our altId, another's locationId":    {ghl.ProofSecret, `{"altId":"loc-1","altType":"location","locationId":"loc-3"}`, ghl.ErrLocationIgnored},
-		"our locationId, another's altId":    {ghl.ProofSecret, `{"altId":"loc-3","altType":"location","locationId":"loc-1"}`, ghl.ErrLocationIgnored},
-		"our altId, another's contact":       {ghl.ProofPublishedKey, `{"altId":"loc-1","altType":"location","contactSnapshot":{"locationId":"loc-3"}}`, ghl.ErrLocationIgnored},
-		"our locationId, another's block":    {ghl.ProofSecret, `{"locationId":"loc-1","location":{"id":"loc-3"}}`, ghl.ErrLocationIgnored},
-		"two locations that are both wanted": {ghl.ProofSecret, `{"altId":"loc-1","altType":"location","locationId":"loc-2"}`, nil},
-		"two wanted ones, by GHL's key alone": {
+		"an own order, with a secret":              {ghl.ProofSecret, `{"altId":"loc-1","altType":"location"}`, nil},
+		"an own order, by GHL's key alone":         {ghl.ProofPublishedKey, `{"altId":"loc-1","altType":"location"}`, nil},
+		"an own order, by its contact":             {ghl.ProofPublishedKey, `{"contactSnapshot":{"locationId":"loc-2"}}`, nil},
+		"another's order, with a secret":           {ghl.ProofSecret, `{"altId":"loc-3","altType":"location"}`, ghl.ErrLocationIgnored},
+		"another's order, by an own key":           {ghl.ProofOwnKey, `{"altId":"loc-3","altType":"LOCATION"}`, ghl.ErrLocationIgnored},
+		"another's order, from anyone":             {ghl.ProofNone, `{"altId":"loc-3","altType":"location"}`, ghl.ErrLocationIgnored},
+		"another's order, by its contact":          {ghl.ProofSecret, `{"contactSnapshot":{"locationId":"loc-3"}}`, ghl.ErrLocationIgnored},
+		"a company's, by GHL's key alone":          {ghl.ProofPublishedKey, `{"altId":"loc-1","altType":"company"}`, ghl.ErrLocationIgnored},
+		"a configured altId, another's locationId": {ghl.ProofSecret, `{"altId":"loc-1","altType":"location","locationId":"loc-3"}`, ghl.ErrLocationIgnored},
+		"a configured locationId, another's altId": {ghl.ProofSecret, `{"altId":"loc-3","altType":"location","locationId":"loc-1"}`, ghl.ErrLocationIgnored},
+		"a configured altId, another's contact":    {ghl.ProofPublishedKey, `{"altId":"loc-1","altType":"location","contactSnapshot":{"locationId":"loc-3"}}`, ghl.ErrLocationIgnored},
+		"a configured locationId, another's block": {ghl.ProofSecret, `{"locationId":"loc-1","location":{"id":"loc-3"}}`, ghl.ErrLocationIgnored},
+		"two configured locations":                 {ghl.ProofSecret, `{"altId":"loc-1","altType":"location","locationId":"loc-2"}`, nil},
+		"two configured ones, by GHL's key alone": {
 			ghl.ProofPublishedKey, `{"altId":"loc-1","altType":"location","locationId":"loc-2"}`, ghl.ErrLocationIgnored,
 		},
 		"a workflow's own word in customData": {

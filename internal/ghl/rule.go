@@ -7,51 +7,48 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/event"
 )
 
-// Field is one of the things that Normalise reads out of a body.
-type Field string
-
 // The fields, in the order in which they are decided: a later one may depend on an earlier one.
 const (
-	FieldType       Field = "type"
-	FieldContactID  Field = "contact id"
-	FieldEntityID   Field = "entity id"
-	FieldStatus     Field = "appointment status"
-	FieldLocationID Field = "location id"
-	FieldOccurredAt Field = "occurred at"
-	FieldDedupeKey  Field = "dedupe key"
+	FieldType       = "type"
+	FieldContactID  = "contact id"
+	FieldEntityID   = "entity id"
+	FieldStatus     = "appointment status"
+	FieldLocationID = "location id"
+	FieldOccurredAt = "occurred at"
+	FieldDedupeKey  = "dedupe key"
 )
 
-// fields lists them. A field's number is its place in it.
-var fields = [...]Field{
+// fields lists them. A field's number is its index in the list.
+var fields = [...]string{
 	FieldType, FieldContactID, FieldEntityID, FieldStatus, FieldLocationID, FieldOccurredAt, FieldDedupeKey,
 }
 
-// rule is one way to read a field. The tables in rules.go list the rules of every field; the first that finds something decides.
+// rule is one way to read a field. The tables in rules.go list the rules of each field. The first that finds a value decides.
 type rule[T any] struct {
 	// name says what the rule reads: a path in the body, or a sentence.
 	name string
-	// source says where bodies like that were met: a vendor's document, or a file of testdata.
+	// source says where such bodies were seen: a vendor's document, or a file of testdata.
 	source string
-	// read returns false where the rule finds nothing.
+	// read returns false if the rule finds nothing.
 	read func(*reading) (T, bool)
 }
 
-// reading is one body on its way to an event.
+// reading is a body that is being normalised.
 type reading struct {
 	*Body
 	receivedAt time.Time
-	// name is what the event's type was taken for, once it is decided.
+	// name is the event's type, after it is decided.
 	name name
-	// contactID is the contact's id, once it is decided.
+	// contactID is the contact's id, after it is decided.
 	contactID string
-	// decided holds the rule that decided each field, by the field's place in fields.
+	// decided has the rule that decided each field, by the field's index in fields.
 	decided [len(fields)]decision
 }
 
 // decision is the name and the source of a rule.
 type decision struct{ rule, source string }
 
-// decide returns what the first rule that finds something reads, and records which one it was.
+// decide returns the value of the first rule that finds one, and records that rule.
 func decide[T any](r *reading, field int, rules []rule[T]) (value T) {
 	for i := range rules {
 		if value, ok := rules[i].read(r); ok {
@@ -71,7 +68,7 @@ func idAt(path, source string) rule[string] {
 	}}
 }
 
-// ownIDAt is idAt for an appointment's id: a calendar's id in such a place is a merge field too many.
+// ownIDAt is idAt for an appointment's id. A calendar's id there is a mistaken merge field.
 func ownIDAt(path, source string) rule[string] {
 	in, member := resolve(path)
 	return rule[string]{path, source, func(r *reading) (string, bool) {
@@ -80,7 +77,7 @@ func ownIDAt(path, source string) rule[string] {
 	}}
 }
 
-// idWhere reads an id by a condition that a path cannot say.
+// idWhere reads an id by a condition that is not a path.
 func idWhere(name, source string, read func(*reading) string) rule[string] {
 	return rule[string]{name, source, func(r *reading) (string, bool) {
 		id := read(r)
@@ -94,7 +91,7 @@ func timeAt(path, source string) rule[time.Time] {
 	return rule[time.Time]{path, source, func(r *reading) (time.Time, bool) { return parseTime(in(r.Body).get(member)) }}
 }
 
-// blocks are the objects of a body in which rules look, by their paths.
+// blocks are the objects of a body that rules read, by their paths.
 var blocks = map[string]func(*Body) object{
 	"":                       func(b *Body) object { return b.root.object },
 	"appointment":            func(b *Body) object { return b.root.appointment },
@@ -110,7 +107,7 @@ var blocks = map[string]func(*Body) object{
 	"customData.location":    func(b *Body) object { return b.custom.location },
 }
 
-// resolve splits a path into the block and the member, which it adds to those that are kept of a body.
+// resolve splits a path into the block and the member, and adds the member to wanted.
 func resolve(path string) (in func(*Body) object, member string) {
 	block := ""
 	if dot := strings.LastIndexByte(path, '.'); dot >= 0 {
@@ -118,40 +115,36 @@ func resolve(path string) (in func(*Body) object, member string) {
 	}
 	in, ok := blocks[block]
 	if !ok {
-		panic("a rule reads " + block + ", which is no block")
+		panic("a rule reads " + block + ", which is not a block")
 	}
 	return in, want(path)
 }
 
-// Explanation says what a body becomes, and why.
-type Explanation struct {
-	Event  event.Event
-	Fields []Decided
-}
-
-// Decided is a field of an event with the rule that decided it. Rule is empty where no rule found anything.
-type Decided struct {
-	Field  Field  `json:"field"`
-	Value  string `json:"value"`
-	Rule   string `json:"rule,omitempty"`
-	Source string `json:"source,omitempty"`
-}
-
-// Explain is Normalise with the rule that decided each field.
-func Explain(b Body, receivedAt time.Time) Explanation {
+// Explain is Normalise with the rule that decided each field, and what the body says about its contact.
+func Explain(b Body, receivedAt time.Time) event.Explanation {
 	e, r := read(&b, receivedAt)
 	occurredAt := ""
 	if !e.OccurredAt.IsZero() {
 		occurredAt = e.OccurredAt.Format(time.RFC3339Nano)
 	}
 	values := [len(fields)]string{e.Type, e.ContactID, e.EntityID, e.AppointmentStatus, e.LocationID, occurredAt, e.DedupeKey}
-	out := Explanation{Event: e}
+	out := event.Explanation{Event: e, Content: contentOf(b, e, receivedAt)}
 	for i, field := range fields {
-		d := Decided{Field: field, Value: values[i]}
+		d := event.Decided{Field: field, Value: values[i]}
 		if d.Value != "" {
 			d.Rule, d.Source = r.decided[i].rule, r.decided[i].source
+		}
+		if field == FieldDedupeKey {
+			d.Note = dedupeNote(d)
 		}
 		out.Fields = append(out.Fields, d)
 	}
 	return out
+}
+
+func dedupeNote(d event.Decided) string {
+	if d.Value == "" {
+		return "no webhookId: the same bytes are the same event"
+	}
+	return d.Rule + ", of a signed request only"
 }

@@ -6,32 +6,32 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/event"
 )
 
-// opportunityMarks are the members that only an opportunity has at the root: in bodies of workflow triggers, in the API's
-// form, and in both as people rebuild them. With one of them there, the root's id is the opportunity's. "pipleline_stage" is
-// GHL's spelling. A reference to an opportunity ("opportunityId") is no mark: notes and tasks have it too.
+// opportunityMarks are the members that only an opportunity has at the root: in bodies of workflow triggers, in the API's form, and in both as
+// people rebuild them. With one of them, the root's id is the opportunity's. "pipleline_stage" is GoHighLevel's spelling. A reference to an
+// opportunity ("opportunityId") is not a mark: notes and tasks have it, too.
 var opportunityMarks = []string{
 	"pipeline_id", "opportunity_name", "pipeline_name", "pipleline_stage", "pipeline_stage", "pipeline_stage_id",
 	"pipelineId", "opportunityName", "pipelineName", "pipelineStage", "pipelineStageId",
 	"monetary_value", "monetaryValue",
 }
 
-// namedByShape are the marks that show that a body without a type is an opportunity's.
+// namedByShape are the marks of an opportunity in a body without a type.
 var namedByShape = []string{
 	"pipeline_id", "opportunity_name", "pipelineId", "opportunityName", "pipeline_stage_id", "pipelineStageId",
 	"monetary_value", "monetaryValue",
 }
 
-// appointmentMarks are what an appointment has beside its id. A reference to an appointment has none of them.
+// appointmentMarks are members that an appointment has beside its id. A reference to an appointment has none of them.
 var appointmentMarks = []string{
 	"calendarId", "calendar_id", "startTime", "start_time", "endTime", "end_time",
 	"appointmentStatus", "appointment_status", "appoinmentStatus",
 }
 
-// otherThings are what can refer to an appointment or an opportunity: beside an id of theirs, the body is theirs.
+// otherThings are entities that can refer to an appointment or an opportunity. A body with the id of one of them is about that entity.
 var otherThings = []string{"conversation", "email", "invoice", "message", "note", "order", "record", "task"}
 
-// shape returns a rule that holds where the body looks like the entity's. It does not hold in the envelope of a marketplace app with a
-// type of its own: GHL says there what the event is.
+// shape returns a rule that applies if the body looks like the entity's. It does not apply to a marketplace webhook with a type, even an
+// unknown one: there the type decides.
 func shape(entity string, looks func(*reading) bool) func(*reading) (name, bool) {
 	return func(r *reading) (name, bool) {
 		if r.typedEnvelope() || !looks(r) {
@@ -41,19 +41,19 @@ func shape(entity string, looks func(*reading) bool) func(*reading) (name, bool)
 	}
 }
 
-// typedEnvelope reports whether a marketplace app sends the body, with a type that nobody knows.
+// typedEnvelope reports whether the body is a marketplace webhook with an unknown type.
 func (r *reading) typedEnvelope() bool {
 	return !r.workflow && r.root.id("webhookId") != "" && r.hasOwnWord()
 }
 
-// hasOwnWord reports whether the root has a type or an event that nobody knows.
+// hasOwnWord reports whether the root has an unknown type or event.
 func (r *reading) hasOwnWord() bool {
 	_, typ := own(r.root.word("type"))
 	_, evt := own(r.root.word("event"))
 	return typ || evt
 }
 
-// own returns a type that nobody knows under its own name.
+// own returns an unknown type under its own name.
 func own(text string) (name, bool) {
 	n := classify(text)
 	if n.loose {
@@ -71,8 +71,7 @@ func (r *reading) knownType(text string) (name, bool) {
 	return r.complete(n)
 }
 
-// complete gives a name that is only an entity the type that the body's shape would have given it. It returns false for a name that
-// is not known.
+// complete adds a type to a name that is only an entity, as the body's shape would. It returns false for an unknown name.
 func (r *reading) complete(n name) (name, bool) {
 	if !n.known || n.loose {
 		return name{}, false
@@ -87,7 +86,7 @@ func (r *reading) complete(n name) (name, bool) {
 	return n, true
 }
 
-// firstOfRules is decide without a record.
+// firstOfRules is decide without recording the rule.
 func firstOfRules[T any](r *reading, rules []rule[T]) (value T, ok bool) {
 	for i := range rules {
 		if value, ok = rules[i].read(r); ok {
@@ -102,7 +101,7 @@ func found(r *reading, rules []rule[string]) bool {
 	return ok
 }
 
-// looseType reads people's own names of an appointment's event, where the body has an appointment's id.
+// looseType reads people's own names for an appointment's event, if the body has an appointment's id.
 func (r *reading) looseType() (name, bool) {
 	for _, text := range [...]string{r.root.word("type"), r.root.word("event"), r.custom.word("type")} {
 		n := classify(text)
@@ -117,14 +116,14 @@ func (r *reading) looseType() (name, bool) {
 	return name{}, false
 }
 
-// ownRootID reports whether the root has an id that is neither the contact's nor another thing's.
+// ownRootID reports whether the root has an id that is neither the contact's nor another entity's.
 func (r *reading) ownRootID() bool {
 	id := r.rootID(event.EntityAppointment)
 	contact, _ := firstOfRules(r, rootContactIDs)
 	return id != "" && id != contact && r.unlessForeign(id) != "" && contact != ""
 }
 
-// appointmentBlock: a block named appointment counts as a calendar block does, since GHL nests nothing else under that name.
+// appointmentBlock treats a block named appointment like a calendar block: GoHighLevel nests nothing else under that name.
 func (r *reading) appointmentBlock() bool {
 	return r.root.calendar != nil && found(r, rootAppointmentIDs) || r.root.appointment.id("id", "appointmentId") != ""
 }
@@ -146,27 +145,27 @@ func flatAppointment(s *scope) bool {
 		(s.id(appointmentMarks...) != "" || knownStatus(s.id("status")) != "") && !s.refersTo(otherThings)
 }
 
-// apiAppointment is an appointment as the API has it: its id is called id, and the contact's is beside it.
+// apiAppointment reports whether the scope is an appointment in the API's form: with an id, and the contact's id beside it.
 func apiAppointment(s *scope, contact string) bool {
 	id := s.id("id")
 	return id != "" && contact != "" && id != contact && s.id("calendarId", "calendar_id") != "" &&
 		s.id("startTime", "start_time") != "" && !s.refersTo(otherThings)
 }
 
-// refersTo reports whether the ids of one of the entities are there.
+// refersTo reports whether the scope has the id of one of the entities.
 func (s *scope) refersTo(entities []string) bool {
 	return slices.ContainsFunc(entities, func(entity string) bool { return s.id(namesOf[entity]...) != "" })
 }
 
-// opportunity takes the opportunity's id for its own: what is about something else may refer to an opportunity, and has an id of its
-// own kind beside it.
+// opportunity reports whether the body is about an opportunity. A body about something else may refer to one, but has another entity's id
+// beside it.
 func (r *reading) opportunity() bool { return r.root.opportunity() }
 
 func (s *scope) opportunity() bool {
 	return s.id(namedByShape...) != "" || s.id(namesOf[event.EntityOpportunity]...) != "" && !s.refersTo(otherThings)
 }
 
-// customOpportunity wants more than the root's: a workflow about a contact may say in customData which pipeline it means.
+// customOpportunity needs more marks than the root: a workflow about a contact may name a pipeline in customData.
 func (r *reading) customOpportunity() bool {
 	s := &r.custom
 	marks := 0
@@ -185,7 +184,7 @@ func (r *reading) customOpportunity() bool {
 func (r *reading) flatContact() bool {
 	switch {
 	case found(r, rootContactIDs) || found(r, customContactIDs):
-		return false // contactAlone reads it.
+		return false // contactAlone applies.
 	case r.personIn(&r.root):
 		return true
 	default:
@@ -193,9 +192,8 @@ func (r *reading) flatContact() bool {
 	}
 }
 
-// personIn reports whether a level has an id with a person's name and phone number or e-mail address, and nothing that another thing
-// has. A member called name may be a location's or a company's, too: those have an
-// address.
+// personIn reports whether a scope has an id with a person's name and phone number or e-mail address, and no member of another entity. A
+// member called name may be a location's or a company's, too: those have an address.
 func (r *reading) personIn(s *scope) bool {
 	id := s.id("id")
 	if id == "" || r.unlessForeign(id) == "" || id == s.id("locationId", "location_id") || s.location.id("id") == id ||
@@ -209,10 +207,10 @@ func (r *reading) personIn(s *scope) bool {
 	if hasOthers(text) {
 		return false
 	}
-	return firstOf(nameMembers, s.object) != "" || firstOf([]string{"name"}, s.object) != "" && !hasPlace(text)
+	return firstOf(nameMembers, s.object) != "" || firstOf([]string{"name"}, s.object) != "" && !hasAddress(text)
 }
 
-// contactAlone is the weakest shape: nearly everything names a contact. A word of the sender's own comes before it.
+// contactAlone is the weakest shape, because nearly every body names a contact. An unknown type takes precedence.
 func (r *reading) contactAlone() (name, bool) {
 	_, word := own(r.custom.word("type"))
 	if word || r.hasOwnWord() && !r.workflow || !found(r, rootContactIDs) && !found(r, customContactIDs) {
@@ -221,7 +219,7 @@ func (r *reading) contactAlone() (name, bool) {
 	return r.complete(name{entity: event.EntityContact, known: true})
 }
 
-// customID is customData.id, which is the id of what customData.type names.
+// customID is customData.id, if customData.type names the entity.
 func (r *reading) customID(entity string) string {
 	if entity == event.EntityUnknown || r.name.entity != entity || classify(r.custom.word("type")).entity != entity {
 		return ""
@@ -229,7 +227,7 @@ func (r *reading) customID(entity string) string {
 	return r.custom.id("id")
 }
 
-// rootID is the root's id as the id of such an entity. Invoices, orders, prices and products call theirs _id.
+// rootID is the root's id for an entity. Invoices, orders, prices and products name it _id.
 func (r *reading) rootID(entity string) string {
 	if entity != event.EntityOpportunity {
 		for _, mark := range opportunityMarks {
@@ -241,18 +239,18 @@ func (r *reading) rootID(entity string) string {
 	return r.root.id("id", "_id")
 }
 
-// calendarMembers and pipelineMembers hold the ids of what an entity's id is never: its calendar, its pipeline, or the stage there.
+// calendarMembers and pipelineMembers have ids that are never an entity's: of its calendar, its pipeline, or its stage.
 var (
 	calendarMembers = []string{"calendarId", "calendar_id"}
 	pipelineMembers = []string{"pipelineId", "pipeline_id", "pipelineStageId", "pipeline_stage_id"}
 )
 
-// isCalendar reports whether the body has the id as a calendar's.
+// isCalendar reports whether the id is a calendar's in the body.
 func (b *Body) isCalendar(id string) bool {
 	return id == b.root.calendar.id("id") || id == b.custom.calendar.id("id") || b.has(id, calendarMembers)
 }
 
-// has reports whether one of the members holds the id, at a level where an entity has its own.
+// has reports whether one of the members has the id, in a scope that can have an entity's id.
 func (b *Body) has(id string, members []string) bool {
 	for _, o := range [...]object{b.root.object, b.root.appointment, b.custom.object, b.custom.appointment} {
 		for _, member := range members {
@@ -264,7 +262,7 @@ func (b *Body) has(id string, members []string) bool {
 	return false
 }
 
-// unlessForeign returns id, and "" where it is the contact's, the calendar's or the pipeline's.
+// unlessForeign returns id, or "" if it is the contact's, the calendar's or the pipeline's.
 func (r *reading) unlessForeign(id string) string {
 	if id == "" || id == r.contactID || r.isCalendar(id) || r.has(id, pipelineMembers) {
 		return ""

@@ -58,11 +58,13 @@ func NewReceiver(reg prometheus.Registerer) *Receiver {
 			Help:      "Connections refused at the limit that follows from the memory limit.",
 		}),
 	}
-	for _, code := range []int{
-		http.StatusOK, http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusMethodNotAllowed,
-		http.StatusRequestEntityTooLarge, http.StatusTooManyRequests,
-	} {
-		m.requests.WithLabelValues(event.SourceGHL, strconv.Itoa(code))
+	for _, source := range event.Sources {
+		for _, code := range []int{
+			http.StatusOK, http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusMethodNotAllowed,
+			http.StatusRequestEntityTooLarge, http.StatusTooManyRequests,
+		} {
+			m.requests.WithLabelValues(source, strconv.Itoa(code))
+		}
 	}
 	return m
 }

@@ -11,9 +11,9 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/destination"
 	"github.com/dfmiddleware/verity-sync/internal/event"
 	"github.com/dfmiddleware/verity-sync/internal/failpoint"
-	"github.com/dfmiddleware/verity-sync/internal/ghl"
 	ghlapi "github.com/dfmiddleware/verity-sync/internal/ghl/api"
 	"github.com/dfmiddleware/verity-sync/internal/phone"
+	"github.com/dfmiddleware/verity-sync/internal/source"
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
@@ -67,8 +67,8 @@ type contactSync struct {
 
 // contactSaid is what is said of a contact: by the event, and by GoHighLevel where the event says too little.
 type contactSaid struct {
-	person                    ghl.Person
-	reach                     ghl.Reach
+	person                    event.Person
+	reach                     event.Reach
 	location, locationCountry string
 	at                        time.Time
 	// silent is true where nobody says whether the contact has a phone number.
@@ -80,9 +80,9 @@ type contactSaid struct {
 func (s *contactSync) read(ctx context.Context) (said contactSaid, err error) {
 	said.at = s.event.OccurredAt()
 	// What was stored decodes; what the earlier middleware stored may say nothing.
-	if body, err := ghl.Decode("application/json", s.event.Payload); err == nil {
-		said.person, said.locationCountry = ghl.PersonOf(body, s.event.Event.EntityType), ghl.LocationCountryOf(body)
-		said.reach = ghl.ReachOf(body)
+	e := s.event.Event
+	if content, err := source.Of(e.Source).Content(s.event.Payload, e, s.event.ReceivedAt); err == nil {
+		said.person, said.locationCountry, said.reach = content.Person, content.LocationCountry, content.Reach
 	}
 	if said.location, err = locationOf(ctx, s.Known, s.event.Event.ContactID, s.event.Event.LocationID); err != nil {
 		return said, err
@@ -97,7 +97,7 @@ func (s *contactSync) read(ctx context.Context) (said contactSaid, err error) {
 		return said, err
 	}
 	said.silent = false
-	person := ghl.Person{
+	person := event.Person{
 		Phone: known.Phone, Email: known.Email, FirstName: known.FirstName, LastName: known.LastName, Country: known.Country,
 	}
 	if !cut {
@@ -210,7 +210,7 @@ func (s *contactSync) reread(ctx context.Context, location string) (ghlapi.Conta
 }
 
 // fillPerson returns said, with what it lacks from known.
-func fillPerson(said, known ghl.Person) ghl.Person {
+func fillPerson(said, known event.Person) event.Person {
 	if said.FirstName == "" && said.LastName == "" {
 		said.FirstName, said.LastName = known.FirstName, known.LastName
 	}

@@ -10,8 +10,8 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/destination"
 	"github.com/dfmiddleware/verity-sync/internal/event"
 	"github.com/dfmiddleware/verity-sync/internal/failpoint"
-	"github.com/dfmiddleware/verity-sync/internal/ghl"
 	ghlapi "github.com/dfmiddleware/verity-sync/internal/ghl/api"
+	"github.com/dfmiddleware/verity-sync/internal/source"
 	"github.com/dfmiddleware/verity-sync/internal/store"
 	"github.com/dfmiddleware/verity-sync/internal/verity"
 )
@@ -80,13 +80,13 @@ type leadSync struct {
 	known  store.Appointment
 	newest bool
 	// booking is what the payload says of how it was booked.
-	booking ghl.Booking
+	booking event.Booking
 	// asked are the appointments whose booking times GoHighLevel was asked for.
 	asked map[string]bool
 
 	// person and reach are what the payload says of the contact, and locationCountry what it says of the location.
-	person          ghl.Person
-	reach           ghl.Reach
+	person          event.Person
+	reach           event.Reach
 	locationCountry string
 	// atGHL is the contact as GoHighLevel has it, nil where it has not been asked.
 	atGHL *ghlapi.Contact
@@ -140,10 +140,8 @@ func (s *leadSync) read(ctx context.Context) error {
 		Status: e.AppointmentStatus, Deleted: e.Type == event.TypeAppointmentDeleted,
 	}
 	// What was stored decodes; what the earlier middleware stored may say nothing.
-	if body, err := ghl.Decode("application/json", s.event.Payload); err == nil {
-		s.person, s.locationCountry = ghl.PersonOf(body, e.EntityType), ghl.LocationCountryOf(body)
-		s.reach = ghl.ReachOf(body)
-		s.booking = ghl.BookingOf(body, e, s.event.ReceivedAt)
+	if content, err := source.Of(e.Source).Content(s.event.Payload, e, s.event.ReceivedAt); err == nil {
+		s.person, s.locationCountry, s.reach, s.booking = content.Person, content.LocationCountry, content.Reach, content.Booking
 	}
 	s.said.BookedAt, s.said.Creation = s.booking.At, s.booking.Creation
 	if !e.Truncated || s.said.Deleted {

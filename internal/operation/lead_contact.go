@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/dfmiddleware/verity-sync/internal/destination"
-	"github.com/dfmiddleware/verity-sync/internal/ghl"
+	"github.com/dfmiddleware/verity-sync/internal/event"
 	ghlapi "github.com/dfmiddleware/verity-sync/internal/ghl/api"
 	"github.com/dfmiddleware/verity-sync/internal/store"
 	"github.com/dfmiddleware/verity-sync/internal/verity"
@@ -59,7 +59,7 @@ func (s *leadSync) find(ctx context.Context) (string, error) {
 	mapping := s.known.Contact
 	location := s.location(mapping.LocationID)
 	kept := particularsOf(
-		ghl.Reach{Phones: listed(mapping.Phone), Emails: listed(mapping.Email)}, s.region(s.person.Country, location))
+		event.Reach{Phones: listed(mapping.Phone), Emails: listed(mapping.Email)}, s.region(s.person.Country, location))
 	said := s.saidOfContact(location)
 	if err := s.fillIn(ctx, mapping, said); err != nil {
 		return "", err
@@ -265,7 +265,7 @@ func (s *leadSync) askContact(ctx context.Context, m store.Mapping) (contactKeys
 		}
 		s.atGHL = &read
 	}
-	p := particularsOf(ghl.Reach{
+	p := particularsOf(event.Reach{
 		Phones: listed(s.atGHL.Phone), Emails: append(listed(s.atGHL.Email), s.atGHL.AdditionalEmails...),
 	}, s.region(s.atGHL.Country, cmp.Or(s.atGHL.LocationID, location)))
 	return p, s.remember(ctx, p, s.atGHL.LocationID, observed(s.atGHL, s.event))

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/dfmiddleware/verity-sync/internal/event"
 	"github.com/dfmiddleware/verity-sync/internal/ghl"
 	"github.com/dfmiddleware/verity-sync/internal/phone"
 )
@@ -25,7 +26,7 @@ type contactKeys struct {
 type others struct{ phones, emails []string }
 
 // particularsOf reads phone numbers and e-mail addresses as people typed them. The region is that of numbers in national form.
-func particularsOf(reach ghl.Reach, region string) contactKeys {
+func particularsOf(reach event.Reach, region string) contactKeys {
 	var p contactKeys
 	why := ""
 	for _, typed := range reach.Phones {

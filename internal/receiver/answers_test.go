@@ -27,12 +27,12 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-// exchange is a request and what it must be answered with.
+// exchange is a request and the expected answer.
 type exchange struct {
-	// given changes what the receiver is made of.
-	given func(*fixture)
+	// given changes the receiver's configuration.
+	given func(*environment)
 
-	// method is POST and target the webhook path where they are not set.
+	// method defaults to POST, and target to the path of GoHighLevel's webhooks.
 	method, target string
 	header         http.Header
 	body           string
@@ -78,21 +78,21 @@ var (
 	allowGet  = map[string]string{"Allow": "GET, HEAD"}
 )
 
-func TestWhatIsOursIsAccepted(t *testing.T) {
+func TestAuthenticWebhooksAreAccepted(t *testing.T) {
 	t.Parallel()
 	form := with(secret, "Content-Type", "application/x-www-form-urlencoded")
 	testExchanges(t, map[string]exchange{
 		"a signed webhook":                {body: marketplace, signed: true, answer: accepted},
-		"a slash at the end of the path":  {target: receiver.WebhookPath + "/", body: marketplace, signed: true, answer: accepted},
-		"a query":                         {target: receiver.WebhookPath + "?a=b", body: marketplace, signed: true, answer: accepted},
-		"a type that nobody knows":        {body: strings.Replace(marketplace, "ContactUpdate", "Новое", 1), signed: true, answer: accepted},
+		"a slash at the end of the path":  {target: ghl.Path + "/", body: marketplace, signed: true, answer: accepted},
+		"a query":                         {target: ghl.Path + "?a=b", body: marketplace, signed: true, answer: accepted},
+		"an unknown type":                 {body: strings.Replace(marketplace, "ContactUpdate", "Новое", 1), signed: true, answer: accepted},
 		"a secret in its header":          {header: secret, body: workflow, answer: accepted},
 		"a secret as a bearer token":      {header: with(asJSON, "Authorization", "Bearer "+workflowSecret), body: workflow, answer: accepted},
-		"a secret in the query":           {target: receiver.WebhookPath + "?token=" + workflowSecret, body: workflow, answer: accepted},
+		"a secret in the query":           {target: ghl.Path + "?token=" + workflowSecret, body: workflow, answer: accepted},
 		"the older of two secrets":        {header: with(asJSON, "X-Webhook-Secret", "retired-secret"), body: workflow, answer: accepted},
 		"a signature that is N/A":         {header: with(secret, "X-GHL-Signature", "N/A"), body: workflow, answer: accepted},
 		"a form":                          {header: form, body: "contact_id=contact-1&location_id=location-1", answer: accepted},
-		"an encoding that is none":        {header: with(secret, "Content-Encoding", "identity"), body: workflow, answer: accepted},
+		"the identity encoding":           {header: with(secret, "Content-Encoding", "identity"), body: workflow, answer: accepted},
 		"gzip":                            {header: compressed, body: gzipped(workflow), answer: accepted},
 		"gzip by its former name":         {header: with(secret, "Content-Encoding", " X-Gzip"), body: gzipped(workflow), answer: accepted},
 		"gzip in two members":             {header: compressed, body: gzipped(workflow[:20]) + gzipped(workflow[20:]), answer: accepted},
@@ -110,17 +110,17 @@ func TestWhatIsOursIsAccepted(t *testing.T) {
 	}, func(x *exchange) { x.code, x.counts = http.StatusOK, "verity_sync_webhook_ignored_total" })
 }
 
-func TestWhatIsNotOursIsRefused(t *testing.T) {
+func TestOtherSendersAreRejected(t *testing.T) {
 	t.Parallel()
 	testExchanges(t, map[string]exchange{
-		"no signature and no secret":           {header: asJSON, body: workflow},
-		"a wrong secret":                       {header: with(asJSON, "X-Webhook-Secret", "guess"), body: workflow},
-		"an empty secret":                      {header: with(asJSON, "X-Webhook-Secret", ""), body: workflow},
-		"the secret of the jobs endpoint":      {header: jobsBearer, body: workflow},
-		"a signature of another body":          {given: signing("{}"), body: marketplace},
-		"a wrong signature beside a secret":    {header: with(secret, "X-GHL-Signature", "c2lnbmF0dXJl"), body: workflow},
-		"what would be refused if it was ours": {header: asJSON, body: "<xml/>"},
-		"what is compressed if it was ours":    {header: with(asJSON, "Content-Encoding", "gzip"), body: "\x1f\x8b"},
+		"no signature and no secret":        {header: asJSON, body: workflow},
+		"a wrong secret":                    {header: with(asJSON, "X-Webhook-Secret", "guess"), body: workflow},
+		"an empty secret":                   {header: with(asJSON, "X-Webhook-Secret", ""), body: workflow},
+		"the secret of the jobs endpoint":   {header: jobsBearer, body: workflow},
+		"a signature of another body":       {given: signing("{}"), body: marketplace},
+		"a wrong signature beside a secret": {header: with(secret, "X-GHL-Signature", "c2lnbmF0dXJl"), body: workflow},
+		"a body that is not JSON":           {header: asJSON, body: "<xml/>"},
+		"a body in gzip":                    {header: with(asJSON, "Content-Encoding", "gzip"), body: "\x1f\x8b"},
 	}, func(x *exchange) {
 		x.code, x.answer, x.answers = http.StatusUnauthorized, unauthenticated, map[string]string{"WWW-Authenticate": "Bearer"}
 	})
@@ -131,7 +131,7 @@ func TestWhatIsNotOursIsRefused(t *testing.T) {
 	}, func(x *exchange) { x.code, x.answer = http.StatusForbidden, notOurApp })
 }
 
-func TestWhatCannotBeReadIsRefused(t *testing.T) {
+func TestMalformedRequestsAreRejected(t *testing.T) {
 	t.Parallel()
 	inChunks := with(secret, "Transfer-Encoding", "chunked")
 	testExchanges(t, map[string]exchange{
@@ -169,12 +169,12 @@ func TestWhatCannotBeReadIsRefused(t *testing.T) {
 		"half an object, signed":           {body: `{"a":`, signed: true, answer: `{"error":"body is not valid JSON: unexpected end of JSON input at byte 5"}`},
 		"bytes that are not UTF-8, signed": {body: "{\"a\":\"\xff\"}", signed: true, answer: `{"error":"body is not valid UTF-8"}`},
 		"no JSON, signed": {
-			body: "<xml/>", signed: true, answer: `{"error":"body is not a JSON object: it starts like no JSON at all, and is not sent as a form"}`,
+			body: "<xml/>", signed: true, answer: `{"error":"body is not a JSON object: it is not JSON, and its content type is not a form's"}`,
 		},
 		"half an object, signed, beside a secret": {
 			given: alsoSigning, body: `{"a":`, answer: `{"error":"body is not valid JSON: unexpected end of JSON input at byte 5"}`,
 		},
-		"half an object, from anyone, where that is allowed": {
+		"half an object, from anyone, if that is allowed": {
 			given: allowingAnyone, header: asJSON, body: `{"a":`, answer: `{"error":"body is not valid JSON: unexpected end of JSON input at byte 5"}`,
 		},
 		"a thousand and one levels":       {body: deep, answer: `{"error":"body is nested deeper than 1000 levels"}`},
@@ -189,18 +189,18 @@ func TestWhatCannotBeReadIsRefused(t *testing.T) {
 	})
 }
 
-// alsoSigning has requests carry a valid signature beside what they carry else.
-func alsoSigning(f *fixture) { f.signature = f.sign(`{"a":`).Get("X-GHL-Signature") }
+// alsoSigning adds a valid signature to the requests.
+func alsoSigning(f *environment) { f.signature = f.sign(`{"a":`).Get("X-GHL-Signature") }
 
-func allowingAnyone(f *fixture) {
-	verifier, err := ghl.NewVerifier(ghl.AuthConfig{AllowUnauthenticated: true})
+func allowingAnyone(f *environment) {
+	source, err := ghl.NewSource(ghl.AuthConfig{AllowUnauthenticated: true})
 	if err != nil {
 		panic(err)
 	}
-	f.config.Verifier = verifier
+	f.config.Sources = []receiver.Source{source}
 }
 
-func TestWhatCannotBeReadAndHasASecretIsStoredAsItCame(t *testing.T) {
+func TestAnUnparseableBodyWithASecretIsStoredAsReceived(t *testing.T) {
 	t.Parallel()
 	form := with(secret, "Content-Type", "application/x-www-form-urlencoded")
 	testExchanges(t, map[string]exchange{
@@ -220,7 +220,7 @@ func TestWhatCannotBeReadAndHasASecretIsStoredAsItCame(t *testing.T) {
 		"a form with a percent sign":        {header: form, body: "contact_id=c1&note=100% sure"},
 		"a form of bytes that are no UTF-8": {header: form, body: "note=Zo%EB"},
 		"a location that is not wanted":     {body: "{\"locationId\":\"location-2\",\"note\":\"\n\"}"},
-		"a secret in the query":             {target: receiver.WebhookPath + "?token=" + workflowSecret, header: asJSON, body: `{"a":`},
+		"a secret in the query":             {target: ghl.Path + "?token=" + workflowSecret, header: asJSON, body: `{"a":`},
 		"a signature that is N/A":           {header: with(secret, "X-GHL-Signature", "N/A"), body: `{"a":`},
 	}, func(x *exchange) {
 		if x.code, x.stored, x.answer = http.StatusOK, 1, unparseable; x.header == nil {
@@ -234,20 +234,20 @@ func TestWhatCannotBeReadAndHasASecretIsStoredAsItCame(t *testing.T) {
 	})
 }
 
-func TestABodyThatCannotBeReadIsOneEventHoweverOftenItComes(t *testing.T) {
+func TestAnUnparseableBodyIsOneEventForAllItsDeliveries(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t)
+	f := newEnvironment(t)
 	addr := f.serve(t)
 	const body = "{\"note\":\"\n\"}"
-	post := func(body string) (id, status string) {
-		return send(t, addr, requestText("POST", receiver.WebhookPath, secret, body)).accepted(t)
+	deliver := func(body string) (id, status string) {
+		return send(t, addr, requestText("POST", ghl.Path, secret, body)).accepted(t)
 	}
-	first, status := post(body)
+	first, status := deliver(body)
 	assert.Equal(t, "unparseable", status)
-	again, status := post(body)
+	again, status := deliver(body)
 	assert.Equal(t, "duplicate", status)
 	assert.Equal(t, first, again)
-	_, status = post(body + " ")
+	_, status = deliver(body + " ")
 	assert.Equal(t, "unparseable", status)
 
 	stored := f.recorder.stored()
@@ -261,23 +261,23 @@ func TestABodyThatCannotBeReadIsOneEventHoweverOftenItComes(t *testing.T) {
 	}, stored[0])
 }
 
-func TestBodiesThatCannotBeReadAreLimited(t *testing.T) {
+func TestUnparseableBodiesAreLimited(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t)
+	f := newEnvironment(t)
 	addr := f.serve(t)
 	codes := map[int]int{}
 	for i := range 150 {
-		codes[send(t, addr, requestText("POST", receiver.WebhookPath, secret, strconv.Itoa(i)+`{"`)).code]++
+		codes[send(t, addr, requestText("POST", ghl.Path, secret, strconv.Itoa(i)+`{"`)).code]++
 	}
 	assert.GreaterOrEqual(t, codes[http.StatusOK], 100)
-	assert.Positive(t, codes[http.StatusTooManyRequests], "the rest is asked for again")
+	assert.Positive(t, codes[http.StatusTooManyRequests], "the rest is answered 429")
 	assert.Len(t, f.recorder.stored(), codes[http.StatusOK])
-	assert.Equal(t, http.StatusOK, send(t, addr, requestText("POST", receiver.WebhookPath, secret, workflow)).code, "others are not limited")
+	assert.Equal(t, http.StatusOK, send(t, addr, requestText("POST", ghl.Path, secret, workflow)).code, "others are not limited")
 }
 
-func TestADeliveryWhoseSenderLeftIsReported(t *testing.T) {
+func TestADeliveryWhoseSenderClosedTheConnectionIsReported(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t)
+	f := newEnvironment(t)
 	left, reported := make(chan struct{}), make(chan store.Receipt, 1)
 	f.recorder.before = func(context.Context) error {
 		<-left
@@ -298,7 +298,7 @@ func TestADeliveryWhoseSenderLeftIsReported(t *testing.T) {
 	defer server.Close()
 	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", server.Listener.Addr().String())
 	require.NoError(t, err)
-	_, err = io.WriteString(conn, requestText("POST", receiver.WebhookPath, secret, workflow))
+	_, err = io.WriteString(conn, requestText("POST", ghl.Path, secret, workflow))
 	require.NoError(t, err)
 	require.NoError(t, conn.Close())
 	r := <-reported
@@ -306,7 +306,7 @@ func TestADeliveryWhoseSenderLeftIsReported(t *testing.T) {
 	assert.Len(t, f.recorder.stored(), 1)
 }
 
-func TestWhatCannotBeStoredIsAskedForAgain(t *testing.T) {
+func TestAWebhookThatIsNotStoredIsAnswered429(t *testing.T) {
 	t.Parallel()
 	testExchanges(t, map[string]exchange{
 		"a store that is down":    {given: failing(errors.New("connection refused"))},
@@ -328,7 +328,7 @@ func TestOtherRequestsAreNeverRedirected(t *testing.T) {
 		"GET":             {method: "GET", answer: notAllowed},
 		"HEAD":            {method: "HEAD"},
 		"OPTIONS":         {method: "OPTIONS", answer: notAllowed},
-		"DELETE":          {method: "DELETE", target: receiver.WebhookPath + "/", answer: notAllowed},
+		"DELETE":          {method: "DELETE", target: ghl.Path + "/", answer: notAllowed},
 		"PUT with a body": {method: "PUT", header: secret, body: workflow, answer: notAllowed},
 	}, func(x *exchange) { x.code, x.answers = http.StatusMethodNotAllowed, allowPost })
 
@@ -358,8 +358,8 @@ func TestTheJobsEndpoint(t *testing.T) {
 	basic := http.Header{"Authorization": {"Basic " + jobsSecret}}
 	wrong := http.Header{"Authorization": {"Bearer guess"}}
 	empty := http.Header{"Authorization": {"Bearer "}}
-	notConfigured := func(f *fixture) { f.config.JobsSecret = "" }
-	noDatabase := func(f *fixture) { f.jobs.err = errors.New("connection refused") }
+	notConfigured := func(f *environment) { f.config.JobsSecret = "" }
+	noDatabase := func(f *environment) { f.jobs.err = errors.New("connection refused") }
 	testExchanges(t, map[string]exchange{
 		"with its token":           {header: jobsBearer, code: 200, answer: backlog},
 		"with a slash at the end":  {target: receiver.JobsPath + "/", header: jobsBearer, code: 200, answer: backlog},
@@ -395,14 +395,14 @@ func TestProbes(t *testing.T) {
 	}, func(*exchange) {})
 }
 
-// testExchanges tries each exchange, completed with what they have in common, on a receiver of its own.
+// testExchanges tries each exchange, completed with what they have in common, on its own receiver.
 func testExchanges(t *testing.T, exchanges map[string]exchange, complete func(*exchange)) {
 	t.Helper()
 	for name, x := range exchanges {
 		complete(&x)
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := newFixture(t)
+			f := newEnvironment(t)
 			if x.signed {
 				x.header = f.sign(x.body)
 				if x.encoding != "" {
@@ -418,7 +418,7 @@ func testExchanges(t *testing.T, exchanges map[string]exchange, complete func(*e
 			if f.signature != "" {
 				x.header = with(x.header, "X-GHL-Signature", f.signature)
 			}
-			method, target := or(x.method, http.MethodPost), or(x.target, receiver.WebhookPath)
+			method, target := or(x.method, http.MethodPost), or(x.target, ghl.Path)
 			got := send(t, f.serve(t), requestText(method, target, x.header, x.body))
 
 			assert.Equal(t, x.code, got.code)
@@ -436,7 +436,7 @@ func testExchanges(t *testing.T, exchanges map[string]exchange, complete func(*e
 				woken = 1
 			}
 			assert.Equal(t, woken, f.jobs.wakes())
-			if path, _, _ := strings.Cut(target, "?"); strings.TrimSuffix(path, "/") == receiver.WebhookPath {
+			if path, _, _ := strings.Cut(target, "?"); strings.TrimSuffix(path, "/") == ghl.Path {
 				assert.Equal(t, 1, f.counted(t, "verity_sync_webhook_requests_total", strconv.Itoa(x.code)))
 			}
 		})

@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/dfmiddleware/verity-sync/internal/ghl"
 	"github.com/dfmiddleware/verity-sync/internal/receiver"
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
@@ -27,7 +28,7 @@ func (i instant) Commit(context.Context, store.Delivery) (store.Receipt, error) 
 func BenchmarkWebhook(b *testing.B) {
 	for _, size := range []int{1 << 10, 8 << 10, 256 << 10} {
 		body := strings.Replace(marketplace, "{", `{"notes":"`+strings.Repeat("x", size)+`",`, 1)
-		f := newFixture(b)
+		f := newEnvironment(b)
 		f.config.Committer = instant{store.Receipt{ID: uuid.Must(uuid.NewV7())}}
 		server, err := receiver.New(f.config)
 		require.NoError(b, err)
@@ -37,7 +38,7 @@ func BenchmarkWebhook(b *testing.B) {
 				b.SetBytes(int64(len(body)))
 				b.RunParallel(func(pb *testing.PB) {
 					for pb.Next() {
-						r := httptest.NewRequest(http.MethodPost, receiver.WebhookPath, bytes.NewReader([]byte(body)))
+						r := httptest.NewRequest(http.MethodPost, ghl.Path, bytes.NewReader([]byte(body)))
 						r.Header = header
 						w := httptest.NewRecorder()
 						if server.ServeHTTP(w, r); w.Code != http.StatusOK {

@@ -5,11 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 
 	"golang.org/x/sync/semaphore"
-
-	"github.com/dfmiddleware/verity-sync/internal/ghl"
 )
 
 var (
@@ -17,16 +16,16 @@ var (
 	errBusy     = errors.New("too many requests at a time")
 )
 
-// maxAnnounced is up to where an announced size is believed: nearly all bodies are read into one piece of memory.
+// maxAnnounced bounds the memory that is allocated for a Content-Length before the body arrives. Nearly every body fits into it.
 const maxAnnounced = 8 << 10
 
-// charge is what a request holds of a budget.
+// charge is the part of a budget that a request holds.
 type charge struct {
 	budget *semaphore.Weighted
 	held   int64
 }
 
-// raise has the charge be at least n bytes. Without an error, they are held until release.
+// raise raises the charge to at least n bytes, or returns errBusy. The request holds them until release.
 func (c *charge) raise(n int64) error {
 	if n <= c.held {
 		return nil
@@ -40,10 +39,10 @@ func (c *charge) raise(n int64) error {
 
 func (c *charge) release() { c.budget.Release(c.held) }
 
-// readBody reads a request's body. Memory is charged before it is allocated, and beyond maxAnnounced as bytes arrive and not as they are
-// announced, so that a slow or boastful client takes only what it sends.
+// readBody reads a request's body. It charges memory before it allocates it: up to maxAnnounced for the Content-Length, and then as bytes
+// arrive, so that a client holds no more than it has sent.
 //
-// Its errors are errTooLarge, errBusy, and those of a body that did not arrive whole or in time.
+// The error is errTooLarge, errBusy, or that of a body that is incomplete or late.
 func readBody(r *http.Request, held *charge) ([]byte, error) {
 	if r.ContentLength > maxBody {
 		return nil, errTooLarge
@@ -54,11 +53,11 @@ func readBody(r *http.Request, held *charge) ([]byte, error) {
 	}
 	buffer := bytes.NewBuffer(make([]byte, 0, size))
 	_, err := buffer.ReadFrom(&chargedReader{from: r.Body, held: held})
-	r.Trailer = nil // Nobody reads them, and they were not charged.
+	r.Trailer = nil // They are not used, and not charged.
 	return buffer.Bytes(), err
 }
 
-// chargedReader reads up to maxBody bytes and charges each of them.
+// chargedReader reads up to maxBody bytes and charges them.
 type chargedReader struct {
 	from io.Reader
 	held *charge
@@ -77,20 +76,18 @@ func (c *chargedReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// storedHeaders are the request headers that are kept with an event: what is forwarded, and what helps to tell where it
-// came from. None of them holds a secret.
-var storedHeaders = []string{"Content-Type", "User-Agent", "X-GHL-Signature", "X-Request-Id", "Traceparent"}
+// storedHeaders are the request headers that are stored with every event: they are forwarded, or help to find where it came from. None of
+// them holds a secret.
+var storedHeaders = []string{"Content-Type", "User-Agent", "X-Request-Id", "Traceparent"}
 
-// headersOf returns them, with what the request declares in its query as the headers of that meaning.
-func headersOf(h http.Header, declared ghl.Declaration) map[string]string {
+// headersOf returns them, and those that the source adds.
+func headersOf(h http.Header, ofSource map[string]string) map[string]string {
 	kept := map[string]string{}
 	for _, name := range storedHeaders {
 		if value := h.Get(name); value != "" {
 			kept[http.CanonicalHeaderKey(name)] = value
 		}
 	}
-	if declared.Type != "" {
-		kept[ghl.HeaderType], kept[ghl.HeaderIDPath] = declared.Type, declared.IDPath
-	}
+	maps.Copy(kept, ofSource)
 	return kept
 }

@@ -9,18 +9,18 @@ import (
 	"time"
 )
 
-// evictAfter is how long a connection must have been idle to be closed for a new one: the client of a busier one may have sent its next
-// request.
+// evictAfter is how long a connection must be idle before a new one may replace it. The next request of a busier connection may be on its
+// way.
 const evictAfter = time.Second
 
-// connections bounds the connections of a server, and knows which of them may still have a request on them. http.Server.Shutdown drops
-// those whose request has not been read yet, so that it must wait until there are none.
+// connections bounds the connections of a server, and tracks which of them may have a request in flight. http.Server.Shutdown closes a
+// connection whose request has not been read yet, so Shutdown must wait until there is none.
 type connections struct {
 	limit   int
 	mu      sync.Mutex
 	changed *sync.Cond
-	// open holds every open connection, with its element of idle where it has one. Idle holds an idleConnection for each one that is kept
-	// for a next request, the longest idle one first.
+	// open has every open connection, with its element of idle if it has one. Idle has an idleConnection for each connection that waits
+	// for its next request, the longest idle first.
 	open map[net.Conn]*list.Element
 	idle *list.List
 }
@@ -36,8 +36,8 @@ func newConnections(limit int) *connections {
 	return c
 }
 
-// admit reports whether there is room for a new connection. Where there is none, it makes some by closing the connection that has been
-// idle longest: the client of that one opens another for its next request, whereas the new one brings a request.
+// admit reports whether the limit allows a new connection. At the limit, it closes the connection that has been idle longest: its client
+// opens another for its next request, and the new connection brings a request.
 func (c *connections) admit(conn net.Conn) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -52,13 +52,13 @@ func (c *connections) admit(conn net.Conn) bool {
 		}
 		c.idle.Remove(front)
 		delete(c.open, longest.Conn)
-		_ = longest.Close() // The server finds out when it reads, whatever the error.
+		_ = longest.Close() // The server sees it at its next read.
 	}
 	c.open[conn] = nil
 	return true
 }
 
-// track is an http.Server's ConnState hook. It ignores connections that were evicted.
+// track is an http.Server's ConnState hook. It ignores evicted connections.
 func (c *connections) track(conn net.Conn, state http.ConnState) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

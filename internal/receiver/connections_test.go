@@ -12,28 +12,29 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/dfmiddleware/verity-sync/internal/ghl"
 	"github.com/dfmiddleware/verity-sync/internal/receiver"
 )
 
-// few has a receiver take the fewest connections that it may be held to, of which there are 32.
-func few(f *fixture) { f.config.MemoryLimit = 1 }
+// few gives a receiver the smallest limit of connections, which is 32.
+func few(f *environment) { f.config.MemoryLimit = 1 }
 
 const fewest = 32
 
 func TestAConnectionBeyondTheLimitIsAnswered429(t *testing.T) {
 	t.Parallel()
-	large := requestText("POST", receiver.WebhookPath, secret, padded(1<<20))
+	large := requestText("POST", ghl.Path, secret, padded(1<<20))
 	for name, request := range map[string]string{
 		"a webhook":       webhook,
 		"a large webhook": large,
-		"one in chunks":   requestText("POST", receiver.WebhookPath, with(secret, "Transfer-Encoding", "chunked"), chunked(padded(1<<20), 1<<16)),
+		"one in chunks":   requestText("POST", ghl.Path, with(secret, "Transfer-Encoding", "chunked"), chunked(padded(1<<20), 1<<16)),
 		"a probe":         "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
 		"half a header":   webhook[:20],
 		"HTTP/1.0":        strings.Replace(webhook, "HTTP/1.1", "HTTP/1.0", 1),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := newFixture(t)
+			f := newEnvironment(t)
 			few(f)
 			addr := f.serve(t)
 			hold(t, addr, fewest)
@@ -52,7 +53,7 @@ func TestAConnectionBeyondTheLimitIsAnswered429(t *testing.T) {
 	}
 }
 
-// hold opens connections that stay active: half a request is on each of them.
+// hold opens connections that stay active: each has half a request.
 func hold(t *testing.T, addr string, count int) (held []net.Conn) {
 	t.Helper()
 	for range count {
@@ -68,7 +69,7 @@ func hold(t *testing.T, addr string, count int) (held []net.Conn) {
 
 func TestAConnectionBeyondTheLimit(t *testing.T) {
 	t.Parallel()
-	t.Run("takes the place of the one that has been idle longest", func(t *testing.T) {
+	t.Run("replaces the one that has been idle longest", func(t *testing.T) {
 		t.Parallel()
 		inBubble(t, few, func(t *testing.T, b *bubble) {
 			var kept []client
@@ -86,7 +87,7 @@ func TestAConnectionBeyondTheLimit(t *testing.T) {
 				require.NoError(t, err)
 				require.Equal(t, 200, conn.answer(t).code)
 			}
-			assert.Equal(t, 200, b.post(t).code)
+			assert.Equal(t, 200, b.deliver(t).code)
 			kept[2].assertClosed(t)
 			for n, conn := range kept {
 				if n != 2 {
@@ -99,7 +100,7 @@ func TestAConnectionBeyondTheLimit(t *testing.T) {
 		})
 	})
 
-	t.Run("does not take the place of one that was used just now", func(t *testing.T) {
+	t.Run("does not replace one that was used a moment ago", func(t *testing.T) {
 		t.Parallel()
 		inBubble(t, few, func(t *testing.T, b *bubble) {
 			var kept []client
@@ -125,7 +126,7 @@ func TestAConnectionBeyondTheLimit(t *testing.T) {
 
 	t.Run("is accepted again when a request has ended", func(t *testing.T) {
 		t.Parallel()
-		f := newFixture(t)
+		f := newEnvironment(t)
 		few(f)
 		addr := f.serve(t)
 		held := hold(t, addr, fewest)
@@ -152,7 +153,7 @@ func TestAConnectionBeyondTheLimit(t *testing.T) {
 
 	t.Run("does not delay the probes on their own listener", func(t *testing.T) {
 		t.Parallel()
-		f := newFixture(t)
+		f := newEnvironment(t)
 		few(f)
 		addr, probes := f.serveWithProbes(t)
 		hold(t, addr, fewest)
@@ -160,7 +161,7 @@ func TestAConnectionBeyondTheLimit(t *testing.T) {
 		for _, path := range []string{receiver.LivePath, receiver.ReadyPath, receiver.RootPath} {
 			assert.Equal(t, http.StatusOK, get(t, "http://"+probes+path), path)
 		}
-		for _, path := range []string{receiver.WebhookPath, receiver.JobsPath} {
+		for _, path := range []string{ghl.Path, receiver.JobsPath} {
 			assert.Equal(t, http.StatusNotFound, send(t, probes, requestText("POST", path, secret, workflow)).code, path)
 		}
 	})
@@ -169,7 +170,7 @@ func TestAConnectionBeyondTheLimit(t *testing.T) {
 // TestHTTP2IsNotServed holds the assumption of connectionCost: a connection has one request at a time.
 func TestHTTP2IsNotServed(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t)
+	f := newEnvironment(t)
 	addr, probes := f.serveWithProbes(t)
 	for _, address := range []string{addr, probes} {
 		assert.GreaterOrEqual(t, send(t, address, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00").code, 400, "by prior knowledge")
@@ -185,16 +186,16 @@ func TestHeadersAreBounded(t *testing.T) {
 		request string
 		code    int
 	}{
-		"8 KiB of headers":  {requestText("POST", receiver.WebhookPath, with(secret, "X-Forwarded-Client-Cert", strings.Repeat("x", 8<<10)), workflow), 200},
-		"13 KiB of headers": {requestText("POST", receiver.WebhookPath, with(secret, "X-Forwarded-Client-Cert", strings.Repeat("x", 13<<10)), workflow), 431},
-		"80 KiB of headers": {requestText("POST", receiver.WebhookPath, with(secret, "X-Large", strings.Repeat("x", 80<<10)), workflow), 431},
-		"a URL of 13 KiB":   {requestText("POST", receiver.WebhookPath+"?"+strings.Repeat("x", 13<<10), secret, workflow), 431},
-		"trailers":          {requestText("POST", receiver.WebhookPath, with(secret, "Transfer-Encoding", "chunked"), strings.TrimSuffix(chunked(workflow, 10), "\r\n")+"A: b\r\n\r\n"), 200},
-		"5 KiB of trailers": {requestText("POST", receiver.WebhookPath, with(secret, "Transfer-Encoding", "chunked"), strings.TrimSuffix(chunked(workflow, 10), "\r\n")+"A: "+strings.Repeat("b", 5<<10)+"\r\n\r\n"), 429},
+		"8 KiB of headers":  {requestText("POST", ghl.Path, with(secret, "X-Forwarded-Client-Cert", strings.Repeat("x", 8<<10)), workflow), 200},
+		"13 KiB of headers": {requestText("POST", ghl.Path, with(secret, "X-Forwarded-Client-Cert", strings.Repeat("x", 13<<10)), workflow), 431},
+		"80 KiB of headers": {requestText("POST", ghl.Path, with(secret, "X-Large", strings.Repeat("x", 80<<10)), workflow), 431},
+		"a URL of 13 KiB":   {requestText("POST", ghl.Path+"?"+strings.Repeat("x", 13<<10), secret, workflow), 431},
+		"trailers":          {requestText("POST", ghl.Path, with(secret, "Transfer-Encoding", "chunked"), strings.TrimSuffix(chunked(workflow, 10), "\r\n")+"A: b\r\n\r\n"), 200},
+		"5 KiB of trailers": {requestText("POST", ghl.Path, with(secret, "Transfer-Encoding", "chunked"), strings.TrimSuffix(chunked(workflow, 10), "\r\n")+"A: "+strings.Repeat("b", 5<<10)+"\r\n\r\n"), 429},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := newFixture(t)
+			f := newEnvironment(t)
 			assert.Equal(t, test.code, send(t, f.serve(t), test.request).code)
 			assert.Len(t, f.recorder.stored(), map[int]int{200: 1}[test.code])
 		})

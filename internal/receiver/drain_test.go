@@ -16,13 +16,13 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/dfmiddleware/verity-sync/internal/receiver"
+	"github.com/dfmiddleware/verity-sync/internal/ghl"
 )
 
 func TestDraining(t *testing.T) {
 	t.Parallel()
 	const ready = "GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n"
-	tenSeconds := func(f *fixture) { f.config.DrainDelay = 10 * time.Second }
+	tenSeconds := func(f *environment) { f.config.DrainDelay = 10 * time.Second }
 
 	t.Run("turns readiness off, and nothing else, for the drain delay", func(t *testing.T) {
 		t.Parallel()
@@ -37,9 +37,9 @@ func TestDraining(t *testing.T) {
 				assert.Equal(t, `{"error":"draining"}`, got.body)
 				assert.Equal(t, 200, b.open(t, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").answer(t).code)
 
-				got = b.post(t)
+				got = b.deliver(t)
 				assert.Equal(t, 200, got.code)
-				assert.Equal(t, "close", got.header.Get("Connection"), "the next post is for another instance")
+				assert.Equal(t, "close", got.header.Get("Connection"), "the next webhook goes to another replica")
 				time.Sleep(time.Second)
 			}
 			_, err := keptAlive.Write([]byte(webhook))
@@ -53,9 +53,9 @@ func TestDraining(t *testing.T) {
 	})
 
 	for what, sent := range map[string]int{"no byte": 0, "half its header": 20, "half its body": len(webhook) - 1, "all of it": len(webhook)} {
-		t.Run("answers a post of which "+what+" was there when the listener closed", func(t *testing.T) {
+		t.Run("answers a webhook of which "+what+" had arrived when the listener closed", func(t *testing.T) {
 			t.Parallel()
-			slow := func(f *fixture) {
+			slow := func(f *environment) {
 				f.recorder.before = func(context.Context) error {
 					time.Sleep(2 * time.Second)
 					return nil
@@ -78,7 +78,7 @@ func TestDraining(t *testing.T) {
 	t.Run("gives up on what does not finish in time", func(t *testing.T) {
 		t.Parallel()
 		var release chan struct{}
-		stuck := func(f *fixture) {
+		stuck := func(f *environment) {
 			release = make(chan struct{})
 			f.recorder.before = func(context.Context) error {
 				<-release
@@ -106,11 +106,11 @@ func TestDraining(t *testing.T) {
 	})
 }
 
-// TestNoPostFailsWhileDraining posts as load balancers do that have not noticed: some go on with the connections they
-// have until they are told to close them, others open new ones until nobody takes them.
-func TestNoPostFailsWhileDraining(t *testing.T) {
+// TestNoWebhookFailsWhileDraining sends webhooks like load balancers that have not noticed the drain: some keep their connections until an
+// answer closes them, others open new ones until the listener closes.
+func TestNoWebhookFailsWhileDraining(t *testing.T) {
 	t.Parallel()
-	given := func(f *fixture) {
+	given := func(f *environment) {
 		f.config.DrainDelay = 5 * time.Second
 		f.recorder.before = func(context.Context) error {
 			time.Sleep(70 * time.Millisecond)
@@ -120,17 +120,17 @@ func TestNoPostFailsWhileDraining(t *testing.T) {
 	inBubble(t, given, func(t *testing.T, b *bubble) {
 		started := time.Now()
 		var answered atomic.Int64
-		var posting sync.WaitGroup
+		var sending sync.WaitGroup
 		for i := range 8 {
 			keepAlive := i%2 == 0
 			transport := &http.Transport{
 				DisableKeepAlives: !keepAlive,
 				DialContext:       func(context.Context, string, string) (net.Conn, error) { return b.dial() },
 			}
-			posting.Go(func() {
+			sending.Go(func() {
 				defer transport.CloseIdleConnections()
 				for {
-					closes, err := postOver(t, transport)
+					closes, err := deliverOver(t, transport)
 					if errors.Is(err, errRefused) && !keepAlive {
 						return
 					}
@@ -147,17 +147,17 @@ func TestNoPostFailsWhileDraining(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		b.stop()
-		posting.Wait()
+		sending.Wait()
 		require.NoError(t, <-b.served)
 		assert.Greater(t, answered.Load(), int64(100))
 		assert.Len(t, b.recorder.stored(), int(answered.Load()), "what was answered 200 was stored, and nothing else")
 	})
 }
 
-// postOver posts a webhook and returns whether the connection is closed after it.
-func postOver(t *testing.T, transport http.RoundTripper) (closes bool, err error) {
+// deliverOver sends a webhook and returns whether the answer closes the connection.
+func deliverOver(t *testing.T, transport http.RoundTripper) (closes bool, err error) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://receiver"+receiver.WebhookPath, strings.NewReader(workflow))
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://receiver"+ghl.Path, strings.NewReader(workflow))
 	if err != nil {
 		return false, err
 	}
@@ -176,25 +176,25 @@ func postOver(t *testing.T, transport http.RoundTripper) (closes bool, err error
 	return resp.Close, nil
 }
 
-// TestTheDrainLastsUntilLoadBalancersHaveNoticed has posts come on new connections after the receiver was told to stop.
+// TestTheDrainLastsUntilLoadBalancersHaveNoticed sends webhooks on new connections after the drain began.
 func TestTheDrainLastsUntilLoadBalancersHaveNoticed(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		// every is how long after the last one the next post comes, until no more come after noticed.
+		// every is the interval of the webhooks, which end after noticed.
 		every, noticed time.Duration
 		want           time.Duration
-		// probes has something look at the probes every second, which is no post.
+		// probes requests a probe every second, which is not a webhook.
 		probes bool
 	}{
-		"nobody posts": {want: 5 * time.Second},
-		"nobody posts, and the probes are looked at":    {want: 5 * time.Second, probes: true},
-		"a load balancer notices after 20 s":            {every: 2 * time.Second, noticed: 20 * time.Second, want: 25 * time.Second, probes: true},
-		"few posts come until one notices after 16 s":   {every: 4 * time.Second, noticed: 16 * time.Second, want: 21 * time.Second},
-		"a load balancer that never notices is bounded": {every: time.Second, noticed: time.Hour, want: 30 * time.Second},
+		"no webhook":                         {want: 5 * time.Second},
+		"no webhook, but probes":             {want: 5 * time.Second, probes: true},
+		"a load balancer notices after 20 s": {every: 2 * time.Second, noticed: 20 * time.Second, want: 25 * time.Second, probes: true},
+		"few webhooks until a load balancer notices after 16 s": {every: 4 * time.Second, noticed: 16 * time.Second, want: 21 * time.Second},
+		"a load balancer that never notices is bounded":         {every: time.Second, noticed: time.Hour, want: 30 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			given := func(f *fixture) { f.config.DrainDelay, f.config.DrainTimeout = 5*time.Second, 30*time.Second }
+			given := func(f *environment) { f.config.DrainDelay, f.config.DrainTimeout = 5*time.Second, 30*time.Second }
 			inBubble(t, given, func(t *testing.T, b *bubble) {
 				synctest.Wait()
 				started := time.Now()
@@ -209,7 +209,7 @@ func TestTheDrainLastsUntilLoadBalancersHaveNoticed(t *testing.T) {
 							}
 							conn, err := b.dial()
 							if err != nil {
-								assert.GreaterOrEqual(t, time.Since(started), test.want, "a post is refused")
+								assert.GreaterOrEqual(t, time.Since(started), test.want, "a connection is refused")
 								return
 							}
 							_, err = io.WriteString(conn, request)

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// unpack returns the bytes that a request's body holds: raw, or what raw is the gzip of, which has the limit of a body and is charged
-// to held. The answer is the zero one, or what the request is refused with.
+// unpack returns a request's body without its content encoding: raw, or what raw decompresses to, which has the limit of a body and is
+// charged to held. The answer is the zero answer unless the request is rejected.
 func unpack(h http.Header, raw []byte, held *charge) ([]byte, answer) {
 	switch encoding := contentEncoding(h); encoding {
 	case "":
@@ -36,10 +36,10 @@ func unpack(h http.Header, raw []byte, held *charge) ([]byte, answer) {
 	return buffer.Bytes(), answer{}
 }
 
-// errGzip does not say where it is broken: the sender compresses it again, or not at all.
+// errGzip has no position: the sender can only compress the body again, or send it uncompressed.
 var errGzip = errors.New("body is not valid gzip, as its Content-Encoding says")
 
-// contentEncoding returns how a body is encoded, "" where it is not.
+// contentEncoding returns the content encoding of a body, "" for none.
 func contentEncoding(h http.Header) string {
 	encoding := strings.ToLower(strings.TrimSpace(strings.Join(h.Values("Content-Encoding"), ", ")))
 	if encoding == "identity" {

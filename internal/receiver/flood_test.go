@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/dfmiddleware/verity-sync/internal/ghl"
 	"github.com/dfmiddleware/verity-sync/internal/receiver"
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
@@ -26,7 +27,7 @@ const mebibyte = 1 << 20
 
 // A flood is what each of a number of connections sends, and then waits.
 type flood struct {
-	// memory is the receiver's limit, the default where it is 0.
+	// memory is the receiver's limit; 0 is the default.
 	memory int64
 	conns  int
 	send   string
@@ -34,7 +35,7 @@ type flood struct {
 	slow bool
 	// bound is what heap and stacks may take at most while the flood lasts, of this process, in MiB.
 	bound int
-	// passes says that other senders' webhooks are accepted meanwhile.
+	// passes is true if webhooks of other senders are accepted during the flood.
 	passes bool
 }
 
@@ -46,30 +47,30 @@ func TestAFloodStaysWithinTheMemory(t *testing.T) {
 		announce = "Content-Length: 1000\r\n\r\n"
 	)
 	authentic := "X-Webhook-Secret: " + workflowSecret + "\r\n"
-	post := func(headers string) string { return "POST /api/webhooks/ghl HTTP/1.1\r\nHost: x\r\n" + headers }
+	request := func(headers string) string { return "POST /api/webhooks/ghl HTTP/1.1\r\nHost: x\r\n" + headers }
 	form := "Content-Type: application/x-www-form-urlencoded\r\n"
 	sized := func(body string) string { return fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(body), body) }
 	for name, flood := range map[string]flood{
 		"63,490 bytes of short headers at the limit of the chart": {
-			conns: 1500, send: post(fill(63_490, audited) + announce), bound: 320,
+			conns: 1500, send: request(fill(63_490, audited) + announce), bound: 320,
 		},
-		"short headers that are allowed at the limit of the chart": {conns: 1500, send: post(fill(12_000, shortest) + announce), bound: 320},
-		"short headers":           {memory: small, conns: 600, send: post(fill(12_000, shortest) + announce), bound: 112},
-		"headers of one name":     {memory: small, conns: 600, send: post(fill(12_000, func(int) string { return "a:b\n" }) + announce), bound: 112},
-		"headers that do not end": {memory: small, conns: 600, send: post(fill(12_000, shortest)), bound: 112},
-		"a long URL":              {memory: small, conns: 600, send: "POST /api/webhooks/ghl?" + fill(12_000, flag) + " HTTP/1.1\r\nHost: x\r\n" + announce, bound: 112},
-		"no byte":                 {memory: small, conns: 600, bound: 112},
-		"bodies that never come":  {memory: small, conns: 600, send: post("Content-Length: 1000000\r\n\r\n"), bound: 112},
-		"half of large bodies":    {memory: small, conns: 200, send: post(sized(strings.Repeat(" ", mebibyte))[:mebibyte/2]), bound: 128},
-		"large bodies in chunks":  {memory: small, conns: 200, send: post("Transfer-Encoding: chunked\r\n\r\n" + chunked(strings.Repeat(" ", mebibyte), 999)[:mebibyte/2]), bound: 128},
-		"many small bodies":       {memory: small, conns: 600, send: strings.Repeat(post(authentic+sized(padded(4<<10))), 20), slow: true, bound: 112},
-		"large JSON":              {memory: small, conns: 200, send: post(authentic + sized(`{`+fill(mebibyte-64, func(int) string { return `"\u0061":1,` })+`"a":1}`)), slow: true, bound: 256},
-		"large forms": {memory: small, conns: 200, send: post(authentic + form + sized(fill(mebibyte-64, func(i int) string {
+		"short headers that are allowed at the limit of the chart": {conns: 1500, send: request(fill(12_000, shortest) + announce), bound: 320},
+		"short headers":            {memory: small, conns: 600, send: request(fill(12_000, shortest) + announce), bound: 112},
+		"headers of one name":      {memory: small, conns: 600, send: request(fill(12_000, func(int) string { return "a:b\n" }) + announce), bound: 112},
+		"headers that do not end":  {memory: small, conns: 600, send: request(fill(12_000, shortest)), bound: 112},
+		"a long URL":               {memory: small, conns: 600, send: "POST /api/webhooks/ghl?" + fill(12_000, flag) + " HTTP/1.1\r\nHost: x\r\n" + announce, bound: 112},
+		"no byte":                  {memory: small, conns: 600, bound: 112},
+		"bodies that never arrive": {memory: small, conns: 600, send: request("Content-Length: 1000000\r\n\r\n"), bound: 112},
+		"half of large bodies":     {memory: small, conns: 200, send: request(sized(strings.Repeat(" ", mebibyte))[:mebibyte/2]), bound: 128},
+		"large bodies in chunks":   {memory: small, conns: 200, send: request("Transfer-Encoding: chunked\r\n\r\n" + chunked(strings.Repeat(" ", mebibyte), 999)[:mebibyte/2]), bound: 128},
+		"many small bodies":        {memory: small, conns: 600, send: strings.Repeat(request(authentic+sized(padded(4<<10))), 20), slow: true, bound: 112},
+		"large JSON":               {memory: small, conns: 200, send: request(authentic + sized(`{`+fill(mebibyte-64, func(int) string { return `"\u0061":1,` })+`"a":1}`)), slow: true, bound: 256},
+		"large forms": {memory: small, conns: 200, send: request(authentic + form + sized(fill(mebibyte-64, func(i int) string {
 			return fmt.Sprintf("%d%s=%s&", i, strings.Repeat("[a]", i%2), strings.Repeat("\x01", 300))
 		})[:340<<10])), slow: true, bound: 256},
-		"forms that are too large":   {memory: small, conns: 200, send: post(authentic + form + sized(fill(mebibyte-64, func(i int) string { return fmt.Sprintf("%d[][][][a]&", i) }))), slow: true, bound: 256},
-		"trailers":                   {memory: small, conns: 600, send: post(authentic + "Transfer-Encoding: chunked\r\n\r\n" + chunked(workflow, 99)[:len(chunked(workflow, 99))-2] + fill(4_000, shortest) + "\r\n"), slow: true, bound: 112},
-		"trailers that do not end":   {memory: small, conns: 600, send: post(authentic + "Transfer-Encoding: chunked\r\n\r\n0\r\n" + fill(63_490, shortest)), bound: 112},
+		"forms that are too large":   {memory: small, conns: 200, send: request(authentic + form + sized(fill(mebibyte-64, func(i int) string { return fmt.Sprintf("%d[][][][a]&", i) }))), slow: true, bound: 256},
+		"trailers":                   {memory: small, conns: 600, send: request(authentic + "Transfer-Encoding: chunked\r\n\r\n" + chunked(workflow, 99)[:len(chunked(workflow, 99))-2] + fill(4_000, shortest) + "\r\n"), slow: true, bound: 112},
+		"trailers that do not end":   {memory: small, conns: 600, send: request(authentic + "Transfer-Encoding: chunked\r\n\r\n0\r\n" + fill(63_490, shortest)), bound: 112},
 		"connections that stay idle": {memory: small, conns: 600, send: "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", bound: 112, passes: true},
 	} {
 		t.Run(name, func(t *testing.T) { testFlood(t, flood) })
@@ -77,7 +78,7 @@ func TestAFloodStaysWithinTheMemory(t *testing.T) {
 }
 
 func testFlood(t *testing.T, flood flood) {
-	f := newFixture(t)
+	f := newEnvironment(t)
 	if f.config.MemoryLimit = flood.memory; flood.memory > 0 {
 		before := debug.SetMemoryLimit(flood.memory) // As the process does.
 		defer debug.SetMemoryLimit(before)
@@ -117,11 +118,11 @@ func testFlood(t *testing.T, flood flood) {
 		}
 		assert.Equal(t, http.StatusOK, get(t, "http://"+probes+receiver.LivePath), "the process is alive")
 		assert.Equal(t, http.StatusOK, get(t, "http://"+probes+receiver.ReadyPath), "and ready")
-		assert.Contains(t, []int{http.StatusOK, http.StatusTooManyRequests, 0}, f.tryPost(t, addr))
+		assert.Contains(t, []int{http.StatusOK, http.StatusTooManyRequests, 0}, f.tryDeliver(t, addr))
 	}
 	if flood.passes {
 		require.EventuallyWithT(t, func(c *assert.CollectT) {
-			assert.Equal(c, http.StatusOK, f.tryPost(t, addr), "while the flood lasts")
+			assert.Equal(c, http.StatusOK, f.tryDeliver(t, addr), "while the flood lasts")
 		}, 5*time.Second, tick)
 	}
 	used := int(peak() >> 20)
@@ -133,7 +134,7 @@ func testFlood(t *testing.T, flood flood) {
 		require.NoError(t, conn.Close())
 	}
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
-		assert.Equal(c, http.StatusOK, f.tryPost(t, addr), "nothing is left of the flood")
+		assert.Equal(c, http.StatusOK, f.tryDeliver(t, addr), "nothing is left of the flood")
 	}, 5*time.Second, tick)
 }
 
@@ -144,17 +145,17 @@ func (c committer) Commit(ctx context.Context, d store.Delivery) (store.Receipt,
 	return store.Receipt{}, c(ctx, d)
 }
 
-// anothers is the contact of those webhooks that are none of the flood.
+// anothers is the contact of the webhooks that are not part of the flood.
 const anothers = "contact-of-another"
 
-// tryPost posts a webhook on a connection of its own and returns the code of the answer, 0 where there is none.
-func (f *fixture) tryPost(t *testing.T, addr string) int {
+// tryDeliver sends a webhook on a new connection and returns the code of the answer, 0 without one.
+func (f *environment) tryDeliver(t *testing.T, addr string) int {
 	t.Helper()
 	conn, err := net.Dial("tcp", addr)
 	require.NoError(t, err)
 	defer conn.Close()
 	require.NoError(t, conn.SetDeadline(time.Now().Add(30*time.Second)))
-	text := requestText("POST", receiver.WebhookPath, secret, `{"contact_id":"`+anothers+`","location":{"id":"location-1"}}`)
+	text := requestText("POST", ghl.Path, secret, `{"contact_id":"`+anothers+`","location":{"id":"location-1"}}`)
 	if _, err := io.WriteString(conn, text); err != nil {
 		return 0
 	}

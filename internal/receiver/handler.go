@@ -9,48 +9,48 @@ import (
 	"time"
 )
 
-// Paths that are served; each with or without a slash at its end.
+// Paths that are served beside those of the sources; each with or without a slash at its end.
 const (
-	WebhookPath = "/api/webhooks/ghl"
-	JobsPath    = "/api/jobs/process-pending"
-	LivePath    = "/healthz"
-	// RootPath is what load balancers check that are told no path. It says no more than LivePath.
+	JobsPath = "/api/jobs/process-pending"
+	LivePath = "/healthz"
+	// RootPath is the path that load balancers check by default. It answers as LivePath does.
 	RootPath  = "/"
 	ReadyPath = "/readyz"
 )
 
-// retryAfter is what a 429 asks for, in seconds. Postgres fails over in less than that.
+// retryAfter is the Retry-After of a 429, in seconds. A failover of Postgres is faster.
 const retryAfter = "30"
 
 // ServeHTTP dispatches by the exact path. http.ServeMux would redirect a path that it can clean, and a redirect counts
 // as a failed delivery.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	// The error says that the connection has no deadlines, as in a test without one. net/http takes it off again before
-	// the next request.
+	// An error means that the connection has no deadlines, as in some tests. net/http resets the deadline before the next request.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
 
-	switch strings.TrimSuffix(r.URL.Path, "/") {
-	case WebhookPath:
-		s.serveWebhook(w, r)
-	case JobsPath:
-		s.write(w, r, s.processPending(r))
-	default:
-		s.serveProbe(w, r)
+	path := strings.TrimSuffix(r.URL.Path, "/")
+	if source, ok := s.sources[path]; ok {
+		s.serveWebhook(w, r, source)
+		return
 	}
+	if path == JobsPath {
+		s.write(w, r, s.processPending(r))
+		return
+	}
+	s.serveProbe(w, r)
 }
 
-// answer is what a request is answered with.
+// answer is the response to a request.
 type answer struct {
 	code int
 	// body is encoded as JSON.
 	body any
-	// allow lists the methods that a 405 names.
+	// allow lists the allowed methods of a 405.
 	allow string
-	// outcome says in a word or two what became of the request, for the log.
+	// outcome names the result in a word or two, for the log.
 	outcome string
-	// cause says why it was not answered 200, for the log.
+	// cause is why the answer is not 200, for the log.
 	cause error
-	// bodyRead is true where the request's body has been read to its end.
+	// bodyRead is true if the request's body has been read to its end.
 	bodyRead bool
 }
 
@@ -63,21 +63,21 @@ type failure struct {
 	Error string `json:"error"`
 }
 
-// Outcomes that are looked at.
+// Outcomes that code depends on.
 const (
 	accepted  = "accepted"
 	uncertain = "may be stored"
 )
 
 var (
-	errUnparseableRate = errors.New("too many bodies that cannot be read")
+	errUnparseableRate = errors.New("too many bodies that cannot be parsed")
 
 	errNotFound = errors.New("not found")
 	errMethod   = errors.New("method not allowed")
 	errDraining = errors.New("draining")
 )
 
-// refuse is for mistakes of the sender, who is told what they are.
+// refuse rejects a request for the sender's mistake, and says which.
 func refuse(code int, outcome string, err error) answer {
 	return answer{code: code, body: failure{err.Error()}, outcome: outcome, cause: err}
 }
@@ -90,10 +90,10 @@ func notAllowed(allow string) answer {
 	return a
 }
 
-// notStoredNow is what a sender is told that should send again.
+// notStoredNow asks the sender to send the webhook again.
 const notStoredNow = "the event cannot be stored now, send it again"
 
-// later asks the sender to send again. What is wrong with us is nobody's business but the log's.
+// later asks the sender to send the webhook again. Only the log has the cause.
 func later(outcome string, cause error) answer {
 	return answer{
 		code:    http.StatusTooManyRequests,
@@ -103,7 +103,7 @@ func later(outcome string, cause error) answer {
 	}
 }
 
-// mayBeStored is for a commit of which it is not known how it ended. Sent again, the event is stored or a duplicate.
+// mayBeStored is the answer if the outcome of a commit is unknown. The next delivery is stored, or is a duplicate.
 func mayBeStored(cause error) answer {
 	a := later(uncertain, cause)
 	a.body = failure{"the event may be stored, send it again to be sure"}
@@ -123,19 +123,19 @@ func (s *Server) write(w http.ResponseWriter, r *http.Request, a answer) {
 	case http.StatusMethodNotAllowed:
 		h.Set("Allow", a.allow)
 	}
-	// A body that was not read would have to be, before the connection could be used again, and a slow one holds up the
-	// answer. While draining, clients must find another instance for their next request.
+	// A connection with an unread body cannot be used again before the body is read, and a slow body would delay the answer. While
+	// draining, clients must send their next request to another replica.
 	if s.draining.Load() || (!a.bodyRead && r.ContentLength != 0) {
 		h.Set("Connection", "close")
 	}
 	body, err := json.Marshal(a.body)
 	if err != nil {
-		panic(err) // The types of body are this package's own.
+		panic(err) // Every body is of a type of this package.
 	}
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(a.code)
 	if _, err := w.Write(body); err != nil {
-		s.cfg.Log.V(1).Info("client left before its answer", "code", a.code)
+		s.cfg.Log.V(1).Info("client closed the connection before the answer", "code", a.code)
 	}
 }
 
@@ -151,7 +151,7 @@ func (s *Server) serveProbe(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// elsewhere answers what no other path does.
+// elsewhere answers every other path.
 func elsewhere(r *http.Request) answer {
 	if r.URL.Path == RootPath && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
 		return live(r)
@@ -166,8 +166,8 @@ func live(r *http.Request) answer {
 	return answer{code: http.StatusOK, body: status{Status: "ok"}}
 }
 
-// ready fails while draining and at no other time: an instance that is taken out because Postgres is down would make
-// the Ingress answer 503, and that may be an event lost.
+// ready fails only while draining. If readiness depended on Postgres, an outage of Postgres would make the Ingress answer 503, and the event
+// could be lost.
 func (s *Server) ready(r *http.Request) answer {
 	if s.draining.Load() && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
 		return refuse(http.StatusServiceUnavailable, "draining", errDraining)

@@ -16,8 +16,8 @@ type backlog struct {
 	Undispatched int64 `json:"undispatched"`
 }
 
-// processPending serves the cron jobs that used to drain the queue. There is nothing left for them to do: it wakes who
-// looks for work, says how much there is, and does not wait.
+// processPending serves the cron jobs that drained the queue of the legacy middleware. They are no longer needed: it wakes the relay,
+// returns the size of the backlog, and does not wait.
 func (s *Server) processPending(r *http.Request) answer {
 	if s.cfg.JobsSecret == "" {
 		return notFound()
@@ -35,13 +35,13 @@ func (s *Server) processPending(r *http.Request) answer {
 		err = s.cfg.Jobs.Wake(ctx)
 	}
 	if err != nil {
-		s.cfg.Log.Error(err, "jobs endpoint")
+		s.cfg.Log.Error(err, "failed to read the backlog for the jobs endpoint; the caller can try again")
 		return answer{code: http.StatusTooManyRequests, body: failure{"the database does not answer, try again later"}}
 	}
 	return answer{code: http.StatusOK, body: backlog(found)}
 }
 
-// bearerIs compares digests, so that neither content nor length of the secret shows in the time that it takes.
+// bearerIs compares digests, so that its duration reveals neither the content nor the length of the secret.
 func bearerIs(authorization, secret string) bool {
 	scheme, token, _ := strings.Cut(authorization, " ")
 	if !strings.EqualFold(scheme, "Bearer") {

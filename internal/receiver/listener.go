@@ -12,14 +12,14 @@ import (
 )
 
 const (
-	// refuseTimeout bounds how long a connection is kept that is refused.
+	// refuseTimeout bounds how long a refused connection stays open.
 	refuseTimeout = 2 * time.Second
-	// refuseQuiet is how long nothing must have come for a request to be taken as complete.
+	// refuseQuiet is the silence after which a request counts as complete.
 	refuseQuiet = 50 * time.Millisecond
 )
 
-// limitedListener accepts every connection and returns those that connections admits. The others are answered 429 and closed: left in the
-// backlog, they would hold up those behind them and end in a timeout of the proxy, which is no 429.
+// limitedListener accepts every connection and returns those that connections admits. It answers the others 429 and closes them: in the
+// listen backlog they would delay the ones behind them, and end in a timeout of the proxy instead of a 429.
 type limitedListener struct {
 	net.Listener
 	conns   *connections
@@ -29,7 +29,7 @@ type limitedListener struct {
 	refusing sync.WaitGroup
 }
 
-// limit returns a listener that has no more than conns allows open at a time, and calls refused for each connection beyond them.
+// limit returns a listener that keeps to the limit of conns, and calls refused for each connection above it.
 func limit(l net.Listener, conns *connections, refused func()) *limitedListener {
 	return &limitedListener{
 		Listener: l, conns: conns, refused: refused,
@@ -45,7 +45,7 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 		}
 		l.refused()
 		if !l.slots.TryAcquire(1) {
-			_ = conn.Close() // It is refused either way.
+			_ = conn.Close() // Too many are being refused already.
 			continue
 		}
 		l.refusing.Go(func() {
@@ -55,8 +55,8 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 	}
 }
 
-// refuseConnection answers 429 once a request has come: clients fail on an answer that comes before or in the middle of it. It reads on
-// after the answer, since closing a connection with bytes unread resets it, and the sender may lose the answer.
+// refuseConnection answers 429 after a request has arrived: clients fail on an answer before the end of their request. It keeps reading
+// after the answer, because closing a connection with unread bytes resets it, and the sender may lose the answer.
 func refuseConnection(conn net.Conn) {
 	defer conn.Close()
 	end := time.Now().Add(refuseTimeout)
@@ -67,12 +67,11 @@ func refuseConnection(conn net.Conn) {
 		return
 	}
 	if half, ok := conn.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
-		_, _ = io.Copy(io.Discard, conn) // Its end, or the deadline, is all that is waited for.
+		_, _ = io.Copy(io.Discard, conn) // Until the client closes it, or the deadline.
 	}
 }
 
-// readUntilQuiet reads what comes until nothing has come for a moment, or until half of the time is over, and reports whether anything
-// came.
+// readUntilQuiet reads until nothing has arrived for refuseQuiet, or half of refuseTimeout has passed, and reports whether anything arrived.
 func readUntilQuiet(conn net.Conn, end time.Time) bool {
 	var buffer [2 << 10]byte
 	enough := end.Add(-refuseTimeout / 2)
@@ -95,7 +94,7 @@ func readUntilQuiet(conn net.Conn, end time.Time) bool {
 	}
 }
 
-// refusal is the answer to a connection that is refused, with the date to fill in.
+// refusal is the answer on a refused connection, with a verb for the date.
 var refusal = func() string {
 	body := fmt.Sprintf(`{"error":%q}`, notStoredNow)
 	return "HTTP/1.1 429 Too Many Requests\r\nConnection: close\r\nContent-Type: application/json\r\nDate: %s\r\n" +

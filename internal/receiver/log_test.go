@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/dfmiddleware/verity-sync/internal/receiver"
+	"github.com/dfmiddleware/verity-sync/internal/ghl"
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
@@ -21,8 +21,8 @@ type logLines struct {
 	lines []string
 }
 
-// capture makes the receiver log everything it has to say into memory.
-func (f *fixture) capture() *logLines {
+// capture records all log lines in memory.
+func (f *environment) capture() *logLines {
 	captured := &logLines{}
 	f.config.Log = funcr.NewJSON(func(line string) {
 		captured.mu.Lock()
@@ -49,7 +49,7 @@ func TestTheLogHoldsNoPersonalDataAndNoSecret(t *testing.T) {
 	t.Parallel()
 	const personal = `{"location_id":"location-1","contact_id":"contact-1","phone":"+15555550100","email":"someone@example.com"}`
 	for name, tc := range map[string]struct {
-		given func(*fixture)
+		given func(*environment)
 		token string
 		body  string
 		want  []string
@@ -70,13 +70,13 @@ func TestTheLogHoldsNoPersonalDataAndNoSecret(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := newFixture(t)
+			f := newEnvironment(t)
 			lines := f.capture()
 			if tc.given != nil {
 				tc.given(f)
 			}
 			addr := f.serve(t)
-			target := receiver.WebhookPath + "?token=" + or(tc.token, workflowSecret)
+			target := ghl.Path + "?token=" + or(tc.token, workflowSecret)
 			send(t, addr, requestText("POST", target, asJSON, or(tc.body, personal)))
 			require.Eventually(t, func() bool { return len(lines.with("outcome")) == 1 }, eventually, tick)
 

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/dfmiddleware/verity-sync/internal/ghl"
 	"github.com/dfmiddleware/verity-sync/internal/receiver"
 )
 
@@ -54,18 +55,18 @@ func (p *pipes) dial() (net.Conn, error) {
 
 // bubble is a receiver in a synctest bubble.
 type bubble struct {
-	*fixture
+	*environment
 	*pipes
 	// stop is what SIGTERM does, served receives what Serve returned.
 	stop   context.CancelFunc
 	served chan error
 }
 
-// inBubble runs a test against a receiver on a clock of its own. The test fails if the receiver cannot be stopped.
-func inBubble(t *testing.T, given func(*fixture), test func(*testing.T, *bubble)) {
+// inBubble runs a test against a receiver on its own clock. The test fails if the receiver does not stop.
+func inBubble(t *testing.T, given func(*environment), test func(*testing.T, *bubble)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		f := newFixture(t)
+		f := newEnvironment(t)
 		if given != nil {
 			given(f)
 		}
@@ -73,7 +74,7 @@ func inBubble(t *testing.T, given func(*fixture), test func(*testing.T, *bubble)
 		require.NoError(t, err)
 		ctx, cancel := context.WithCancel(context.Background())
 		b := &bubble{
-			fixture: f, pipes: &pipes{conns: make(chan net.Conn), closed: make(chan struct{})},
+			environment: f, pipes: &pipes{conns: make(chan net.Conn), closed: make(chan struct{})},
 			stop: cancel, served: make(chan error, 1),
 		}
 		finished := make(chan struct{})
@@ -103,8 +104,8 @@ func (b *bubble) open(t *testing.T, text string) client {
 	return client{conn}
 }
 
-// post sends a whole webhook on a connection of its own and returns its answer.
-func (b *bubble) post(t *testing.T) response {
+// deliver sends a whole webhook on a new connection and returns the answer.
+func (b *bubble) deliver(t *testing.T) response {
 	t.Helper()
 	return b.open(t, webhook).answer(t)
 }
@@ -122,4 +123,4 @@ func (c client) assertClosed(t *testing.T) {
 	assert.ErrorIs(t, err, io.EOF)
 }
 
-var webhook = requestText("POST", receiver.WebhookPath, secret, workflow)
+var webhook = requestText("POST", ghl.Path, secret, workflow)

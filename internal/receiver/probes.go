@@ -11,9 +11,8 @@ import (
 // maxProbeConnections bounds the connections to the probes. The kubelet opens one for each probe and closes it.
 const maxProbeConnections = 32
 
-// ServeProbes answers /healthz, /readyz and / on l until ctx ends, and closes l. These are on the webhooks' listener as well; on one of
-// their own they are answered when that one has as many connections as it may, so that the kubelet does not restart a receiver that is
-// flooded.
+// ServeProbes answers /healthz, /readyz and / on l until ctx ends, and closes l. The webhooks' listener serves them, too. A separate
+// listener answers them even if that one is at its limit of connections, so that the kubelet does not restart a flooded receiver.
 func (s *Server) ServeProbes(ctx context.Context, l net.Listener) error {
 	conns := newConnections(maxProbeConnections)
 	limited := limit(l, conns, func() {})

@@ -1,6 +1,6 @@
-// Package receiver takes webhooks in over HTTP: it answers 200 once an event is safely stored, and asks for it again
-// with 429 whenever it cannot be. GHL retries on 429 under every version of its rules, so that no failure of ours is
-// answered with a 5xx or a redirect. What happens to an event afterwards is not known here, nor is Kubernetes.
+// Package receiver accepts webhooks over HTTP. It answers 200 after the event is stored, and 429 if the event cannot be stored. GoHighLevel
+// retries a 429 under every version of its rules, so an internal failure is never a 5xx or a redirect. The package knows no source of
+// webhooks beyond the Source interface, nothing of what happens to an event afterwards, and no Kubernetes.
 package receiver
 
 import (
@@ -18,14 +18,13 @@ import (
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
 
-	"github.com/dfmiddleware/verity-sync/internal/ghl"
 	"github.com/dfmiddleware/verity-sync/internal/metrics"
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
 // Limits of a request. Those of memory are in memory.go.
 const (
-	// unparseableRate is how many bodies that cannot be read are stored a second, and unparseableBurst how many at once.
+	// unparseableRate is how many bodies that cannot be parsed are stored a second, and unparseableBurst how many at once.
 	unparseableRate  = 1
 	unparseableBurst = 100
 
@@ -33,49 +32,50 @@ const (
 	bodyTimeout   = 10 * time.Second
 	idleTimeout   = 60 * time.Second
 	commitTimeout = 3 * time.Second
-	// writeTimeout runs from the end of the headers: body, commit, and time for a slow client to take the answer.
+	// writeTimeout starts at the end of the headers: body, commit, and time for a slow client to read the answer.
 	writeTimeout = bodyTimeout + commitTimeout + 7*time.Second
 )
 
-// warnInterval is how often ALLOW_UNAUTHENTICATED is complained about.
+// warnInterval is the interval of the warning about ALLOW_UNAUTHENTICATED.
 const warnInterval = time.Minute
 
 // Committer stores deliveries.
 type Committer interface {
-	// Commit returns once d is safely stored, or when ctx ends. An error of class destination.Permanent says that d can
-	// never be stored; after any other one the sender is asked to send it again.
+	// Commit returns after d is stored, or when ctx ends. An error of class destination.Permanent means that d can never be stored. After
+	// any other error the sender must send it again.
 	Commit(ctx context.Context, d store.Delivery) (store.Receipt, error)
 }
 
-// Jobs is what the jobs endpoint asks for.
+// Jobs is what the jobs endpoint needs.
 type Jobs interface {
-	// Backlog counts what is not finished.
+	// Backlog counts unfinished events.
 	Backlog(ctx context.Context) (store.Backlog, error)
-	// Wake makes those that look for work look now. It does not wait for them.
+	// Wake makes the relay and the controllers look for work now. It does not wait for them.
 	Wake(ctx context.Context) error
 }
 
-// Config is what a Server is made of. All of it is required but where it says otherwise.
+// Config configures a Server. Every field is required unless its comment says otherwise.
 type Config struct {
-	Verifier  *ghl.Verifier
+	// Sources are the systems that may send webhooks, each at its own path.
+	Sources   []Source
 	Committer Committer
-	// Jobs may be nil where JobsSecret is empty.
+	// Jobs may be nil if JobsSecret is empty.
 	Jobs Jobs
-	// JobsSecret is the bearer token of the jobs endpoint, which does not exist without one.
+	// JobsSecret is the bearer token of the jobs endpoint. If it is empty, there is no jobs endpoint.
 	JobsSecret string
-	// Unanswered, where it is not nil, is told of a delivery that was stored and whose sender left before its answer: it
-	// sends the delivery again. It must not block.
+	// Unanswered, if it is set, gets every stored delivery whose sender closed the connection before the answer: the sender delivers it
+	// again. It must not block.
 	Unanswered func(store.Delivery, store.Receipt)
-	// WarnUnauthenticated logs a warning every minute: posts are accepted from anyone.
+	// WarnUnauthenticated logs a warning every minute that anyone can send webhooks.
 	WarnUnauthenticated bool
 	// MaxInFlight bounds the requests that are being authenticated and committed at a time.
 	MaxInFlight int
-	// MemoryLimit is how much memory the process may use, in bytes; 0 where that is not known.
+	// MemoryLimit is the memory limit of the process in bytes; 0 if it is unknown.
 	MemoryLimit int64
-	// DrainDelay is how long no post must have come, after readiness went off, before the listener closes: load balancers have
-	// noticed then. DrainTimeout bounds how long that takes; it is DrainDelay where that is longer.
+	// DrainDelay is how long no webhook must have arrived, after readiness went off, before the listener closes: by then load balancers
+	// send webhooks elsewhere. DrainTimeout bounds the drain. A longer DrainDelay overrides it.
 	DrainDelay, DrainTimeout time.Duration
-	// ShutdownTimeout is how long requests in flight have to finish after that. 14 s finish every one of them.
+	// ShutdownTimeout is the time for requests in flight to finish after that. Every request finishes within 14 s.
 	ShutdownTimeout time.Duration
 	Metrics         *metrics.Receiver
 	Log             logr.Logger
@@ -84,23 +84,24 @@ type Config struct {
 // Server is the HTTP side of the receiver.
 type Server struct {
 	cfg      Config
+	sources  map[string]Source
 	limits   limits
 	slots    *semaphore.Weighted
 	bodies   *semaphore.Weighted
 	decoding *semaphore.Weighted
 	refusals *throttle
-	// unparseable limits the events that are made of bodies that cannot be read.
+	// unparseable limits the events of bodies that cannot be parsed.
 	unparseable *rate.Limiter
 	draining    atomic.Bool
-	// lastPost is when the last post came, in nanoseconds since 1970, while draining.
-	lastPost atomic.Int64
+	// lastWebhook is the time of the last webhook while draining, in nanoseconds since 1970.
+	lastWebhook atomic.Int64
 }
 
 // New checks cfg and returns a Server that is ready to serve.
 func New(cfg Config) (*Server, error) {
 	switch {
-	case cfg.Verifier == nil, cfg.Committer == nil, cfg.Metrics == nil:
-		return nil, errors.New("set up the receiver: verifier, committer and metrics are required")
+	case len(cfg.Sources) == 0, cfg.Committer == nil, cfg.Metrics == nil:
+		return nil, errors.New("set up the receiver: sources, committer and metrics are required")
 	case cfg.JobsSecret != "" && cfg.Jobs == nil:
 		return nil, errors.New("set up the receiver: a jobs secret needs jobs")
 	case cfg.MaxInFlight < 1:
@@ -108,9 +109,14 @@ func New(cfg Config) (*Server, error) {
 	case cfg.DrainDelay < 0 || cfg.ShutdownTimeout <= 0:
 		return nil, errors.New("set up the receiver: expected a drain delay of at least 0 and a shutdown timeout above 0")
 	}
+	sources, err := sourcesByPath(cfg.Sources)
+	if err != nil {
+		return nil, err
+	}
 	limits := limitsOf(cfg.MemoryLimit)
 	return &Server{
 		cfg:      cfg,
+		sources:  sources,
 		limits:   limits,
 		slots:    semaphore.NewWeighted(int64(cfg.MaxInFlight)),
 		bodies:   semaphore.NewWeighted(limits.bodies),
@@ -121,8 +127,8 @@ func New(cfg Config) (*Server, error) {
 	}, nil
 }
 
-// Serve answers requests on l until ctx ends and every request on a connection that was accepted by then, or during the
-// drain delay, has been answered. It closes l. The error is nil unless l failed or requests did not finish in time.
+// Serve answers requests on l until ctx ends. Then it drains, closes l, and answers every request on a connection that was accepted by
+// then. The error is nil unless l failed or requests did not finish in time.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	conns := newConnections(s.limits.connections)
 	limited := limit(l, conns, s.connectionRefused)
@@ -150,15 +156,15 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	if err := l.Close(); err != nil {
 		return fmt.Errorf("close the listener: %w", errors.Join(err, srv.Close()))
 	}
-	// Every connection that was accepted is tracked once this has ended.
+	// After this, every accepted connection is tracked.
 	if err := <-served; !errors.Is(err, net.ErrClosed) {
 		return fmt.Errorf("serve webhooks while draining: %w", errors.Join(err, srv.Close()))
 	}
 	return s.finish(context.WithoutCancel(ctx), srv, conns)
 }
 
-// newHTTPServer returns a server that tells conns of its connections. It speaks HTTP/1 only: in HTTP/2 one connection would carry any
-// number of requests with headers, against what connectionCost says.
+// newHTTPServer returns a server that reports its connections to conns. It serves HTTP/1 only: an HTTP/2 connection carries any number of
+// requests, which connectionCost does not cover.
 func (s *Server) newHTTPServer(handler http.Handler, conns *connections) *http.Server {
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
@@ -171,29 +177,29 @@ func (s *Server) newHTTPServer(handler http.Handler, conns *connections) *http.S
 		MaxHeaderBytes:    maxHeader,
 		ConnState:         conns.track,
 		ErrorLog:          slog.NewLogLogger(logr.ToSlogHandler(s.cfg.Log), slog.LevelWarn),
-		// OPTIONS * would be answered 200.
+		// Otherwise OPTIONS * is answered 200.
 		DisableGeneralOptionsHandler: true,
 	}
 }
 
-// connectionRefused counts and logs a connection that is beyond the limit.
+// connectionRefused counts and logs a connection above the limit.
 func (s *Server) connectionRefused() {
 	s.cfg.Metrics.ConnectionRefused()
 	if suppressed, ok := s.refusals.admit("connection"); ok {
-		s.cfg.Log.Info("connection refused with 429, as many are open as the memory allows; more memory or more receivers allow more",
+		s.cfg.Log.Info("connection limit reached, new connections are answered 429; raise the memory limit or add receivers",
 			"limit", s.limits.connections, "suppressed", suppressed)
 	}
 }
 
-// drain turns readiness off and returns once no post has come for the drain delay, or after the drain timeout: until then
-// there are load balancers that have not noticed.
+// drain turns readiness off. It returns when no webhook has arrived for the drain delay, or after the drain timeout: until then a load
+// balancer may still send some.
 func (s *Server) drain(served <-chan error) error {
 	s.cfg.Log.Info("draining", "delay", s.cfg.DrainDelay.String(), "timeout", s.cfg.DrainTimeout.String())
-	s.lastPost.Store(time.Now().UnixNano())
+	s.lastWebhook.Store(time.Now().UnixNano())
 	s.draining.Store(true)
 	timeout := time.After(max(s.cfg.DrainTimeout, s.cfg.DrainDelay))
 	for {
-		quiet := time.Until(time.Unix(0, s.lastPost.Load()).Add(s.cfg.DrainDelay))
+		quiet := time.Until(time.Unix(0, s.lastWebhook.Load()).Add(s.cfg.DrainDelay))
 		if quiet <= 0 {
 			return nil
 		}
@@ -201,14 +207,14 @@ func (s *Server) drain(served <-chan error) error {
 		case err := <-served:
 			return fmt.Errorf("serve webhooks while draining: %w", err)
 		case <-timeout:
-			s.cfg.Log.Info("posts still come at the end of the drain timeout, a load balancer has not noticed that this receiver stops")
+			s.cfg.Log.Info("webhooks still arrive at the end of the drain timeout; a load balancer ignores readiness")
 			return nil
 		case <-time.After(quiet):
 		}
 	}
 }
 
-// finish ends a server that accepts no more connections once it has answered what it has.
+// finish answers the requests in flight of a server that accepts no more connections, and stops it.
 func (s *Server) finish(ctx context.Context, srv *http.Server, conns *connections) error {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.ShutdownTimeout)
 	defer cancel()
@@ -226,7 +232,7 @@ func (s *Server) warnUnauthenticated(ctx context.Context) {
 	tick := time.NewTicker(warnInterval)
 	defer tick.Stop()
 	for {
-		s.cfg.Log.Info("warning: ALLOW_UNAUTHENTICATED is set, anyone who reaches this address can post events")
+		s.cfg.Log.Info("warning: ALLOW_UNAUTHENTICATED is set, anyone who reaches this address can send events")
 		select {
 		case <-tick.C:
 		case <-ctx.Done():

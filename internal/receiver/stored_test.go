@@ -15,11 +15,10 @@ import (
 
 	"github.com/dfmiddleware/verity-sync/internal/event"
 	"github.com/dfmiddleware/verity-sync/internal/ghl"
-	"github.com/dfmiddleware/verity-sync/internal/receiver"
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-func TestWhatIsStored(t *testing.T) {
+func TestWhatADeliveryStores(t *testing.T) {
 	t.Parallel()
 	const (
 		odd       = "{ \"type\" :\"ContactUpdate\",\r\n\t\"locationId\":\"location-1\", \"id\":\"contact-1\", \"n\":1.0e2, \"u\":\"\\u0000é\" }\n"
@@ -34,7 +33,7 @@ func TestWhatIsStored(t *testing.T) {
 	for name, tc := range map[string]struct {
 		header http.Header
 		body   string
-		// hashed is what the body's hash is of, where that is not the body.
+		// hashed is the text of the body's hash, if it is not the body.
 		hashed string
 		want   store.Delivery
 	}{
@@ -95,12 +94,12 @@ func TestWhatIsStored(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := newFixture(t)
+			f := newEnvironment(t)
 			if tc.hashed == "" {
 				tc.hashed = tc.body
 			}
 			tc.want.BodyHash = sha256.Sum256([]byte(tc.hashed))
-			got := send(t, f.serve(t), requestText("POST", receiver.WebhookPath, tc.header, tc.body))
+			got := send(t, f.serve(t), requestText("POST", ghl.Path, tc.header, tc.body))
 			require.Equal(t, 200, got.code, got.body)
 			assert.Empty(t, cmp.Diff([]store.Delivery{tc.want}, f.recorder.stored(), cmpopts.EquateEmpty()))
 		})
@@ -109,18 +108,18 @@ func TestWhatIsStored(t *testing.T) {
 
 func TestATimeInTheFutureIsTheTimeOfReceipt(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t)
+	f := newEnvironment(t)
 	body := `{"type":"ContactUpdate","locationId":"location-1","id":"contact-1","timestamp":"2099-01-01T00:00:00Z"}`
 	before := time.Now()
-	require.Equal(t, 200, send(t, f.serve(t), requestText("POST", receiver.WebhookPath, secret, body)).code)
+	require.Equal(t, 200, send(t, f.serve(t), requestText("POST", ghl.Path, secret, body)).code)
 	assert.WithinRange(t, f.recorder.stored()[0].Event.OccurredAt, before, time.Now())
 }
 
 func TestTheSameDeliveryAgainIsADuplicateOfTheFirst(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t)
+	f := newEnvironment(t)
 	addr := f.serve(t)
-	request := requestText("POST", receiver.WebhookPath, f.sign(marketplace), marketplace)
+	request := requestText("POST", ghl.Path, f.sign(marketplace), marketplace)
 
 	const senders = 16
 	answers := make([]response, senders)
@@ -143,25 +142,25 @@ func TestTheSameDeliveryAgainIsADuplicateOfTheFirst(t *testing.T) {
 	assert.Equal(t, senders-1, f.counted(t, "verity_sync_webhook_duplicates_total", ""))
 }
 
-func TestAWebhookIDIsTheSignersWord(t *testing.T) {
+func TestAWebhookIDCountsOnlyIfASignatureCoversIt(t *testing.T) {
 	t.Parallel()
 	const other = `{"type":"ContactUpdate","locationId":"location-1","appId":"app-1","id":"contact-2","webhookId":"webhook-1"}`
 	const field, otherField = `{"contact_id":"contact-1","location_id":"location-1","webhookId":"webhook-1"}`,
 		`{"contact_id":"contact-1","location_id":"location-1","webhookId":"webhook-1","first_name":"Ann"}`
 	const formType = "application/x-www-form-urlencoded"
-	type post struct {
+	type delivery struct {
 		body   string
-		header func(*fixture, string) http.Header
+		header func(*environment, string) http.Header
 		want   string
 	}
-	bySecret := func(*fixture, string) http.Header { return secret }
-	byKey := func(f *fixture, body string) http.Header { return f.sign(body) }
-	byBoth := func(f *fixture, body string) http.Header {
+	bySecret := func(*environment, string) http.Header { return secret }
+	byKey := func(f *environment, body string) http.Header { return f.sign(body) }
+	byBoth := func(f *environment, body string) http.Header {
 		return with(f.sign(body), "X-Webhook-Secret", workflowSecret)
 	}
-	asForm := func(*fixture, string) http.Header { return with(secret, "Content-Type", formType) }
+	asForm := func(*environment, string) http.Header { return with(secret, "Content-Type", formType) }
 	const accepted, duplicate = "accepted", "duplicate"
-	for name, posts := range map[string][]post{
+	for name, deliveries := range map[string][]delivery{
 		"a custom field with one value is no id":        {{field, bySecret, accepted}, {otherField, bySecret, accepted}},
 		"nor in a form":                                 {{"contact_id=1&location_id=location-1&webhookId=w", asForm, accepted}, {"contact_id=2&location_id=location-1&webhookId=w", asForm, accepted}},
 		"nor in the form of a marketplace body":         {{marketplace, bySecret, accepted}, {other, bySecret, accepted}},
@@ -172,37 +171,35 @@ func TestAWebhookIDIsTheSignersWord(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := newFixture(t)
+			f := newEnvironment(t)
 			addr := f.serve(t)
-			for _, p := range posts {
-				got := send(t, addr, requestText("POST", receiver.WebhookPath, p.header(f, p.body), p.body))
+			for _, d := range deliveries {
+				got := send(t, addr, requestText("POST", ghl.Path, d.header(f, d.body), d.body))
 				require.Equal(t, 200, got.code, got.body)
 				_, status := got.accepted(t)
-				assert.Equal(t, p.want, status, p.body)
+				assert.Equal(t, d.want, status, d.body)
 			}
 		})
 	}
 }
 
-func TestNothingIsADuplicateWhereAnyoneMayPost(t *testing.T) {
+func TestNothingIsADuplicateIfAnyoneMaySend(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t)
-	var err error
-	f.config.Verifier, err = ghl.NewVerifier(ghl.AuthConfig{AllowUnauthenticated: true})
-	require.NoError(t, err)
+	f := newEnvironment(t)
+	allowingAnyone(f)
 	addr := f.serve(t)
 	for _, id := range []string{"contact-1", "contact-2"} {
 		body := `{"type":"ContactUpdate","id":"` + id + `","webhookId":"webhook-1"}`
-		_, status := send(t, addr, requestText("POST", receiver.WebhookPath, http.Header{}, body)).accepted(t)
+		_, status := send(t, addr, requestText("POST", ghl.Path, http.Header{}, body)).accepted(t)
 		assert.Equal(t, "accepted", status)
 	}
 }
 
-func TestOnlyWhatASecretAuthenticatesMayDeclareAType(t *testing.T) {
+func TestOnlyARequestWithASecretMayDeclareAType(t *testing.T) {
 	t.Parallel()
 	const (
 		body   = `{"ref":"a-1","who":"x"}`
-		target = receiver.WebhookPath + "?type=appointment.created&id=ref"
+		target = ghl.Path + "?type=appointment.created&id=ref"
 	)
 	for name, tc := range map[string]struct {
 		header http.Header
@@ -215,17 +212,17 @@ func TestOnlyWhatASecretAuthenticatesMayDeclareAType(t *testing.T) {
 		"with a secret":                {header: secret, target: target, code: 200, want: "appointment.created"},
 		"with a secret in the query":   {header: asJSON, target: target + "&token=" + workflowSecret, code: 200, want: "appointment.created"},
 		"in headers":                   {header: with(with(secret, "X-Webhook-Type", "appointment.updated"), "X-Webhook-Id-Path", "ref"), code: 200, want: "appointment.updated"},
-		"a path that is the contact's": {header: secret, target: receiver.WebhookPath + "?type=appointment.created&id=contact_id", code: 400},
+		"a path that is the contact's": {header: secret, target: ghl.Path + "?type=appointment.created&id=contact_id", code: 400},
 		"signed":                       {signed: true, body: `{"ref":"a-1","appId":"app-1","locationId":"location-1"}`, target: target, code: 200, want: "unknown"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := newFixture(t)
+			f := newEnvironment(t)
 			sent := or(tc.body, body)
 			if tc.signed {
 				tc.header = f.sign(sent)
 			}
-			got := send(t, f.serve(t), requestText("POST", or(tc.target, receiver.WebhookPath), tc.header, sent))
+			got := send(t, f.serve(t), requestText("POST", or(tc.target, ghl.Path), tc.header, sent))
 			require.Equal(t, tc.code, got.code, got.body)
 			if tc.code != 200 {
 				assert.Empty(t, f.recorder.stored())
@@ -236,14 +233,14 @@ func TestOnlyWhatASecretAuthenticatesMayDeclareAType(t *testing.T) {
 			assert.Equal(t, tc.want, stored.Event.Type)
 			if tc.want != "unknown" {
 				assert.Equal(t, "a-1", stored.Event.EntityID)
-				assert.Equal(t, "ref", stored.Headers["X-Webhook-Id-Path"], "for those who ask later")
+				assert.Equal(t, "ref", stored.Headers["X-Webhook-Id-Path"], "for verity-sync explain")
 			}
 		})
 	}
 
-	t.Run("it names no location that is wanted", func(t *testing.T) {
+	t.Run("it cannot declare a configured location", func(t *testing.T) {
 		t.Parallel()
-		f := newFixture(t)
+		f := newEnvironment(t)
 		got := send(t, f.serve(t), requestText("POST", target+"&locationId=location-1", secret, `{"ref":"a-1","locationId":"location-2"}`))
 		assert.Equal(t, 200, got.code)
 		assert.Empty(t, f.recorder.stored())

@@ -7,14 +7,13 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Of each kind of refusal, logBurst lines are written at once and then one every logInterval.
+// For each kind of refusal, the log gets logBurst lines at once and then one every logInterval.
 const (
 	logBurst    = 5
 	logInterval = 10 * time.Second
 )
 
-// throttle keeps those who are refused from filling the log: it lets a few lines of each kind through and counts the
-// others.
+// throttle bounds the log lines about refusals: it admits a few of each kind and counts the others.
 type throttle struct {
 	mu    sync.Mutex
 	kinds map[string]*throttled
@@ -27,8 +26,7 @@ type throttled struct {
 
 func newThrottle() *throttle { return &throttle{kinds: map[string]*throttled{}} }
 
-// admit reports whether a line of that kind may be written, and how many were not since the last one. There must be few
-// kinds.
+// admit reports whether a line of that kind may be written, and how many were suppressed since the last one. There must be few kinds.
 func (t *throttle) admit(kind string) (suppressed int, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

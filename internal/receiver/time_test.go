@@ -10,10 +10,10 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/dfmiddleware/verity-sync/internal/receiver"
+	"github.com/dfmiddleware/verity-sync/internal/ghl"
 )
 
-func TestASlowHeaderIsGivenFiveSeconds(t *testing.T) {
+func TestHeadersMustArriveWithinFiveSeconds(t *testing.T) {
 	t.Parallel()
 	inBubble(t, nil, func(t *testing.T, b *bubble) {
 		started := time.Now()
@@ -23,11 +23,11 @@ func TestASlowHeaderIsGivenFiveSeconds(t *testing.T) {
 	})
 }
 
-func TestASlowBodyIsGivenTenSeconds(t *testing.T) {
+func TestABodyMustArriveWithinTenSeconds(t *testing.T) {
 	t.Parallel()
 	for name, request := range map[string]string{
-		"that says its size": requestText("POST", receiver.WebhookPath, secret, workflow)[:len(webhook)-1],
-		"in chunks":          requestText("POST", receiver.WebhookPath, with(secret, "Transfer-Encoding", "chunked"), "5\r\n{\"a\":"),
+		"that says its size": requestText("POST", ghl.Path, secret, workflow)[:len(webhook)-1],
+		"in chunks":          requestText("POST", ghl.Path, with(secret, "Transfer-Encoding", "chunked"), "5\r\n{\"a\":"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -82,7 +82,7 @@ func TestAnIdleConnectionIsKeptForAMinute(t *testing.T) {
 	})
 }
 
-func TestAClientThatTakesNoAnswerIsLeft(t *testing.T) {
+func TestAConnectionIsClosedIfItsClientReadsNoAnswer(t *testing.T) {
 	t.Parallel()
 	inBubble(t, nil, func(t *testing.T, b *bubble) {
 		started := time.Now()
@@ -96,9 +96,9 @@ func TestAClientThatTakesNoAnswerIsLeft(t *testing.T) {
 	})
 }
 
-func TestACommitIsGivenThreeSeconds(t *testing.T) {
+func TestACommitMustEndWithinThreeSeconds(t *testing.T) {
 	t.Parallel()
-	hang := func(f *fixture) {
+	hang := func(f *environment) {
 		f.recorder.before = func(ctx context.Context) error {
 			<-ctx.Done()
 			return ctx.Err()
@@ -106,17 +106,17 @@ func TestACommitIsGivenThreeSeconds(t *testing.T) {
 	}
 	inBubble(t, hang, func(t *testing.T, b *bubble) {
 		started := time.Now()
-		got := b.post(t)
+		got := b.deliver(t)
 		assert.Equal(t, 3*time.Second, time.Since(started))
 		assert.Equal(t, 429, got.code)
 		assert.Equal(t, notNow, got.body)
 	})
 }
 
-func TestAnEventIsStoredThoughItsSenderHasGone(t *testing.T) {
+func TestAnEventIsStoredEvenIfItsSenderClosesTheConnection(t *testing.T) {
 	t.Parallel()
 	var gone chan struct{}
-	wait := func(f *fixture) {
+	wait := func(f *environment) {
 		gone = make(chan struct{})
 		f.recorder.before = func(ctx context.Context) error {
 			<-gone
@@ -148,7 +148,7 @@ func TestHalfABodyIsNotStored(t *testing.T) {
 func TestOverloadIsAnsweredAtOnce(t *testing.T) {
 	t.Parallel()
 	var release chan struct{}
-	one := func(f *fixture) {
+	one := func(f *environment) {
 		release = make(chan struct{})
 		f.config.MaxInFlight = 1
 		f.recorder.before = func(ctx context.Context) error {
@@ -164,7 +164,7 @@ func TestOverloadIsAnsweredAtOnce(t *testing.T) {
 		first := b.open(t, webhook)
 		synctest.Wait()
 		started := time.Now()
-		got := b.post(t)
+		got := b.deliver(t)
 		assert.Equal(t, 429, got.code)
 		assert.Equal(t, notNow, got.body)
 		assert.Equal(t, "30", got.header.Get("Retry-After"))
@@ -172,19 +172,19 @@ func TestOverloadIsAnsweredAtOnce(t *testing.T) {
 
 		close(release)
 		assert.Equal(t, 200, first.answer(t).code)
-		assert.Equal(t, 200, b.post(t).code, "its place is free again")
+		assert.Equal(t, 200, b.deliver(t).code, "its slot is free again")
 	})
 }
 
-func TestSlowSendersTakeNoPlace(t *testing.T) {
+func TestSlowSendersTakeNoSlot(t *testing.T) {
 	t.Parallel()
-	one := func(f *fixture) { f.config.MaxInFlight = 1 }
+	one := func(f *environment) { f.config.MaxInFlight = 1 }
 	inBubble(t, one, func(t *testing.T, b *bubble) {
 		for range 20 {
 			b.open(t, webhook[:len(webhook)-1])
 		}
 		synctest.Wait()
-		assert.Equal(t, 200, b.post(t).code)
+		assert.Equal(t, 200, b.deliver(t).code)
 	})
 }
 
@@ -192,24 +192,24 @@ func TestBodiesShareABoundedMemory(t *testing.T) {
 	t.Parallel()
 	inBubble(t, nil, func(t *testing.T, b *bubble) {
 		// All but the last byte of 64 MiB.
-		large := requestText("POST", receiver.WebhookPath, secret, strings.Repeat(" ", 1<<20))
+		large := requestText("POST", ghl.Path, secret, strings.Repeat(" ", 1<<20))
 		for range 63 {
 			b.open(t, large[:len(large)-1])
 		}
 		last := b.open(t, large[:len(large)-10])
 		synctest.Wait()
-		assert.Equal(t, 429, b.post(t).code)
+		assert.Equal(t, 429, b.deliver(t).code)
 
 		require.NoError(t, last.Close())
 		synctest.Wait()
-		assert.Equal(t, 200, b.post(t).code, "its memory is free again")
+		assert.Equal(t, 200, b.deliver(t).code, "its memory is free again")
 	})
 }
 
-func TestAcceptingAnyoneIsComplainedAboutEveryMinute(t *testing.T) {
+func TestTheLogWarnsEveryMinuteThatAnyoneMaySend(t *testing.T) {
 	t.Parallel()
 	var lines *logLines
-	open := func(f *fixture) {
+	open := func(f *environment) {
 		lines = f.capture()
 		f.config.WarnUnauthenticated = true
 	}
@@ -225,8 +225,8 @@ func TestAcceptingAnyoneIsComplainedAboutEveryMinute(t *testing.T) {
 func TestRefusalsDoNotFillTheLog(t *testing.T) {
 	t.Parallel()
 	var lines *logLines
-	inBubble(t, func(f *fixture) { lines = f.capture() }, func(t *testing.T, b *bubble) {
-		refused := requestText("POST", receiver.WebhookPath, asJSON, workflow)
+	inBubble(t, func(f *environment) { lines = f.capture() }, func(t *testing.T, b *bubble) {
+		refused := requestText("POST", ghl.Path, asJSON, workflow)
 		for range 1000 {
 			conn := b.open(t, refused)
 			require.Equal(t, 401, conn.answer(t).code)

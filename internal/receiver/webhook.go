@@ -14,39 +14,39 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/destination"
 	"github.com/dfmiddleware/verity-sync/internal/event"
 	"github.com/dfmiddleware/verity-sync/internal/failpoint"
-	"github.com/dfmiddleware/verity-sync/internal/ghl"
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-// sighting is what became known of a webhook on its way in, for the log.
+// sighting is what is known about a request so far. The log line shows it.
 type sighting struct {
-	bytes int
-	proof ghl.Proof
-	event event.Event
-	// delivery and receipt are set once it is stored.
+	source Source
+	bytes  int
+	sender event.Sender
+	event  event.Event
+	// delivery and receipt are set once the delivery is stored.
 	delivery store.Delivery
 	receipt  *store.Receipt
 }
 
-func (s *Server) serveWebhook(w http.ResponseWriter, r *http.Request) {
+func (s *Server) serveWebhook(w http.ResponseWriter, r *http.Request, source Source) {
 	started := time.Now()
 	if s.draining.Load() {
-		s.lastPost.Store(started.UnixNano())
+		s.lastWebhook.Store(started.UnixNano())
 	}
-	var seen sighting
+	seen := sighting{source: source}
 	a := s.intake(r, &seen)
 	s.write(w, r, a)
 	if seen.receipt != nil && r.Context().Err() != nil && s.cfg.Unanswered != nil {
-		// The sender has hung up, so that it does not have its answer.
+		// The sender has closed the connection, so it does not have the answer.
 		s.cfg.Unanswered(seen.delivery, *seen.receipt)
 	}
 	took := time.Since(started)
-	s.cfg.Metrics.Answered(event.SourceGHL, a.code, took)
+	s.cfg.Metrics.Answered(source.Name(), a.code, took)
 	s.logWebhook(a, seen, took)
 }
 
-// intake takes one webhook in. A panic is answered 429: what tripped us may be gone with the next version, and until
-// then GHL has the event.
+// intake reads one request and stores its webhook. A panic is answered 429: the next release may handle what caused it, and until then the
+// sender keeps the webhook.
 func (s *Server) intake(r *http.Request, seen *sighting) (a answer) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -68,11 +68,11 @@ func (s *Server) intake(r *http.Request, seen *sighting) (a answer) {
 	case errors.Is(err, errBusy):
 		return later("overloaded", err)
 	case err != nil:
-		// It may have been cut by a proxy or by a network that is ours: a whole one is welcome.
+		// A proxy or a network on this side may have cut it. The sender can send it again, complete.
 		return later("incomplete", fmt.Errorf("read the body: %w", err))
 	}
 	failpoint.Hit(failpoint.ReceiverRead)
-	// Slow senders have not taken a slot up to here.
+	// A request takes a slot only now, so that slow senders hold none.
 	if !s.slots.TryAcquire(1) {
 		a = later("overloaded", errBusy)
 	} else {
@@ -83,93 +83,69 @@ func (s *Server) intake(r *http.Request, seen *sighting) (a answer) {
 	return a
 }
 
-// accept stores a webhook that is authentic, and that the lists of apps and locations allow.
+// accept stores a webhook if its source accepts it.
 func (s *Server) accept(r *http.Request, raw []byte, held *charge, seen *sighting) answer {
 	unpacked := &charge{budget: s.bodies}
 	defer unpacked.release()
-	webhook, refused := s.decode(r, raw, unpacked, seen)
+	text, webhook, refused := s.decode(r, raw, unpacked, seen)
 	switch {
-	case ghl.IsUnparseable(refused.cause) && seen.proof == ghl.ProofSecret:
-		return s.keepUnparseable(r, webhook.text, refused.cause, seen)
+	case isUnparseable(refused.cause):
+		return s.keepUnparseable(r, text, webhook.Headers, refused.cause, seen)
 	case refused.code != 0:
 		return refused
 	}
-	body := webhook.body
-	if body.Raw != nil {
-		// A form is held twice: as it came, and as JSON.
-		if err := held.raise(int64(len(body.Raw) + len(body.Payload))); err != nil {
+	if webhook.Raw != nil {
+		// A form is in memory twice: as received, and as JSON.
+		if err := held.raise(int64(len(webhook.Raw) + len(webhook.Payload))); err != nil {
 			return later("overloaded", err)
 		}
 	}
-	headers := headersOf(r.Header, webhook.declared)
-	if contentEncoding(r.Header) != "" {
-		delete(headers, http.CanonicalHeaderKey(ghl.HeaderSignature)) // It is over the bytes as they were received.
-	}
 	return s.commit(r.Context(), store.Delivery{
-		Event:      seen.event,
-		Payload:    body.Payload,
-		Raw:        body.Raw,
-		Occurrence: body.IsOccurrence(seen.event),
-		Headers:    headers,
-		BodyHash:   sha256.Sum256(webhook.text),
+		Event:      webhook.Event,
+		Payload:    webhook.Payload,
+		Raw:        webhook.Raw,
+		Occurrence: webhook.Occurrence,
+		Headers:    headersOf(r.Header, webhook.Headers),
+		BodyHash:   sha256.Sum256(text),
 	}, seen)
 }
 
-// webhook is what a request has in it.
-type webhook struct {
-	// text is the body's bytes, unpacked.
-	text     []byte
-	body     ghl.Body
-	declared ghl.Declaration
-}
-
-// decode authenticates the bytes before it looks at what is in them. It returns the answer to a webhook that is not to be stored, which is
-// the zero answer for any other. Few large bodies are decoded at a time: what that allocates is many times their size. What is unpacked is
-// charged to unpacked.
-func (s *Server) decode(r *http.Request, raw []byte, unpacked *charge, seen *sighting) (w webhook, refused answer) {
+// decode authenticates the bytes before it looks at their content. It returns the body without its content encoding, charged to unpacked,
+// and what the source reads from it. The answer is the zero answer unless the webhook is not stored. Decoding allocates many times the size
+// of a body, so few large bodies are decoded at a time.
+func (s *Server) decode(
+	r *http.Request, raw []byte, unpacked *charge, seen *sighting,
+) (text []byte, webhook event.Webhook, refused answer) {
 	size := len(raw)
 	if contentEncoding(r.Header) != "" {
-		size = maxBody // As long as it may become.
+		size = maxBody // The most that it can become.
 	}
 	cost := decodingOf(size, len(r.URL.RawQuery))
 	if !s.mayDecode(r.Context(), cost) {
-		return w, later("overloaded", errBusy)
+		return nil, webhook, later("overloaded", errBusy)
 	}
 	defer s.decoding.Release(cost)
 
-	query := ghl.QueryOf(r.URL.RawQuery)
-	proof, err := s.cfg.Verifier.Authenticate(r.Header, query, raw)
+	sender, err := seen.source.Authenticate(event.Request{Header: r.Header, RawQuery: r.URL.RawQuery, Body: raw})
 	if err != nil {
-		return w, refuse(http.StatusUnauthorized, "unauthenticated", err)
+		return nil, webhook, s.refusalOf(err)
 	}
-	seen.proof = proof
-	if w.text, refused = unpack(r.Header, raw, unpacked); refused.code != 0 {
-		return w, refused
+	seen.sender = sender
+	if text, refused = unpack(r.Header, raw, unpacked); refused.code != 0 {
+		return nil, webhook, refused
 	}
-	w.body, err = ghl.Decode(r.Header.Get("Content-Type"), w.text)
-	if errors.Is(err, ghl.ErrFormTooLarge) {
-		return w, refuse(http.StatusRequestEntityTooLarge, "too large", err)
-	}
-	if err == nil && proof == ghl.ProofSecret {
-		w.declared = ghl.DeclarationOf(r.Header, query)
-		w.body, err = w.body.Declare(w.declared)
-	}
-	if err != nil {
-		return w, refuse(http.StatusBadRequest, "malformed", err)
-	}
-	request := ghl.Request{Header: r.Header, Query: query, Raw: raw, Body: w.body}
-	seen.proof, seen.event, err = s.cfg.Verifier.Admit(proof, request, ghl.Normalise(w.body, time.Now()))
+	webhook, err = sender.Decode(text, time.Now())
+	seen.event = webhook.Event
 	switch {
-	case errors.Is(err, ghl.ErrLocationIgnored):
-		s.cfg.Metrics.Ignored()
-		return w, answer{code: http.StatusOK, body: status{Status: "ignored"}, outcome: "ignored"}
+	case isUnparseable(err):
+		return text, webhook, answer{cause: err}
 	case err != nil:
-		return w, refuse(http.StatusForbidden, "forbidden", err)
+		return text, webhook, s.refusalOf(err)
 	}
-	return w, answer{}
+	return text, webhook, answer{}
 }
 
-// mayDecode waits until that many bytes may be allocated, and reports whether they may. The sender may have gone meanwhile.
+// mayDecode waits until that many bytes may be allocated, and reports whether they may. It waits even if the sender closes the connection.
 func (s *Server) mayDecode(ctx context.Context, cost int64) bool {
 	if s.decoding.TryAcquire(cost) {
 		return true
@@ -179,20 +155,20 @@ func (s *Server) mayDecode(ctx context.Context, cost int64) bool {
 	return s.decoding.Acquire(ctx, cost) == nil
 }
 
-// keepUnparseable stores a body that cannot be read, as it came: GoHighLevel does not send it again after a 400, and it may
-// be an event of ours with a value that broke it. Nothing in it can be trusted, so that no list of apps or locations is
-// asked. Beyond the rate it is asked for again.
-func (s *Server) keepUnparseable(r *http.Request, raw []byte, fault error, seen *sighting) answer {
+// keepUnparseable stores a body that cannot be decoded, as received. Its content cannot be trusted, so the lists of apps and locations do
+// not apply. Above the rate it is answered 429.
+func (s *Server) keepUnparseable(r *http.Request, text []byte, headers map[string]string, fault error, seen *sighting) answer {
 	if !s.unparseable.Allow() {
 		return later("unparseable, too many", fmt.Errorf("%w: %w", errUnparseableRate, fault))
 	}
-	hash := sha256.Sum256(raw)
+	hash := sha256.Sum256(text)
+	source := seen.source.Name()
 	seen.event = event.Event{
-		Source: event.SourceGHL, Type: event.TypeUnparseable, EntityType: event.EntityUnknown,
-		DedupeKey: event.SourceGHL + ":" + event.TypeUnparseable + ":" + hex.EncodeToString(hash[:]),
+		Source: source, Type: event.TypeUnparseable, EntityType: event.EntityUnknown,
+		DedupeKey: source + ":" + event.TypeUnparseable + ":" + hex.EncodeToString(hash[:]),
 	}
 	a := s.commit(r.Context(), store.Delivery{
-		Event: seen.event, Payload: []byte("{}"), Raw: raw, Headers: headersOf(r.Header, ghl.Declaration{}), BodyHash: hash,
+		Event: seen.event, Payload: []byte("{}"), Raw: text, Headers: headersOf(r.Header, headers), BodyHash: hash,
 	}, seen)
 	if a.outcome == accepted {
 		a.outcome, a.cause = event.TypeUnparseable, fault
@@ -201,7 +177,7 @@ func (s *Server) keepUnparseable(r *http.Request, raw []byte, fault error, seen 
 	return a
 }
 
-// commit stores a delivery even if its sender has gone: one that timed out may never come again.
+// commit stores a delivery even if its sender has closed the connection: the sender may never send it again.
 func (s *Server) commit(ctx context.Context, d store.Delivery, seen *sighting) answer {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
 	defer cancel()
@@ -226,22 +202,22 @@ func (s *Server) commit(ctx context.Context, d store.Delivery, seen *sighting) a
 	return answer{code: http.StatusOK, body: status{ID: receipt.ID.String(), Status: outcome}, outcome: outcome}
 }
 
-// logWebhook writes one line that tells all there is to tell. What was stored is a debug line: there are the metrics,
-// the database and the WebhookEvents to look at. Those that are refused cannot fill the log.
+// logWebhook writes one line with everything that is known about a request. A stored webhook is a debug line: metrics, the database and
+// WebhookEvents show it. The number of other lines is limited.
 func (s *Server) logWebhook(a answer, seen sighting, took time.Duration) {
 	if a.code == http.StatusOK && a.cause == nil && !s.cfg.Log.V(1).Enabled() {
-		return // What is taken in is by far the most, and not worth a line that nobody will read.
+		return // The common case: build no line that is not written.
 	}
 	log := s.cfg.Log.WithValues("outcome", a.outcome, "code", a.code, "bytes", seen.bytes, "seconds", took.Seconds())
 	if seen.event.Type != "" {
-		log = log.WithValues("proof", seen.proof.String(), "type", seen.event.Type, "entity", seen.event.EntityID,
+		log = log.WithValues("proof", seen.sender.Proof(), "type", seen.event.Type, "entity", seen.event.EntityID,
 			"location", seen.event.LocationID)
 	}
 	if seen.receipt != nil {
 		log = log.WithValues("id", seen.receipt.ID.String())
 	}
 	if a.code == http.StatusOK && a.cause == nil {
-		log.V(1).Info("webhook taken in")
+		log.V(1).Info("webhook accepted")
 		return
 	}
 	suppressed, ok := s.refusals.admit(a.outcome)
@@ -251,17 +227,17 @@ func (s *Server) logWebhook(a answer, seen sighting, took time.Duration) {
 	log = log.WithValues("suppressed", suppressed)
 	switch {
 	case a.code == http.StatusOK:
-		log.Info("webhook stored though it cannot be read, its event ends in Error", "reason", a.cause.Error())
+		log.Info("stored a webhook that cannot be parsed; its event ends in Error", "reason", a.cause.Error())
 	case a.outcome == uncertain:
-		log.Error(a.cause, "webhook may be stored, asked to send it again, which is a duplicate then")
+		log.Error(a.cause, "webhook may be stored; the sender sends it again, which is then a duplicate")
 	case a.code == http.StatusTooManyRequests:
-		log.Error(a.cause, "webhook not stored, asked to send it again")
+		log.Error(a.cause, "webhook not stored; the sender sends it again")
 	default:
-		log.Info("webhook refused", "reason", a.cause.Error())
+		log.Info("webhook rejected", "reason", a.cause.Error())
 	}
 }
 
-// describePanic says what p is without what it holds, which may be a piece of the payload.
+// describePanic returns the kind of a panic without its value, which may be a piece of the payload.
 func describePanic(p any) string {
 	if err, ok := p.(runtime.Error); ok {
 		return "panic: " + err.Error()

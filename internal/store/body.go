@@ -13,6 +13,7 @@ import (
 
 // StoredBody is the body of an event as received, and the type and entity id that were decoded from it.
 type StoredBody struct {
+	Source     string
 	ReceivedAt time.Time
 	// Payload is the stored JSON object.
 	Payload        []byte
@@ -31,7 +32,7 @@ func (s *Store) ReadBody(ctx context.Context, id uuid.UUID) (StoredBody, error) 
 	if err != nil {
 		return StoredBody{}, s.wrap(err, "read the body of event %s", id)
 	}
-	stored := StoredBody{ReceivedAt: row.ReceivedAt, Payload: row.PayloadJson, Type: row.EventType, EntityID: row.EntityID,
+	stored := StoredBody{Source: row.Source, ReceivedAt: row.ReceivedAt, Payload: row.PayloadJson, Type: row.EventType, EntityID: row.EntityID,
 		ErasedAt: row.ErasedAt}
 	if len(row.Headers) > 0 {
 		if err := json.Unmarshal(row.Headers, &stored.Headers); err != nil {

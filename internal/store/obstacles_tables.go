@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/dfmiddleware/verity-sync/internal/database"
+	"github.com/dfmiddleware/verity-sync/internal/event"
 )
 
 // legacyTable restricts a query with pg_class c to the legacy tables.
@@ -133,7 +134,7 @@ const anID = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
 // stored are values that verity-sync stores in columns for which the legacy middleware may have had a list.
 var stored = map[string][]string{
 	"webhook_events.status": {"pending", "processing", "done", "error"},
-	"webhook_events.source": {"ghl"},
+	"webhook_events.source": event.Sources,
 	"webhook_events.event_type": {"appointment.created", "contact.tag_updated", "opportunity.updated", "unknown",
 		"a_type_of_its_own"},
 	"webhook_events.entity_type":      {"appointment", "contact", "opportunity", "user", "unknown"},

@@ -99,11 +99,11 @@ func intake(w *world) []story {
 // panics serves a receiver whose store panics, which no real one can be brought to, and its metrics.
 func panics(t *testing.T, w *world) {
 	t.Helper()
-	verifier, err := ghl.NewVerifier(ghl.AuthConfig{Secrets: []string{w.Sender.Secret}})
+	source, err := ghl.NewSource(ghl.AuthConfig{Secrets: []string{w.Sender.Secret}})
 	require.NoError(t, err)
 	registry := prometheus.NewRegistry()
 	server, err := receiver.New(receiver.Config{
-		Verifier: verifier, Committer: panicking{}, MaxInFlight: 1, ShutdownTimeout: time.Second,
+		Sources: []receiver.Source{source}, Committer: panicking{}, MaxInFlight: 1, ShutdownTimeout: time.Second,
 		Metrics: metrics.NewReceiver(registry), Log: logr.Discard(),
 	})
 	require.NoError(t, err)

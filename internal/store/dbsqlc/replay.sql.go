@@ -138,12 +138,13 @@ func (q *Queries) Now(ctx context.Context) (time.Time, error) {
 }
 
 const readBody = `-- name: ReadBody :one
-SELECT e.received_at, e.payload_json, e.headers, e.event_type, coalesce(e.entity_id, '')::text AS entity_id, e.erased_at
+SELECT e.source, e.received_at, e.payload_json, e.headers, e.event_type, coalesce(e.entity_id, '')::text AS entity_id, e.erased_at
 FROM webhook_events e
 WHERE e.id = $1
 `
 
 type ReadBodyRow struct {
+	Source      string
 	ReceivedAt  time.Time
 	PayloadJson []byte
 	Headers     []byte
@@ -157,6 +158,7 @@ func (q *Queries) ReadBody(ctx context.Context, id uuid.UUID) (ReadBodyRow, erro
 	row := q.db.QueryRow(ctx, readBody, id)
 	var i ReadBodyRow
 	err := row.Scan(
+		&i.Source,
 		&i.ReceivedAt,
 		&i.PayloadJson,
 		&i.Headers,

@@ -62,6 +62,6 @@ LIMIT @max_rows::int;
 
 -- name: ReadBody :one
 -- What an event was received as, and what was read from it, for a person who asks why.
-SELECT e.received_at, e.payload_json, e.headers, e.event_type, coalesce(e.entity_id, '')::text AS entity_id, e.erased_at
+SELECT e.source, e.received_at, e.payload_json, e.headers, e.event_type, coalesce(e.entity_id, '')::text AS entity_id, e.erased_at
 FROM webhook_events e
 WHERE e.id = @id;

@@ -104,8 +104,8 @@ func (j *jobs) wakes() int {
 	return j.woken
 }
 
-// fixture is a receiver with everything around it in memory.
-type fixture struct {
+// environment is a receiver with everything around it in memory.
+type environment struct {
 	config receiver.Config
 	key    ed25519.PrivateKey
 	// signature, if set, is what requests carry whatever their body is.
@@ -115,25 +115,25 @@ type fixture struct {
 	registry  *prometheus.Registry
 }
 
-func newFixture(t testing.TB) *fixture {
+func newEnvironment(t testing.TB) *environment {
 	t.Helper()
 	public, private, err := ed25519.GenerateKey(rand.Reader)
 	require.NoError(t, err)
-	verifier, err := ghl.NewVerifier(ghl.AuthConfig{
+	source, err := ghl.NewSource(ghl.AuthConfig{
 		PublicKeys:  []string{base64.StdEncoding.EncodeToString(public)},
 		Secrets:     []string{"retired-secret", workflowSecret},
 		AppIDs:      []string{appID},
 		LocationIDs: []string{locationID},
 	})
 	require.NoError(t, err)
-	f := &fixture{
+	f := &environment{
 		key:      private,
 		recorder: &recorder{ids: map[string]uuid.UUID{}},
 		jobs:     &jobs{},
 		registry: prometheus.NewPedanticRegistry(),
 	}
 	f.config = receiver.Config{
-		Verifier:        verifier,
+		Sources:         []receiver.Source{source},
 		Committer:       f.recorder,
 		Jobs:            f.jobs,
 		JobsSecret:      jobsSecret,
@@ -146,41 +146,41 @@ func newFixture(t testing.TB) *fixture {
 }
 
 // signing replaces the signature by that of another body.
-func signing(body string) func(*fixture) {
-	return func(f *fixture) { f.signature = f.sign(body).Get("X-GHL-Signature") }
+func signing(body string) func(*environment) {
+	return func(f *environment) { f.signature = f.sign(body).Get("X-GHL-Signature") }
 }
 
 // sign returns the headers of a marketplace webhook with that body.
-func (f *fixture) sign(body string) http.Header {
+func (f *environment) sign(body string) http.Header {
 	return http.Header{
 		"Content-Type":    {"application/json"},
 		"X-Ghl-Signature": {base64.StdEncoding.EncodeToString(ed25519.Sign(f.key, []byte(body)))},
 	}
 }
 
-// unacceptable is the store's word for what it can never store.
+// unacceptable is the store's error for a delivery that it can never store.
 var unacceptable = &destination.Error{Destination: "store", Class: destination.Permanent, Message: "no row can hold it"}
 
 // failing makes every commit fail.
-func failing(err error) func(*fixture) {
-	return func(f *fixture) { f.recorder.before = func(context.Context) error { return err } }
+func failing(err error) func(*environment) {
+	return func(f *environment) { f.recorder.before = func(context.Context) error { return err } }
 }
 
 // panicking makes every commit panic.
-func panicking(value any) func(*fixture) {
-	return func(f *fixture) { f.recorder.before = func(context.Context) error { panic(value) } }
+func panicking(value any) func(*environment) {
+	return func(f *environment) { f.recorder.before = func(context.Context) error { panic(value) } }
 }
 
 // serve starts the receiver on a real port and returns its address. It is stopped at the end of the test, which fails if
 // it cannot be.
-func (f *fixture) serve(t *testing.T) (addr string) {
+func (f *environment) serve(t *testing.T) (addr string) {
 	t.Helper()
 	addr, _ = f.serveWithProbes(t)
 	return addr
 }
 
 // serveWithProbes does the same, and also returns the address of the probes alone.
-func (f *fixture) serveWithProbes(t *testing.T) (addr, probes string) {
+func (f *environment) serveWithProbes(t *testing.T) (addr, probes string) {
 	t.Helper()
 	server, err := receiver.New(f.config)
 	require.NoError(t, err)
@@ -289,7 +289,7 @@ func padded(size int) string {
 }
 
 // counted returns the value of a counter: the one with that code, or the only one.
-func (f *fixture) counted(t *testing.T, name, code string) int {
+func (f *environment) counted(t *testing.T, name, code string) int {
 	t.Helper()
 	families, err := f.registry.Gather()
 	require.NoError(t, err)
@@ -301,6 +301,22 @@ func (f *fixture) counted(t *testing.T, name, code string) int {
 		}
 	}
 	require.Fail(t, "no such metric", "%s, code %q", name, code)
+	return 0
+}
+
+// countedOf returns how many requests of a source were answered with a code.
+func (f *environment) countedOf(t *testing.T, source, code string) int {
+	t.Helper()
+	families, err := f.registry.Gather()
+	require.NoError(t, err)
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			labels := m.GetLabel()
+			if family.GetName() == "verity_sync_webhook_requests_total" && labels[0].GetValue() == code && labels[1].GetValue() == source {
+				return int(m.GetCounter().GetValue())
+			}
+		}
+	}
 	return 0
 }
 
