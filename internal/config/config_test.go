@@ -113,7 +113,7 @@ func TestInvalidVariablesOfTheReceiverAreErrors(t *testing.T) {
 			[]string{"DATABASE_URL=" + databaseURL + "&sslrootcert=/nowhere/ca.crt"}, "/nowhere/ca.crt",
 		},
 		"nothing authenticates a webhook": {
-			[]string{"GHL_APP_IDS="}, "GHL_WEBHOOK_PUBLIC_KEYS, GHL_WEBHOOK_SECRETS, GHL_APP_IDS, GHL_LOCATION_IDS: nothing says who may post",
+			[]string{"GHL_APP_IDS="}, "GHL_WEBHOOK_PUBLIC_KEYS, GHL_WEBHOOK_SECRETS, GHL_APP_IDS, GHL_LOCATION_IDS: no sender is allowed",
 		},
 		"a public key is not a key": {[]string{"GHL_WEBHOOK_PUBLIC_KEYS=hunter2,hunter3"}, "public key 1 of 2: not an Ed25519 public key"},
 		"a list has only commas":    {[]string{"GHL_LOCATION_IDS=,,"}, "GHL_LOCATION_IDS: expected at least one element"},

@@ -14,7 +14,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/event"
 )
 
-// Where a request carries what authenticates it. GHL sets the first; people set one of the others in a workflow.
+// The headers and the query parameter that authenticate a request. GoHighLevel sets the first; people set another one in a workflow.
 const (
 	HeaderSignature = "X-GHL-Signature"
 	HeaderSecret    = "X-Webhook-Secret" //nolint:gosec // The name of a header is no secret.
@@ -23,30 +23,30 @@ const (
 
 // Errors of Authenticate and Authorize.
 var (
-	// ErrUnauthenticated: no valid signature or secret, or a wrong signature whatever else is there. HTTP 401.
+	// ErrUnauthenticated: no valid signature or secret, or a wrong signature beside anything else. HTTP 401.
 	ErrUnauthenticated = errors.New("no valid signature or secret")
-	// ErrAppNotAllowed: GHL signed it, but for another app than those that are allowed. HTTP 403.
+	// ErrAppNotAllowed: GoHighLevel signed it for an app that is not allowed. HTTP 403.
 	ErrAppNotAllowed = errors.New("not signed for an app that is allowed here")
-	// ErrNotMarketplace is the ErrAppNotAllowed of a body that GHL's published key signed and that does not have the form of a
-	// marketplace webhook: what its fields say is a customer's own word. HTTP 403.
+	// ErrNotMarketplace is the ErrAppNotAllowed of a body that GoHighLevel's published key signed but that is not a marketplace webhook: a
+	// customer can choose its fields. HTTP 403.
 	ErrNotMarketplace = fmt.Errorf("%w: its body is not a marketplace webhook as GHL writes it", ErrAppNotAllowed)
-	// ErrLocationIgnored: authentic, but of a location that is not wanted here. HTTP 200, since GHL's breaker would
-	// count anything else against the whole endpoint; nothing is stored.
-	ErrLocationIgnored = errors.New("not a location that is wanted here")
+	// ErrLocationIgnored: authentic, but of a location that is not configured. HTTP 200: GoHighLevel's breaker counts any other answer
+	// against the whole endpoint. Nothing is stored.
+	ErrLocationIgnored = errors.New("the location is not configured")
 )
 
-// AuthConfig says who may post. The zero value is nobody, which NewVerifier refuses.
+// AuthConfig says who may send webhooks. NewVerifier rejects the zero value, which allows no sender.
 type AuthConfig struct {
-	// PublicKeys verify signatures: Ed25519, in PEM, in base64 (SPKI or the raw 32 bytes) or in hexadecimal. Several can
-	// be in force at once. Where there are none, PublishedKey is.
+	// PublicKeys verify signatures: Ed25519, in PEM, in base64 (SPKI or the raw 32 bytes) or in hexadecimal. All of them are valid. The
+	// default is PublishedKey.
 	PublicKeys []string
-	// Secrets authenticate unsigned posts. Several can be in force at once.
+	// Secrets authenticate unsigned requests. All of them are valid.
 	Secrets []string
-	// AppIDs are the marketplace apps that signed posts may be for; empty means any.
+	// AppIDs are the marketplace apps that signed webhooks may be for; empty means any.
 	AppIDs []string
-	// LocationIDs are the locations that are wanted; empty means any.
+	// LocationIDs are the locations whose webhooks are stored; empty means any.
 	LocationIDs []string
-	// AllowUnauthenticated takes posts that carry neither signature nor secret, or a wrong secret.
+	// AllowUnauthenticated accepts requests without a signature and a secret, or with a wrong secret.
 	AllowUnauthenticated bool
 }
 
@@ -55,9 +55,9 @@ type Proof uint8
 
 // The proofs, from none to best.
 const (
-	// ProofNone: nothing, where unauthenticated posts are allowed.
+	// ProofNone: nothing. Unauthenticated requests are allowed.
 	ProofNone Proof = iota
-	// ProofPublishedKey: a signature by PublishedKey. GHL sent it, to one of its customers.
+	// ProofPublishedKey: a signature by PublishedKey. GoHighLevel sent it, to one of its customers.
 	ProofPublishedKey
 	// ProofSecret: one of the secrets.
 	ProofSecret
@@ -68,7 +68,7 @@ const (
 // Signed reports whether the proof is a signature.
 func (p Proof) Signed() bool { return p == ProofPublishedKey || p == ProofOwnKey }
 
-// String returns the proof as it stands in logs.
+// String returns the proof as log lines show it.
 func (p Proof) String() string {
 	switch p {
 	case ProofPublishedKey:
@@ -85,8 +85,8 @@ func (p Proof) String() string {
 // Verifier decides which requests are believed. It is safe for concurrent use.
 type Verifier struct {
 	keys []verifyingKey
-	// signatureSuffices is false where a signature by the published key alone would let in every GHL customer. A wrong
-	// signature is turned away even then.
+	// signatureSuffices is false if a signature by the published key alone would admit every customer of GoHighLevel. A wrong signature is
+	// rejected even then.
 	signatureSuffices    bool
 	secrets              [][sha256.Size]byte
 	appIDs, locationIDs  []string
@@ -98,20 +98,20 @@ type verifyingKey struct {
 	proof Proof
 }
 
-// NewVerifier returns an error that names all mistakes of cfg at once and repeats no secret.
+// NewVerifier returns an error that lists all mistakes of cfg, without any secret.
 //
-// PublishedKey is for every GHL app there is. Alone it is in force only where AppIDs or LocationIDs say which of what it
-// signs is wanted, and to name it in PublicKeys without them is a mistake.
+// PublishedKey signs for every app of GoHighLevel. Alone it is sufficient only if AppIDs or LocationIDs select from what it signs. To list it
+// in PublicKeys without them is a mistake.
 func NewVerifier(cfg AuthConfig) (*Verifier, error) { return newVerifier(cfg, publishedKey) }
 
 func newVerifier(cfg AuthConfig, publishedKey ed25519.PublicKey) (*Verifier, error) {
 	v := &Verifier{allowUnauthenticated: cfg.AllowUnauthenticated}
-	var mistakes []error
+	var invalid []error
 	blank := func(what string, list []string) []string {
 		trimmed := make([]string, len(list))
 		for i, s := range list {
 			if trimmed[i] = strings.TrimSpace(s); trimmed[i] == "" {
-				mistakes = append(mistakes, fmt.Errorf("%s %d of %d is blank", what, i+1, len(list)))
+				invalid = append(invalid, fmt.Errorf("%s %d of %d is blank", what, i+1, len(list)))
 			}
 		}
 		return trimmed
@@ -127,12 +127,12 @@ func newVerifier(cfg AuthConfig, publishedKey ed25519.PublicKey) (*Verifier, err
 		key, err := parsePublicKey(s)
 		switch {
 		case err != nil:
-			mistakes = append(mistakes, fmt.Errorf("public key %d of %d: %w", i+1, len(cfg.PublicKeys), err))
+			invalid = append(invalid, fmt.Errorf("public key %d of %d: %w", i+1, len(cfg.PublicKeys), err))
 		case !key.Equal(publishedKey):
 			v.keys = append(v.keys, verifyingKey{key, ProofOwnKey})
 		case !tenantKnown && !cfg.AllowUnauthenticated:
-			mistakes = append(mistakes, fmt.Errorf("public key %d of %d is GHL's own, which signs for every GHL app: "+
-				"say with app ids or location ids which are yours", i+1, len(cfg.PublicKeys)))
+			invalid = append(invalid, fmt.Errorf("public key %d of %d is GoHighLevel's own, which signs for every app: "+
+				"set app ids or location ids to select yours", i+1, len(cfg.PublicKeys)))
 		default:
 			v.keys = append(v.keys, verifyingKey{key, ProofPublishedKey})
 		}
@@ -142,21 +142,20 @@ func newVerifier(cfg AuthConfig, publishedKey ed25519.PublicKey) (*Verifier, err
 		v.keys = append(v.keys, verifyingKey{publishedKey, ProofPublishedKey})
 	}
 	if !v.signatureSuffices && len(cfg.Secrets) == 0 {
-		mistakes = append(mistakes, errors.New("nothing says who may post: configure webhook secrets, public keys, or "+
-			"the app ids or location ids for which GHL's own signature is accepted"))
+		invalid = append(invalid, errors.New("no sender is allowed: configure webhook secrets, public keys, or "+
+			"the app ids or location ids for which GoHighLevel's own signature is accepted"))
 	}
-	if err := errors.Join(mistakes...); err != nil {
+	if err := errors.Join(invalid...); err != nil {
 		return nil, err
 	}
 	return v, nil
 }
 
-// Authenticate checks a request before anything of its body is decoded: raw is what GHL signed. A wrong signature is
-// ErrUnauthenticated even beside a valid secret, and even where unauthenticated posts are allowed: whoever signs means
-// it. The query is that of QueryOf.
+// Authenticate checks a request before its body is decoded: raw is what GoHighLevel signed. A wrong signature is ErrUnauthenticated even
+// beside a valid secret, and even if unauthenticated requests are allowed. The query is the result of QueryOf.
 func (v *Verifier) Authenticate(h http.Header, query url.Values, raw []byte) (Proof, error) {
 	if len(h.Values(HeaderSignature)) > 1 {
-		return ProofNone, ErrUnauthenticated // GHL sends one. Proxies and servers differ in which of several they read.
+		return ProofNone, ErrUnauthenticated // GoHighLevel sends one. Proxies and servers differ in which of several they read.
 	}
 	if signature, ok := signatureOf(h); ok {
 		proof, ok := v.verify(signature, raw)
@@ -176,7 +175,7 @@ func (v *Verifier) Authenticate(h http.Header, query url.Values, raw []byte) (Pr
 	return ProofNone, ErrUnauthenticated
 }
 
-// signatureOf returns the signature header; GHL writes N/A where it has not signed.
+// signatureOf returns the signature header. GoHighLevel sends N/A in an unsigned request.
 func signatureOf(h http.Header) (string, bool) {
 	signature := strings.TrimSpace(h.Get(HeaderSignature))
 	return signature, signature != "" && !strings.EqualFold(signature, "N/A")
@@ -195,15 +194,15 @@ func (v *Verifier) verify(signature string, raw []byte) (Proof, bool) {
 	return ProofNone, false
 }
 
-// Authorize says whether an authenticated body is wanted: nil, ErrAppNotAllowed, ErrNotMarketplace or ErrLocationIgnored.
+// Authorize checks an authenticated body against the configured apps and locations. It returns nil, ErrAppNotAllowed, ErrNotMarketplace or
+// ErrLocationIgnored.
 //
-// The app ids are for signed posts, since nothing else carries one; a signed post without an app id is none of ours
-// where they are set. A body without a location is let through where something else has shown that it is ours: a
-// secret, an own key, or an app id. Where the list of locations is all there is to hold against GHL's published key, it
-// is another customer's for all we know. A body that names several locations needs all of them on the list.
+// App ids apply to signed webhooks, because only those have one. If app ids are configured, a signed webhook without one is rejected. A body
+// without a location is accepted if a secret, an own key or an app id proves that it is for this installation. If only the list of locations
+// restricts GoHighLevel's published key, such a body may be another customer's. If a body names several locations, all must be configured.
 //
-// For GHL's published key, only the envelope counts, which no customer can write. A body without one is refused, and one that
-// names two locations, or is about another location than its envelope, is no wanted location's.
+// For GoHighLevel's published key only the envelope counts, which no customer can write. A body without one is rejected. A body with two
+// locations, or about another location than its envelope's, is ignored.
 func (v *Verifier) Authorize(p Proof, b Body, e event.Event) error {
 	if len(v.appIDs) == 0 && len(v.locationIDs) == 0 {
 		return nil
@@ -237,8 +236,7 @@ func (v *Verifier) Authorize(p Proof, b Body, e event.Event) error {
 	}
 }
 
-// authorizeSigned holds the envelope of a signed body against the list of apps, and for GHL's published key against what the event
-// is about.
+// authorizeSigned checks the envelope of a signed body against the list of apps and, for GoHighLevel's published key, against the event.
 func (v *Verifier) authorizeSigned(p Proof, b Body, e event.Event) error {
 	envelope := envelopeOf(b)
 	if p == ProofPublishedKey && envelope.foreign {
@@ -265,5 +263,5 @@ func (v *Verifier) authorizeSigned(p Proof, b Body, e event.Event) error {
 	return nil
 }
 
-// entityLocation is the entity type of events about a location itself.
+// entityLocation is the entity type of events about a location.
 const entityLocation = "location"

@@ -150,7 +150,7 @@ func TestAuthenticate(t *testing.T) {
 		"a signature without its padding":     {keys, header("x-ghl-signature", strings.TrimRight(signed(private, raw).Get("X-GHL-Signature"), "=")), "", ghl.ProofOwnKey},
 		"a signature by a stranger":           {keys, signed(stranger, raw), "", refused},
 		"a signature of another body":         {keys, signed(private, raw+" "), "", refused},
-		"a signature that is no base64":       {keys, header("X-GHL-Signature", "%%%"), "", refused},
+		"a signature that is not base64":      {keys, header("X-GHL-Signature", "%%%"), "", refused},
 		"a signature that is too short":       {keys, header("X-GHL-Signature", "AAAA"), "", refused},
 		"an HMAC in hexadecimal":              {keys, header("X-GHL-Signature", strings.Repeat("ab", 32)), "", refused},
 		"the retired signature alone":         {keys, header("X-WH-Signature", signed(private, raw).Get("X-GHL-Signature")), "", refused},
@@ -181,16 +181,16 @@ func TestAuthenticate(t *testing.T) {
 		"a wrong signature beside a secret":          {both, with(signed(stranger, raw), "X-Webhook-Secret", "first secret"), "", refused},
 		"a wrong signature beside a secret, no keys": {secrets, with(signed(stranger, raw), "X-Webhook-Secret", "first secret"), "", refused},
 
-		"a wrong signature by GHL":               {locations, signed(private, raw), "", refused},
-		"nothing where GHL's signature counts":   {locations, header(), "", refused},
-		"nothing where anyone may":               {anyone, header(), "", ghl.ProofNone},
-		"N/A where anyone may":                   {anyone, header("X-GHL-Signature", "N/A"), "", ghl.ProofNone},
-		"a wrong secret where anyone may":        {anyone, header("X-Webhook-Secret", "wrong"), "", ghl.ProofNone},
-		"a wrong signature where anyone may":     {anyone, signed(stranger, raw), "", refused},
-		"a broken signature where anyone may":    {anyone, header("X-GHL-Signature", "broken"), "", refused},
-		"a secret where anyone may":              {ghl.AuthConfig{AllowUnauthenticated: true, Secrets: secrets.Secrets}, header("X-Webhook-Secret", "first secret"), "", ghl.ProofSecret},
-		"a signature by a key where anyone may":  {ghl.AuthConfig{AllowUnauthenticated: true, PublicKeys: keys.PublicKeys}, signed(private, raw), "", ghl.ProofOwnKey},
-		"a wrong one despite keys, where anyone": {ghl.AuthConfig{AllowUnauthenticated: true, PublicKeys: keys.PublicKeys}, signed(stranger, raw), "", refused},
+		"a wrong signature by GHL":                    {locations, signed(private, raw), "", refused},
+		"nothing where GHL's signature counts":        {locations, header(), "", refused},
+		"nothing if anyone may send":                  {anyone, header(), "", ghl.ProofNone},
+		"N/A if anyone may send":                      {anyone, header("X-GHL-Signature", "N/A"), "", ghl.ProofNone},
+		"a wrong secret if anyone may send":           {anyone, header("X-Webhook-Secret", "wrong"), "", ghl.ProofNone},
+		"a wrong signature if anyone may send":        {anyone, signed(stranger, raw), "", refused},
+		"a broken signature if anyone may send":       {anyone, header("X-GHL-Signature", "broken"), "", refused},
+		"a secret if anyone may send":                 {ghl.AuthConfig{AllowUnauthenticated: true, Secrets: secrets.Secrets}, header("X-Webhook-Secret", "first secret"), "", ghl.ProofSecret},
+		"a signature by a key if anyone may send":     {ghl.AuthConfig{AllowUnauthenticated: true, PublicKeys: keys.PublicKeys}, signed(private, raw), "", ghl.ProofOwnKey},
+		"a wrong one beside keys, if anyone may send": {ghl.AuthConfig{AllowUnauthenticated: true, PublicKeys: keys.PublicKeys}, signed(stranger, raw), "", refused},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -221,34 +221,34 @@ func TestAuthorize(t *testing.T) {
 		body  string
 		want  error
 	}{
-		"anything where there are no lists":     {open, ghl.ProofOwnKey, `{"appId":"x","locationId":"x"}`, nil},
-		"the first app":                         {apps, ghl.ProofPublishedKey, `{"appId":"app-1"}`, nil},
-		"the second app":                        {apps, ghl.ProofOwnKey, `{"appId":"app-2","locationId":"x"}`, nil},
-		"another app":                           {apps, ghl.ProofPublishedKey, `{"appId":"app-3"}`, ghl.ErrAppNotAllowed},
-		"another app by an own key":             {apps, ghl.ProofOwnKey, `{"appId":"app-3"}`, ghl.ErrAppNotAllowed},
-		"an app in other letters":               {apps, ghl.ProofPublishedKey, `{"appId":"APP-1"}`, ghl.ErrAppNotAllowed},
-		"no app":                                {apps, ghl.ProofPublishedKey, `{}`, ghl.ErrAppNotAllowed},
-		"an app that is no id":                  {apps, ghl.ProofPublishedKey, `{"appId":["app-1"]}`, ghl.ErrAppNotAllowed},
-		"an app in customData":                  {apps, ghl.ProofPublishedKey, `{"customData":{"appId":"app-1"}}`, ghl.ErrAppNotAllowed},
-		"a workflow post has no app":            {apps, ghl.ProofSecret, `{"contact_id":"c"}`, nil},
-		"nobody has proved an app":              {apps, ghl.ProofNone, `{"appId":"app-3"}`, nil},
-		"a wanted location":                     {locations, ghl.ProofPublishedKey, `{"locationId":"loc-2"}`, nil},
-		"a wanted location of a workflow":       {locations, ghl.ProofSecret, `{"location":{"id":"loc-1"}}`, nil},
-		"another location":                      {locations, ghl.ProofPublishedKey, `{"locationId":"loc-3"}`, ghl.ErrLocationIgnored},
-		"another location of a workflow":        {locations, ghl.ProofSecret, `{"location":{"id":"loc-3"}}`, ghl.ErrLocationIgnored},
-		"another location from anyone":          {locations, ghl.ProofNone, `{"locationId":"loc-3"}`, ghl.ErrLocationIgnored},
-		"another location by an own key":        {locations, ghl.ProofOwnKey, `{"locationId":"loc-3"}`, ghl.ErrLocationIgnored},
-		"no location of a workflow":             {locations, ghl.ProofSecret, `{"contact_id":"c"}`, nil},
-		"no location from anyone":               {locations, ghl.ProofNone, `{"contact_id":"c"}`, nil},
-		"no location by an own key":             {locations, ghl.ProofOwnKey, `{"type":"INSTALL","companyId":"c"}`, nil},
-		"no location from who knows whom":       {locations, ghl.ProofPublishedKey, `{"type":"INSTALL","companyId":"c"}`, ghl.ErrLocationIgnored},
-		"no location of an app that is ours":    {both, ghl.ProofPublishedKey, `{"type":"INSTALL","appId":"app-1"}`, nil},
-		"our app and location":                  {both, ghl.ProofPublishedKey, `{"appId":"app-1","locationId":"loc-1"}`, nil},
-		"our app at another location":           {both, ghl.ProofPublishedKey, `{"appId":"app-1","locationId":"loc-3"}`, ghl.ErrLocationIgnored},
-		"another app at our location":           {both, ghl.ProofPublishedKey, `{"appId":"app-3","locationId":"loc-1"}`, ghl.ErrAppNotAllowed},
-		"a location's own event":                {locations, ghl.ProofPublishedKey, `{"type":"LocationUpdate","id":"loc-1"}`, nil},
-		"another location's own event":          {locations, ghl.ProofPublishedKey, `{"type":"LocationUpdate","id":"loc-3"}`, ghl.ErrLocationIgnored},
-		"a contact with the id of our location": {locations, ghl.ProofPublishedKey, `{"type":"ContactUpdate","id":"loc-1"}`, ghl.ErrLocationIgnored},
+		"anything without lists":               {open, ghl.ProofOwnKey, `{"appId":"x","locationId":"x"}`, nil},
+		"the first app":                        {apps, ghl.ProofPublishedKey, `{"appId":"app-1"}`, nil},
+		"the second app":                       {apps, ghl.ProofOwnKey, `{"appId":"app-2","locationId":"x"}`, nil},
+		"another app":                          {apps, ghl.ProofPublishedKey, `{"appId":"app-3"}`, ghl.ErrAppNotAllowed},
+		"another app by an own key":            {apps, ghl.ProofOwnKey, `{"appId":"app-3"}`, ghl.ErrAppNotAllowed},
+		"an app in other letters":              {apps, ghl.ProofPublishedKey, `{"appId":"APP-1"}`, ghl.ErrAppNotAllowed},
+		"no app":                               {apps, ghl.ProofPublishedKey, `{}`, ghl.ErrAppNotAllowed},
+		"an app that is not a string":          {apps, ghl.ProofPublishedKey, `{"appId":["app-1"]}`, ghl.ErrAppNotAllowed},
+		"an app in customData":                 {apps, ghl.ProofPublishedKey, `{"customData":{"appId":"app-1"}}`, ghl.ErrAppNotAllowed},
+		"a workflow has no app":                {apps, ghl.ProofSecret, `{"contact_id":"c"}`, nil},
+		"an app without a proof":               {apps, ghl.ProofNone, `{"appId":"app-3"}`, nil},
+		"a configured location":                {locations, ghl.ProofPublishedKey, `{"locationId":"loc-2"}`, nil},
+		"a configured location of a workflow":  {locations, ghl.ProofSecret, `{"location":{"id":"loc-1"}}`, nil},
+		"another location":                     {locations, ghl.ProofPublishedKey, `{"locationId":"loc-3"}`, ghl.ErrLocationIgnored},
+		"another location of a workflow":       {locations, ghl.ProofSecret, `{"location":{"id":"loc-3"}}`, ghl.ErrLocationIgnored},
+		"another location from anyone":         {locations, ghl.ProofNone, `{"locationId":"loc-3"}`, ghl.ErrLocationIgnored},
+		"another location by an own key":       {locations, ghl.ProofOwnKey, `{"locationId":"loc-3"}`, ghl.ErrLocationIgnored},
+		"no location of a workflow":            {locations, ghl.ProofSecret, `{"contact_id":"c"}`, nil},
+		"no location from anyone":              {locations, ghl.ProofNone, `{"contact_id":"c"}`, nil},
+		"no location by an own key":            {locations, ghl.ProofOwnKey, `{"type":"INSTALL","companyId":"c"}`, nil},
+		"no location by GHL's key alone":       {locations, ghl.ProofPublishedKey, `{"type":"INSTALL","companyId":"c"}`, ghl.ErrLocationIgnored},
+		"no location of a configured app":      {both, ghl.ProofPublishedKey, `{"type":"INSTALL","appId":"app-1"}`, nil},
+		"a configured app and location":        {both, ghl.ProofPublishedKey, `{"appId":"app-1","locationId":"loc-1"}`, nil},
+		"a configured app at another location": {both, ghl.ProofPublishedKey, `{"appId":"app-1","locationId":"loc-3"}`, ghl.ErrLocationIgnored},
+		"another app at a configured location": {both, ghl.ProofPublishedKey, `{"appId":"app-3","locationId":"loc-1"}`, ghl.ErrAppNotAllowed},
+		"a location's own event":               {locations, ghl.ProofPublishedKey, `{"type":"LocationUpdate","id":"loc-1"}`, nil},
+		"another location's own event":         {locations, ghl.ProofPublishedKey, `{"type":"LocationUpdate","id":"loc-3"}`, ghl.ErrLocationIgnored},
+		"a contact with the id of a location":  {locations, ghl.ProofPublishedKey, `{"type":"ContactUpdate","id":"loc-1"}`, ghl.ErrLocationIgnored},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -269,8 +269,8 @@ func TestNewVerifierAccepts(t *testing.T) {
 		"app ids, for GHL's key":                   {AppIDs: []string{"a"}},
 		"location ids, for GHL's key":              {LocationIDs: []string{"l"}},
 		"GHL's key by name with app ids":           {PublicKeys: []string{ghl.PublishedKey, public}, AppIDs: []string{"a"}},
-		"nothing, where anyone may":                {AllowUnauthenticated: true},
-		"GHL's key by name, where anyone may":      {AllowUnauthenticated: true, PublicKeys: []string{ghl.PublishedKey}},
+		"nothing, if anyone may send":              {AllowUnauthenticated: true},
+		"GHL's key by name, if anyone may send":    {AllowUnauthenticated: true, PublicKeys: []string{ghl.PublishedKey}},
 		"a secret twice, as rotation may leave it": {Secrets: []string{"s", "s"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -281,7 +281,7 @@ func TestNewVerifierAccepts(t *testing.T) {
 	}
 }
 
-func TestNewVerifierRefuses(t *testing.T) {
+func TestNewVerifierRejects(t *testing.T) {
 	t.Parallel()
 	_, public := key(t)
 	private, _ := key(t)
@@ -296,12 +296,12 @@ func TestNewVerifierRefuses(t *testing.T) {
 		cfg  ghl.AuthConfig
 		says []string
 	}{
-		"nothing": {ghl.AuthConfig{}, []string{"nothing says who may post"}},
+		"nothing": {ghl.AuthConfig{}, []string{"no sender is allowed"}},
 		"GHL's key for everyone": {
-			ghl.AuthConfig{PublicKeys: []string{public, ghl.PublishedKey}}, []string{"public key 2 of 2 is GHL's own"},
+			ghl.AuthConfig{PublicKeys: []string{public, ghl.PublishedKey}}, []string{"public key 2 of 2 is GoHighLevel's own"},
 		},
 		"GHL's key for everyone beside a secret": {
-			ghl.AuthConfig{PublicKeys: []string{ghl.PublishedKey}, Secrets: []string{"s"}}, []string{"public key 1 of 1 is GHL's own"},
+			ghl.AuthConfig{PublicKeys: []string{ghl.PublishedKey}, Secrets: []string{"s"}}, []string{"public key 1 of 1 is GoHighLevel's own"},
 		},
 		"all mistakes at once": {
 			ghl.AuthConfig{
@@ -324,7 +324,7 @@ func TestNewVerifierRefuses(t *testing.T) {
 			[]string{"public key 1 of 1: not an Ed25519"},
 		},
 		"a key that is cut": {ghl.AuthConfig{PublicKeys: []string{public[:40]}}, []string{"public key 1 of 1: not an Ed25519"}},
-		"a wrong key where anyone may": {
+		"a wrong key if anyone may send": {
 			ghl.AuthConfig{AllowUnauthenticated: true, PublicKeys: []string{"nonsense"}}, []string{"public key 1 of 1"},
 		},
 	} {
@@ -344,7 +344,7 @@ func TestNewVerifierRefuses(t *testing.T) {
 	}
 }
 
-// TestPublishedKey has a key in the place of GHL's, since only GHL can sign with that one.
+// TestPublishedKey replaces GoHighLevel's key, with which only GoHighLevel can sign.
 func TestPublishedKey(t *testing.T) {
 	t.Parallel()
 	const raw = `{"type":"ContactUpdate"}`
@@ -361,15 +361,15 @@ func TestPublishedKey(t *testing.T) {
 		want   ghl.Proof
 		err    error
 	}{
-		"in force for app ids":       {ghl.AuthConfig{AppIDs: []string{"a"}}, signed(ghlKey, raw), ghl.ProofPublishedKey, nil},
-		"in force for location ids":  {ghl.AuthConfig{LocationIDs: []string{"l"}}, signed(ghlKey, raw), ghl.ProofPublishedKey, nil},
-		"in force where anyone may":  {ghl.AuthConfig{AllowUnauthenticated: true}, signed(ghlKey, raw), ghl.ProofPublishedKey, nil},
-		"in force by name":           {ghl.AuthConfig{AppIDs: []string{"a"}, PublicKeys: []string{other, text}}, signed(ghlKey, raw), ghl.ProofPublishedKey, nil},
-		"another key beside it":      {ghl.AuthConfig{AppIDs: []string{"a"}, PublicKeys: []string{other, text}}, signed(otherKey, raw), ghl.ProofOwnKey, nil},
-		"not in force beside others": {ghl.AuthConfig{AppIDs: []string{"a"}, PublicKeys: []string{other}}, signed(ghlKey, raw), 0, ghl.ErrUnauthenticated},
-		"not in force for secrets":   {ghl.AuthConfig{Secrets: []string{"s"}}, signed(ghlKey, raw), 0, ghl.ErrUnauthenticated},
-		"harmless beside a secret":   {ghl.AuthConfig{Secrets: []string{"s"}}, secretAndSignature, ghl.ProofSecret, nil},
-		"not needed beside a secret": {ghl.AuthConfig{Secrets: []string{"s"}}, secret, ghl.ProofSecret, nil},
+		"in force for app ids":        {ghl.AuthConfig{AppIDs: []string{"a"}}, signed(ghlKey, raw), ghl.ProofPublishedKey, nil},
+		"in force for location ids":   {ghl.AuthConfig{LocationIDs: []string{"l"}}, signed(ghlKey, raw), ghl.ProofPublishedKey, nil},
+		"in force if anyone may send": {ghl.AuthConfig{AllowUnauthenticated: true}, signed(ghlKey, raw), ghl.ProofPublishedKey, nil},
+		"in force by name":            {ghl.AuthConfig{AppIDs: []string{"a"}, PublicKeys: []string{other, text}}, signed(ghlKey, raw), ghl.ProofPublishedKey, nil},
+		"another key beside it":       {ghl.AuthConfig{AppIDs: []string{"a"}, PublicKeys: []string{other, text}}, signed(otherKey, raw), ghl.ProofOwnKey, nil},
+		"not in force beside others":  {ghl.AuthConfig{AppIDs: []string{"a"}, PublicKeys: []string{other}}, signed(ghlKey, raw), 0, ghl.ErrUnauthenticated},
+		"not in force for secrets":    {ghl.AuthConfig{Secrets: []string{"s"}}, signed(ghlKey, raw), 0, ghl.ErrUnauthenticated},
+		"harmless beside a secret":    {ghl.AuthConfig{Secrets: []string{"s"}}, secretAndSignature, ghl.ProofSecret, nil},
+		"not needed beside a secret":  {ghl.AuthConfig{Secrets: []string{"s"}}, secret, ghl.ProofSecret, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

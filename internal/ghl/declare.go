@@ -12,7 +12,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/event"
 )
 
-// Where a request declares what its body is: in the query, or in headers.
+// The query parameters and headers with which a request declares what its body is.
 const (
 	QueryType     = "type"
 	QueryIDPath   = "id"
@@ -21,19 +21,18 @@ const (
 	headerGHLType = "X-GHL-Event-Type"
 )
 
-// ErrDeclaration says that what a request declares cannot be right. HTTP 400; its text may be shown to the sender.
+// ErrDeclaration: the declaration contradicts the body. HTTP 400; the sender may see its text.
 var ErrDeclaration = errors.New("the declared id is not the entity's own")
 
-// Declaration is what a sender says that a body is, for shapes that nothing can know.
+// Declaration is what a sender declares about a body whose shape no rule knows.
 type Declaration struct {
 	// Type is the event's type, in any spelling.
 	Type string
-	// IDPath is the place of the entity's id: the names of members, with dots between them.
+	// IDPath is the path of the entity's id: the names of members, with dots between them.
 	IDPath string
 }
 
-// DeclarationOf reads what a request declares, the zero value where it declares nothing. Only what a secret authenticates may declare
-// anything.
+// DeclarationOf returns the declaration of a request, the zero value if there is none. Only a request with a secret may declare anything.
 func DeclarationOf(h http.Header, query url.Values) Declaration {
 	d := Declaration{Type: cleanText(query.Get(QueryType)), IDPath: cleanText(query.Get(QueryIDPath))}
 	for _, name := range [...]string{HeaderType, headerGHLType} {
@@ -45,7 +44,7 @@ func DeclarationOf(h http.Header, query url.Values) Declaration {
 		d.IDPath = cleanText(h.Get(HeaderIDPath))
 	}
 	if _, known := knownDeclaration(d.Type); !known {
-		return Declaration{} // Somebody's own word.
+		return Declaration{} // An unknown type.
 	}
 	return d
 }
@@ -61,8 +60,8 @@ type declared struct {
 	id   string
 }
 
-// Declare returns the body with what its sender declares of it. Normalise follows that only where the body has no shape that is known.
-// The error is ErrDeclaration, with a reason.
+// Declare returns the body with its sender's declaration. Normalise uses the declaration only if the body has no known shape. The error is
+// ErrDeclaration, with a reason.
 func (b Body) Declare(d Declaration) (Body, error) {
 	n, known := knownDeclaration(d.Type)
 	if !known {
@@ -73,7 +72,7 @@ func (b Body) Declare(d Declaration) (Body, error) {
 	}
 	path := strings.Split(d.IDPath, ".")
 	if owner := ownerOf(path); d.IDPath != "" && owner != "" && owner != n.entity {
-		return b, fmt.Errorf("%w: %.60q is where a %s's id stands, and the type is %s's", ErrDeclaration, d.IDPath, owner, n.entity)
+		return b, fmt.Errorf("%w: %.60q is the path of a %s's id, and the type is a %s's", ErrDeclaration, d.IDPath, owner, n.entity)
 	}
 	b.declared = &declared{name: n, id: idAlong(b.Payload, path)}
 	_, r := read(&b, time.Now())
@@ -81,19 +80,19 @@ func (b Body) Declare(d Declaration) (Body, error) {
 		contact, _ := firstOfRules(r, contactIDRules)
 		location, _ := firstOfRules(r, locationIDRules)
 		if id == contact || id == location || r.unlessForeign(id) == "" {
-			return b, fmt.Errorf("%w: the body has it as a contact's, calendar's, pipeline's or location's", ErrDeclaration)
+			return b, fmt.Errorf("%w: in the body, it is the id of a contact, calendar, pipeline or location", ErrDeclaration)
 		}
 	}
 	return b, nil
 }
 
-// owners are the things whose ids stand in bodies, beside the entities.
+// owners are what bodies have ids of: the entities and others.
 var owners = slices.Concat(entities, []string{
 	"calendar", "pipeline", "pipeline_stage", "stage", "company", "workflow", "form", "survey", "webhook", "version",
 })
 
-// ownerOf returns what has its id at a path by the path's own words: contact.id, contactId and contact_id are a contact's. It returns ""
-// where the words do not say.
+// ownerOf returns whose id is at a path, by the words of the path: contact.id, contactId and contact_id are a contact's. It returns "" if the
+// words do not say.
 func ownerOf(path []string) string {
 	last := string(bare(path[len(path)-1]))
 	if last == "id" && len(path) > 1 {
@@ -107,7 +106,7 @@ func ownerOf(path []string) string {
 	return ""
 }
 
-// idAlong returns the id at the end of a path through the objects of text, "" where there is none.
+// idAlong returns the id at the end of a path through the objects of text, "" if there is none.
 func idAlong(text []byte, path []string) string {
 	for _, name := range path {
 		if len(text) == 0 || firstByte(text) != '{' {
@@ -124,7 +123,7 @@ func idAlong(text []byte, path []string) string {
 	return object{{name: "id", value: text}}.id("id")
 }
 
-// declaredType follows a declaration. Over a contact's id alone, which nearly every body has, it counts where its path leads to an id.
+// declaredType uses the declaration. Nearly every body has a contact's id: if it has nothing else, the declared path must lead to an id.
 func (r *reading) declaredType() (name, bool) {
 	if r.declared == nil {
 		return name{}, false

@@ -5,23 +5,23 @@ import (
 	"slices"
 )
 
-// envelope is what GHL itself writes around a marketplace webhook, for the decisions that rest on GHL's published key alone. GHL
-// signs with that key for every customer, so nothing counts that a customer can write: a key is matched as it is spelled, a value
-// is a string, and a body that has the form of a workflow's has no envelope.
+// envelope is the part of a marketplace webhook that only GoHighLevel can write. Decisions that depend on its published key alone use it:
+// GoHighLevel signs with that key for every customer, so a customer's fields prove nothing. A key must match exactly, a value must be a
+// string, and a workflow's body has no envelope.
 type envelope struct {
-	// appID is the marketplace app, "" where the body does not say.
+	// appID is the marketplace app, "" if the body does not say.
 	appID string
-	// locations are the different locations that the body names: one, unless it contradicts itself.
+	// locations are the distinct locations of the body: one, unless it contradicts itself.
 	locations []string
-	// foreign says that GHL writes no such envelope: a workflow's members, a key twice or with white space around it, or an id
-	// that is no string.
+	// foreign is true if GoHighLevel does not write such an envelope: it has a workflow's members, a duplicate key, a key with white space
+	// around it, or an id that is not a string.
 	foreign bool
 }
 
-// workflowMembers are the root members of a workflow's body, where people choose names and values. No marketplace webhook has one.
+// workflowMembers are the root members of a workflow's body, in which people choose names and values. No marketplace webhook has one.
 var workflowMembers = []string{"workflow", "calendar", "customData", "triggerData", "contact_id", "location_id"}
 
-// envelopeOf reads the envelope of a body. Escapes in a key are undone first: "\u006cocationId" is locationId to every reader.
+// envelopeOf reads the envelope of a body. It unescapes keys first: "\u006cocationId" is locationId to every reader.
 func envelopeOf(b Body) envelope {
 	if b.isForm() {
 		return envelope{foreign: true}
@@ -53,8 +53,7 @@ func envelopeOf(b Body) envelope {
 	return e
 }
 
-// members returns the members of a JSON object that are read. One that is there twice, or whose key has white space around it, makes
-// the envelope foreign.
+// members returns the selected members of a JSON object. A duplicate, or a key with white space around it, makes the envelope foreign.
 func (e *envelope) members(text []byte, read func(name string) bool) map[string][]byte {
 	found := map[string][]byte{}
 	if !isObject(text) {
@@ -73,7 +72,7 @@ func (e *envelope) members(text []byte, read func(name string) bool) map[string]
 	return found
 }
 
-// text returns a string as it is. Anything else that is not null makes the envelope foreign.
+// text returns a string unchanged. Any other value except null makes the envelope foreign.
 func (e *envelope) text(value []byte) string {
 	if !given(value) {
 		return ""
@@ -99,12 +98,12 @@ func isObject(value []byte) bool { return firstByte(value) == '{' }
 
 func given(value []byte) bool { return len(value) > 0 && string(value) != "null" }
 
-// isForm reports whether the body came as a form.
+// isForm reports whether the body was sent as a form.
 func (b Body) isForm() bool {
 	return b.Raw != nil && firstByte(bytes.TrimPrefix(b.Raw, byteOrderMark)) != '{'
 }
 
-// workflowShaped reports whether people choose the names at the root of the body.
+// workflowShaped reports whether people chose the names at the root of the body.
 func (b Body) workflowShaped() bool {
 	for _, name := range workflowMembers {
 		if given(b.root.get(name)) {

@@ -28,7 +28,7 @@ func TestGHLsKeyCountsForItsEnvelopeAlone(t *testing.T) {
 		"an escaped key, which is the same key":   {`{` + contact + `,"\u006cocationId":"loc-1"}`, nil},
 		"an escaped value, which is the same":     {`{` + contact + `,"locationId":"\u006coc-1"}`, nil},
 		"an escaped key of another location":      {`{` + contact + `,"\u006cocationId":"loc-3"}`, ghl.ErrLocationIgnored},
-		"the same location in every place":        {`{"type":"OrderCreate","_id":"o","altId":"loc-1","altType":"location","locationId":"loc-1","contactSnapshot":{"id":"c","locationId":"loc-1"}}`, nil},
+		"the same location in every member":       {`{"type":"OrderCreate","_id":"o","altId":"loc-1","altType":"location","locationId":"loc-1","contactSnapshot":{"id":"c","locationId":"loc-1"}}`, nil},
 		"an address called location":              {`{` + contact + `,"locationId":"loc-1","location":"Room 5"}`, nil},
 		"a location block without an id":          {`{` + contact + `,"locationId":"loc-1","location":{"name":"Room 5"}}`, nil},
 		"members of a workflow that are null":     {`{` + contact + `,"locationId":"loc-1","customData":null,"workflow":null}`, nil},
@@ -69,23 +69,23 @@ func TestGHLsKeyCountsForItsEnvelopeAlone(t *testing.T) {
 		"a contact snapshot with a key twice":  {`{"contactSnapshot":{"locationId":"loc-3","locationId":"loc-1"}}`, ghl.ErrNotMarketplace},
 		"a contact snapshot with a padded key": {`{"contactSnapshot":{" locationId":"loc-1"}}`, ghl.ErrNotMarketplace},
 
-		"two locations, of a snapshot":            {`{"locationId":"loc-1","contactSnapshot":{"locationId":"loc-3"}}`, ghl.ErrLocationIgnored},
-		"two locations, the first not wanted":     {`{"locationId":"loc-3","altId":"loc-1","altType":"location"}`, ghl.ErrLocationIgnored},
-		"an altId of another type":                {`{"altId":"loc-1","altType":"company"}`, ghl.ErrLocationIgnored},
-		"an altId of a type in other letters":     {`{"altId":"loc-1","altType":"Location"}`, ghl.ErrLocationIgnored},
-		"a location's own event":                  {`{"type":"LocationCreate","id":"loc-1"}`, nil},
-		"a location's own event, both ids":        {`{"type":"LocationUpdate","id":"loc-1","locationId":"loc-1"}`, nil},
-		"a location's event about another":        {`{"type":"LocationUpdate","id":"loc-3","locationId":"loc-1"}`, ghl.ErrLocationIgnored},
-		"a location's event by another name":      {`{"event":"LocationUpdate","id":"loc-1"}`, ghl.ErrLocationIgnored},
-		"a location's event under another id":     {`{"type":"LocationUpdate","_id":"loc-1"}`, ghl.ErrLocationIgnored},
-		"a location's type in other words":        {`{"type":"location.updated","id":"loc-1"}`, ghl.ErrLocationIgnored},
-		"a contact that has the location's id":    {`{"type":"ContactUpdate","id":"loc-1"}`, ghl.ErrLocationIgnored},
-		"a location in data":                      {`{"type":"ContactUpdate","data":{"locationId":"loc-1"}}`, ghl.ErrLocationIgnored},
-		"a location in the appointment":           {`{"type":"AppointmentCreate","appointment":{"id":"a","locationId":"loc-1"}}`, ghl.ErrLocationIgnored},
-		"another location that looks like it":     {`{` + contact + `,"locationId":"loc-1 "}`, ghl.ErrLocationIgnored},
-		"another location in other letters":       {`{` + contact + `,"locationId":"LOC-1"}`, ghl.ErrLocationIgnored},
-		"nothing":                                 {`{}`, ghl.ErrLocationIgnored},
-		"an empty location beside a wanted altId": {`{"locationId":"","altId":"loc-1","altType":"location"}`, nil},
+		"two locations, of a snapshot":                {`{"locationId":"loc-1","contactSnapshot":{"locationId":"loc-3"}}`, ghl.ErrLocationIgnored},
+		"two locations, the first not configured":     {`{"locationId":"loc-3","altId":"loc-1","altType":"location"}`, ghl.ErrLocationIgnored},
+		"an altId of another type":                    {`{"altId":"loc-1","altType":"company"}`, ghl.ErrLocationIgnored},
+		"an altId of a type in other letters":         {`{"altId":"loc-1","altType":"Location"}`, ghl.ErrLocationIgnored},
+		"a location's own event":                      {`{"type":"LocationCreate","id":"loc-1"}`, nil},
+		"a location's own event, both ids":            {`{"type":"LocationUpdate","id":"loc-1","locationId":"loc-1"}`, nil},
+		"a location's event about another":            {`{"type":"LocationUpdate","id":"loc-3","locationId":"loc-1"}`, ghl.ErrLocationIgnored},
+		"a location's event by another name":          {`{"event":"LocationUpdate","id":"loc-1"}`, ghl.ErrLocationIgnored},
+		"a location's event under another id":         {`{"type":"LocationUpdate","_id":"loc-1"}`, ghl.ErrLocationIgnored},
+		"a location's type in other words":            {`{"type":"location.updated","id":"loc-1"}`, ghl.ErrLocationIgnored},
+		"a contact that has the location's id":        {`{"type":"ContactUpdate","id":"loc-1"}`, ghl.ErrLocationIgnored},
+		"a location in data":                          {`{"type":"ContactUpdate","data":{"locationId":"loc-1"}}`, ghl.ErrLocationIgnored},
+		"a location in the appointment":               {`{"type":"AppointmentCreate","appointment":{"id":"a","locationId":"loc-1"}}`, ghl.ErrLocationIgnored},
+		"another location that looks like it":         {`{` + contact + `,"locationId":"loc-1 "}`, ghl.ErrLocationIgnored},
+		"another location in other letters":           {`{` + contact + `,"locationId":"LOC-1"}`, ghl.ErrLocationIgnored},
+		"nothing":                                     {`{}`, ghl.ErrLocationIgnored},
+		"an empty location beside a configured altId": {`{"locationId":"","altId":"loc-1","altType":"location"}`, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -95,7 +95,7 @@ func TestGHLsKeyCountsForItsEnvelopeAlone(t *testing.T) {
 			e := ghl.Normalise(body, received)
 			require.ErrorIs(t, v.Authorize(ghl.ProofPublishedKey, body, e), test.want)
 			if test.want == nil {
-				assert.Contains(t, []string{e.LocationID, e.EntityID}, "loc-1", "the event is the wanted location's")
+				assert.Contains(t, []string{e.LocationID, e.EntityID}, "loc-1", "the event is the configured location's")
 			}
 		})
 	}
@@ -221,7 +221,7 @@ func TestADedupeKeyNeedsASignature(t *testing.T) {
 	})
 }
 
-// TestASignedWorkflowNeedsASecret is about the day on which GHL signs the posts of workflows with its published key too.
+// TestASignedWorkflowNeedsASecret applies if GoHighLevel signs workflows' webhooks with its published key, too.
 func TestASignedWorkflowNeedsASecret(t *testing.T) {
 	t.Parallel()
 	const workflow = `{"contact_id":"c","location":{"id":"loc-1"},"webhookId":"w","appId":"app-1"}`

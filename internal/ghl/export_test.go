@@ -1,9 +1,9 @@
 package ghl
 
-// NewVerifierWithPublishedKey is NewVerifier with another key in the place of GHL's.
+// NewVerifierWithPublishedKey is NewVerifier with another key in place of GoHighLevel's.
 var NewVerifierWithPublishedKey = newVerifier
 
-// Sources returns where the bodies of all rules were met.
+// Sources returns where the bodies of all rules were seen.
 func Sources() []string {
 	var sources []string
 	for _, rules := range [][]rule[string]{contactIDRules, appointmentIDRules, otherIDRules, statusRules, locationIDRules, dedupeRules} {

@@ -9,10 +9,10 @@ import (
 	"unicode/utf8"
 )
 
-// Limits of a form. A workflow sends one pair for each custom field of an account and nests two or three levels; a form
-// beyond these limits is made to cost memory.
+// Limits of a form. A workflow sends one pair for each custom field of an account and nests two or three levels. Only an attack on memory
+// exceeds these limits.
 const (
-	// maxFormPath is how deep bracketed keys nest; a deeper one is an ordinary key, brackets and all.
+	// maxFormPath is the depth of bracketed keys. A deeper key is an ordinary one that includes its brackets.
 	maxFormPath = 16
 	// maxFormPairs is the number of key=value pairs.
 	maxFormPairs = 20_000
@@ -23,9 +23,9 @@ const (
 	maxFormJSON = 2 << 20
 )
 
-// decodeForm returns the JSON object that a form amounts to. All values are strings; a repeated key, or one that ends
-// in [], becomes an array; customData[type]=x nests. It reads the form itself where net/url gives up on semicolons and
-// on many keys. Its errors are ErrEmptyBody, ErrInvalidForm, ErrInvalidUTF8 and ErrFormTooLarge.
+// decodeForm returns a form as a JSON object. All values are strings; a repeated key, or one that ends in [], becomes an array;
+// customData[type]=x nests. It does not use url.ParseQuery, which rejects semicolons and many keys. Its errors are ErrEmptyBody,
+// ErrInvalidForm, ErrInvalidUTF8 and ErrFormTooLarge.
 func decodeForm(text string) ([]byte, error) {
 	form := form{root: formObject{}}
 	for pair := range strings.SplitSeq(strings.TrimSpace(text), "&") {
@@ -69,20 +69,20 @@ func unescapeForm(s string) (string, error) {
 	return plain, nil
 }
 
-// form is a form on its way to a JSON object, with what has been spent of its limits.
+// form is a form that is being decoded, with its use of the limits.
 type form struct {
 	root    formObject
 	pairs   int
 	objects int
-	// size is how long the JSON becomes, in bytes; never less.
+	// size is an upper bound of the length of the JSON, in bytes.
 	size int
 }
 
 // formObject holds strings, []any of strings, and formObjects.
 type formObject map[string]any
 
-// put adds a value without losing one: where a bracketed key collides with a plain one, it stays an ordinary key of the
-// root, and a plain key that collides with an object becomes that object's member "".
+// put adds a value and loses none: if a bracketed key collides with a plain one, it becomes an ordinary key of the root; a plain key that
+// collides with an object becomes that object's member "".
 func (f *form) put(key, value string) error {
 	f.pairs++
 	f.size += jsonSize(key) + jsonSize(value)
@@ -109,8 +109,8 @@ func (f *form) put(key, value string) error {
 	return nil
 }
 
-// jsonSize is an upper bound of what s takes in JSON, with quotes and the punctuation around them. A key in brackets is
-// longer than its names: each bracket pays for a quote or a brace.
+// jsonSize is an upper bound of the size of s in JSON, with quotes and punctuation. A key with brackets is longer than its names: each bracket
+// accounts for a quote or a brace.
 func jsonSize(s string) int {
 	n := len(s) + len(`"":{},`)
 	for i := range len(s) {
@@ -137,7 +137,7 @@ func (o formObject) add(name, value string) {
 	}
 }
 
-// formPath splits a[b][c] into a, b and c; a key that is not of that form is its own path.
+// formPath splits a[b][c] into a, b and c. Any other key is a path of one name.
 func formPath(key string) []string {
 	head, rest, ok := strings.Cut(key, "[")
 	if !ok || head == "" || !strings.HasSuffix(rest, "]") {

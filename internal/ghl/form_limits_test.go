@@ -32,7 +32,7 @@ func TestDecodeBoundsWhatAFormAllocates(t *testing.T) {
 	}{
 		"each pair nests sixteen new objects":        {fill(func(i int) string { return fmt.Sprintf("%d%s=&", i, strings.Repeat("[]", 15)+"[a]") }), true},
 		"each pair nests two new objects":            {fill(func(i int) string { return fmt.Sprintf("%d[a][b]=&", i) }), true},
-		"each pair is a key of its own":              {fill(func(i int) string { return fmt.Sprintf("%d&", i) }), true},
+		"each pair has its own key":                  {fill(func(i int) string { return fmt.Sprintf("%d&", i) }), true},
 		"each pair adds to one array":                {fill(func(int) string { return "a[]&" }), true},
 		"each pair repeats one key":                  {fill(func(int) string { return "a&" }), true},
 		"one key of brackets":                        {"a" + strings.Repeat("[]", mebibyte/2-1), false},

@@ -123,7 +123,7 @@ func FuzzAuthenticate(f *testing.F) {
 			require.ErrorIs(t, err, ghl.ErrUnauthenticated)
 			assert.Equal(t, ghl.ProofNone, proof)
 		case proof == ghl.ProofOwnKey:
-			assert.True(t, genuine[string(raw)], "a body that nobody signed")
+			assert.True(t, genuine[string(raw)], "an unsigned body")
 		case proof == ghl.ProofSecret:
 			presented := strings.Join(append(values[ghl.QueryToken], secret, authorization, basicOf(authorization)), "\n")
 			assert.True(t, strings.Contains(presented, secrets[0]) || strings.Contains(presented, secrets[1]))

@@ -48,22 +48,22 @@ func TestAppointmentID(t *testing.T) {
 		"customData.appointmentId before customData.id": {
 			`{"customData":{"type":"AppointmentUpdate","id":"x","appointmentId":"a"}}`, "a",
 		},
-		"a place that holds no id is passed over": {
+		"a member without an id is skipped": {
 			`{"type":"AppointmentUpdate","appointment":{"id":null,"appointmentId":{}},"calendar":{"appointmentId":""},"appointmentId":"a"}`, "a",
 		},
-		"an appointment that is a string is passed over":   {`{"type":"AppointmentUpdate","appointment":"x","appointmentId":"a"}`, "a"},
-		"an appointment that is an array is passed over":   {`{"type":"AppointmentUpdate","appointment":[{"id":"x"}],"id":"a"}`, "a"},
-		"the last of two appointment blocks":               {`{"type":"AppointmentUpdate","appointment":{"id":"x"},"appointment":{"id":"a"}}`, "a"},
-		"never customData.id where customData has no type": {`{"type":"AppointmentUpdate","customData":{"id":"x"}}`, ""},
-		"never customData.id of another entity":            {`{"type":"AppointmentUpdate","customData":{"type":"contact","id":"x"}}`, ""},
-		"never the calendar's id":                          {`{"type":"AppointmentUpdate","calendar":{"id":"x"}}`, ""},
-		"never the calendar's id, not at the root either":  {`{"type":"AppointmentUpdate","id":"x","calendar":{"id":"x"}}`, ""},
-		"never calendarId":                                 {`{"type":"AppointmentUpdate","appointment":{"calendarId":"x"},"calendarId":"x"}`, ""},
-		"never contact_id":                                 {`{"type":"AppointmentUpdate","contact_id":"x","contactId":"x","contact":{"id":"x"}}`, ""},
-		"never the contact's id, not at the root either":   {`{"type":"AppointmentUpdate","id":"x","data":{"id":"x"},"contact_id":"x"}`, ""},
-		"never the contact's id as customData.id":          {`{"contact_id":"x","customData":{"type":"appointment","id":"x"}}`, ""},
-		"never an opportunity's id":                        {`{"id":"x","pipeline_id":"p","customData":{"type":"AppointmentUpdate"}}`, ""},
-		"never an opportunity's id, by its stage":          {`{"id":"x","pipleline_stage":"New","customData":{"type":"AppointmentUpdate"}}`, ""},
+		"an appointment that is a string is passed over":  {`{"type":"AppointmentUpdate","appointment":"x","appointmentId":"a"}`, "a"},
+		"an appointment that is an array is passed over":  {`{"type":"AppointmentUpdate","appointment":[{"id":"x"}],"id":"a"}`, "a"},
+		"the last of two appointment blocks":              {`{"type":"AppointmentUpdate","appointment":{"id":"x"},"appointment":{"id":"a"}}`, "a"},
+		"never customData.id without customData.type":     {`{"type":"AppointmentUpdate","customData":{"id":"x"}}`, ""},
+		"never customData.id of another entity":           {`{"type":"AppointmentUpdate","customData":{"type":"contact","id":"x"}}`, ""},
+		"never the calendar's id":                         {`{"type":"AppointmentUpdate","calendar":{"id":"x"}}`, ""},
+		"never the calendar's id, not at the root either": {`{"type":"AppointmentUpdate","id":"x","calendar":{"id":"x"}}`, ""},
+		"never calendarId":                                {`{"type":"AppointmentUpdate","appointment":{"calendarId":"x"},"calendarId":"x"}`, ""},
+		"never contact_id":                                {`{"type":"AppointmentUpdate","contact_id":"x","contactId":"x","contact":{"id":"x"}}`, ""},
+		"never the contact's id, not at the root either":  {`{"type":"AppointmentUpdate","id":"x","data":{"id":"x"},"contact_id":"x"}`, ""},
+		"never the contact's id as customData.id":         {`{"contact_id":"x","customData":{"type":"appointment","id":"x"}}`, ""},
+		"never an opportunity's id":                       {`{"id":"x","pipeline_id":"p","customData":{"type":"AppointmentUpdate"}}`, ""},
+		"never an opportunity's id, by its stage":         {`{"id":"x","pipleline_stage":"New","customData":{"type":"AppointmentUpdate"}}`, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -92,12 +92,12 @@ func TestContactID(t *testing.T) {
 		"then customData.id where customData says that it is a contact": {
 			`{"id":"x","customData":{"type":"ContactUpdate","id":"c"}}`, "c",
 		},
-		"then id for a contact event":             {`{"type":"ContactUpdate","id":"c"}`, "c"},
-		"not id for another event":                {`{"type":"TaskCreate","id":"x"}`, ""},
-		"not id without a type":                   {`{"id":"x","email":"test@example.com"}`, ""},
-		"not customData.id for another event":     {`{"customData":{"type":"NoteCreate","id":"x"}}`, ""},
-		"not an opportunity's id":                 {`{"id":"x","opportunity_name":"Roof","customData":{"type":"ContactUpdate"}}`, ""},
-		"an id in place of a contact block is no": {`{"contact":"x"}`, ""},
+		"then id for a contact event":         {`{"type":"ContactUpdate","id":"c"}`, "c"},
+		"not id for another event":            {`{"type":"TaskCreate","id":"x"}`, ""},
+		"not id without a type":               {`{"id":"x","email":"test@example.com"}`, ""},
+		"not customData.id for another event": {`{"customData":{"type":"NoteCreate","id":"x"}}`, ""},
+		"not an opportunity's id":             {`{"id":"x","opportunity_name":"Roof","customData":{"type":"ContactUpdate"}}`, ""},
+		"an id instead of a contact block":    {`{"contact":"x"}`, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -120,7 +120,7 @@ func TestLocationID(t *testing.T) {
 		"then customData.location.id": {`{"customData":{"location_id":"x","location":{"id":"l"}}}`, "l"},
 		"then customData.location_id": {`{"customData":{"location_id":"l"}}`, "l"},
 		"not a company":               {`{"companyId":"x"}`, ""},
-		"not a place in words":        {`{"location":"Birmingham"}`, ""},
+		"not a location's name":       {`{"location":"Birmingham"}`, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -11,9 +11,8 @@ import (
 	"filippo.io/edwards25519"
 )
 
-// PublishedKey is the Ed25519 key that GHL signs webhooks with, as its webhook integration guide prints it: SPKI DER in
-// base64. It is the same for every app of every vendor, so a signature by it says that GHL sent the body and not for
-// whom.
+// PublishedKey is the Ed25519 key with which GoHighLevel signs webhooks, from its webhook integration guide: SPKI DER in base64. It is the
+// same for every app of every vendor: a signature proves that GoHighLevel sent the body, but not to whom.
 const PublishedKey = "MCowBQYDK2VwAyEAi2HR1srL4o18O8BRa7gVJY7G7bupbN3H9AwJrHCDiOg="
 
 var publishedKey = func() ed25519.PublicKey {
@@ -24,14 +23,13 @@ var publishedKey = func() ed25519.PublicKey {
 	return key
 }()
 
-// errPublicKey does not repeat what it was given: people paste private keys.
+// errPublicKey does not include the value: people paste private keys.
 var errPublicKey = errors.New("not an Ed25519 public key in PEM, in base64 (raw or SPKI) or in hexadecimal")
 
-// errSmallOrder says that a key is one of the few points of the curve for which a signature can be made that fits any
-// body: an encoding of zeros, for instance.
-var errSmallOrder = errors.New("an Ed25519 key of small order, for which anybody can sign")
+// errSmallOrder is about the few points of the curve for which one signature is valid for any body: an encoding of zeros, for instance.
+var errSmallOrder = errors.New("an Ed25519 key of small order, for which anyone can sign")
 
-// parsePublicKey reads a key that only the owner of its private half can sign for.
+// parsePublicKey parses a key for which only the owner of the private key can sign.
 func parsePublicKey(s string) (ed25519.PublicKey, error) {
 	key, err := readPublicKey(s)
 	if err != nil {
@@ -47,8 +45,8 @@ func parsePublicKey(s string) (ed25519.PublicKey, error) {
 	return key, nil
 }
 
-// readPublicKey reads a key in any form in which it gets around: PEM, also with its line breaks lost or written as \n;
-// base64 of the DER or of the 32 bytes; hexadecimal.
+// readPublicKey parses a key in any common form: PEM, also without line breaks or with \n for them; base64 of the DER or of the 32 bytes;
+// hexadecimal.
 func readPublicKey(s string) (ed25519.PublicKey, error) {
 	if _, body, ok := strings.Cut(s, "-----BEGIN PUBLIC KEY-----"); ok {
 		s, _, _ = strings.Cut(body, "-----END PUBLIC KEY-----")
@@ -75,7 +73,7 @@ func readPublicKey(s string) (ed25519.PublicKey, error) {
 
 var standardAlphabet = strings.NewReplacer("-", "+", "_", "/")
 
-// decodeBase64 takes both alphabets, with and without padding.
+// decodeBase64 accepts both alphabets, with and without padding.
 func decodeBase64(s string) ([]byte, error) {
 	s = standardAlphabet.Replace(strings.TrimRight(s, "="))
 	return base64.RawStdEncoding.DecodeString(s)

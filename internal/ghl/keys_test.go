@@ -14,9 +14,9 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/ghl"
 )
 
-// TestNewVerifierRefusesKeysForWhichAnybodyCanSign tries every encoding of the eight points of small order that libraries accept, as
+// TestNewVerifierRejectsKeysForWhichAnybodyCanSign tries every encoding of the eight points of small order that libraries accept, as
 // listed in "Taming the many EdDSAs" (Chalkias, Garillot, Nikolaenko, 2020), table 6.
-func TestNewVerifierRefusesKeysForWhichAnybodyCanSign(t *testing.T) {
+func TestNewVerifierRejectsKeysForWhichAnybodyCanSign(t *testing.T) {
 	t.Parallel()
 	zeros, effs := strings.Repeat("00", 30), strings.Repeat("ff", 30)
 	for name, key := range map[string]string{

@@ -8,9 +8,9 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/event"
 )
 
-// Normalise says what a body is about, by the tables of rules.go. It cannot fail: what cannot be read is left out of the event, and the
-// body is stored all the same. A time of occurrence later than receivedAt becomes receivedAt. The dedupe key holds for signed bodies
-// only: see Verifier.Admit.
+// Normalise returns what a body is about, by the tables of rules.go. It cannot fail: the event lacks what no rule finds, and the body is
+// stored anyway. A time of occurrence later than receivedAt becomes receivedAt. The dedupe key is valid for signed bodies only: see
+// Verifier.Admit.
 func Normalise(b Body, receivedAt time.Time) event.Event {
 	e, _ := read(&b, receivedAt)
 	return e
@@ -22,7 +22,7 @@ func read(b *Body, receivedAt time.Time) (event.Event, *reading) {
 	r.name = decide(r, 0, typeRules)
 	e := event.Event{Source: event.SourceGHL, Type: r.name.typ, EntityType: r.name.entity, Truncated: b.truncated()}
 	if e.Type == event.TypeUnparseable {
-		e.Type = event.TypeUnknown // The name is for bodies that cannot be read; this one has been.
+		e.Type = event.TypeUnknown // The name is for bodies that cannot be parsed.
 	}
 	r.contactID = decide(r, 1, contactIDRules)
 	e.ContactID = r.contactID
@@ -48,8 +48,8 @@ func read(b *Body, receivedAt time.Time) (event.Event, *reading) {
 	return e, r
 }
 
-// locationIDs are all the locations that GHL's own members at the root name. They are one, unless the sender puts one
-// location's name on another one's event.
+// locationIDs are all locations in GoHighLevel's own members at the root. There is one, unless the sender puts the id of one location on the
+// event of another.
 func (b Body) locationIDs() []string {
 	var ids []string
 	for _, id := range [...]string{
@@ -62,8 +62,8 @@ func (b Body) locationIDs() []string {
 	return ids
 }
 
-// truncated says whether the sender flags the body as cut. A flag of an unexpected kind counts: reading the entity
-// again costs a call, relying on half of it costs data.
+// truncated reports whether the sender flags the body as cut. A flag of an unexpected kind counts, too: reading the entity again costs a
+// call, while half an entity costs data.
 func (b Body) truncated() bool {
 	switch value := b.root.get("payloadTooLarge"); {
 	case value == nil:

@@ -29,11 +29,11 @@ func TestBodiesWithoutATypeAreToldByTheirShape(t *testing.T) {
 			`{"calendar":{"appointmentId":"a","status":"booked","appoinmentStatus":"Cancelled"}}`,
 			event.Event{Type: "appointment.updated", EntityType: "appointment", EntityID: "a", AppointmentStatus: "cancelled"},
 		},
-		"somebody came": {
+		"the contact showed up": {
 			`{"calendar":{"appointmentId":"a","appointmentStatus":"showed"}}`,
 			event.Event{Type: "appointment.updated", EntityType: "appointment", EntityID: "a", AppointmentStatus: "showed"},
 		},
-		"somebody did not come": {
+		"the contact did not show up": {
 			`{"calendar":{"appointmentId":"a","status":"NoShow"}}`,
 			event.Event{Type: "appointment.updated", EntityType: "appointment", EntityID: "a", AppointmentStatus: "noshow"},
 		},
@@ -69,7 +69,7 @@ func TestBodiesWithoutATypeAreToldByTheirShape(t *testing.T) {
 			`{"id":"o","pipeline_id":"p","contact_id":"c","calendar":{"appointmentId":"a"}}`,
 			event.Event{Type: "appointment.created", EntityType: "appointment", EntityID: "a", ContactID: "c"},
 		},
-		"an empty pipeline is none": {
+		"an empty pipeline is ignored": {
 			`{"id":"o","pipeline_id":"","opportunity_name":" ","contact_id":"c"}`,
 			event.Event{Type: "contact.updated", EntityType: "contact", EntityID: "c", ContactID: "c"},
 		},
@@ -141,7 +141,7 @@ func TestMarketplaceBodies(t *testing.T) {
 		"a relation is not its association": {
 			"RelationCreate", `"id":"r","associationId":"s"`, event.Event{Type: "relation.created", EntityType: "relation", EntityID: "r"},
 		},
-		"an invoice, whose id is called _id": {
+		"an invoice, which names its id _id": {
 			"InvoicePartiallyPaid", `"_id":"i","contactDetails":{"id":"c"}`,
 			event.Event{Type: "invoice.partially_paid", EntityType: "invoice", EntityID: "i"},
 		},
@@ -157,7 +157,7 @@ func TestMarketplaceBodies(t *testing.T) {
 			"AppointmentStatusUpdate", `"appointment":{"id":"a","contactId":"c","appointmentStatus":"showed"}`,
 			event.Event{Type: "appointment.status_updated", EntityType: "appointment", EntityID: "a", ContactID: "c", AppointmentStatus: "showed"},
 		},
-		"an entity that nobody knows": {
+		"an unknown entity": {
 			"WidgetCreate", `"id":"x","widgetId":"y","contactId":"c"`,
 			event.Event{Type: "widget_create", EntityType: "unknown", ContactID: "c"},
 		},
@@ -190,7 +190,7 @@ func TestWhatThePredecessorGotWrong(t *testing.T) {
 			`{"type":"AppointmentCreate"}`,
 			event.Event{Type: "appointment.created", EntityType: "appointment"},
 		},
-		"the contact's id was taken for the appointment's": {
+		"the contact's id is not the appointment's": {
 			`{"type":"AppointmentCreate","contact_id":"c"}`,
 			event.Event{Type: "appointment.created", EntityType: "appointment", ContactID: "c"},
 		},

@@ -6,15 +6,15 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/event"
 )
 
-// messageMembers hold the text of a message in a workflow's body: the block that the trigger of a reply adds, and the
-// names under which people rebuild it.
+// messageMembers have the text of a message in a workflow's body: the block that the trigger of a reply adds, and the names that people use
+// for it.
 var messageMembers = []string{"message", "messageBody", "message_body", "body"}
 
-// IsOccurrence says whether the body, of which Normalise made e, reports that something happened, and not how something is now.
+// IsOccurrence reports whether the body, whose event is e, says that something happened, rather than what the state of something is.
 //
-// An appointment, a contact or an opportunity is state: the same bytes again say nothing new. What has an id of its own is
-// told from the next one by it. Anything else that has a type and no id, such as a reply or a form, is an occurrence. A
-// reply from a workflow has the shape of its contact, or none; the message in it tells.
+// An appointment, a contact or an opportunity is a state: the same bytes again say nothing new. An entity with its own id is distinct by that
+// id. Anything else with a type and no id, such as a reply or a form, is an occurrence. A workflow's reply has the shape of its contact, or no
+// shape; its message shows what it is.
 func (b Body) IsOccurrence(e event.Event) bool {
 	if b.root.block("message").get("body") != nil {
 		return true
@@ -25,7 +25,7 @@ func (b Body) IsOccurrence(e event.Event) bool {
 	case e.EntityType == event.EntityContact, e.Type == event.TypeUnknown:
 		return b.hasMessage()
 	default:
-		// The id of the person is not that of what the person did.
+		// A contact's id does not identify what the contact did.
 		return e.EntityID == "" || e.EntityID == e.ContactID
 	}
 }

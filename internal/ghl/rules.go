@@ -8,7 +8,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/event"
 )
 
-// Where the bodies that a rule is for were met.
+// Where the bodies of a rule were seen.
 const (
 	guide     = "GoHighLevel's webhook guide"
 	workflow  = "testdata/samples/workflow-appointment-real-2026-09.json"
@@ -22,9 +22,8 @@ const (
 	byRequest = "the URL or a header of the request"
 )
 
-// typeRules decide what kind of event a body is. A type that is known comes first, wherever it stands; then the shape of the body;
-// then what the request declares; then a word that nobody knows, as the event's own name. In a workflow body, a type or event at the
-// root is a custom field of that label.
+// typeRules decide the type of an event. A known type comes first, wherever it is; then the shape of the body; then what the request
+// declares; then an unknown word, which becomes the event's type. In a workflow body, a type or event at the root is a custom field.
 var typeRules = []rule[name]{
 	{"type", guide, func(r *reading) (name, bool) { return r.knownType(r.root.word("type")) }},
 	{"event", legacy, func(r *reading) (name, bool) { return r.knownType(r.root.word("event")) }},
@@ -37,16 +36,16 @@ var typeRules = []rule[name]{
 	{"the same of an opportunity in customData", dealBody, shape(event.EntityOpportunity, (*reading).customOpportunity)},
 	{"id beside a person's name and phone number or e-mail address", guide, shape(event.EntityContact, (*reading).flatContact)},
 	{"the type that the request declares", byRequest, (*reading).declaredType},
-	{"a contact's id, and no word of the sender's own", tagged, (*reading).contactAlone},
-	{"type, a word that nobody knows", guide, func(r *reading) (name, bool) { return own(r.root.word("type")) }},
-	{"event, a word that nobody knows", guide, func(r *reading) (name, bool) { return own(r.root.word("event")) }},
-	{"customData.type, a word that nobody knows", ownWord, func(r *reading) (name, bool) { return own(r.custom.word("type")) }},
-	{"nothing says what it is about", guide, func(*reading) (name, bool) {
+	{"a contact's id, and no unknown type", tagged, (*reading).contactAlone},
+	{"type, an unknown word", guide, func(r *reading) (name, bool) { return own(r.root.word("type")) }},
+	{"event, an unknown word", guide, func(r *reading) (name, bool) { return own(r.root.word("event")) }},
+	{"customData.type, an unknown word", ownWord, func(r *reading) (name, bool) { return own(r.custom.word("type")) }},
+	{"the body does not say what it is about", guide, func(*reading) (name, bool) {
 		return name{typ: event.TypeUnknown, entity: event.EntityUnknown}, true
 	}},
 }
 
-// rootContactIDs and customContactIDs are the places that can only hold a contact's id.
+// rootContactIDs and customContactIDs are the paths that can only have a contact's id.
 var (
 	rootContactIDs = []rule[string]{
 		idAt("appointment.contactId", guide),
@@ -63,7 +62,7 @@ var (
 	}
 )
 
-// contactIDRules take the root's id for events about a contact only.
+// contactIDRules use the root's id only for events about a contact.
 var contactIDRules = slices.Concat(rootContactIDs, []rule[string]{idAt("contactSnapshot.id", payment)}, customContactIDs, []rule[string]{
 	declaredIDOf(event.EntityContact),
 	idWhere("customData.id, of a contact by customData.type", custom, func(r *reading) string {
@@ -83,7 +82,7 @@ var contactIDRules = slices.Concat(rootContactIDs, []rule[string]{idAt("contactS
 	}),
 })
 
-// rootAppointmentIDs and customAppointmentIDs are the places that can only hold an appointment's id. calendar.id is never one: it is the
+// rootAppointmentIDs and customAppointmentIDs are the paths that can only have an appointment's id. calendar.id is not one of them: it is the
 // calendar's, which all its bookings share.
 var (
 	rootAppointmentIDs = []rule[string]{
@@ -102,7 +101,7 @@ var (
 	}
 )
 
-// appointmentIDRules look in the places that can only hold an appointment's id first.
+// appointmentIDRules start with the paths that can only have an appointment's id.
 var appointmentIDRules = slices.Concat(
 	[]rule[string]{},
 	[]rule[string]{declaredIDOf(event.EntityAppointment)}, rootAppointmentIDs, customAppointmentIDs,
@@ -122,7 +121,7 @@ var appointmentIDRules = slices.Concat(
 		}),
 	})
 
-// otherIDRules are for what is neither an appointment nor a contact.
+// otherIDRules are for every other entity.
 var otherIDRules = []rule[string]{
 	declaredIDOf(""),
 	idWhere("the entity's name and Id, or _id", guide, func(r *reading) string { return r.root.id(namesOf[r.name.entity]...) }),
@@ -137,7 +136,7 @@ var otherIDRules = []rule[string]{
 	}),
 }
 
-// declaredIDOf reads the id at the path that the request declares, of the entity, or of whatever the event is about.
+// declaredIDOf reads the id at the declared path, for one entity, or for any if it is "".
 func declaredIDOf(entity string) rule[string] {
 	return idWhere("the id at the path that the request declares", byRequest, func(r *reading) string {
 		if entity == "" {
@@ -187,7 +186,7 @@ func statusAt(path, source string, in func(string) string) rule[string] {
 	}}
 }
 
-// locationIDRules never look at what a request declares: it must not choose the location that GHL_LOCATION_IDS is held against.
+// locationIDRules ignore declarations: a request must not choose the location that is checked against GHL_LOCATION_IDS.
 var locationIDRules = []rule[string]{
 	idAt("locationId", guide),
 	idAt("location.id", workflow),
@@ -200,8 +199,8 @@ var locationIDRules = []rule[string]{
 	altLocation("customData.altId, where altType is location", func(b *Body) *scope { return &b.custom }),
 }
 
-// altLocation reads the location's id as events of payments have it, with a type beside it: an altId of another type is an agency's
-// or something else's.
+// altLocation reads the location's id of events about payments, which have a type beside it: an altId of another type is an agency's, for
+// instance.
 func altLocation(name string, in func(*Body) *scope) rule[string] {
 	return idWhere(name, payment, func(r *reading) string { return in(r.Body).altID() })
 }
@@ -213,7 +212,7 @@ func (s *scope) altID() string {
 	return s.id("altId")
 }
 
-// occurredAtRules take the first time that can be read.
+// occurredAtRules use the first valid time.
 var occurredAtRules = []rule[time.Time]{
 	timeAt("timestamp", guide),
 	timeAt("appointment.dateUpdated", guide),
@@ -222,5 +221,5 @@ var occurredAtRules = []rule[time.Time]{
 	timeAt("deletedAt", "testdata/samples/flat-appointmentdelete-nocontact.json"),
 }
 
-// dedupeRules read GHL's own id of the delivery, which all its repetitions have.
+// dedupeRules read GoHighLevel's id of the webhook, which is the same in all its deliveries.
 var dedupeRules = []rule[string]{idAt("webhookId", guide)}

@@ -55,8 +55,8 @@ func TestReports(t *testing.T) {
 	}
 }
 
-// readBodies reads the JSON files of a directory of testdata, by their names: "samples" as GHL and people send them,
-// "odd" as nobody should.
+// readBodies reads the JSON files of a directory of testdata, by their names: "samples" are what GoHighLevel and people send,
+// "odd" what they should not.
 func readBodies(tb testing.TB, dir string) map[string]string {
 	tb.Helper()
 	files, err := filepath.Glob(filepath.Join("testdata", dir, "*.json"))

@@ -6,19 +6,19 @@ import (
 	"strings"
 )
 
-// object holds those members of a JSON object that Normalise, PersonOf and BookingOf may ask for, so that its size does not depend
-// on the body's. A nil object is one that is not there.
+// object has those members of a JSON object that Normalise, PersonOf and BookingOf may need, so that its size does not depend on the body's. A
+// missing object is nil.
 type object []member
 
 type member struct {
 	name string
 	// value is the JSON text of the value, without white space around it.
 	value []byte
-	// padded says that the body's key has white space around the name.
+	// padded is true if the body's key has white space around the name.
 	padded bool
 }
 
-// get returns the JSON text of a member's value, nil where there is none.
+// get returns the JSON text of a member's value, nil if there is none.
 func (o object) get(name string) []byte {
 	for i := range o {
 		if o[i].name == name {
@@ -28,7 +28,7 @@ func (o object) get(name string) []byte {
 	return nil
 }
 
-// set keeps the last one of duplicate members; one whose key is padded never replaces one whose key is not.
+// set keeps the last of duplicate members. A padded key never replaces an exact one.
 func (o object) set(m member) object {
 	for i := range o {
 		if o[i].name == m.name {
@@ -41,7 +41,7 @@ func (o object) set(m member) object {
 	return append(o, m)
 }
 
-// block returns a member that is an object itself, nil where it is missing or anything else.
+// block returns a member that is an object, nil if it is missing or something else.
 func (o object) block(name string) object {
 	if value := o.get(name); len(value) > 0 && value[0] == '{' {
 		return membersOf(value)
@@ -49,7 +49,7 @@ func (o object) block(name string) object {
 	return nil
 }
 
-// text returns a string as it is meant and a number as it is written, without rounding; "" for anything else.
+// text returns a string unescaped and a number as written, without rounding; "" for anything else.
 func (o object) text(name string) string {
 	value := o.get(name)
 	switch {
@@ -64,8 +64,8 @@ func (o object) text(name string) string {
 	}
 }
 
-// membersOf reads text, which must be a valid JSON object. Keys are matched as they are spelled, bar white space around
-// them: people's customData has keys with a leading tab.
+// membersOf reads text, which must be a valid JSON object. Keys must match exactly, except for white space around them: people's customData
+// has keys with a leading tab.
 func membersOf(text []byte) object {
 	found := make(object, 0, 8)
 	eachMember(text, func(key, value []byte) {
@@ -77,8 +77,7 @@ func membersOf(text []byte) object {
 	return found
 }
 
-// eachMember calls yield with the key, unescaped, and the JSON text of the value of each member of text, which must be a
-// valid JSON object.
+// eachMember calls yield with the unescaped key and the JSON text of the value of each member of text, which must be a valid JSON object.
 func eachMember(text []byte, yield func(key, value []byte)) {
 	c := cursor{text: text}
 	c.space()
@@ -102,8 +101,8 @@ func eachMember(text []byte, yield func(key, value []byte)) {
 	}
 }
 
-// cursor steps through JSON text that is known to be valid. With json.Decoder in its place BenchmarkDecodeNormalise takes three to four
-// times as long, as much as checking the signature, and allocates 5 MiB for a body of 1 MiB where this allocates nothing.
+// cursor steps through valid JSON text. It replaces json.Decoder for speed: with json.Decoder, BenchmarkDecodeNormalise takes three to four
+// times as long, as long as checking the signature, and allocates 5 MiB for a body of 1 MiB. The cursor allocates nothing.
 type cursor struct {
 	text []byte
 	at   int
@@ -115,14 +114,14 @@ func (c *cursor) space() {
 	}
 }
 
-// string steps over the string that starts here and returns it with its quotes.
+// string steps over the string at the cursor and returns it with its quotes.
 func (c *cursor) string() []byte {
 	start := c.at
 	c.at = stringEnd(c.text, start)
 	return c.text[start:c.at]
 }
 
-// value steps over the value that starts here and returns its text.
+// value steps over the value at the cursor and returns its text.
 func (c *cursor) value() []byte {
 	start := c.at
 	switch c.text[c.at] {
@@ -151,8 +150,7 @@ func (c *cursor) value() []byte {
 	}
 }
 
-// stringEnd returns where the string that starts at start ends, its closing quote included; len(text) where it does
-// not end.
+// stringEnd returns the end of the string at start, after its closing quote; len(text) if it has none.
 func stringEnd(text []byte, start int) int {
 	for at := start + 1; ; {
 		quote := bytes.IndexByte(text[at:], '"')
@@ -170,7 +168,7 @@ func stringEnd(text []byte, start int) int {
 	}
 }
 
-// nesting returns how deep the brackets of text nest, whether or not it is valid JSON.
+// nesting returns the depth of the brackets of text, which need not be valid JSON.
 func nesting(text []byte) int {
 	deepest, depth := 0, 0
 	for at := 0; at < len(text); at++ {
@@ -187,7 +185,7 @@ func nesting(text []byte) int {
 	return deepest
 }
 
-// unquote returns what a valid JSON string means. A lone surrogate becomes U+FFFD.
+// unquote unescapes a valid JSON string. A lone surrogate becomes U+FFFD.
 func unquote(quoted []byte) string {
 	if bytes.IndexByte(quoted, '\\') < 0 {
 		return string(quoted[1 : len(quoted)-1])
@@ -203,8 +201,8 @@ func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\n' || c == '\
 
 func endsLiteral(c byte) bool { return c == ',' || c == '}' || c == ']' || isSpace(c) }
 
-// wanted holds the names of all members that Normalise, PersonOf and BookingOf ask for, at whatever level. The values are the names
-// themselves, so that a match needs no copy of the key. The tables of rules add theirs.
+// wanted has the names of all members that Normalise, PersonOf and BookingOf need, at any level. The values are the names, too, so that a
+// match needs no copy of the key. The tables of rules add theirs.
 var wanted = func() map[string]string {
 	m := map[string]string{}
 	for _, names := range [][]string{
@@ -227,7 +225,7 @@ var wanted = func() map[string]string {
 	return m
 }()
 
-// want adds a member to wanted, while the package's variables are set.
+// want adds a member to wanted. It is called only while the package initialises.
 func want(member string) string {
 	wanted[member] = member
 	return member
@@ -242,8 +240,8 @@ var namesOf = func() map[string][]string {
 	return m
 }()
 
-// idNames are the names under which an entity's id stands in bodies that are about something else too: "objectSchemaId"
-// and "object_schema_id" for "object_schema".
+// idNames are the names of members with an entity's id, also in bodies about something else: "objectSchemaId" and "object_schema_id" for
+// "object_schema".
 func idNames(entity string) []string {
 	words := strings.Split(entity, "_")
 	for i, word := range words[1:] {

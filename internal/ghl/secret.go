@@ -10,13 +10,13 @@ import (
 	"strings"
 )
 
-// maxTokens bounds how many readings of a query's token are compared.
+// maxTokens bounds how many interpretations of a query's token are compared.
 const maxTokens = 64
 
-// QueryOf reads a request's query. To what net/url finds it adds, as further values of QueryToken, the token as GHL's dialog sends it: with
-// +, & and % as they were typed.
+// QueryOf parses a request's query. To the result of net/url it adds, as further values of QueryToken, the token as GoHighLevel's dialog sends
+// it: with unescaped +, & and %.
 func QueryOf(raw string) url.Values {
-	values, _ := url.ParseQuery(raw) // What can be read counts, though something else is broken.
+	values, _ := url.ParseQuery(raw) // The valid parameters count, even if others are broken.
 	add := func(token string) {
 		if token != "" && len(values[QueryToken]) < maxTokens && !slices.Contains(values[QueryToken], token) {
 			values.Add(QueryToken, token)
@@ -25,7 +25,7 @@ func QueryOf(raw string) url.Values {
 	for at := 0; at < len(raw); {
 		rest, found := strings.CutPrefix(raw[at:], QueryToken+"=")
 		for end := 0; found && end <= len(rest); end++ {
-			// The token ends at one of the &, or is all of the rest.
+			// The token ends at any &, or at the end.
 			if end < len(rest) && rest[end] != '&' {
 				continue
 			}
@@ -43,7 +43,7 @@ func QueryOf(raw string) url.Values {
 	return values
 }
 
-// neverSecret are the headers that clients and proxies set, and those that are kept with an event: none of them is a secret's.
+// neverSecret are the headers that clients and proxies set, and those that are stored with an event. They never carry the secret.
 var neverSecret = func() map[string]bool {
 	m := map[string]bool{}
 	for _, name := range strings.Fields(`
@@ -59,9 +59,9 @@ var neverSecret = func() map[string]bool {
 	return m
 }()
 
-// presentedSecrets returns everything that may be a secret: the value of any header that is not another thing's, since GHL's dialog lets
-// people choose the name of the header of an API key; what stands behind Bearer in Authorization, and behind Basic the user, the password
-// and both; and the tokens of the query.
+// presentedSecrets returns every value that may be the secret: the values of all headers that are not in neverSecret, because people choose
+// the name of an API key's header in GoHighLevel's dialog; the token of Authorization: Bearer; the user, the password and both of
+// Authorization: Basic; and the tokens of the query.
 func presentedSecrets(h http.Header, query url.Values) []string {
 	presented := slices.Clone(query[QueryToken])
 	for name, values := range h {
@@ -88,7 +88,7 @@ func presentedSecrets(h http.Header, query url.Values) []string {
 	return presented
 }
 
-// hasSecret compares hashes, all of them, so that the time it takes tells neither a secret nor its length.
+// hasSecret compares all hashes, so that its duration reveals neither a secret nor its length.
 func (v *Verifier) hasSecret(h http.Header, query url.Values) bool {
 	if len(v.secrets) == 0 {
 		return false

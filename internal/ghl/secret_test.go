@@ -13,7 +13,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/ghl"
 )
 
-func TestASecretInTheURLAsItIsTyped(t *testing.T) {
+func TestASecretInTheURLNeedNotBeEscaped(t *testing.T) {
 	t.Parallel()
 	for _, secret := range []string{
 		"plain", "a+b", "a&b", "a%b", "50%zz", "a%2Bb", "&", "a&b=c&d", "a+b&c%d+", "a;b", "a=b==", "p%26q", "übung", "token=x",
@@ -47,7 +47,7 @@ func TestASecretInTheURLAsItIsTyped(t *testing.T) {
 	}
 }
 
-func TestASecretInAHeaderOfThePersonsChoice(t *testing.T) {
+func TestASecretInAnyHeader(t *testing.T) {
 	t.Parallel()
 	const secret = "s3:cr+t&%"
 	v := verifier(t, ghl.AuthConfig{Secrets: []string{"other", secret}})
@@ -55,7 +55,7 @@ func TestASecretInAHeaderOfThePersonsChoice(t *testing.T) {
 	for name, header := range map[string][2]string{
 		"X-API-Key":             {"X-API-Key", secret},
 		"Api-Key":               {"api-key", secret},
-		"a name of one's own":   {"X-Our-Crm", " " + secret + " "},
+		"a chosen name":         {"X-Our-Crm", " " + secret + " "},
 		"Basic, as password":    {"Authorization", basic("ghl:" + secret)},
 		"Basic, without a user": {"Authorization", basic(":" + secret)},
 		"Basic, as a whole":     {"Authorization", basic(secret)},
@@ -77,7 +77,7 @@ func TestASecretInAHeaderOfThePersonsChoice(t *testing.T) {
 		"a type of content":           {"Content-Type", secret},
 		"a signature":                 {"X-GHL-Signature", secret},
 		"the name of a header":        {secret, "x"},
-		"Basic that is no base64":     {"Authorization", "Basic " + secret + "x"},
+		"Basic that is not base64":    {"Authorization", "Basic " + secret + "x"},
 		"Basic with another password": {"Authorization", basic("ghl:" + secret + "x")},
 		"Basic with nothing":          {"Authorization", basic(":")},
 		"another scheme":              {"Authorization", "Digest " + secret},

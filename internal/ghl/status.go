@@ -6,8 +6,8 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/event"
 )
 
-// statuses are the statuses of appointments that are known, by their letters and digits alone, in GHL's spelling. "rescheduled" is
-// people's own word: GHL has no such status.
+// statuses are the known statuses of appointments in GoHighLevel's spelling, by their letters and digits only. "rescheduled" is a word of
+// people: GoHighLevel has no such status.
 var statuses = map[string]string{
 	"new": "new", "confirmed": "confirmed", "booked": "booked", "active": "active", "completed": "completed",
 	"cancelled": "cancelled", "canceled": "cancelled", "cancel": "cancelled",
@@ -15,8 +15,8 @@ var statuses = map[string]string{
 	"invalid": "invalid", "rescheduled": "rescheduled", "reschedule": "rescheduled",
 }
 
-// statusOf returns a status in GHL's spelling: canceled is cancelled, and no-show, no_show and "No Show" are noshow. One that is not
-// known stays as it is, in lower case.
+// statusOf returns a status in GoHighLevel's spelling: canceled is cancelled, and no-show, no_show and "No Show" are noshow. An unknown status
+// is unchanged, in lower case.
 func statusOf(text string) string {
 	if status, ok := statuses[string(bare(text))]; ok {
 		return status
@@ -24,11 +24,11 @@ func statusOf(text string) string {
 	return strings.ToLower(text)
 }
 
-// knownStatus is statusOf for members that need not be an appointment's status, "" where the text is none.
+// knownStatus is statusOf for members that need not be an appointment's status, "" if the text is not one.
 func knownStatus(text string) string { return statuses[string(bare(text))] }
 
-// ofExisting are the statuses that only an appointment can have that exists already. "confirmed" and "booked" are what bookings come
-// with, and the reschedules of workflows.
+// ofExisting reports whether only an existing appointment can have a status. New bookings have "confirmed" and "booked", and so do the
+// reschedules of workflows.
 func ofExisting(status string) bool {
 	switch status {
 	case "cancelled", "showed", "noshow", "invalid", "rescheduled":
@@ -38,8 +38,8 @@ func ofExisting(status string) bool {
 	}
 }
 
-// appointmentEvent reads a name that people give an event of an appointment: appointment_booked, "Appointment Cancelled". It says what
-// the event is about, and may say the appointment's status.
+// appointmentEvent reads people's own name for an appointment's event: appointment_booked, "Appointment Cancelled". The name may include the
+// appointment's status.
 func appointmentEvent(word []byte) (name, bool) {
 	what, ok := strings.CutPrefix(string(word), "appointment")
 	if !ok {
@@ -57,7 +57,7 @@ func appointmentEvent(word []byte) (name, bool) {
 	return n, ok
 }
 
-// saidStatus is the status that the name of an event says. That an appointment was rescheduled does not say which it has now.
+// saidStatus is the status in the name of an event. A rescheduled appointment can have any status.
 func saidStatus(word string) string {
 	if status := knownStatus(word); status != "rescheduled" {
 		return status

@@ -8,38 +8,37 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/event"
 )
 
-// maxTypeLen bounds, in bytes, how much of a type that is not known is kept.
+// maxTypeLen bounds an unknown type, in bytes.
 const maxTypeLen = 128
 
-// name is what an event's type is taken for.
+// name is the interpretation of a sender's type.
 type name struct {
-	// typ is empty where the sender named an entity and not what happened to it.
+	// typ is empty if the sender names an entity but not what happened to it.
 	typ    string
 	entity string
 	known  bool
-	// loose is true for people's own name of an appointment's event: it counts only where the body has an appointment's id.
+	// loose is true for people's own name for an appointment's event. It counts only if the body has an appointment's id.
 	loose bool
-	// declared is true for what the request declares.
+	// declared is true if the request declares it.
 	declared bool
-	// status is the appointment's status that the name says, "" where it says none.
+	// status is the appointment's status in the name, "" if there is none.
 	status string
 }
 
-// entities are what marketplace types are about, as they are called in normalised types.
+// entities are the entities of marketplace types, as named in normalised types.
 var entities = []string{
 	event.EntityAppointment, event.EntityContact, event.EntityOpportunity,
 	"app", "association", "campaign", "conversation", "email", "invoice", "location", "message", "note",
 	"object_schema", "order", "price", "product", "record", "relation", "saas_plan", "task", "user", "voice_ai_call",
 }
 
-// actions are the last words of marketplace types, with what has happened then. Both are met as types.
+// actions are the last words of marketplace types, with their normalised forms. Senders use both.
 var actions = map[string]string{
 	"create": "created", "update": "updated", "delete": "deleted", "complete": "completed",
 	"sent": "sent", "paid": "paid", "partially_paid": "partially_paid", "void": "voided",
 }
 
-// aspects are the parts of an entity that marketplace types report changes of. Others are recognised too, but only
-// where their words can be told apart.
+// aspects are the parts of an entity whose changes have marketplace types. Others are recognised, too, if the words of the type are separate.
 var aspects = map[string][]string{
 	event.EntityAppointment: {"status"},
 	event.EntityContact:     {"dnd", "tag"},
@@ -49,7 +48,7 @@ var aspects = map[string][]string{
 	"order":                 {"status"},
 }
 
-// irregular are the marketplace types that do not read as entity and action.
+// irregular are the marketplace types that do not consist of entity and action.
 var irregular = map[string]name{
 	"INSTALL":                 {typ: "app.installed", entity: "app"},
 	"UNINSTALL":               {typ: "app.uninstalled", entity: "app"},
@@ -61,8 +60,8 @@ var irregular = map[string]name{
 	"VoiceAiCallEnd":          {typ: "voice_ai_call.ended", entity: "voice_ai_call"},
 }
 
-// names holds every known type by its letters and digits alone, the form in which types are matched: AppointmentCreate,
-// appointment_created and "Appointment Created" are one.
+// names has every known type by its letters and digits only. Types are matched in that form: AppointmentCreate, appointment_created and
+// "Appointment Created" are the same.
 var names = func() map[string]name {
 	m := map[string]name{}
 	add := func(entity, typ string, spellings ...string) {
@@ -87,7 +86,7 @@ var names = func() map[string]name {
 	return m
 }()
 
-// entityOf finds an entity by its letters and digits alone.
+// entityOf has the entities by their letters and digits only.
 var entityOf = func() map[string]string {
 	m := make(map[string]string, len(entities))
 	for _, entity := range entities {
@@ -96,8 +95,8 @@ var entityOf = func() map[string]string {
 	return m
 }()
 
-// classify says what a sender's type means. A type that is not known keeps its own name, dotted where it was dotted and
-// in snake case otherwise; the result is the zero name where nothing of it can be kept.
+// classify interprets a sender's type. An unknown type keeps its own name, dotted if it was dotted, and in snake case otherwise. The result is
+// the zero name if nothing remains.
 func classify(typ string) name {
 	if typ == "" {
 		return name{}
@@ -118,7 +117,7 @@ func classify(typ string) name {
 	return snake(typ)
 }
 
-// snake keeps a type that is not known under its own name.
+// snake returns an unknown type in snake case.
 func snake(typ string) name {
 	words := wordsOf(truncate(typ, maxTypeLen))
 	if len(words) == 0 {
@@ -127,7 +126,7 @@ func snake(typ string) name {
 	return name{typ: strings.Join(words, "_"), entity: event.EntityUnknown}
 }
 
-// dotted keeps a type that is in the normalised form already. What stands before the first dot is what it is about.
+// dotted returns a type that is already in the normalised form. The part before the first dot is the entity.
 func dotted(typ string) name {
 	var parts []string
 	for part := range strings.SplitSeq(typ, ".") {
@@ -148,7 +147,7 @@ func dotted(typ string) name {
 	return n
 }
 
-// aspectUpdate reads <Entity><Aspect>Update, where the entity may be of several words.
+// aspectUpdate reads <Entity><Aspect>Update. The entity may have several words.
 func aspectUpdate(words []string) (name, bool) {
 	last := len(words) - 1
 	if last < 2 || words[last] != "update" && words[last] != "updated" {
@@ -174,8 +173,8 @@ func bare(s string) []byte {
 	return out
 }
 
-// wordsOf splits s where a letter's case says that a word starts and at everything that is no letter or digit, and
-// returns the words in lower case: LCEmailStats is lc, email, stats.
+// wordsOf splits s at changes of case that start a word and at everything except letters and digits. It returns the words in lower case:
+// LCEmailStats is lc, email, stats.
 func wordsOf(s string) []string {
 	var words []string
 	runes := []rune(s)
@@ -214,8 +213,8 @@ func truncate(s string, n int) string {
 	return s[:n]
 }
 
-// TypeOf returns the normalised type for a sender's spelling of it, such as "appointment.created" for AppointmentCreate, and whether it
-// is one that is known.
+// TypeOf returns the normalised type for a sender's spelling of it, such as "appointment.created" for AppointmentCreate, and whether it is
+// known.
 func TypeOf(spelling string) (typ string, known bool) {
 	n := classify(spelling)
 	return n.typ, n.known && n.typ != ""

@@ -192,25 +192,25 @@ func TestWhereATypeIsFound(t *testing.T) {
 		"a known customData type before an unknown one": {`{"type":"webhook","customData":{"type":"ContactCreate"}}`, "contact.created"},
 		"the first of unknown ones":                     {`{"type":"one","event":"two","customData":{"type":"three"}}`, "one"},
 
-		"an empty type is none":       {`{"type":" ","event":"ContactCreate"}`, "contact.created"},
-		"null is none":                {`{"type":null,"event":"ContactCreate"}`, "contact.created"},
-		"an object is none":           {`{"type":{"type":"NoteCreate"},"event":"ContactCreate"}`, "contact.created"},
-		"an array is none":            {`{"type":["NoteCreate"],"event":"ContactCreate"}`, "contact.created"},
-		"a number is none":            {`{"type":5,"event":"ContactCreate"}`, "contact.created"},
-		"keys are told by their case": {`{"Type":"NoteCreate","EVENT":"NoteCreate"}`, "unknown"},
-		"nested types are none":       {`{"source":{"type":"NoteCreate"},"data":{"type":"NoteCreate"}}`, "unknown"},
-		"customData as a string":      {`{"customData":"type"}`, "unknown"},
-		"customData as an array":      {`{"customData":[{"type":"NoteCreate"}]}`, "unknown"},
-		"event-type is no type":       {`{"customData":{"event-type":"newappointment"}}`, "unknown"},
+		"an empty type is ignored": {`{"type":" ","event":"ContactCreate"}`, "contact.created"},
+		"null is ignored":          {`{"type":null,"event":"ContactCreate"}`, "contact.created"},
+		"an object is ignored":     {`{"type":{"type":"NoteCreate"},"event":"ContactCreate"}`, "contact.created"},
+		"an array is ignored":      {`{"type":["NoteCreate"],"event":"ContactCreate"}`, "contact.created"},
+		"a number is ignored":      {`{"type":5,"event":"ContactCreate"}`, "contact.created"},
+		"keys are case-sensitive":  {`{"Type":"NoteCreate","EVENT":"NoteCreate"}`, "unknown"},
+		"nested types are ignored": {`{"source":{"type":"NoteCreate"},"data":{"type":"NoteCreate"}}`, "unknown"},
+		"customData as a string":   {`{"customData":"type"}`, "unknown"},
+		"customData as an array":   {`{"customData":[{"type":"NoteCreate"}]}`, "unknown"},
+		"event-type is not a type": {`{"customData":{"event-type":"newappointment"}}`, "unknown"},
 
-		"a custom field called type in a workflow post": {
+		"a custom field called type in a workflow body": {
 			`{"type":"Wedding","event":"Reception","contact_id":"c","workflow":{"id":"w"}}`, "contact.updated",
 		},
-		"a custom field that names an entity in a workflow post": {
+		"a custom field that names an entity in a workflow body": {
 			`{"type":"Contact","calendar":{"appointmentId":"a"},"workflow":{"id":"w"}}`, "appointment.created",
 		},
-		"a custom field in a workflow post of no shape": {`{"type":"Wedding","workflow":{"id":"w"}}`, "wedding"},
-		"an unknown type in a workflow post's customData is meant": {
+		"a custom field in a workflow body without a shape": {`{"type":"Wedding","workflow":{"id":"w"}}`, "wedding"},
+		"an unknown type in a workflow body's customData counts": {
 			`{"customData":{"type":"Wedding"},"contact_id":"c","workflow":{"id":"w"}}`, "wedding",
 		},
 		"an unknown marketplace type with a contact": {`{"type":"ContactMerge","contactId":"c"}`, "contact_merge"},

@@ -11,10 +11,10 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/event"
 )
 
-// MaxIDLen is the length, in bytes, of the longest id that is taken for one. GHL's own have 20 to 36.
+// MaxIDLen is the maximum length of an id, in bytes. GoHighLevel's own have 20 to 36.
 const MaxIDLen = 256
 
-// id returns the first of the members that holds an id, "" where none does.
+// id returns the id of the first member that has one, "" if none does.
 func (o object) id(names ...string) string {
 	for _, name := range names {
 		if id := cleanID(o.text(name)); id != "" {
@@ -24,7 +24,7 @@ func (o object) id(names ...string) string {
 	return ""
 }
 
-// plain returns the first of the members that holds a short text of a person, "" where none does.
+// plain returns the first short text of the members, "" if none has one.
 func (o object) plain(names ...string) string {
 	for _, name := range names {
 		if text := cleanText(o.text(name)); text != "" {
@@ -34,7 +34,7 @@ func (o object) plain(names ...string) string {
 	return ""
 }
 
-// word returns a member that is a string, without white space around it; "" where it is missing or anything else.
+// word returns a member that is a string, without white space around it; "" if it is missing or something else.
 func (o object) word(name string) string {
 	if value := o.get(name); len(value) > 0 && value[0] == '"' {
 		return strings.TrimSpace(unquote(value))
@@ -42,9 +42,8 @@ func (o object) word(name string) string {
 	return ""
 }
 
-// cleanID returns id without the characters that nobody sees, or "" where cleanText finds that it cannot be one. Marks of
-// writing direction and zero-width characters come along when ids are copied; shown by kubectl they would reorder or
-// hide what stands beside them.
+// cleanID returns id without invisible characters, or "" if cleanText rejects it. People copy marks of writing direction and zero-width
+// characters along with ids; in kubectl's output they would reorder or hide the text beside them.
 func cleanID(id string) string { return cleanText(strings.Map(dropInvisible, id)) }
 
 func dropInvisible(r rune) rune {
@@ -54,10 +53,9 @@ func dropInvisible(r rune) rune {
 	return r
 }
 
-// cleanText returns text without white space around it, or "" where it cannot be an id or a word: longer than MaxIDLen,
-// with a control character (Postgres cannot store NUL in text) or a replacement character (two broken ids would become
-// one), or what a template leaves where it had nothing to fill in. Such an id is treated as missing, since a made-up one
-// would tie events together that have nothing to do with each other. The payload keeps it.
+// cleanText returns text without white space around it, or "" if it cannot be an id or a word: longer than MaxIDLen, with a control character
+// (Postgres cannot store NUL in text) or a replacement character (two broken ids would become one), or the result of an empty template. Such
+// an id counts as missing, because an invented one would connect unrelated events. The payload keeps it.
 func cleanText(text string) string {
 	text = strings.TrimSpace(text)
 	if len(text) > MaxIDLen || text == "undefined" || text == "null" || strings.HasPrefix(text, "{{") {
@@ -71,7 +69,7 @@ func cleanText(text string) string {
 	return text
 }
 
-// timeLayouts are the forms of ISO 8601 that senders write. A time without an offset is in UTC, as the API's are.
+// timeLayouts are the forms of ISO 8601 that senders use. A time without an offset is in UTC, as in the API.
 var timeLayouts = []string{
 	time.RFC3339,
 	"2006-01-02T15:04:05Z0700",
@@ -81,11 +79,11 @@ var timeLayouts = []string{
 	"2006-01-02",
 }
 
-// earliest bounds which numbers and dates can be the time of an event: GHL did not exist then.
+// earliest is the minimum time of an event: GoHighLevel did not exist before.
 var earliest = time.Date(2000, time.January, 1, 0, 0, 0, 0, time.UTC)
 
-// parseTime reads a JSON value as a time: ISO 8601, or the seconds or milliseconds since 1970 as a number or a string of
-// digits. The result is in UTC, in the microseconds that Postgres keeps.
+// parseTime parses a JSON value as a time: ISO 8601, or the seconds or milliseconds since 1970 as a number or a string of digits. The result is
+// in UTC, with the microseconds that Postgres stores.
 func parseTime(value []byte) (time.Time, bool) {
 	if len(value) == 0 || len(value) > MaxIDLen {
 		return time.Time{}, false
@@ -116,8 +114,7 @@ func parseISO(text string) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// parseEpoch tells milliseconds from seconds by their size: as seconds, 1e11 is in the year 5138; as milliseconds, in
-// 1973.
+// parseEpoch distinguishes milliseconds and seconds by their size: 1e11 is in the year 5138 as seconds, and in 1973 as milliseconds.
 func parseEpoch(text string) (time.Time, bool) {
 	if strings.Trim(text, "0123456789.") != "" {
 		return time.Time{}, false

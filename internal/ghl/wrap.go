@@ -5,11 +5,10 @@ import (
 	"encoding/json"
 )
 
-// maxWraps is how many strings and arrays around an object are taken off.
+// maxWraps is how many strings and arrays around an object are removed.
 const maxWraps = 4
 
-// unwrap returns the JSON object that a string or an array of one holds, as senders wrap it that encode twice or post lists. It returns
-// false where there is none.
+// unwrap returns the JSON object in a string or in an array of one: some senders encode twice or send lists. It returns false if there is none.
 func unwrap(text []byte) ([]byte, bool) {
 	if first := firstByte(text); first != '"' && first != '[' || nesting(text) > MaxDepth {
 		return nil, false
