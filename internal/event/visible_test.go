@@ -2,6 +2,7 @@ package event_test
 
 import (
 	"testing"
+	"unicode"
 
 	"github.com/stretchr/testify/assert"
 
@@ -34,6 +35,14 @@ func TestVisible(t *testing.T) {
 			assert.Equal(t, test.want, event.Visible(test.in))
 		})
 	}
+}
+
+func TestNoCharacterBelowTheSoftHyphenIsInvisible(t *testing.T) {
+	t.Parallel()
+	for r := range rune(0xad) {
+		assert.False(t, unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point), "%U", r)
+	}
+	assert.True(t, event.IsInvisible(0xad))
 }
 
 func TestVisibleLineHidesNothing(t *testing.T) {
