@@ -22,7 +22,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/ghl"
 )
 
-// vectors are what testdata/signatures/generate.mjs had Node sign.
+// vectors are signatures that testdata/signatures/generate.mjs made with Node.
 type vectors struct {
 	PublicKey  map[string]string
 	SeedBase64 string
@@ -46,7 +46,7 @@ func fromBase64(tb testing.TB, s string) []byte {
 	return b
 }
 
-// key is a key pair of the tests' own, with its public half as configuration has it.
+// key returns a key pair, with the public key as in the configuration.
 func key(tb testing.TB) (private ed25519.PrivateKey, public string) {
 	tb.Helper()
 	pub, private, err := ed25519.GenerateKey(rand.Reader)

@@ -149,7 +149,7 @@ func TestDecodeReportsTheFault(t *testing.T) {
 	}
 }
 
-// TestDecodeOfALargeBody makes sure that what is read does not depend on where in a body it stands.
+// TestDecodeOfALargeBody checks that the position of a member in a body does not matter.
 func TestDecodeOfALargeBody(t *testing.T) {
 	t.Parallel()
 	var text bytes.Buffer

@@ -13,8 +13,8 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/ghl"
 )
 
-// TestGHLsKeyCountsForItsEnvelopeAlone has bodies that GHL could sign for a customer who chooses names and values of fields. The
-// list has loc-1 only.
+// TestGHLsKeyCountsForItsEnvelopeAlone has bodies that GoHighLevel could sign for a customer who chooses names and values of fields. Only
+// loc-1 is configured.
 func TestGHLsKeyCountsForItsEnvelopeAlone(t *testing.T) {
 	t.Parallel()
 	const contact = `"type":"ContactUpdate","id":"c"`
@@ -153,7 +153,7 @@ func TestAnAppIsTheEnvelopesAlone(t *testing.T) {
 	})
 }
 
-// TestALocationsEventIsItsOwn is about secrets, with which what a workflow's author writes may name the location.
+// TestALocationsEventIsItsOwn uses a secret: then the author of a workflow may name the location.
 func TestALocationsEventIsItsOwn(t *testing.T) {
 	t.Parallel()
 	v := verifier(t, ghl.AuthConfig{Secrets: []string{"s"}, LocationIDs: []string{"loc-1"}})

@@ -15,8 +15,7 @@ import (
 // mebibyte is the largest body that the receiver reads.
 const mebibyte = 1 << 20
 
-// TestDecodeBoundsWhatAFormAllocates measures the memory that decoding allocates, the heap's and the garbage together, for bodies
-// that are made to cost much.
+// TestDecodeBoundsWhatAFormAllocates measures what decoding allocates, garbage included, for the most expensive bodies.
 func TestDecodeBoundsWhatAFormAllocates(t *testing.T) {
 	const limit = 16 * mebibyte
 	fill := func(pair func(i int) string) string {
@@ -84,7 +83,7 @@ func TestDecodeBoundsWhatJSONAllocates(t *testing.T) {
 	}
 }
 
-// TestDecodeReadsTheLargestFormsOfWorkflows holds the limits above what accounts have.
+// TestDecodeReadsTheLargestFormsOfWorkflows checks that the limits are above the forms of real accounts.
 func TestDecodeReadsTheLargestFormsOfWorkflows(t *testing.T) {
 	t.Parallel()
 	var form strings.Builder
@@ -97,7 +96,7 @@ func TestDecodeReadsTheLargestFormsOfWorkflows(t *testing.T) {
 	assert.Equal(t, "appointment.created", ghl.Normalise(body, received).Type)
 }
 
-// allocatedBy returns the bytes that f allocates. Other goroutines must not allocate meanwhile, so that its tests are not parallel.
+// allocatedBy returns the bytes that f allocates. Other goroutines must not allocate at the same time, so its tests are not parallel.
 func allocatedBy(f func()) uint64 {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)

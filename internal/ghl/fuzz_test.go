@@ -16,8 +16,8 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/ghl"
 )
 
-// FuzzDecodeNormalise: whatever comes in, Decode takes exactly the JSON objects (and forms), keeps them as they are,
-// and Normalise makes an event of each that every store can hold.
+// FuzzDecodeNormalise: for any input, Decode accepts exactly the JSON objects and forms, and keeps them unchanged; Normalise returns an event
+// that any store can hold.
 func FuzzDecodeNormalise(f *testing.F) {
 	for _, dir := range []string{"samples", "odd", "reports"} {
 		for _, text := range readBodies(f, dir) {
@@ -93,7 +93,7 @@ func checkEvent(t *testing.T, e event.Event) {
 	assert.NotContains(t, e.Type, "\x00")
 }
 
-// FuzzAuthenticate: nothing but a signature of the body by a configured key, or a configured secret, lets anything in.
+// FuzzAuthenticate: only a signature of the body by a configured key, or a configured secret, authenticates a request.
 func FuzzAuthenticate(f *testing.F) {
 	v := readVectors(f)
 	for _, s := range v.Signed {

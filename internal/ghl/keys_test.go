@@ -14,9 +14,9 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/ghl"
 )
 
-// TestNewVerifierRejectsKeysForWhichAnybodyCanSign tries every encoding of the eight points of small order that libraries accept, as
+// TestNewVerifierRejectsKeysForWhichAnyoneCanSign tries every encoding of the eight points of small order that libraries accept, as
 // listed in "Taming the many EdDSAs" (Chalkias, Garillot, Nikolaenko, 2020), table 6.
-func TestNewVerifierRejectsKeysForWhichAnybodyCanSign(t *testing.T) {
+func TestNewVerifierRejectsKeysForWhichAnyoneCanSign(t *testing.T) {
 	t.Parallel()
 	zeros, effs := strings.Repeat("00", 30), strings.Repeat("ff", 30)
 	for name, key := range map[string]string{
@@ -46,7 +46,7 @@ func TestNewVerifierRejectsKeysForWhichAnybodyCanSign(t *testing.T) {
 	require.ErrorContains(t, err, "not an Ed25519 public key", "32 bytes that are no point of the curve")
 }
 
-// TestOneSignatureFitsAnyBodyOfASmallOrderKey shows what the check keeps out.
+// TestOneSignatureFitsAnyBodyOfASmallOrderKey shows why such keys are rejected.
 func TestOneSignatureFitsAnyBodyOfASmallOrderKey(t *testing.T) {
 	t.Parallel()
 	neutral, err := hex.DecodeString("01" + strings.Repeat("00", 31))
@@ -56,8 +56,8 @@ func TestOneSignatureFitsAnyBodyOfASmallOrderKey(t *testing.T) {
 	assert.True(t, ed25519.Verify(neutral, []byte("other"), signature))
 }
 
-// TestARequestWithTwoSignaturesIsRefused: a proxy may check one and the receiver another.
-func TestARequestWithTwoSignaturesIsRefused(t *testing.T) {
+// TestARequestWithTwoSignaturesIsRejected: a proxy may check one and the receiver another.
+func TestARequestWithTwoSignaturesIsRejected(t *testing.T) {
 	t.Parallel()
 	private, public := key(t)
 	right := signed(private, "{}").Get(ghl.HeaderSignature)
@@ -77,7 +77,7 @@ func TestARequestWithTwoSignaturesIsRefused(t *testing.T) {
 	}
 }
 
-// TestIDsHoldNothingInvisible: what reorders or hides text in a terminal is no part of an id.
+// TestIDsHoldNothingInvisible: characters that reorder or hide text in a terminal are removed from ids.
 func TestIDsHoldNothingInvisible(t *testing.T) {
 	t.Parallel()
 	for name, id := range map[string]string{

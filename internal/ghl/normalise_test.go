@@ -175,8 +175,8 @@ func TestMarketplaceBodies(t *testing.T) {
 	}
 }
 
-// TestWhatThePredecessorGotWrong are bodies that it lost, or took for something else.
-func TestWhatThePredecessorGotWrong(t *testing.T) {
+// TestBodiesThatTheLegacyMiddlewareMisread has bodies that it lost or misread.
+func TestBodiesThatTheLegacyMiddlewareMisread(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		body string

@@ -61,7 +61,7 @@ func TestWhatDoesNotChangeAReading(t *testing.T) {
 	}
 }
 
-// rewrite says what of a body changes on rewriting.
+// rewrite says how a body is rewritten.
 type rewrite struct {
 	random                          *rand.Rand
 	shuffle, space, unknown, recase bool
@@ -164,7 +164,7 @@ func TestNoEntityHasTheIDOfSomethingElse(t *testing.T) {
 	for range 50_000 {
 		root, inner := level(), level()
 		id := ids[random.IntN(len(ids))]
-		// The id is one that the body itself says is something else's.
+		// In the body, the id belongs to something else.
 		owners := map[string]string{
 			`"calendar"`: `"calendarId":"calendar","appointmentId":"calendar"`, `"contact"`: `"contact_id":"contact"`, `"pipeline"`: `"pipelineId":"pipeline"`,
 		}

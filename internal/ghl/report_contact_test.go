@@ -11,12 +11,12 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/ghl"
 )
 
-// TestReportsOfDealsAndOrders holds what the field sends of deals and orders against testdata/reports/expected.tsv.
+// TestReportsOfDealsAndOrders compares real bodies about deals and orders with testdata/reports/expected.tsv.
 func TestReportsOfDealsAndOrders(t *testing.T) {
 	t.Parallel()
 	expected := readTable(t, filepath.Join("testdata", "reports", "expected.tsv"))
 	bodies := readBodies(t, "reports")
-	// Everything in the reports has happened by then.
+	// After all events of the reports.
 	after := received.AddDate(0, 1, 0)
 	for _, report := range []string{"p04-opportunity-camel-case", "p09-ordercreate-altid"} {
 		t.Run(report, func(t *testing.T) {

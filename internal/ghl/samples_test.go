@@ -14,10 +14,10 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/ghl"
 )
 
-// received is when the bodies of these tests come in: after everything they say has happened.
+// received is the time of receipt in these tests: after all events in the bodies.
 var received = time.Date(2026, time.November, 20, 12, 0, 0, 0, time.UTC)
 
-// TestSamples holds every sample against its line of testdata/expected.tsv.
+// TestSamples compares every sample with its line of testdata/expected.tsv.
 func TestSamples(t *testing.T) {
 	t.Parallel()
 	expected := readTable(t, filepath.Join("testdata", "expected.tsv"))
@@ -37,7 +37,7 @@ func TestSamples(t *testing.T) {
 	}
 }
 
-// TestReports holds bodies that were made from public reports against their lines.
+// TestReports compares bodies from public reports with their lines.
 func TestReports(t *testing.T) {
 	t.Parallel()
 	expected := readTable(t, filepath.Join("testdata", "reports", "expected.tsv"))

@@ -27,7 +27,7 @@ func ofType(tb testing.TB, typ string) event.Event {
 	return normalise(tb, string(text))
 }
 
-// marketplaceTypes are all that GHL documents.
+// marketplaceTypes are all types that GoHighLevel documents.
 var marketplaceTypes = map[string]string{
 	"INSTALL":                        "app.installed",
 	"UNINSTALL":                      "app.uninstalled",
@@ -128,14 +128,14 @@ func TestTypesBeyondTheDocumentedOnes(t *testing.T) {
 		"appointment-completed":       {Type: "appointment.completed", EntityType: "appointment"},
 		"appointment.create":          {Type: "appointment.created", EntityType: "appointment"},
 		"contact.tag.update":          {Type: "contact.tag_updated", EntityType: "contact"},
-		// A dotted type stays, and says itself what it is about.
+		// A dotted type stays, and its first part is the entity.
 		"appointment.rescheduled":    {Type: "appointment.rescheduled", EntityType: "appointment"},
 		"Contact.MergedInto":         {Type: "contact.merged_into", EntityType: "contact"},
 		"object_schema.field.added":  {Type: "object_schema.field.added", EntityType: "object_schema"},
 		"calendar.synced":            {Type: "calendar.synced", EntityType: "unknown"},
 		"..calendar..synced..":       {Type: "calendar.synced", EntityType: "unknown"},
 		"application.status_updated": {Type: "application.status_updated", EntityType: "unknown"},
-		// What is not known keeps its own name.
+		// An unknown type keeps its own name.
 		"ContactMerge":            {Type: "contact_merge", EntityType: "unknown"},
 		"applicationupdate":       {Type: "applicationupdate", EntityType: "unknown"},
 		"ApplicationStatusUpdate": {Type: "application_status_update", EntityType: "unknown"},
@@ -153,7 +153,7 @@ func TestTypesBeyondTheDocumentedOnes(t *testing.T) {
 		" ?!. ":                   {Type: "unknown", EntityType: "unknown"},
 		strings.Repeat("x", 200):  {Type: strings.Repeat("x", 128), EntityType: "unknown"},
 		strings.Repeat("é", 100):  {Type: strings.Repeat("é", 64), EntityType: "unknown"},
-		// An entity alone says what it is about; the rest follows from the body.
+		// An entity alone: the rest follows from the body.
 		"Appointment": {Type: "appointment.created", EntityType: "appointment"},
 		"contact":     {Type: "contact.updated", EntityType: "contact"},
 		"OPPORTUNITY": {Type: "opportunity.updated", EntityType: "opportunity"},

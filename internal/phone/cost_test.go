@@ -10,8 +10,8 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/phone"
 )
 
-// costly are texts of at most 256 bytes, as many as are read, that take the most steps: many candidates, each of which is parsed several
-// times, and what regular expressions retry.
+// costly are texts of the maximum length, 256 bytes, that take the most steps: many candidates, each parsed several times, and much
+// backtracking.
 func costly() map[string]string {
 	fill := func(s string) string { return strings.Repeat(s, 256/len(s)) }
 	return map[string]string{
@@ -37,7 +37,7 @@ func costly() map[string]string {
 	}
 }
 
-// TestParsingAPhoneNumberIsCheap counts what is allocated, which is the same on a busy machine, as the measure of the steps.
+// TestParsingAPhoneNumberIsCheap measures the steps by the allocations, which do not depend on the load of the machine.
 func TestParsingAPhoneNumberIsCheap(t *testing.T) {
 	const bound = 8_000
 	for name, text := range costly() {

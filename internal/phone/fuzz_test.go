@@ -9,8 +9,7 @@ import (
 
 var e164 = regexp.MustCompile(`^\+[1-9][0-9]{6,14}$`)
 
-// FuzzE164 holds that whatever is accepted is E.164, and that a number in that form is its own normal form, in any
-// region: two systems that normalise the same number agree on it.
+// FuzzE164 checks that every result is E.164 and its own normal form in any region: two systems that normalise the same number agree.
 func FuzzE164(f *testing.F) {
 	f.Add("(205) 555-0142", "US")
 	f.Add("+20 12 00000198", "")
@@ -33,7 +32,7 @@ func FuzzE164(f *testing.F) {
 	})
 }
 
-// FuzzEmail holds that a normalised address is its own normal form.
+// FuzzEmail checks that a normalised address is its own normal form.
 func FuzzEmail(f *testing.F) {
 	f.Add(" Ada@Example.com ")
 	f.Fuzz(func(t *testing.T, raw string) {
@@ -50,7 +49,7 @@ func FuzzEmail(f *testing.F) {
 	})
 }
 
-// FuzzVariants holds that the way back from a variant is the number itself, and that a number and its variants differ.
+// FuzzVariants checks that the variant of a variant is the number, and that a number and its variants differ.
 func FuzzVariants(f *testing.F) {
 	f.Add("+52 1 55 1234 5678", "MX")
 	f.Add("+55 11 98765-4321", "BR")

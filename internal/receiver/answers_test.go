@@ -177,11 +177,11 @@ func TestMalformedRequestsAreRejected(t *testing.T) {
 		"half an object, from anyone, if that is allowed": {
 			given: allowingAnyone, header: asJSON, body: `{"a":`, answer: `{"error":"body is not valid JSON: unexpected end of JSON input at byte 5"}`,
 		},
-		"a thousand and one levels":       {body: deep, answer: `{"error":"body is nested deeper than 1000 levels"}`},
-		"what is no gzip":                 {header: compressed, body: "\x1f\x8b", answer: notGzip},
-		"gzip that is cut":                {header: compressed, body: gzipped(workflow)[:40], answer: notGzip},
-		"gzip with something behind it":   {header: compressed, body: gzipped(workflow) + "x", answer: notGzip},
-		"what the store can never accept": {given: failing(unacceptable), body: workflow, answer: `{"error":"store: no row can hold it"}`},
+		"a thousand and one levels":                  {body: deep, answer: `{"error":"body is nested deeper than 1000 levels"}`},
+		"a body that is not gzip":                    {header: compressed, body: "\x1f\x8b", answer: notGzip},
+		"gzip that is cut":                           {header: compressed, body: gzipped(workflow)[:40], answer: notGzip},
+		"gzip with bytes after it":                   {header: compressed, body: gzipped(workflow) + "x", answer: notGzip},
+		"a delivery that the store can never accept": {given: failing(unacceptable), body: workflow, answer: `{"error":"store: no row can hold it"}`},
 	}, func(x *exchange) {
 		if x.code = http.StatusBadRequest; x.header == nil && !x.signed {
 			x.header = secret

@@ -167,7 +167,7 @@ func TestAConnectionBeyondTheLimit(t *testing.T) {
 	})
 }
 
-// TestHTTP2IsNotServed holds the assumption of connectionCost: a connection has one request at a time.
+// TestHTTP2IsNotServed checks an assumption of connectionCost: a connection has one request at a time.
 func TestHTTP2IsNotServed(t *testing.T) {
 	t.Parallel()
 	f := newEnvironment(t)

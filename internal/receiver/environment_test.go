@@ -42,7 +42,7 @@ const (
 	locationID     = "location-1"
 )
 
-// recorder is a Committer that keeps what it is given in memory, and once what has the same dedupe key.
+// recorder is a Committer that keeps deliveries in memory, one for each dedupe key.
 type recorder struct {
 	// before, if set, runs first; its error is returned.
 	before func(ctx context.Context) error
@@ -108,7 +108,7 @@ func (j *jobs) wakes() int {
 type environment struct {
 	config receiver.Config
 	key    ed25519.PrivateKey
-	// signature, if set, is what requests carry whatever their body is.
+	// signature, if set, is the signature of every request.
 	signature string
 	recorder  *recorder
 	jobs      *jobs
@@ -171,8 +171,7 @@ func panicking(value any) func(*environment) {
 	return func(f *environment) { f.recorder.before = func(context.Context) error { panic(value) } }
 }
 
-// serve starts the receiver on a real port and returns its address. It is stopped at the end of the test, which fails if
-// it cannot be.
+// serve starts the receiver on a real port and returns its address. At the end of the test, the receiver must stop without an error.
 func (f *environment) serve(t *testing.T) (addr string) {
 	t.Helper()
 	addr, _ = f.serveWithProbes(t)
@@ -209,7 +208,7 @@ type response struct {
 	body   string
 }
 
-// send writes a request as it stands, so that nothing is cleaned or corrected on the way, and reads the answer.
+// send writes a request unchanged, without a client that corrects it, and reads the answer.
 func send(t *testing.T, addr, request string) response {
 	t.Helper()
 	var dialer net.Dialer
@@ -262,7 +261,7 @@ func or(value, otherwise string) string {
 	return value
 }
 
-// anonymous replaces the id in an answer, which is another one every time.
+// anonymous replaces the id in an answer, which is always different.
 func anonymous(body string) string {
 	const before = `{"id":"`
 	if rest, ok := strings.CutPrefix(body, before); ok && len(rest) > 36 && uuid.Validate(rest[:36]) == nil {
@@ -320,7 +319,7 @@ func (f *environment) countedOf(t *testing.T, source, code string) int {
 	return 0
 }
 
-// accepted returns what a 200 says.
+// accepted returns the content of a 200.
 func (r response) accepted(t *testing.T) (id, status string) {
 	t.Helper()
 	var body struct{ ID, Status string }
@@ -328,7 +327,7 @@ func (r response) accepted(t *testing.T) (id, status string) {
 	return body.ID, body.Status
 }
 
-// How long, and how often, a test looks for what happens after the answer.
+// The timeout and the interval of waits for what happens after the answer.
 const (
 	eventually = time.Minute
 	tick       = time.Millisecond

@@ -25,22 +25,22 @@ import (
 // mebibyte is the largest body.
 const mebibyte = 1 << 20
 
-// A flood is what each of a number of connections sends, and then waits.
+// A flood is what each of many connections sends before it waits.
 type flood struct {
 	// memory is the receiver's limit; 0 is the default.
 	memory int64
 	conns  int
 	send   string
-	// slow has every commit last until the flood is over, or for the 3 s that it is given.
+	// slow makes every commit last until the end of the flood, or until its timeout of 3 s.
 	slow bool
-	// bound is what heap and stacks may take at most while the flood lasts, of this process, in MiB.
+	// bound is the maximum of heap and stacks of this process during the flood, in MiB.
 	bound int
 	// passes is true if webhooks of other senders are accepted during the flood.
 	passes bool
 }
 
-// TestAFloodStaysWithinTheMemory is not parallel: it measures the heap of the process. Every flood meets a receiver that may use 256 MiB, and
-// the first one, which is the largest, one that may use what the chart allows.
+// TestAFloodStaysWithinTheMemory is not parallel: it measures the heap of the process. Every flood but the first and largest meets a receiver
+// with a limit of 256 MiB. The first meets one with the chart's limit.
 func TestAFloodStaysWithinTheMemory(t *testing.T) {
 	const (
 		small    = 256 * mebibyte
@@ -178,7 +178,7 @@ func get(t *testing.T, url string) int {
 	return resp.StatusCode
 }
 
-// watchHeap returns a function that ends the watch and returns what heap and stacks took at most, garbage not counted.
+// watchHeap returns a function that ends the watch and returns the maximum of heap and stacks, without garbage.
 func watchHeap() (peak func() uint64) {
 	over, result := make(chan struct{}), make(chan uint64)
 	go func() {

@@ -11,7 +11,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/receiver"
 )
 
-// TestTheMemoryIsDividedOnce sums up what all floods together can take.
+// TestTheMemoryIsDividedOnce adds up the maximum of all floods.
 func TestTheMemoryIsDividedOnce(t *testing.T) {
 	t.Parallel()
 	const copies = 7 // Of a body, on its way to Postgres.

@@ -16,8 +16,8 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/receiver"
 )
 
-// pipes is a listener whose connections stay in memory, so that a receiver can be watched on the clock of a
-// synctest bubble: the real deadlines, without waiting for them.
+// pipes is a listener with connections in memory, so that a test can run on the clock of a synctest bubble: with the real deadlines, but
+// without waiting for them.
 type pipes struct {
 	conns  chan net.Conn
 	closed chan struct{}

@@ -29,7 +29,7 @@ import (
 // denied is the location whose WebhookEvents the policies of these tests deny.
 const denied = "denied"
 
-// refusedRow is what a row says whose WebhookEvent was refused.
+// refusedRow has the columns of a row whose WebhookEvent was refused.
 type refusedRow struct {
 	Status, Reason, Message string
 	Attempts                int
@@ -45,7 +45,7 @@ func (b *environment) row(id uuid.UUID) refusedRow {
 	return r
 }
 
-// apply creates cluster-wide objects for the test and returns what removes them.
+// apply creates cluster-scoped objects for the test and returns a function that deletes them.
 func (b *environment) apply(objects ...client.Object) (lift func()) {
 	b.t.Helper()
 	require.NoError(b.t, clientgoscheme.AddToScheme(b.client.Scheme()))
@@ -87,7 +87,7 @@ func (b *environment) here() *metav1.LabelSelector {
 	return &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: b.namespace}}
 }
 
-// policy returns a ValidatingAdmissionPolicy that answers for the given reason, with its binding.
+// policy returns a ValidatingAdmissionPolicy that denies with the given reason, with its binding.
 func policy(reason metav1.StatusReason) func(b *environment) (lift func()) {
 	return func(b *environment) func() {
 		return b.apply(
@@ -121,7 +121,7 @@ func webhookEvents() admissionregistrationv1.RuleWithOperations {
 	}
 }
 
-// answering serves admission reviews: what is of another location is allowed.
+// answering serves admission reviews, and allows every other location.
 func answering(b *environment, answer func(w http.ResponseWriter) *admissionv1.AdmissionResponse) admissionregistrationv1.WebhookClientConfig {
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var review admissionv1.AdmissionReview
@@ -208,7 +208,7 @@ func TestARowIsRelayedWhenItsWebhookEventIsNoLongerDenied(t *testing.T) {
 		"a webhook answers without explanation":           webhook(nil),
 		"a webhook says that it exists already":           webhook(&metav1.Status{Code: http.StatusConflict, Reason: metav1.StatusReasonAlreadyExists}),
 		"a webhook says that it is invalid, with a cause": webhook(&metav1.Status{Code: http.StatusUnprocessableEntity, Reason: metav1.StatusReasonInvalid, Details: &metav1.StatusDetails{Causes: []metav1.StatusCause{{Type: metav1.CauseTypeFieldValueInvalid, Field: "spec.locationID"}}}}),
-		"a webhook that must be asked for it does not answer": webhookThat(func(w http.ResponseWriter) *admissionv1.AdmissionResponse {
+		"a required webhook does not answer": webhookThat(func(w http.ResponseWriter) *admissionv1.AdmissionResponse {
 			w.WriteHeader(http.StatusBadGateway)
 			return nil
 		}),
@@ -300,7 +300,7 @@ func TestAFullQuotaDelaysEveryRow(t *testing.T) {
 	assert.Empty(t, b.row(first).Reason, "nothing is wrong with it")
 }
 
-// The relay's own rules and the API's are the same: a row either ends as one that can have no WebhookEvent, or has one.
+// The relay's rules and the API's are the same: a row either has a WebhookEvent, or ends because it cannot have one.
 func TestTheRelayKnowsWhichRowsCannotHaveAWebhookEvent(t *testing.T) {
 	t.Parallel()
 	b := newEnvironment(t)
@@ -313,7 +313,7 @@ func TestTheRelayKnowsWhichRowsCannotHaveAWebhookEvent(t *testing.T) {
 		"everything is long": {func(e *event.Event) {
 			e.Type, e.EntityType, e.EntityID, e.LocationID, e.ContactID = long, long, long, long, long
 		}, true},
-		"nothing is said":               {func(e *event.Event) { e.Type, e.EntityType, e.EntityID, e.LocationID, e.ContactID = "", "", "", "", "" }, true},
+		"every field is empty":          {func(e *event.Event) { e.Type, e.EntityType, e.EntityID, e.LocationID, e.ContactID = "", "", "", "", "" }, true},
 		"ids of control characters":     {func(e *event.Event) { e.EntityID, e.LocationID, e.ContactID = "\x01\x1f\x7f", "\t\n\r", "\u2028\u202e" }, true},
 		"ids of markup and quotes":      {func(e *event.Event) { e.EntityID, e.LocationID, e.Type = `"'<&>\`, `{{}}`, `a/b:c,d e` }, true},
 		"ids beyond the basic plane":    {func(e *event.Event) { e.EntityID, e.Type = strings.Repeat("🙂", 300), strings.Repeat("🙂", 300) }, true},

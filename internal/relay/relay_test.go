@@ -30,7 +30,7 @@ func TestMain(m *testing.M) { testenv.Main(m) }
 
 const timeout = 2 * time.Minute
 
-// environment is a database and a namespace of the test's own.
+// environment is a database and a namespace for one test.
 type environment struct {
 	t         *testing.T
 	db        *store.Store
@@ -214,7 +214,7 @@ func TestOneReplicaAtATimeRelaysOrphanedRows(t *testing.T) {
 		all = append(all, c)
 		b.relay(func(o *relay.Options) { o.Creator, o.Batch = c, 10 })
 	}
-	b.eventually("all relayed when the lease of the one that died has run out", func() bool { return b.undispatched() == 0 })
+	b.eventually("all are relayed after the lease of the dead replica expires", func() bool { return b.undispatched() == 0 })
 	busy := 0
 	for _, c := range all {
 		if len(c.names) > 0 {
@@ -325,9 +325,9 @@ func TestBlockedEventsAboveTheLimitGetNoWebhookEvent(t *testing.T) {
 	}
 	b.exec(`UPDATE webhook_events SET received_at = received_at - interval '1 minute'`)
 	w := b.relay(func(o *relay.Options) { o.MaxLive, o.Batch = live, batch })
-	b.eventually("as many are there as may wait for an older one", func() bool { return b.count() > 2*live })
+	b.eventually("the limit of blocked events is reached", func() bool { return b.count() > 2*live })
 	other := b.commit(w, nil)
-	b.eventually("one of another entity passes them", func() bool { return b.get(other) != nil })
+	b.eventually("an event of another entity is relayed", func() bool { return b.get(other) != nil })
 	assert.LessOrEqual(t, b.count(), 1+2*live+batch+1)
 	for i, id := range ids {
 		b.eventually(fmt.Sprintf("event %d has its turn", i), func() bool { return b.get(id) != nil })
@@ -342,7 +342,7 @@ func TestParkedEventsLeaveCapacityForNewOnes(t *testing.T) {
 	for range 60 {
 		b.commit(b.writer(nil), nil)
 	}
-	// As many as there are have been parked, and now their destination may be tried again.
+	// All of them were parked, and may be tried again now.
 	b.exec(`UPDATE webhook_events SET received_at = received_at - interval '1 hour', parked = true, next_attempt_at = now() - interval '1 second'`)
 	w := b.relay(func(o *relay.Options) { o.MaxLive, o.Batch = live, batch })
 	b.eventually("the share of parked events is used up", func() bool { return b.count() >= returning })
@@ -355,8 +355,8 @@ func TestParkedEventsLeaveCapacityForNewOnes(t *testing.T) {
 	assert.LessOrEqual(t, counts.Returning, int64(returning+batch))
 	assert.LessOrEqual(t, b.count(), returning+batch+10)
 
-	// What is claimed makes room for the next ones, until all have returned.
-	b.eventually("all have returned", func() bool {
+	// Each claim frees capacity for the next ones, until all are recreated.
+	b.eventually("all are recreated", func() bool {
 		b.exec(`UPDATE webhook_events SET status = 'done', processed_at = now(), parked = false WHERE status = 'pending' AND dispatched_at IS NOT NULL`)
 		return b.undispatched() == 0
 	})
