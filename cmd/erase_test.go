@@ -121,14 +121,14 @@ func TestEraseFindsAPersonByANumberOrAnAddress(t *testing.T) {
 func TestEraseRefusesWhatItCannotReadAndRepeatsNoneOfIt(t *testing.T) {
 	t.Parallel()
 	for want, args := range map[string][]string{
-		"expected --contact, --phone or --email":        {},
-		"--phone: expected a phone number such as +1":   {"--phone=555-0142"},
-		"--email: expected an e-mail address":           {"--email=ada.example.com"},
-		"--output: expected text or json, got \"yaml\"": {"--contact=c", "-o", "yaml"},
-		"--region: expected a region such as US or DE":  {"--contact=c", "--region=XX"},
-		"DATABASE_URL: required":                        {"--contact=c"},
-		"takes no URL as an argument":                   {"ada@example.com"},
-		"it is not shown, since it may hold a password": {"--dry-run=ada@example.com"},
+		"expected --contact, --phone or --email":            {},
+		"--phone: expected a phone number such as +1":       {"--phone=555-0142"},
+		"--email: expected an e-mail address":               {"--email=ada.example.com"},
+		"--output: expected text or json, got \"yaml\"":     {"--contact=c", "-o", "yaml"},
+		"--region: expected a region such as US or DE":      {"--contact=c", "--region=XX"},
+		"DATABASE_URL: required":                            {"--contact=c"},
+		"takes no URL as an argument":                       {"ada@example.com"},
+		"it is not shown because it may contain a password": {"--dry-run=ada@example.com"},
 	} {
 		t.Run(want, func(t *testing.T) {
 			t.Parallel()
