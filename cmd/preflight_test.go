@@ -80,6 +80,13 @@ func TestCheckSaysByItsExitCodeWhatItFound(t *testing.T) {
 		"it is not migrated":          {testenv.Postgres(t), "", 3, []string{`middleware +schema +error .*version 0`, "-> run `verity-sync migrate` first"}},
 		"the role lacks a privilege":  {limited(t, "UPDATE ON appointments"), "", 3, []string{`middleware +privileges +error .*UPDATE appointments`, `-> run GRANT UPDATE ON appointments TO`}},
 		"it cannot be used":           {ready + "&default_query_exec_mode=exec", "", 3, []string{`middleware +pooler +error .*default_query_exec_mode=exec`}},
+		"its URL has a setting of the server": {
+			ready + "&ssl_min_protocol_version=TLSv1.2", "", 3,
+			[]string{`middleware +pooler +error .*55P02\): remove ssl_min_protocol_version from the URL`},
+		},
+		"its URL is Prisma's": {
+			ready, verityURL(t) + "&schema=public", 3, []string{`verity +pooler +error .*: replace schema in the URL by search_path=public`},
+		},
 		"an error and nobody listens": {readOnly, nowhere(t), 3, []string{`verity +reachable +error`}},
 		"a pooler": {
 			pooled(t, testenv.Database(t), pgbouncer.Options{Mode: "transaction"}), "", 3,

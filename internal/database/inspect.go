@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/dfmiddleware/verity-sync/internal/preflight"
@@ -62,7 +61,7 @@ type inspector struct {
 	path     Path
 	conn     *pgxpool.Conn
 	facts    facts
-	settings map[string]setting
+	settings map[string]Setting
 }
 
 // facts are what the server says of itself and of the role.
@@ -75,9 +74,6 @@ type facts struct {
 	roleLimit, databaseLimit int
 	others                   int
 }
-
-// setting is a configuration parameter in force, and what set it.
-type setting struct{ value, source string }
 
 // Inspect reports what the connection, the server and the role are like. The error says that the database could not be asked, or no more
 // than the findings say.
@@ -143,21 +139,8 @@ func (i *inspector) read(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read what the server says of itself: %w", err)
 	}
-	rows, err := i.conn.Query(ctx, `SELECT name, setting, source FROM pg_settings`)
-	if err != nil {
-		return fmt.Errorf("read the settings: %w", err)
-	}
-	i.settings = map[string]setting{}
-	var name string
-	var s setting
-	_, err = pgx.ForEachRow(rows, []any{&name, &s.value, &s.source}, func() error {
-		i.settings[name] = s
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("read the settings: %w", err)
-	}
-	return nil
+	i.settings, err = i.pool.Settings(ctx, i.conn)
+	return err
 }
 
 func (i *inspector) pooler() preflight.Finding {

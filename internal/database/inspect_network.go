@@ -59,7 +59,7 @@ func (i *inspector) tlsOf(cfg *pgconn.Config, encrypted, local bool) preflight.F
 // connections compares what the server has for the role with what the processes may use.
 func (i *inspector) connections() preflight.Finding {
 	number := func(name string) int {
-		n, _ := strconv.Atoi(i.settings[name].value) // 0 in releases that lack the setting.
+		n, _ := strconv.Atoi(i.settings[name].Value) // 0 in releases that lack the setting.
 		return n
 	}
 	available := number("max_connections")

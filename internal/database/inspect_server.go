@@ -24,44 +24,13 @@ func (i *inspector) writable() preflight.Finding {
 		return i.ok(checkWritable, "transactions can write")
 	default:
 		f.Message = fmt.Sprintf("transactions only read (SQLSTATE 25006), since default_transaction_read_only is on, set %s: %s",
-			i.setBy(set), nothing)
-		f.Action = i.unset("default_transaction_read_only", set)
-		if f.MayPass = set.source != "client"; f.MayPass {
+			set.SetBy(), nothing)
+		f.Action = set.Reset("off")
+		if f.MayPass = !set.ofClient(); f.MayPass {
 			f.Action += "; a provider may have set it since the disk is full, or during a failover"
 		}
 	}
 	return f
-}
-
-// setBy says in words where a setting comes from.
-func (i *inspector) setBy(s setting) string {
-	switch s.source {
-	case "user", "database user":
-		return "for the role " + i.facts.role
-	case "database":
-		return "for the database " + i.facts.database
-	case "client", "session":
-		return "by the URL"
-	default:
-		return "in the server's configuration"
-	}
-}
-
-// unset says how to take a setting back.
-func (i *inspector) unset(name string, s setting) string {
-	role, database := Quote(i.facts.role), Quote(i.facts.database)
-	switch s.source {
-	case "user":
-		return fmt.Sprintf("run ALTER ROLE %s RESET %s", role, name)
-	case "database user":
-		return fmt.Sprintf("run ALTER ROLE %s IN DATABASE %s RESET %s", role, database, name)
-	case "database":
-		return fmt.Sprintf("run ALTER DATABASE %s RESET %s", database, name)
-	case "client", "session":
-		return "remove " + name + " from the URL"
-	default:
-		return "change " + name + " in the server's configuration"
-	}
 }
 
 // The versions of Postgres, as server_version_num has them. The migrations need gen_random_uuid(), which is built in from 13 on.
@@ -96,17 +65,25 @@ func (i *inspector) serverVersion() preflight.Finding {
 
 func (i *inspector) encoding() preflight.Finding {
 	const utf8, none = "UTF8", "SQL_ASCII"
-	server, client := i.settings["server_encoding"].value, i.settings["client_encoding"]
+	server, client := i.settings["server_encoding"].Value, i.settings["client_encoding"]
 	switch {
 	case server != utf8 && i.Database == preflight.Middleware:
 		return i.problem(preflight.Error, checkEncoding, "it has the encoding "+server+", and payloads need UTF8",
 			"create a database with ENCODING 'UTF8' TEMPLATE template0; dump and restore what is in this one")
-	case client.value != utf8 && client.value != none && server != none: // Without an encoding, nothing is converted.
+	case client.Value != utf8 && client.Value != none && server != none: // Without an encoding, nothing is converted.
+		action := "add client_encoding=UTF8 to the URL"
+		switch {
+		case client.ofClient():
+			action = client.Set(utf8)
+		case server != utf8:
+		default:
+			action += ", or " + client.Reset(utf8)
+		}
 		return i.problem(i.fatalForOwn(), checkEncoding,
-			fmt.Sprintf("client_encoding is %s, set %s, and verity-sync sends UTF8: %s", client.value, i.setBy(client),
+			fmt.Sprintf("client_encoding is %s, set %s, and verity-sync sends UTF8: %s", client.Value, client.SetBy(),
 				i.or("payloads with other than ASCII characters are refused or altered",
 					"contacts with other than ASCII characters in their e-mail address are not found")),
-			"add client_encoding=UTF8 to the URL, or "+i.unset("client_encoding", client))
+			action)
 	case server != utf8:
 		return i.problem(preflight.Warning, checkEncoding,
 			"it has the encoding "+server+": an e-mail address with characters that it lacks finds no contact", "")
@@ -117,15 +94,15 @@ func (i *inspector) encoding() preflight.Finding {
 
 // isolation matters to single statements too, and to the transactions of the receiver.
 func (i *inspector) isolation() preflight.Finding {
-	const name = "default_transaction_isolation"
+	const name, readCommitted = "default_transaction_isolation", "read committed"
 	level := i.settings[name]
-	if level.value == "read committed" {
+	if level.Value == readCommitted {
 		return i.ok(checkIsolation, "transactions are read committed")
 	}
 	return i.problem(preflight.Warning, checkIsolation,
-		fmt.Sprintf("%s is %s, set %s: statements that meet on a row fail with SQLSTATE 40001, %s", name, level.value, i.setBy(level),
+		fmt.Sprintf("%s is %s, set %s: statements that meet on a row fail with SQLSTATE 40001, %s", name, level.Value, level.SetBy(),
 			i.or("so that webhooks are answered 429 under load, and attempts are repeated", "so that leads are written later")),
-		i.unset(name, level))
+		level.Reset(readCommitted))
 }
 
 // timeouts finds those that end work before verity-sync would. One of the URL is meant to.
@@ -133,7 +110,7 @@ func (i *inspector) timeouts() preflight.Finding {
 	var short, remedies []string
 	for _, name := range []string{"statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "transaction_timeout"} {
 		s, known := i.settings[name]
-		ms, err := strconv.ParseInt(s.value, 10, 64)
+		ms, err := strconv.ParseInt(s.Value, 10, 64)
 		if !known || err != nil || ms == 0 || s.source == "client" {
 			continue
 		}
@@ -142,8 +119,8 @@ func (i *inspector) timeouts() preflight.Finding {
 			own = "statement_timeout"
 		}
 		if took := time.Duration(ms) * time.Millisecond; len(i.Timeouts) == 0 || took < i.Timeouts[own] {
-			short = append(short, fmt.Sprintf("%s is %s, set %s", name, took, i.setBy(s)))
-			remedies = append(remedies, i.unset(name, s))
+			short = append(short, fmt.Sprintf("%s is %s, set %s", name, took, s.SetBy()))
+			remedies = append(remedies, s.Reset("0"))
 		}
 	}
 	if len(short) == 0 {
@@ -160,19 +137,19 @@ func (i *inspector) timeouts() preflight.Finding {
 func (i *inspector) durability() preflight.Finding {
 	var found, remedies []string
 	commit := i.settings["synchronous_commit"]
-	standbys := i.settings["synchronous_standby_names"].value
-	if commit.value == "off" || standbys != "" && (commit.value == "local" || commit.value == "remote_write") {
-		found = append(found, fmt.Sprintf("synchronous_commit is %s, set %s", commit.value, i.setBy(commit)))
-		if commit.source == "client" || commit.source == "database user" { // These come before a setting of the role.
-			remedies = append(remedies, i.unset("synchronous_commit", commit))
+	standbys := i.settings["synchronous_standby_names"].Value
+	if commit.Value == "off" || standbys != "" && (commit.Value == "local" || commit.Value == "remote_write") {
+		found = append(found, fmt.Sprintf("synchronous_commit is %s, set %s", commit.Value, commit.SetBy()))
+		if commit.ofClient() || commit.source == "database user" { // These come before a setting of the role.
+			remedies = append(remedies, commit.Reset("on"))
 		} else {
-			remedies = append(remedies, "run ALTER ROLE "+Quote(i.facts.role)+" SET synchronous_commit = on")
+			remedies = append(remedies, commit.Set("on"))
 		}
 	}
 	for _, name := range []string{"fsync", "full_page_writes"} {
-		if s := i.settings[name]; s.value == "off" {
+		if s := i.settings[name]; s.Value == "off" {
 			found = append(found, name+" is off")
-			remedies = append(remedies, i.unset(name, s))
+			remedies = append(remedies, s.Reset("on"))
 		}
 	}
 	if len(found) == 0 {

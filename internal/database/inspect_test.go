@@ -45,7 +45,9 @@ func newInspected(t *testing.T, create string, statements ...string) *inspected 
 		d.url = testenv.Postgres(t)
 	}
 	executeIn(t, d.url, "CREATE ROLE "+d.role+" LOGIN PASSWORD 'a'")
-	t.Cleanup(func() { executeIn(t, with(t, d.url, "default_transaction_read_only", "off"), "DROP ROLE "+d.role) })
+	t.Cleanup(func() {
+		executeIn(t, with(t, d.url, "default_transaction_read_only", "off"), "DROP ROLE IF EXISTS "+d.role+"_app", "DROP ROLE "+d.role)
+	})
 	d.exec(statements...)
 	return d
 }
@@ -53,11 +55,17 @@ func newInspected(t *testing.T, create string, statements ...string) *inspected 
 // exec runs statements, in which $role and $database stand for those of the test.
 func (d *inspected) exec(statements ...string) {
 	d.t.Helper()
+	for _, statement := range statements {
+		executeIn(d.t, with(d.t, d.url, "default_transaction_read_only", "off"), d.filler()(statement))
+	}
+}
+
+// filler replaces $role and $database in a text, and further words.
+func (d *inspected) filler(words ...string) func(string) string {
+	d.t.Helper()
 	u, err := url.Parse(d.url)
 	require.NoError(d.t, err)
-	for _, statement := range statements {
-		executeIn(d.t, d.url, strings.NewReplacer("$role", d.role, "$database", u.Path[1:]).Replace(statement))
-	}
+	return strings.NewReplacer(append(words, "$role", d.role, "$database", u.Path[1:])...).Replace
 }
 
 // as returns the URL with the role.

@@ -69,13 +69,16 @@ func (p *Pool) probeOnce(ctx context.Context, cfg *pgx.ConnConfig) (Path, error)
 		p.leaveOut(cfg)
 		conn, err = pgx.ConnectConfig(ctx, cfg)
 	}
+	if name := refusedParameter(err); name != "" {
+		return Path{}, fmt.Errorf("%w: the pooler refuses its parameter %s: %s", ErrUnusable, name, p.insteadOfRefused(ctx, cfg, name))
+	}
 	if err != nil {
-		return Path{}, unusable(err)
+		return Path{}, unusable(err, cfg)
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
 	var pid uint32
 	if err := conn.QueryRow(ctx, "SELECT pg_backend_pid()", pgx.QueryExecModeExec).Scan(&pid); err != nil {
-		return Path{}, unusable(err)
+		return Path{}, unusable(err, cfg)
 	}
 	// A pooler answers for Postgres at the start of a session, and gives a key of its own to cancel statements with.
 	path.Pooler = path.Refused != "" || pid != conn.PgConn().PID()
@@ -89,7 +92,7 @@ func (p *Pool) probeOnce(ctx context.Context, cfg *pgx.ConnConfig) (Path, error)
 func (p *Pool) checkPooler(ctx context.Context, conn *pgx.Conn, cfg *pgx.ConnConfig) error {
 	tx, err := conn.Begin(ctx)
 	if err != nil {
-		return unusable(err)
+		return unusable(err, cfg)
 	}
 	defer tx.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // Nothing was changed.
 	wanted := p.required(cfg.RuntimeParams)
@@ -97,17 +100,15 @@ func (p *Pool) checkPooler(ctx context.Context, conn *pgx.Conn, cfg *pgx.ConnCon
 		var same bool
 		const query = `SELECT coalesce(current_setting($1, true) = set_config($1, $2, true), false)`
 		if err := tx.QueryRow(ctx, query, pgx.QueryExecModeExec, name, wanted[name]).Scan(&same); err != nil {
-			return unusable(err)
+			return unusable(err, cfg)
 		}
 		if !same {
-			return fmt.Errorf("%w: the pooler ignores its parameter %s: %s", ErrUnusable, name, instead(name))
+			return fmt.Errorf("%w: the pooler ignores its parameter %s: %s",
+				ErrUnusable, name, instead(ctx, tx, cfg.User, map[string]string{name: wanted[name]}))
 		}
 	}
 	return nil
 }
-
-// option is a setting in the parameter "options": those of Postgres' command line.
-var option = regexp.MustCompile(`(?:-c\s*|--)([\w.]+)=((?:\\.|\S)*)`)
 
 // required returns the parameters of the session without which it would be another one, those in "options" among them.
 func (p *Pool) required(params map[string]string) map[string]string {
@@ -122,8 +123,8 @@ func (p *Pool) required(params map[string]string) map[string]string {
 			add(name, value)
 			continue
 		}
-		for _, match := range option.FindAllStringSubmatch(value, -1) {
-			add(match[1], strings.ReplaceAll(match[2], `\`, ""))
+		for option, value := range parseOptions(value) {
+			add(option, value)
 		}
 	}
 	return required
@@ -131,11 +132,6 @@ func (p *Pool) required(params map[string]string) map[string]string {
 
 func (p *Pool) isOptional(name string) bool {
 	return slices.ContainsFunc(p.optional, func(o string) bool { return strings.EqualFold(o, name) })
-}
-
-// instead says where a parameter of the session can be set that a pooler does not pass on.
-func instead(name string) string {
-	return fmt.Sprintf("remove it from the URL and set it for the role (ALTER ROLE … SET %s = …), or connect without the pooler", name)
 }
 
 // unsupported is how PgBouncer refuses parameters of a session.
@@ -149,28 +145,6 @@ func refusedParameter(err error) string {
 		}
 	}
 	return ""
-}
-
-// unusable marks the errors of a connection that come back however often it is tried.
-func unusable(err error) error {
-	pg, ok := errors.AsType[*pgconn.PgError](err)
-	switch {
-	case !ok:
-		return err
-	case refusedParameter(err) != "":
-		name := refusedParameter(err)
-		return fmt.Errorf("%w: the pooler refuses its parameter %s: %s", ErrUnusable, name, instead(name))
-	case strings.Contains(strings.ToLower(pg.Message), "statement pooling"):
-		return fmt.Errorf("%w: the pooler has pool_mode=statement, which allows no transactions: use pool_mode=transaction or session",
-			ErrUnusable)
-	case pg.Message == "invalid server parameter": // PgBouncer's word for a value that Postgres does not take.
-		return fmt.Errorf("%w: Postgres refuses the value of a parameter of the session, such as DateStyle, TimeZone or client_encoding",
-			ErrUnusable)
-	case pg.Code == "42704", pg.Code == "22023": // Postgres knows no such parameter, or not that value.
-		return fmt.Errorf("%w: %w", ErrUnusable, err)
-	default:
-		return err
-	}
 }
 
 // tracer notices that what is in between has changed since the probe.
