@@ -38,6 +38,8 @@ func (i *inspector) tlsOf(cfg *pgconn.Config, encrypted, local bool) preflight.F
 		ways = append(ways, f.TLSConfig)
 	}
 	trusting := func(c *tls.Config) bool { return c.InsecureSkipVerify && c.VerifyPeerCertificate == nil }
+	// pgx verifies the authority alone where it ignores the name. Anybody can have a certificate of a public authority.
+	nameless := func(c *tls.Config) bool { return c.InsecureSkipVerify && c.RootCAs == nil }
 	const action = "use sslmode=verify-full in the URL, with sslrootcert where the authority is your own"
 	switch {
 	case local:
@@ -51,6 +53,10 @@ func (i *inspector) tlsOf(cfg *pgconn.Config, encrypted, local bool) preflight.F
 	case slices.ContainsFunc(ways, trusting):
 		return i.problem(preflight.Warning, checkTLS, "the connection is encrypted, but the server's certificate is not verified "+
 			"(sslmode=require): an attacker on the way can pose as the server", action)
+	case slices.ContainsFunc(ways, nameless):
+		return i.problem(preflight.Warning, checkTLS, "the connection is encrypted, but any certificate of a public authority is "+
+			"accepted, since the server's name is not compared (sslmode=verify-ca without an authority of your own in sslrootcert): an "+
+			"attacker on the way can pose as the server", action)
 	default:
 		return i.ok(checkTLS, "the connection is encrypted, and the server's certificate is verified")
 	}
