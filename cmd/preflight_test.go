@@ -78,7 +78,7 @@ func TestCheckSaysByItsExitCodeWhatItFound(t *testing.T) {
 		"it only reads":               {readOnly, "", 3, []string{`middleware +writable +error .*25006`, `-> remove default_transaction_read_only`}},
 		"Verity's only reads":         {ready, adding(t, verityURL(t), "default_transaction_read_only", "on"), 3, []string{`verity +writable +error .*no lead can be written`}},
 		"it is not migrated":          {testenv.Postgres(t), "", 3, []string{`middleware +schema +error .*version 0`, "-> run `verity-sync migrate` first"}},
-		"the role lacks a privilege":  {limited(t, "UPDATE ON appointments"), "", 3, []string{`middleware +privileges +error .*UPDATE appointments`, `-> run GRANT UPDATE ON appointments TO`}},
+		"the role lacks a privilege":  {limited(t, "UPDATE ON appointments"), "", 3, []string{`middleware +privileges +error .*UPDATE appointments`, `-> run GRANT UPDATE ON "\w+"."appointments" TO "role_`}},
 		"it cannot be used":           {ready + "&default_query_exec_mode=exec", "", 3, []string{`middleware +pooler +error .*default_query_exec_mode=exec`}},
 		"its URL has a setting of the server": {
 			ready + "&ssl_min_protocol_version=TLSv1.2", "", 3,
@@ -86,6 +86,10 @@ func TestCheckSaysByItsExitCodeWhatItFound(t *testing.T) {
 		},
 		"its URL is Prisma's": {
 			ready, verityURL(t) + "&schema=public", 3, []string{`verity +pooler +error .*: replace schema in the URL by search_path=public`},
+		},
+		"temporary tables come first": {
+			adding(t, testenv.Postgres(t), "search_path", "pg_temp"), "", 3,
+			[]string{`middleware +search-path +error .*temporary tables`, `-> set search_path=public in the URL`},
 		},
 		"an error and nobody listens": {readOnly, nowhere(t), 3, []string{`verity +reachable +error`}},
 		"a pooler": {
@@ -252,7 +256,11 @@ func TestAMigrationBeginsWithAPreflight(t *testing.T) {
 		"Verity's database can never be written":    {testenv.Postgres(t), adding(t, verityURL(t), readOnly, "on"), 3, "", "verity database: writable: "},
 		"Verity's database has no right connection": {testenv.Postgres(t), verityURL(t) + "&lock_tiemout=1s", 3, "", "lock_tiemout"},
 		"the database can never be written":         {adding(t, testenv.Postgres(t), readOnly, "on"), "", 3, "", "middleware database: writable: "},
-		"Verity's URL has a mistake":                {testenv.Postgres(t), "verity", 3, "", "VERITY_DATABASE_URL: expected a Postgres URL"},
+		"the tables would be temporary": {
+			adding(t, testenv.Postgres(t), "search_path", "pg_temp,public"), "", 3, "",
+			"the first schema of search_path is pg_temp: a migration would create temporary tables",
+		},
+		"Verity's URL has a mistake": {testenv.Postgres(t), "verity", 3, "", "VERITY_DATABASE_URL: expected a Postgres URL"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

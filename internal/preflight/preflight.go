@@ -54,6 +54,14 @@ func (f Finding) String() string {
 	return event.VisibleLine(text) // Names in it are those of the database.
 }
 
+// InWords joins names: "a, b and c".
+func InWords(names []string) string {
+	if len(names) < 2 {
+		return strings.Join(names, "")
+	}
+	return strings.Join(names[:len(names)-1], ", ") + " and " + names[len(names)-1]
+}
+
 // ErrFailed means that a check found an Error.
 var ErrFailed = errors.New("the preflight failed")
 

@@ -1,16 +1,12 @@
 package store
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 
 	"github.com/dfmiddleware/verity-sync/internal/database"
 	"github.com/dfmiddleware/verity-sync/internal/preflight"
@@ -78,7 +74,11 @@ func inspect(ctx context.Context, pool *database.Pool, process Process, inspecti
 	if err != nil || database.Unusable(findings) {
 		return findings, err
 	}
-	p, err := readPlaces(ctx, pool)
+	settings, err := pool.Settings(ctx, pool)
+	if err != nil {
+		return findings, err
+	}
+	p, err := readPlaces(ctx, pool, settings["search_path"])
 	if err != nil {
 		return findings, err
 	}
@@ -97,136 +97,28 @@ func inspect(ctx context.Context, pool *database.Pool, process Process, inspecti
 	if version.Severity == preflight.Error {
 		return findings, nil // The tables are yet to come, or those of another binary.
 	}
-	for _, check := range []func(context.Context, *database.Pool, Process) ([]preflight.Finding, error){
-		inspectPrivileges, inspectRowSecurity, inspectColumns,
-	} {
-		more, err := check(ctx, pool, process)
-		if err != nil {
-			return findings, err
-		}
-		findings = append(findings, more...)
+	more, err := p.inspectRights(ctx, pool, settings["row_security"], process)
+	if err != nil {
+		return append(findings, more...), err
 	}
-	return findings, nil
+	columns, err := inspectColumns(ctx, pool, process)
+	return slices.Concat(findings, more, columns), err
+}
+
+// inspectRights checks what the role may do with the tables.
+func (p places) inspectRights(
+	ctx context.Context, pool *database.Pool, rowSecurity database.Setting, process Process,
+) ([]preflight.Finding, error) {
+	findings, err := inspectPrivileges(ctx, pool, p, process)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := inspectRowSecurity(ctx, pool, p, rowSecurity, process)
+	return append(findings, rows...), err
 }
 
 func found(severity preflight.Severity, check, message, action string) preflight.Finding {
 	return preflight.Finding{Database: preflight.Middleware, Severity: severity, Check: check, Message: message, Action: action}
-}
-
-// places says in which schemas there are tables of verity-sync.
-type places struct {
-	// path is the search_path as it is set; current is the first schema of it that exists, "" where none does.
-	path, current, role string
-	// first is the schema that it names first, which need not exist.
-	first string
-	// resolved are the schemas of the tables that are found without naming one, by table.
-	resolved map[string]string
-	// visible are the schemas of the search_path that have tables of verity-sync, in its order.
-	visible []string
-}
-
-func readPlaces(ctx context.Context, pool *database.Pool) (places, error) {
-	var p places
-	var existing []string
-	err := pool.QueryRow(ctx, `
-		SELECT current_setting('search_path'), coalesce(current_schema(), ''), current_user,
-		       ARRAY(SELECT unnest(current_schemas(false))::text)`).Scan(&p.path, &p.current, &p.role, &existing)
-	if err != nil {
-		return places{}, fmt.Errorf("read the search_path: %w", err)
-	}
-	p.first = firstOfPath(p.path)
-	rows, err := pool.Query(ctx, `
-		SELECT n.nspname::text, c.relname::text, pg_table_is_visible(c.oid)
-		FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-		WHERE c.relname = ANY ($1::text[]) AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname NOT LIKE 'pg\_%'
-		ORDER BY coalesce(array_position($2::text[], n.nspname::text), 1000), 1`, tableNames(), existing)
-	if err != nil {
-		return places{}, fmt.Errorf("look for the tables: %w", err)
-	}
-	p.resolved = map[string]string{}
-	var schema, table string
-	var visible bool
-	_, err = pgx.ForEachRow(rows, []any{&schema, &table, &visible}, func() error {
-		if visible {
-			p.resolved[table] = schema
-		}
-		// What makes a set of tables verity-sync's is its version.
-		if table == versionTable && slices.Contains(existing, schema) {
-			p.visible = append(p.visible, schema)
-		}
-		return nil
-	})
-	if err != nil {
-		return places{}, fmt.Errorf("look for the tables: %w", err)
-	}
-	return p, nil
-}
-
-var pathElement = regexp.MustCompile(`^\s*(?:"((?:[^"]|"")*)"|([^\s,]+))`)
-
-// firstOfPath returns the schema that a search_path names first, "" where it is the role's own, which need not exist.
-func firstOfPath(path string) string {
-	match := pathElement.FindStringSubmatch(path)
-	if match == nil {
-		return ""
-	}
-	first := strings.ReplaceAll(match[1], `""`, `"`) + strings.ToLower(match[2])
-	if first == "$user" {
-		return ""
-	}
-	return first
-}
-
-// missing are the tables of verity-sync that are not found.
-func (p places) missing() []string {
-	return slices.DeleteFunc(tableNames(), func(table string) bool { return p.resolved[table] != "" })
-}
-
-// setPath is the statement that has the role work in a schema.
-func (p places) setPath(schema string) string {
-	return fmt.Sprintf("run ALTER ROLE %s SET search_path = %s", database.Quote(p.role), database.Quote(schema))
-}
-
-// searchPath finds out whether the tables of one schema are used, and which.
-func (p places) searchPath(process Process) preflight.Finding {
-	migrated := p.resolved[versionTable] != ""
-	home := cmp.Or(p.resolved[versionTable], p.current)
-	var strays []string
-	var elsewhere string
-	for _, table := range tableNames() {
-		if schema := p.resolved[table]; schema != "" && schema != home {
-			strays, elsewhere = append(strays, schema+"."+table), schema
-		}
-	}
-	stray := strings.Join(strays, ", ")
-	say := func(severity preflight.Severity, action, format string, args ...any) preflight.Finding {
-		return found(severity, checkSearchPath, fmt.Sprintf(format, args...), action)
-	}
-	switch {
-	case p.current == "":
-		return say(preflight.Error,
-			"create the schema, or GRANT USAGE ON SCHEMA … TO "+database.Quote(p.role)+", or set search_path for the role",
-			"search_path names no schema that exists and that the role %s may use: it is %s", p.role, p.path)
-	case process == MigrationProcess && home != p.current:
-		return say(preflight.Error, p.setPath(home),
-			"a migration creates tables in the schema %s, and the tables of verity-sync are in %s", p.current, home)
-	case migrated && stray != "":
-		return say(preflight.Error, p.setPath(home),
-			"search_path mixes the tables of two schemas: %s would be used with those of %s", stray, home)
-	case process == MigrationProcess && stray != "":
-		return say(preflight.Warning, "to adopt it, "+p.setPath(elsewhere),
-			"%s is not adopted: the migration creates tables of its own in the schema %s", stray, p.current)
-	case len(p.visible) > 1:
-		return say(preflight.Warning, "name only one of them in search_path",
-			"search_path names several schemas with tables of verity-sync (%s): those of %s are used", strings.Join(p.visible, ", "), home)
-	case p.first != "" && p.first != p.current:
-		return say(preflight.Warning, "create it and GRANT USAGE on it, or "+p.setPath(p.current),
-			"the first schema of search_path, %s, does not exist, or the role %s may not use it: %s is used", p.first, p.role, p.current)
-	case !migrated:
-		return say(preflight.OK, "", "tables are created in the schema %s", home)
-	default:
-		return say(preflight.OK, "", "the tables are those of the schema %s", home)
-	}
 }
 
 // unreadableVersion says that the version of the schema could not be read, such as for a lock. What else can be found out does not need it.
@@ -255,6 +147,10 @@ func schemaFinding(ctx context.Context, pool *database.Pool, p places) (prefligh
 	switch {
 	case errors.Is(err, ErrSchemaTooNew), errors.Is(err, ErrSchemaOutdated):
 		message, action, _ := strings.Cut(err.Error(), "): ")
+		if version == 0 && len(p.homes) > 0 {
+			action = fmt.Sprintf("run `verity-sync migrate` first. There are tables of verity-sync in the schema %s: if those of %s are "+
+				"this installation's, %s", strings.Join(p.homes, ", "), p.homes[0], p.setPath(p.homes[0]))
+		}
 		f := found(preflight.Error, checkSchemaVersion, message+")", action)
 		f.MayPass = errors.Is(err, ErrSchemaOutdated) // A migration may be under way.
 		return f, nil

@@ -58,10 +58,11 @@ func needsOf(process Process) (tables, privileges []string) {
 }
 
 // inspectPrivileges finds the privileges that the role of the connection lacks. Those of all columns are as good as that of the table.
-func inspectPrivileges(ctx context.Context, pool *database.Pool, process Process) ([]preflight.Finding, error) {
+func inspectPrivileges(ctx context.Context, pool *database.Pool, p places, process Process) ([]preflight.Finding, error) {
 	tables, privileges := needsOf(process)
 	rows, err := pool.Query(ctx, `
-		SELECT quote_ident(current_user), n.tab, to_regclass(n.tab)::text, n.privilege
+		SELECT n.tab, n.privilege, current_setting('server_version_num')::int,
+		       `+database.UninheritedRoles("has_table_privilege(g.oid, to_regclass(n.tab), n.privilege)")+`
 		FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS n (tab, privilege, position)
 		WHERE NOT has_table_privilege(to_regclass(n.tab), n.privilege)
 		  AND (n.privilege = 'DELETE' OR NOT (
@@ -72,12 +73,15 @@ func inspectPrivileges(ctx context.Context, pool *database.Pool, process Process
 		return nil, fmt.Errorf("read the privileges: %w", err)
 	}
 	var findings []preflight.Finding
-	var me, name, table, privilege string
-	_, err = pgx.ForEachRow(rows, []any{&me, &name, &table, &privilege}, func() error {
+	var name, privilege string
+	var version int
+	var groups []string
+	_, err = pgx.ForEachRow(rows, []any{&name, &privilege, &version, &groups}, func() error {
 		severity, consequence := lacking(name, privilege, process)
+		grant := fmt.Sprintf("run GRANT %s ON %s TO %s", privilege, p.table(name), database.Quote(p.role))
 		findings = append(findings, found(severity, checkPrivileges,
-			fmt.Sprintf("the role %s may not %s %s: %s", me, privilege, name, consequence),
-			fmt.Sprintf("run GRANT %s ON %s TO %s", privilege, table, me)))
+			fmt.Sprintf("the role %s may not %s %s: %s", p.role, privilege, name, consequence),
+			database.OrInherit(grant, p.role, groups, version)))
 		return nil
 	})
 	if err != nil {
@@ -110,68 +114,4 @@ func lacking(table, privilege string, process Process) (preflight.Severity, stri
 // String names the processes.
 func (p Process) String() string {
 	return [...]string{"receivers and controllers do", "a receiver does", "a controller does", "the migration does"}[p]
-}
-
-// inspectRowSecurity finds tables whose policies hide rows from the role of the connection, or forbid it to write them. A policy allows all
-// rows if its expression is the constant true, none if it is false, and some rows otherwise.
-func inspectRowSecurity(ctx context.Context, pool *database.Pool, process Process) ([]preflight.Finding, error) {
-	tables, privileges := needsOf(process)
-	rows, err := pool.Query(ctx, `
-		WITH needed AS (
-		    SELECT n.tab, to_regclass(n.tab)::oid AS oid, n.privilege, n.position,
-		           CASE n.privilege WHEN 'SELECT' THEN 'r' WHEN 'INSERT' THEN 'a' WHEN 'UPDATE' THEN 'w' ELSE 'd' END AS command
-		    FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS n (tab, privilege, position)
-		), policies AS (
-		    SELECT n.tab, n.privilege, p.polname, p.polpermissive,
-		           ARRAY(SELECT DISTINCT e FROM unnest(ARRAY[
-		               CASE WHEN n.command <> 'a' THEN coalesce(pg_get_expr(p.polqual, p.polrelid), 'false') END,
-		               CASE WHEN n.command IN ('a', 'w')
-		                    THEN coalesce(pg_get_expr(p.polwithcheck, p.polrelid), pg_get_expr(p.polqual, p.polrelid), 'false') END]) e
-		               WHERE e IS NOT NULL) AS expressions
-		    FROM needed n JOIN pg_policy p ON p.polrelid = n.oid AND p.polcmd IN ('*', n.command)
-		    WHERE 0 = ANY (p.polroles) OR EXISTS (SELECT FROM unnest(p.polroles) r WHERE pg_has_role(r, 'USAGE'))
-		)
-		SELECT quote_ident(current_user), n.tab, n.privilege,
-		       coalesce((SELECT string_agg(quote_ident(p.polname), ', ' ORDER BY p.polname) FROM policies p
-		                 WHERE p.tab = n.tab AND p.privilege = n.privilege AND NOT 'false' = ANY (p.expressions)), '') AS names,
-		       EXISTS (SELECT FROM policies p WHERE p.tab = n.tab AND p.privilege = n.privilege AND p.polpermissive
-		                 AND p.expressions = '{true}') AND NOT EXISTS (
-		           SELECT FROM policies p WHERE p.tab = n.tab AND p.privilege = n.privilege AND NOT p.polpermissive
-		                 AND p.expressions <> '{true}') AS open,
-		       NOT EXISTS (SELECT FROM policies p WHERE p.tab = n.tab AND p.privilege = n.privilege AND p.polpermissive
-		                 AND NOT 'false' = ANY (p.expressions)) OR EXISTS (
-		           SELECT FROM policies p WHERE p.tab = n.tab AND p.privilege = n.privilege AND NOT p.polpermissive
-		                 AND 'false' = ANY (p.expressions)) AS closed
-		FROM needed n
-		WHERE row_security_active(n.oid)
-		ORDER BY n.position`, tables, privileges)
-	if err != nil {
-		return nil, fmt.Errorf("read the policies of row security: %w", err)
-	}
-	var findings []preflight.Finding
-	var me, table, privilege, policies string
-	var open, closed bool
-	_, err = pgx.ForEachRow(rows, []any{&me, &table, &privilege, &policies, &open, &closed}, func() error {
-		if open {
-			return nil
-		}
-		severity, consequence := lacking(table, privilege, process)
-		message := fmt.Sprintf("row security of %s allows the role %s no %s: %s", table, me, privilege, consequence)
-		if !closed {
-			severity = preflight.Warning
-			message = fmt.Sprintf("row security of %s allows the role %s %s of some rows only, by the policies %s: for the others, %s",
-				table, me, privilege, policies, consequence)
-		}
-		findings = append(findings, found(severity, checkRowSecurity, message, fmt.Sprintf("run ALTER ROLE %s BYPASSRLS, "+
-			"or CREATE POLICY verity_sync ON %s TO %s USING (true) WITH CHECK (true), or ALTER TABLE %s DISABLE ROW LEVEL SECURITY",
-			me, table, me, table)))
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read the policies of row security: %w", err)
-	}
-	if len(findings) == 0 {
-		findings = append(findings, found(preflight.OK, checkRowSecurity, "row security hides nothing from the role", ""))
-	}
-	return findings, nil
 }

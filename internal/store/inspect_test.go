@@ -143,7 +143,7 @@ func TestAnInspectionFindsMissingPrivileges(t *testing.T) {
 	}{
 		"a table that cannot be written": {
 			[]string{"REVOKE INSERT ON webhook_events FROM $role"}, store.ReceiverProcess,
-			[][]string{{"error privileges", "may not INSERT webhook_events: webhooks are answered 429", "GRANT INSERT ON webhook_events TO role_"}},
+			[][]string{{"error privileges", "may not INSERT webhook_events: webhooks are answered 429", "GRANT INSERT ON ", `."webhook_events" TO "role_`}},
 		},
 		"which a controller does not need": {[]string{"REVOKE INSERT ON webhook_events FROM $role"}, store.ControllerProcess, nil},
 		"a ledger that cannot be read": {
@@ -171,7 +171,7 @@ func TestAnInspectionFindsMissingPrivileges(t *testing.T) {
 		},
 		"a version that cannot be read": {
 			[]string{"REVOKE SELECT ON verity_sync_schema_version FROM $role"}, store.ReceiverProcess,
-			[][]string{{"warning privileges", "SELECT verity_sync_schema_version", "is not noticed", "GRANT SELECT ON verity_sync_schema_version"}},
+			[][]string{{"warning privileges", "SELECT verity_sync_schema_version", "is not noticed", "GRANT SELECT ON ", `."verity_sync_schema_version" TO "role_`}},
 		},
 		"a privilege by way of another role": {
 			[]string{"REVOKE ALL ON webhook_events FROM $role", "GRANT SELECT, INSERT, UPDATE, DELETE ON webhook_events TO PUBLIC"}, store.AnyProcess, nil,
@@ -239,7 +239,7 @@ func TestAnInspectionFindsASearchPathToOtherTables(t *testing.T) {
 		findings := inspect(t, d.as(other+","+d.schema), store.AnyProcess)
 		require.NotEmpty(t, problems(findings))
 		assertProblems(t, findings[:searchPathAt(findings)+1],
-			[]string{"error search-path", other + ".webhook_events would be used with those of " + d.schema, `SET search_path = "` + d.schema + `"`})
+			[]string{"error search-path", other + ".webhook_events would be used with those of " + d.schema, "set search_path=" + d.schema + " in the URL"})
 	})
 	t.Run("a table of another schema is behind", func(t *testing.T) {
 		t.Parallel()
@@ -282,7 +282,7 @@ func TestAnInspectionFindsASearchPathToOtherTables(t *testing.T) {
 		t.Parallel()
 		d := newTenant(t)
 		assertProblems(t, inspect(t, d.as(d.other("")), store.AnyProcess), []string{
-			"error schema", "older than this binary (version 0", "run `verity-sync migrate` first. There are tables of verity-sync in the schema ", "SET search_path",
+			"error schema", "older than this binary (version 0", "run `verity-sync migrate` first. There are tables of verity-sync in the schema ", "set search_path=",
 		})
 	})
 	t.Run("a migration would create tables beside those that are there", func(t *testing.T) {
@@ -298,7 +298,7 @@ func TestAnInspectionFindsASearchPathToOtherTables(t *testing.T) {
 		d.exec("GRANT USAGE, CREATE ON SCHEMA $schema TO $role")
 		other := d.other(legacy)
 		assertProblems(t, inspect(t, d.as(d.schema+","+other), store.MigrationProcess),
-			[]string{"warning search-path", other + ".webhook_events is not adopted", "schema " + d.schema, `SET search_path = "` + other + `"`})
+			[]string{"warning search-path", other + ".webhook_events is not adopted", "schema " + d.schema, "set search_path=" + other + " in the URL"})
 	})
 }
 
