@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -93,10 +94,11 @@ func (r *relation) ordinary() bool { return r.kind == "r" || r.kind == "p" }
 
 // inspection is one run of Inspect.
 type inspection struct {
-	ctx  context.Context //nolint:containedctx // It is one call, in several functions.
-	db   pgx.Tx
-	role string
-	path string
+	ctx context.Context //nolint:containedctx // It is one call, in several functions.
+	db  pgx.Tx
+	// role is the one that privileges are for; SET ROLE may have changed it.
+	role     string
+	settings map[string]database.Setting
 	// contacts and leads are nil where the table is missing.
 	contacts, leads *relation
 	current         string
@@ -110,7 +112,11 @@ func (l *Leads) Inspect(ctx context.Context) ([]preflight.Finding, error) {
 	err := l.pool.InTx(ctx, pgx.ReadCommitted, func(tx pgx.Tx) error {
 		i.db = tx
 		// Definitions are compared as Postgres writes them by default.
-		if _, err := tx.Exec(ctx, `SET LOCAL quote_all_identifiers = off`); err != nil {
+		_, err := tx.Exec(ctx, `SET LOCAL quote_all_identifiers = off`)
+		if err != nil {
+			return err
+		}
+		if i.settings, err = l.pool.Settings(ctx, tx); err != nil {
 			return err
 		}
 		return i.run()
@@ -172,6 +178,18 @@ func (i *inspection) failed() bool {
 	return slices.ContainsFunc(i.findings, func(f preflight.Finding) bool { return f.Severity == preflight.Error })
 }
 
+// uninherited returns the roles that would satisfy a condition about g.oid, and of which the role is a member without their privileges.
+func (i *inspection) uninherited(condition string, args ...any) (roles []string, err error) {
+	err = i.db.QueryRow(i.ctx, `SELECT `+database.UninheritedRoles(condition), args...).Scan(&roles)
+	return roles, err
+}
+
+// orInherit returns a GRANT, and what does the same with the privileges of a role.
+func (i *inspection) orInherit(grant string, roles []string) string {
+	version, _ := strconv.Atoi(i.settings["server_version_num"].Value)
+	return database.OrInherit(grant, i.role, roles, version)
+}
+
 // list reads one text column.
 func (i *inspection) list(sql string, args ...any) ([]string, error) {
 	rows, err := i.db.Query(i.ctx, sql, args...)
@@ -182,9 +200,9 @@ func (i *inspection) list(sql string, args ...any) ([]string, error) {
 }
 
 func (i *inspection) readOnly() error {
-	const query = `SELECT current_user, current_setting('search_path'), pg_is_in_recovery(), current_setting('transaction_read_only')::bool`
+	const query = `SELECT current_user, pg_is_in_recovery(), current_setting('transaction_read_only')::bool`
 	var recovering, cannotWrite bool
-	if err := i.db.QueryRow(i.ctx, query).Scan(&i.role, &i.path, &recovering, &cannotWrite); err != nil {
+	if err := i.db.QueryRow(i.ctx, query).Scan(&i.role, &recovering, &cannotWrite); err != nil {
 		return err
 	}
 	switch {
@@ -192,9 +210,9 @@ func (i *inspection) readOnly() error {
 		i.add(preflight.Error, "point VERITY_DATABASE_URL at the primary",
 			"the server is a replica, which takes no writes: no lead is written, and the events wait")
 	case cannotWrite:
-		i.add(preflight.Error,
-			"ALTER ROLE "+database.Quote(i.role)+" SET default_transaction_read_only = off, or the same for the database",
-			"the session is read-only: no lead is written, and the events wait")
+		set := i.settings["default_transaction_read_only"]
+		i.add(preflight.Error, set.Reset("off"),
+			"the session is read-only, set %s: no lead is written, and the events wait", set.SetBy())
 	}
 	return nil
 }
@@ -225,11 +243,3 @@ func (i *inspection) statements() error {
 
 // errRefused ends the transaction of an inspection in which a statement was refused.
 var errRefused = errors.New("a statement was refused")
-
-// inWords joins names: "a, b and c".
-func inWords(names []string) string {
-	if len(names) < 2 {
-		return strings.Join(names, "")
-	}
-	return strings.Join(names[:len(names)-1], ", ") + " and " + names[len(names)-1]
-}

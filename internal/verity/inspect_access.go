@@ -15,16 +15,27 @@ var updated = []string{appointmentColumn, "last_activity_at"}
 
 func (i *inspection) privileges() error {
 	mayRead := func(c column) bool { return c.mayRead }
-	i.privilegesOn(i.contacts, "SELECT", read, mayRead)
-	i.privilegesOn(i.leads, "SELECT", []string{"contact_id", appointmentColumn, "last_activity_at"}, mayRead)
 	inserted := slices.Clone(written)
 	for _, c := range i.leads.columns {
 		if c.lacks() && c.suppliable() {
 			inserted = append(inserted, c.name)
 		}
 	}
-	i.privilegesOn(i.leads, "INSERT", inserted, func(c column) bool { return c.mayInsert })
-	i.privilegesOn(i.leads, "UPDATE", updated, func(c column) bool { return c.mayUpdate })
+	for _, n := range []struct {
+		table     *relation
+		privilege string
+		columns   []string
+		has       func(column) bool
+	}{
+		{i.contacts, "SELECT", read, mayRead},
+		{i.leads, "SELECT", []string{"contact_id", appointmentColumn, "last_activity_at"}, mayRead},
+		{i.leads, "INSERT", inserted, func(c column) bool { return c.mayInsert }},
+		{i.leads, "UPDATE", updated, func(c column) bool { return c.mayUpdate }},
+	} {
+		if err := i.privilegesOn(n.table, n.privilege, n.columns, n.has); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -35,7 +46,7 @@ var consequences = map[string]string{
 	"INSERT": "contacts without a lead get none, and the events of appointments wait",
 }
 
-func (i *inspection) privilegesOn(r *relation, privilege string, columns []string, has func(column) bool) {
+func (i *inspection) privilegesOn(r *relation, privilege string, columns []string, has func(column) bool) error {
 	var without []string
 	for _, name := range columns {
 		if c, found := r.columns[name]; found && !has(c) {
@@ -43,10 +54,13 @@ func (i *inspection) privilegesOn(r *relation, privilege string, columns []strin
 		}
 	}
 	if without == nil {
-		return
+		return nil
 	}
-	i.add(preflight.Error, fmt.Sprintf("GRANT %s ON %s TO %s", privilege, database.Quote(r.schema, r.name), database.Quote(i.role)),
-		"the role %s has no %s privilege on %s (%s): %s", i.role, privilege, r.name, inWords(without), consequences[privilege])
+	roles, err := i.uninherited(`has_table_privilege(g.oid, to_regclass($1), $2)`, r.name, privilege)
+	grant := fmt.Sprintf("GRANT %s ON %s TO %s", privilege, database.Quote(r.schema, r.name), database.Quote(i.role))
+	i.add(preflight.Error, i.orInherit(grant, roles),
+		"the role %s has no %s privilege on %s (%s): %s", i.role, privilege, r.name, preflight.InWords(without), consequences[privilege])
+	return err
 }
 
 // sequencesBehind are the sequences of the defaults of leads that the role may not use. Those of identity columns take no privilege.
@@ -67,8 +81,12 @@ func (i *inspection) sequences() error {
 	type name struct{ Schema, Sequence string }
 	names, err := pgx.CollectRows(rows, pgx.RowToStructByPos[name])
 	for _, n := range names {
-		i.add(preflight.Error,
-			fmt.Sprintf("GRANT USAGE ON SEQUENCE %s TO %s", database.Quote(n.Schema, n.Sequence), database.Quote(i.role)),
+		sequence := database.Quote(n.Schema, n.Sequence)
+		roles, err := i.uninherited(`has_sequence_privilege(g.oid, $1, 'USAGE')`, sequence)
+		if err != nil {
+			return err
+		}
+		i.add(preflight.Error, i.orInherit(fmt.Sprintf("GRANT USAGE ON SEQUENCE %s TO %s", sequence, database.Quote(i.role)), roles),
 			"the role %s has no USAGE on the sequence %s, which a default of leads needs: contacts without a lead get none, and the "+
 				"events of appointments wait", i.role, n.Sequence)
 	}
@@ -76,9 +94,23 @@ func (i *inspection) sequences() error {
 }
 
 func (i *inspection) rowSecurity() error {
+	if set := i.settings["row_security"]; set.Value == "off" {
+		return i.refusedByRowSecurity(set)
+	}
 	found, err := readRestrictions(i.ctx, i.db, contactsTable, leadsTable)
 	for _, r := range found {
 		i.add(preflight.Error, r.action(), "%s, and no policy shows that it is without effect; %s", r, r.consequence())
+	}
+	return err
+}
+
+// refusedByRowSecurity finds tables to which policies would apply while row_security is off, with which Postgres refuses every statement.
+func (i *inspection) refusedByRowSecurity(set database.Setting) error {
+	found, err := readSecured(i.ctx, i.db, contactsTable, leadsTable)
+	for _, r := range found {
+		i.add(preflight.Error, fmt.Sprintf("%s, or run ALTER ROLE %s BYPASSRLS", set.Reset("on"), database.Quote(r.role)),
+			"row_security is off, set %s, and row security of %s applies to the role %s: Postgres refuses the statements (SQLSTATE 42501), "+
+				"and the events of appointments wait", set.SetBy(), r.on(), r.role)
 	}
 	return err
 }

@@ -3,6 +3,7 @@ package verity
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -48,60 +49,90 @@ func (i *inspection) tables() (err error) {
 	if i.leads, err = i.relation(leadsTable); err != nil {
 		return err
 	}
-	if i.contacts == nil {
-		err = i.missing(contactsTable)
+	homes := map[string][]string{}
+	for name, r := range map[string]*relation{contactsTable: i.contacts, leadsTable: i.leads} {
+		if r != nil {
+			homes[name] = []string{r.schema}
+		} else if homes[name], err = i.list(elsewhereNamed, name); err != nil {
+			return err
+		}
 	}
-	if i.leads == nil && err == nil {
-		err = i.missing(leadsTable)
+	for _, t := range []struct {
+		name  string
+		found *relation
+	}{{contactsTable, i.contacts}, {leadsTable, i.leads}} {
+		if t.found != nil {
+			continue
+		}
+		if err := i.missing(t.name, homes); err != nil {
+			return err
+		}
 	}
-	return err
+	return nil
 }
 
-// missing reports that search_path finds no table of a name.
-func (i *inspection) missing(name string) error {
-	schemas, err := i.list(elsewhereNamed, name)
-	if err != nil {
-		return err
-	}
-	if len(schemas) == 0 {
+// missing reports that search_path finds no table of a name. homes are the schemas of the tables.
+func (i *inspection) missing(name string, homes map[string][]string) error {
+	if len(homes[name]) == 0 {
 		i.add(preflight.Error, "check that VERITY_DATABASE_URL names Verity's database, and that Verity has created its tables there",
 			"there is no table %s in the database: the events of appointments wait", name)
 		return nil
 	}
-	var usable bool
-	if err := i.db.QueryRow(i.ctx, `SELECT has_schema_privilege($1, 'USAGE')`, schemas[0]).Scan(&usable); err != nil {
+	schema := homes[name][0]
+	var usable, named bool
+	const query = `SELECT has_schema_privilege($1, 'USAGE'), EXISTS (
+		SELECT FROM unnest($2::text[]) AS p(name) WHERE CASE p.name WHEN '$user' THEN current_user ELSE p.name END = $1)`
+	path := i.settings["search_path"]
+	if err := i.db.QueryRow(i.ctx, query, schema, database.SearchPath(path.Value)).Scan(&usable, &named); err != nil {
 		return err
 	}
-	because := fmt.Sprintf("search_path is %s", i.path)
+	because := fmt.Sprintf("search_path is %s", path.Value)
+	var actions []string
 	if !usable {
-		because += fmt.Sprintf(" and the role %s has no USAGE on the schema %s", i.role, schemas[0])
+		because += fmt.Sprintf(" and the role %s has no USAGE on the schema %s", i.role, schema)
+		roles, err := i.uninherited(`has_schema_privilege(g.oid, $1, 'USAGE')`, schema)
+		if err != nil {
+			return err
+		}
+		grant := fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s", database.Quote(schema), database.Quote(i.role))
+		actions = append(actions, i.orInherit(grant, roles))
 	}
-	i.add(preflight.Error, i.showSchema(schemas[0]),
-		"the table %s is not visible: it is in the schema %s, %s; the events of appointments wait", name, inWords(schemas), because)
+	if !named {
+		first := func(schemas []string) string { return append(schemas, "")[0] }
+		actions = append(actions, path.Set(pathOf(first(homes[contactsTable]), first(homes[leadsTable]))))
+	}
+	i.add(preflight.Error, strings.Join(actions, ", and "),
+		"the table %s is not visible: it is in the schema %s, %s; the events of appointments wait", name,
+		preflight.InWords(homes[name]), because)
 	return nil
 }
 
-// showSchema says how a schema becomes visible to the role.
-func (i *inspection) showSchema(schema string) string {
-	role, schema := database.Quote(i.role), database.Quote(schema)
-	return fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s, and ALTER ROLE %s SET search_path = %s", schema, role, role, schema)
+// pathOf returns a search_path of schemas, of which some may be "" or the same.
+func pathOf(schemas ...string) string {
+	var quoted []string
+	for _, schema := range schemas {
+		if name := database.Quote(schema); schema != "" && !slices.Contains(quoted, name) {
+			quoted = append(quoted, name)
+		}
+	}
+	return strings.Join(quoted, ", ")
 }
 
 func (i *inspection) searchPath() error {
-	for _, r := range []*relation{i.contacts, i.leads} {
-		schemas, err := i.list(elsewhereNamed, r.name)
+	path := i.settings["search_path"]
+	for _, t := range []struct{ table, other *relation }{{i.contacts, i.leads}, {i.leads, i.contacts}} {
+		schemas, err := i.list(elsewhereNamed, t.table.name)
 		if err != nil {
 			return err
 		}
 		if len(schemas) > 0 {
-			i.add(preflight.Warning, fmt.Sprintf("if that is not Verity's, set search_path for the role: ALTER ROLE %s SET search_path = …",
-				database.Quote(i.role)),
+			i.add(preflight.Warning, fmt.Sprintf("if Verity's is the one in %s, %s", schemas[0], path.Set(pathOf(schemas[0], t.other.schema))),
 				"%s is the one in the schema %s (search_path is %s); there is another one in %s, which is not used",
-				r.name, r.schema, i.path, inWords(schemas))
+				t.table.name, t.table.schema, path.Value, preflight.InWords(schemas))
 		}
 	}
 	if i.contacts.schema != i.leads.schema {
-		i.add(preflight.Warning, "check that both are Verity's, else set search_path for the role",
+		i.add(preflight.Warning, "check that both are Verity's, else name the schema of Verity's first in search_path, which is set "+path.SetBy(),
 			"contacts is in the schema %s and leads in %s: a contact may be looked for among another application's",
 			i.contacts.schema, i.leads.schema)
 	}
@@ -173,7 +204,7 @@ func (i *inspection) rules() error {
 	if err == nil && len(names) > 0 {
 		i.add(preflight.Warning, "replace rules by triggers, or check that they write what verity-sync writes and report its rows",
 			"leads has rules for INSERT or UPDATE (%s): they decide what is written; with an INSTEAD rule that reports no rows, the "+
-				"events end in Error", inWords(names))
+				"events end in Error", preflight.InWords(names))
 	}
 	return err
 }

@@ -178,7 +178,7 @@ var inspectedTables = map[string]inspected{
 		grant: `SELECT`,
 		findings: []string{
 			"error tables: the table contacts is not visible: it is in the schema crm, search_path is \"$user\", public;",
-			`error tables: GRANT USAGE ON SCHEMA "crm" TO "{role}", and ALTER ROLE "{role}" SET search_path = "crm"`,
+			`error tables: the events of appointments wait: run ALTER ROLE "{role}" SET search_path = "crm"`,
 		},
 	},
 	"a schema that the role may not use": {

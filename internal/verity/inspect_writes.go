@@ -71,7 +71,7 @@ func (i *inspection) uniqueIndexes() error {
 		case !slices.ContainsFunc(x.Columns, isWritten) && !slices.ContainsFunc(x.Columns, lacks) && x.Fixed:
 			i.add(preflight.Warning, "drop the index, or give its columns values that differ",
 				"the unique index %s is over columns that are the same in all leads that verity-sync inserts (%s): it refuses the second, "+
-					"and the events of contacts without a lead end in Error", x.Name, inWords(x.Columns))
+					"and the events of contacts without a lead end in Error", x.Name, preflight.InWords(x.Columns))
 		}
 	}
 	return nil
@@ -152,7 +152,7 @@ func (i *inspection) triggers() error {
 		i.add(preflight.Warning, "check that they let verity-sync's writes pass; a trigger function works with the privileges of "+
 			"verity-sync's role, unless it is SECURITY DEFINER",
 			"triggers fire when verity-sync writes leads: %s; they can change or drop what is written, and where one refuses it, the "+
-				"event fails", inWords(names))
+				"event fails", preflight.InWords(names))
 	}
 	return err
 }

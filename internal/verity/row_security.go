@@ -27,7 +27,22 @@ type restriction struct {
 // of a table that does not force it. Where it is active, a command gets all rows if one permissive policy is USING (true), and no
 // restrictive one says anything else. Views are followed: what they read is read with the rights of their owner, or of the session where
 // they are security_invoker.
-const restrictions = `
+const restrictions = secured + `
+	SELECT j.name, n.nspname::text, j.relname::text, j.oid IS DISTINCT FROM to_regclass(j.name)::oid, j.rolname::text,
+		array_agg(DISTINCT j.command ORDER BY j.command DESC), bool_and(j.permitted),
+		array_agg(DISTINCT p.name) FILTER (WHERE p.name IS NOT NULL)
+	FROM judged j JOIN pg_namespace n ON n.oid = j.relnamespace LEFT JOIN LATERAL unnest(j.restrictive) AS p(name) ON true
+	WHERE NOT j.permitted OR j.restrictive IS NOT NULL
+	GROUP BY j.name, n.nspname, j.relname, j.oid, j.rolname ORDER BY j.name DESC, j.relname, n.nspname`
+
+// activeRowSecurity reads where row security is active, whatever its policies show.
+const activeRowSecurity = secured + `
+	SELECT DISTINCT j.name, n.nspname::text, j.relname::text, j.oid IS DISTINCT FROM to_regclass(j.name)::oid, j.rolname::text,
+		'{}'::text[], false, '{}'::text[]
+	FROM judged j JOIN pg_namespace n ON n.oid = j.relnamespace ORDER BY 1 DESC, 3, 2`
+
+// secured begins a query with the tables on which row security is active, as judged, a row for each command.
+const secured = `
 	WITH RECURSIVE used(name, relation, role) AS (
 		SELECT t.name, to_regclass(t.name)::oid, (SELECT oid FROM pg_roles WHERE rolname = current_user)
 		FROM unnest($1::text[]) AS t(name)
@@ -55,16 +70,19 @@ const restrictions = `
 		WHERE c.relrowsecurity AND NOT r.rolsuper AND NOT r.rolbypassrls
 			AND (c.relforcerowsecurity OR NOT pg_has_role(u.role, c.relowner, 'USAGE'))
 		GROUP BY u.name, c.oid, c.relname, c.relnamespace, r.rolname, n.command, n.checks
-	)
-	SELECT j.name, n.nspname::text, j.relname::text, j.oid IS DISTINCT FROM to_regclass(j.name)::oid, j.rolname::text,
-		array_agg(DISTINCT j.command ORDER BY j.command DESC), bool_and(j.permitted),
-		array_agg(DISTINCT p.name) FILTER (WHERE p.name IS NOT NULL)
-	FROM judged j JOIN pg_namespace n ON n.oid = j.relnamespace LEFT JOIN LATERAL unnest(j.restrictive) AS p(name) ON true
-	WHERE NOT j.permitted OR j.restrictive IS NOT NULL
-	GROUP BY j.name, n.nspname, j.relname, j.oid, j.rolname ORDER BY j.name DESC, j.relname, n.nspname`
+	)`
 
 func readRestrictions(ctx context.Context, db querier, tables ...string) ([]restriction, error) {
-	rows, err := db.Query(ctx, restrictions, tables)
+	return collectRestrictions(ctx, db, restrictions, tables)
+}
+
+// readSecured reads the tables on which row security is active, without what the policies say.
+func readSecured(ctx context.Context, db querier, tables ...string) ([]restriction, error) {
+	return collectRestrictions(ctx, db, activeRowSecurity, tables)
+}
+
+func collectRestrictions(ctx context.Context, db querier, query string, tables []string) ([]restriction, error) {
+	rows, err := db.Query(ctx, query, tables)
 	if err != nil {
 		return nil, err
 	}
@@ -91,11 +109,15 @@ func (e *hiddenError) Error() string {
 }
 
 func (r restriction) String() string {
-	on := r.relation
+	return fmt.Sprintf("row security restricts %s on %s for the role %s", strings.Join(r.commands, ", "), r.on(), r.role)
+}
+
+// on names the relation with row security.
+func (r restriction) on() string {
 	if r.behindView {
-		on = r.schema + "." + r.relation + " (through the view " + r.table + ")"
+		return r.schema + "." + r.relation + " (through the view " + r.table + ")"
 	}
-	return fmt.Sprintf("row security restricts %s on %s for the role %s", strings.Join(r.commands, ", "), on, r.role)
+	return r.relation
 }
 
 // consequence says what verity-sync does about it.
@@ -107,14 +129,5 @@ func (r restriction) consequence() string {
 }
 
 func (r restriction) action() string {
-	role, relation := database.Quote(r.role), database.Quote(r.schema, r.relation)
-	var policies []string
-	for _, name := range r.restrictive {
-		policies = append(policies,
-			fmt.Sprintf("ALTER POLICY %s ON %s TO other roles than %s, since it is restrictive", database.Quote(name), relation, role))
-	}
-	if !r.permitted {
-		policies = append(policies, fmt.Sprintf("CREATE POLICY verity_sync ON %s TO %s USING (true) WITH CHECK (true)", relation, role))
-	}
-	return fmt.Sprintf("ALTER ROLE %s BYPASSRLS, or %s", role, inWords(policies))
+	return database.PolicyAdvice(database.Quote(r.role), database.Quote(r.schema, r.relation), r.permitted, r.restrictive)
 }
