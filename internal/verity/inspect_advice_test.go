@@ -123,6 +123,15 @@ func TestTheAdviceOfInspectHelps(t *testing.T) {
 			alter:   `ALTER TABLE leads ENABLE ROW LEVEL SECURITY; ` + writable + original + `ALTER ROLE {role} SET row_security = off`,
 			finding: "error row-security: public.lead_rows (through the view leads)", ways: [][]string{{"RESET"}, {"BYPASSRLS"}},
 		},
+
+		"no index of a table": {alter: `DROP INDEX contacts_lower_email_idx`, finding: "warning indexes: lower(email)", ways: everything},
+		"an index in another collation": {
+			alter:   `DROP INDEX contacts_lower_email_idx; CREATE INDEX ON contacts (lower(email) COLLATE "POSIX")`,
+			finding: "warning indexes: lower(email)", ways: everything,
+		},
+		"no index of a child":               {alter: child, finding: "warning indexes: no index of old_leads is on contact_id", ways: everything},
+		"no index of a partitioned table":   {schema: split, finding: "warning indexes: partitions leads_new and leads_old", ways: [][]string{{`ON "public"."leads"`}}},
+		"an index of one of the partitions": {schema: split, alter: `CREATE INDEX ON leads_old (contact_id)`, finding: "warning indexes: partitions leads_new:", ways: [][]string{{`ON "public"."leads"`}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -132,6 +141,14 @@ func TestTheAdviceOfInspectHelps(t *testing.T) {
 		})
 	}
 }
+
+// split is a Verity whose leads have two partitions and no index on the contact.
+const split = veritysim.Schema + `DROP TABLE leads; CREATE TABLE leads (id uuid DEFAULT gen_random_uuid(), contact_id uuid NOT NULL,
+	ghl_appointment_id text, created_at timestamptz, last_activity_at timestamptz) PARTITION BY RANGE (created_at);
+	CREATE TABLE leads_old PARTITION OF leads FOR VALUES FROM (MINVALUE) TO ('2025-01-01'); CREATE TABLE leads_new PARTITION OF leads DEFAULT; `
+
+// child is a table that inherits from leads.
+const child = `CREATE TABLE old_leads () INHERITS (leads); `
 
 func (tt advised) follow(t *testing.T, way []string) {
 	t.Helper()

@@ -192,24 +192,27 @@ func (i *inspection) computedColumns() {
 	}
 }
 
-// requiredByPartitions are the columns that must not be null in a partition of leads. The defaults of the partition do not count for a row
-// that is inserted through its table.
+// requiredByPartitions are the columns that must not be null in a partition of leads, or in a child, into which no row is inserted. The
+// defaults of the partition do not count for a row that is inserted through its table.
 const requiredByPartitions = `
-	SELECT DISTINCT a.attname::text, a.attrelid::regclass::text FROM pg_attribute a
+	SELECT DISTINCT a.attname::text, a.attrelid::regclass::text, c.relispartition FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
 	WHERE a.attrelid IN ` + members + ` AND a.attrelid <> to_regclass('leads') AND a.attnotnull AND a.attnum > 0 AND NOT a.attisdropped
 	ORDER BY 2, 1`
 
-// stricter calls report for each column that must not be null in a partition, while it may be in leads.
-func (i *inspection) stricter(report func(c column, partition string)) error {
+// stricter calls report for each column that must not be null in a partition or a child, while it may be in leads.
+func (i *inspection) stricter(report func(c column, member string, isPartition bool)) error {
 	rows, err := i.db.Query(i.ctx, requiredByPartitions)
 	if err != nil {
 		return err
 	}
-	type required struct{ Column, Partition string }
+	type required struct {
+		Column, Member string
+		IsPartition    bool
+	}
 	all, err := pgx.CollectRows(rows, pgx.RowToStructByPos[required])
 	for _, r := range all {
 		if c, found := i.leads.column(r.Column); found && !c.required {
-			report(c, r.Partition)
+			report(c, r.Member, r.IsPartition)
 		}
 	}
 	return err
@@ -226,8 +229,8 @@ func (i *inspection) insertColumns() error {
 			lacking = append(lacking, fmt.Sprintf("%s (%s)", name, c.display))
 		}
 	}
-	err := i.stricter(func(c column, partition string) {
-		if !c.given && !slices.Contains(written, c.name) {
+	err := i.stricter(func(c column, partition string, isPartition bool) {
+		if isPartition && !c.given && !slices.Contains(written, c.name) {
 			lacking = append(lacking, fmt.Sprintf("%s (%s, in the partition %s)", c.name, c.display, partition))
 		}
 	})
@@ -249,11 +252,15 @@ func (i *inspection) clearAppointment() error {
 			"leads.%s must not be null: a lead whose appointment is deleted keeps pointing at it, and its event ends with the result "+
 				"LeadUnchanged", c.name)
 	}
-	return i.stricter(func(c column, partition string) {
+	return i.stricter(func(c column, member string, isPartition bool) {
+		kind := "child"
+		if isPartition {
+			kind = "partition"
+		}
 		if c.name == appointmentColumn {
 			i.add(preflight.Warning, "allow NULL there, or set VERITY_ON_DELETE=keep",
-				"%s must not be null in the partition %s of leads: an appointment that is deleted cannot be cleared there",
-				c.name, partition)
+				"%s must not be null in the %s %s of leads: an appointment that is deleted cannot be cleared there",
+				c.name, kind, member)
 		}
 	})
 }

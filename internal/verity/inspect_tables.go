@@ -148,7 +148,14 @@ const (
 func (i *inspection) kinds() error {
 	i.kindOfContacts()
 	i.kindOfLeads()
-	return nil
+	foreign, err := i.list(`SELECT m.oid::regclass::text FROM pg_class m
+		WHERE m.oid IN ` + members + ` AND m.oid <> to_regclass('leads') AND m.relkind = 'f' ORDER BY 1`)
+	if err == nil && len(foreign) > 0 {
+		i.add(preflight.Warning, "keep the rows that verity-sync writes on the server of leads, if you can",
+			"leads has partitions that are foreign tables (%s): writes there wait for another server, whose policies, triggers, constraints "+
+				"and indexes are not checked here", preflight.InWords(foreign))
+	}
+	return err
 }
 
 func (i *inspection) kindOfContacts() {

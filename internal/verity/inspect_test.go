@@ -263,6 +263,15 @@ var inspectedTables = map[string]inspected{
 			CREATE TABLE leads_other PARTITION OF leads DEFAULT; CREATE INDEX ON leads (contact_id)`,
 		booking: "LeadInserted",
 	},
+	"a partition that is a foreign table": {
+		alone: true, schema: partitioned,
+		alter: `CREATE EXTENSION postgres_fdw; CREATE SERVER archive FOREIGN DATA WRAPPER postgres_fdw;
+			CREATE FOREIGN TABLE leads_far PARTITION OF leads FOR VALUES FROM ('2090-01-01') TO ('2091-01-01') SERVER archive`,
+		findings: []string{"warning table-kind: leads has partitions that are foreign tables (leads_far)"},
+	},
+	"partitions that have indexes of their own": {
+		schema: split, alter: `CREATE INDEX ON leads_old (contact_id); CREATE INDEX ON leads_new USING hash (contact_id)`, booking: "LeadInserted",
+	},
 	"a partitioned table by hash": {
 		schema: veritysim.Schema + `DROP TABLE leads; CREATE TABLE leads (contact_id uuid NOT NULL, ghl_appointment_id text, created_at timestamptz,
 			last_activity_at timestamptz) PARTITION BY HASH (contact_id);

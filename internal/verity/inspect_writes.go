@@ -11,13 +11,15 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/preflight"
 )
 
-// members are leads and its partitions, which have indexes, constraints and triggers of their own; ofPartition is the name of one after
-// that of something which is not of leads itself.
-const members = `(SELECT to_regclass('leads')::oid UNION SELECT relid::oid FROM pg_partition_tree(to_regclass('leads')))`
+// members are leads, its partitions and its children by inheritance, which have indexes, constraints and triggers of their own.
+const members = `(WITH RECURSIVE member(oid) AS (SELECT to_regclass('leads')::oid
+	UNION SELECT h.inhrelid FROM pg_inherits h JOIN member ON h.inhparent = member.oid) SELECT oid FROM member)`
 
+// ofPartition is the name of a partition or a child after that of something which is not of leads itself.
 func ofPartition(relation string) string {
 	return fmt.Sprintf(`CASE WHEN %[1]s NOT IN (0, to_regclass('leads')::oid)
-		THEN ' of the partition ' || %[1]s::regclass::text ELSE '' END`, relation)
+		THEN CASE WHEN (SELECT m.relispartition FROM pg_class m WHERE m.oid = %[1]s) THEN ' of the partition ' ELSE ' of the child ' END
+			|| %[1]s::regclass::text ELSE '' END`, relation)
 }
 
 // uniqueIndex is a unique index of leads. It may be that of a constraint, of a primary key for instance.
@@ -131,7 +133,7 @@ func (i *inspection) foreignKeys() error {
 }
 
 // triggersOf are the triggers that fire for what verity-sync does, in a session of its own. A partition has copies of the triggers for each
-// row of its table; those for each statement fire only where a statement names the partition.
+// row of its table; those for each statement fire only where a statement names the partition. No row is inserted into a child.
 var triggersOf = `
 	SELECT t.tgname || ` + ofPartition("t.tgrelid") + ` || ' (' ||
 		CASE WHEN t.tgtype & 64 <> 0 THEN 'INSTEAD OF' WHEN t.tgtype & 2 <> 0 THEN 'BEFORE' ELSE 'AFTER' END
@@ -141,7 +143,8 @@ var triggersOf = `
 	FROM pg_trigger t
 	WHERE t.tgrelid IN ` + members + ` AND NOT t.tgisinternal
 		AND (t.tgrelid = to_regclass('leads') OR t.tgtype & 1 <> 0 AND coalesce((to_jsonb(t) ->> 'tgparentid')::oid, 0) = 0)
-		AND t.tgenabled IN ('O', 'A') AND (t.tgtype & 4 <> 0 OR t.tgtype & 16 <> 0 AND (cardinality(t.tgattr::int2[]) = 0 OR EXISTS (
+		AND t.tgenabled IN ('O', 'A') AND (t.tgtype & 4 <> 0 AND (t.tgrelid = to_regclass('leads')
+			OR (SELECT m.relispartition FROM pg_class m WHERE m.oid = t.tgrelid)) OR t.tgtype & 16 <> 0 AND (cardinality(t.tgattr::int2[]) = 0 OR EXISTS (
 			SELECT FROM pg_attribute a
 			WHERE a.attrelid = t.tgrelid AND a.attnum = ANY (t.tgattr::int2[]) AND a.attname = ANY ($1::text[]))))
 	ORDER BY 1`
@@ -157,15 +160,20 @@ func (i *inspection) triggers() error {
 	return err
 }
 
-// indexed says whether a table has an index that serves a comparison of a column, or of an expression of it, with a value. Postgres uses
-// none with another collation.
-const indexed = `
-	SELECT EXISTS (
-		SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am m ON m.oid = c.relam
+// unindexed are the tables, of one and its partitions and children, that have no index which serves a comparison of a column, or of an
+// expression of it, with a value. Postgres uses none with another collation.
+const unindexed = `
+	WITH RECURSIVE member(oid) AS (SELECT to_regclass($1)::oid
+		UNION SELECT h.inhrelid FROM pg_inherits h JOIN member ON h.inhparent = member.oid)
+	SELECT n.nspname::text, t.relname::text
+	FROM member JOIN pg_class t ON t.oid = member.oid JOIN pg_namespace n ON n.oid = t.relnamespace
+	WHERE t.relkind = 'r' AND 0 = ( -- No NOT EXISTS, for which Postgres may ask for the definitions of all indexes.
+		SELECT count(*) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am m ON m.oid = c.relam
 		JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attname = $3 AND a.attcollation = i.indcollation[0]
-		WHERE i.indrelid = to_regclass($1) AND i.indisvalid AND m.amname IN ('btree', 'hash')
+		WHERE i.indrelid = t.oid AND i.indisvalid AND m.amname IN ('btree', 'hash')
 			AND (i.indpred IS NULL OR pg_get_expr(i.indpred, i.indrelid) = '(' || $2 || ' IS NOT NULL)')
-			AND translate(replace(pg_get_indexdef(c.oid, 1, true), '::text', ''), '()', '') = translate($2, '()', ''))`
+			AND translate(replace(pg_get_indexdef(c.oid, 1, true), '::text', ''), '()', '') = translate($2, '()', ''))
+	ORDER BY t.oid <> to_regclass($1), 1, 2`
 
 func (i *inspection) indexes() error {
 	for _, x := range []struct {
@@ -178,26 +186,38 @@ func (i *inspection) indexes() error {
 		if _, there := x.table.columns[x.column]; !there || !x.table.ordinary() {
 			continue
 		}
-		var found bool
-		if err := i.db.QueryRow(i.ctx, indexed, x.table.name, x.key, x.column).Scan(&found); err != nil {
+		rows, err := i.db.Query(i.ctx, unindexed, x.table.name, x.key, x.column)
+		if err != nil {
 			return err
 		}
-		if !found {
-			i.add(preflight.Warning, x.table.createIndex(x.key),
+		type name struct{ Schema, Table string }
+		lacking, err := pgx.CollectRows(rows, pgx.RowToStructByPos[name])
+		if err != nil {
+			return err
+		}
+		var tables, statements []string
+		for _, t := range lacking {
+			tables = append(tables, t.Table)
+			statements = append(statements, fmt.Sprintf("CREATE INDEX CONCURRENTLY ON %s (%s)", database.Quote(t.Schema, t.Table), x.key))
+		}
+		switch {
+		case tables == nil:
+		case x.table.kind == "p":
+			i.add(preflight.Warning, x.table.createPartitionedIndex(x.key),
+				"no index of %s is on %s in the partitions %s: Postgres reads all of them for each event, which takes longer the more rows "+
+					"there are", x.table.name, x.key, preflight.InWords(tables))
+		default:
+			i.add(preflight.Warning, strings.Join(statements, "; "),
 				"no index of %s is on %s: Postgres reads the whole table for each event, which takes longer the more rows there are",
-				x.table.name, x.key)
+				preflight.InWords(tables), x.key)
 		}
 	}
 	return nil
 }
 
-// createIndex says how a table gets an index. Postgres refuses CONCURRENTLY on a partitioned table.
-func (r *relation) createIndex(key string) string {
-	table := database.Quote(r.schema, r.name)
-	if r.kind == "p" {
-		return fmt.Sprintf("CREATE INDEX ON %[1]s (%[2]s), during which writes wait; "+
-			"else CREATE INDEX … ON ONLY %[1]s (%[2]s), and for each "+
-			"partition CREATE INDEX CONCURRENTLY and ALTER INDEX … ATTACH PARTITION", table, key)
-	}
-	return fmt.Sprintf("CREATE INDEX CONCURRENTLY ON %s (%s)", table, key)
+// createPartitionedIndex says how a partitioned table gets an index. Postgres refuses CONCURRENTLY there.
+func (r *relation) createPartitionedIndex(key string) string {
+	return fmt.Sprintf("CREATE INDEX ON %[1]s (%[2]s), during which writes wait; "+
+		"else CREATE INDEX … ON ONLY %[1]s (%[2]s), and for each "+
+		"partition CREATE INDEX CONCURRENTLY and ALTER INDEX … ATTACH PARTITION", database.Quote(r.schema, r.name), key)
 }

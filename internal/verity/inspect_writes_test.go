@@ -105,6 +105,35 @@ var inspectedWrites = map[string]inspected{
 		},
 		booking: "LeadNotInsertable",
 	},
+	"what children alone ask for": {
+		alter: pass + child + `CREATE TABLE appointments (id text PRIMARY KEY);
+			ALTER TABLE old_leads ALTER source SET NOT NULL, ALTER ghl_appointment_id SET NOT NULL,
+				ADD CONSTRAINT numeric CHECK (ghl_appointment_id ~ '^[0-9]+$'),
+				ADD CONSTRAINT known FOREIGN KEY (ghl_appointment_id) REFERENCES appointments;
+			CREATE INDEX ON old_leads (contact_id); CREATE UNIQUE INDEX one ON old_leads (ghl_appointment_id);
+			CREATE TRIGGER a BEFORE INSERT ON old_leads FOR EACH ROW EXECUTE FUNCTION pass();
+			CREATE TRIGGER b BEFORE UPDATE ON old_leads FOR EACH ROW EXECUTE FUNCTION pass()`,
+		findings: []string{
+			"warning clear-appointment: ghl_appointment_id must not be null in the child old_leads of leads",
+			"warning unique-indexes: the unique index one of the child old_leads",
+			"warning constraints: numeric of the child old_leads CHECK",
+			"warning foreign-keys: the foreign key known of the child old_leads",
+			"warning triggers: b of the child old_leads (BEFORE UPDATE); they",
+		},
+		booking: "LeadInserted",
+	},
+	"what children have from their table": {
+		alter:    `ALTER TABLE leads ADD CONSTRAINT texts CHECK (ghl_appointment_id <> ''); ` + child + `CREATE INDEX ON old_leads (contact_id)`,
+		findings: []string{"warning constraints: constraints are about columns that verity-sync writes: texts CHECK ((ghl_appointment_id <> ''::text)); where"},
+		booking:  "LeadInserted",
+	},
+	"partitions of partitions": {
+		schema: partitioned,
+		alter: `CREATE TABLE leads_2030 PARTITION OF leads FOR VALUES FROM ('2030-01-01') TO ('2031-01-01') PARTITION BY RANGE (created_at);
+			CREATE TABLE leads_may PARTITION OF leads_2030 FOR VALUES FROM ('2030-05-01') TO ('2030-06-01');
+			ALTER TABLE leads_may ADD CONSTRAINT numeric CHECK (ghl_appointment_id ~ '^[0-9]+$')`,
+		findings: []string{"warning constraints: numeric of the partition leads_may CHECK"}, booking: "LeadInserted",
+	},
 	"what partitions have from their table": {
 		schema: partitioned,
 		alter: pass + `ALTER TABLE leads ALTER source SET DEFAULT 'web', ALTER source SET NOT NULL,
