@@ -98,7 +98,7 @@ func inspect(ctx context.Context, pool *database.Pool, process Process, inspecti
 		return findings, nil // The tables are yet to come, or those of another binary.
 	}
 	more, err := p.inspectRights(ctx, pool, settings["row_security"], process)
-	if err != nil {
+	if err != nil || ofServer(p.current()) { // The columns of the current schema are not those of the tables.
 		return append(findings, more...), err
 	}
 	columns, err := inspectColumns(ctx, pool, process)
