@@ -6,81 +6,81 @@ const (
 	EventTypeLabel  = "webhooks.dfmiddleware.io/event-type"
 	EntityTypeLabel = "webhooks.dfmiddleware.io/entity-type"
 	LocationLabel   = "webhooks.dfmiddleware.io/location"
-	// InstallationLabel has the id of the installation (of its database) that a WebhookEvent or a lease belongs to, so that
-	// installations in one namespace leave each other's alone. WebhookEvents that 0.1.0 created have none.
+	// InstallationLabel has the id of the installation (of its database) that a WebhookEvent or a lease belongs to. It
+	// separates installations that share a namespace. WebhookEvents that 0.1.0 created have none.
 	InstallationLabel = "webhooks.dfmiddleware.io/installation"
-	// HeartbeatAnnotation has the latest heartbeat of the database on the lease of the leader election. A database that has
-	// an earlier one has gone back to an earlier moment.
+	// HeartbeatAnnotation, on the lease of the leader election, has the latest heartbeat of the database. A database with
+	// an earlier heartbeat was rolled back.
 	HeartbeatAnnotation = "webhooks.dfmiddleware.io/database-heartbeat"
 )
 
-// Annotations that ask for something.
+// Annotations that request an action.
 const (
 	// ReplayRequestedAtAnnotation on a finished WebhookEvent runs it again. Any value that differs from
-	// status.lastHandledReplay is a request; a timestamp is the custom. A request on an unfinished one is served when its
-	// run ends.
+	// status.lastHandledReplay is a request; use a timestamp. A request on an unfinished WebhookEvent is served when its run
+	// ends.
 	ReplayRequestedAtAnnotation = "webhooks.dfmiddleware.io/replay-requested-at"
-	// ReplayFromAnnotation with the value ReplayFromStart, in any case, makes a replay repeat what earlier runs have already
-	// done. It counts as it is when the replay begins; a replay with any other value is refused.
+	// ReplayFromAnnotation with the value ReplayFromStart, in upper or lower case, makes a replay repeat the operations that
+	// earlier runs completed. The controller reads it when the replay starts, and refuses a replay with any other value.
 	ReplayFromAnnotation = "webhooks.dfmiddleware.io/replay-from"
-	// ReplayFromStart is the value of ReplayFromAnnotation that repeats every step.
+	// ReplayFromStart is the value of ReplayFromAnnotation that repeats every operation.
 	ReplayFromStart = "start"
 )
 
-// ReadyCondition is True when the event is done. Its reason and message are what to read first: where the event
-// stands, why, and what happens next.
+// ReadyCondition is True when the event is done. Read its reason and message first: they say where the event stands, why,
+// and what happens next.
 const (
 	ReadyCondition = "Ready"
 
-	// DoneReason (True) surfaces when everything that the event asks for has been done and recorded.
+	// DoneReason (True) surfaces when every operation of the event is done and recorded.
 	DoneReason = "Done"
-	// QueuedReason (False) surfaces when an attempt is due and has not begun yet.
+	// QueuedReason (False) surfaces when an attempt is due and has not started.
 	QueuedReason = "Queued"
-	// ProcessingReason (False) surfaces while an attempt is under way.
+	// ProcessingReason (False) surfaces while an attempt is in progress.
 	ProcessingReason = "Processing"
-	// RetryScheduledReason (False) surfaces when an attempt failed and another one will be made; the message names
-	// what failed and when the next attempt is due.
+	// RetryScheduledReason (False) surfaces when an attempt failed and another one follows; the message says what failed and
+	// when the next attempt is due.
 	RetryScheduledReason = "RetryScheduled"
-	// DestinationUnavailableReason (False) surfaces when a destination answers nobody, or asked for a pause. The
-	// event waits for it, and the wait does not use up its attempts.
+	// DestinationUnavailableReason (False) surfaces when a destination is down, or asked for a pause. The event waits for the
+	// destination, and the attempt does not count.
 	DestinationUnavailableReason = "DestinationUnavailable"
-	// WaitingForCapacityReason (False) surfaces when as many calls to a destination are under way as are allowed at a time.
-	// The event goes on when its turn comes, and the wait does not use up its attempts.
+	// WaitingForCapacityReason (False) surfaces when the concurrency limit of a destination is reached. The event continues
+	// when a slot is free, and the attempt does not count.
 	WaitingForCapacityReason = "WaitingForCapacity"
 	// WaitingForOlderEventReason (False) surfaces when an older event of the same entity is not finished. The event
-	// goes on as soon as that one is done or in error.
+	// continues when the older one is Done or Error.
 	WaitingForOlderEventReason = "WaitingForOlderEvent"
 	// NotCreatedReason surfaces in the column reason of webhook_events when the API server refuses to create the
-	// WebhookEvent, for instance because an admission policy denies it. The row waits, and the WebhookEvent is created as
-	// soon as it is admitted.
+	// WebhookEvent, for instance because an admission policy denies it. The relay tries again until the WebhookEvent is
+	// admitted.
 	NotCreatedReason = "NotCreated"
 	// SuspendedReason (False) surfaces when spec.suspend is true. Nothing happens until it is false.
 	SuspendedReason = "Suspended"
-	// AttemptsExhaustedReason (False) surfaces when the last attempt allowed has failed. The event stays in phase
+	// AttemptsExhaustedReason (False) surfaces when the last allowed attempt failed. The event stays in phase
 	// Error until it is replayed.
 	AttemptsExhaustedReason = "AttemptsExhausted"
-	// RejectedReason (False) surfaces when a destination refused this very event, so that another attempt could not
-	// succeed. The event stays in phase Error until it is replayed.
+	// RejectedReason (False) surfaces when a destination refused this event, so another attempt cannot succeed. The event
+	// stays in phase Error until it is replayed.
 	RejectedReason = "Rejected"
-	// InvalidPayloadReason (False) surfaces when the payload lacks what the event's type requires.
+	// InvalidPayloadReason (False) surfaces when the payload lacks a field that the event's type requires.
 	InvalidPayloadReason = "InvalidPayload"
-	// UnparseableReason (False) surfaces when the body of the webhook cannot be read, because a value broke its JSON or its
-	// form. The event is stored as it came and not forwarded; a replay ends in the same way.
+	// UnparseableReason (False) surfaces when the body of the webhook does not parse, because a value broke its JSON or its
+	// form. The body is stored unchanged and not forwarded; a replay fails the same way.
 	UnparseableReason = "Unparseable"
-	// LocationUnknownReason (False) surfaces when GoHighLevel must be asked and it is not known on behalf of which
-	// location, there is no token for that location, or GoHighLevel refuses the token for it.
+	// LocationUnknownReason (False) surfaces when the event needs GoHighLevel's API and the event names no location, there is
+	// no token for its location, or GoHighLevel refuses the token.
 	LocationUnknownReason = "LocationUnknown"
-	// ContactNotFoundReason (False) surfaces when no contact of Verity matches the event's, after all attempts.
+	// ContactNotFoundReason (False) surfaces when no contact of Verity matches the event after all attempts.
 	ContactNotFoundReason = "ContactNotFound"
-	// RowNotFoundReason (False) surfaces when the database has no row for the event: the object was made by hand, or
-	// its row was removed. It can be deleted.
+	// RowNotFoundReason (False) surfaces when the database has no row for the event: a user created the object, or the row
+	// was deleted. You can delete the object.
 	RowNotFoundReason = "RowNotFound"
 	// RowLostReason (False) surfaces when the row of an unfinished event is missing, because the database was restored to an
 	// earlier moment, a failover lost the row, or it was deleted. The object stays until a user deletes it.
 	RowLostReason = "RowLost"
 
-	// ErasedReason (False) surfaces when the data of the event was erased before the event was done. Nothing more happens. On
-	// ReplayRefused it is True and surfaces when a replay of an event is requested whose data was erased.
+	// ErasedReason (False) surfaces when the data of the event was erased before the event was done. The event does not run
+	// again. On ReplayRefused it is True, and surfaces when the data of the replayed event was erased.
 	ErasedReason = "Erased"
 )
 
@@ -90,41 +90,40 @@ const (
 
 	// ForwardedReason (True) surfaces when Verity answered the webhook with success.
 	ForwardedReason = "Forwarded"
-	// ForwardNotConfiguredReason (True) surfaces when VERITY_BASE_URL is not set: there is nowhere to forward to.
+	// ForwardNotConfiguredReason (True) surfaces when VERITY_BASE_URL is not set, so events are not forwarded.
 	ForwardNotConfiguredReason = "NotConfigured"
-	// ForwardedByPredecessorReason (True) surfaces on events that were taken over from the earlier middleware, which
-	// forwarded them when they came in.
+	// ForwardedByPredecessorReason (True) surfaces on events that were adopted from the legacy middleware, which had
+	// forwarded them.
 	ForwardedByPredecessorReason = "ForwardedByPredecessor"
-	// ForwardFailedReason (False) surfaces when the last attempt to forward failed; the message says how.
+	// ForwardFailedReason (False) surfaces when the last attempt to forward failed; the message says why.
 	ForwardFailedReason = "ForwardFailed"
 )
 
-// SyncedCondition says whether the event is reflected where its entity lives: appointments in Verity's leads, contacts
-// in Aloware.
+// SyncedCondition says whether the event is synced: an appointment to Verity's leads, a contact to Aloware.
 const (
 	SyncedCondition = "Synced"
 
-	// SyncedReason (True) surfaces when the sync was carried out; status.result says what it did.
+	// SyncedReason (True) surfaces when the sync succeeded; status.result says what it did.
 	SyncedReason = "Synced"
 	// SyncSkippedReason (True) surfaces when there was nothing to sync; the message says why.
 	SyncSkippedReason = "Skipped"
-	// SyncFailedReason (False) surfaces when the last attempt to sync failed; the message says how.
+	// SyncFailedReason (False) surfaces when the last attempt to sync failed; the message says why.
 	SyncFailedReason = "SyncFailed"
 )
 
-// ReplayRefusedCondition is True where the last request for a replay, status.lastHandledReplay, was refused: the event did
-// not run again. It is absent where that request was served.
+// ReplayRefusedCondition is True if the last replay request, status.lastHandledReplay, was refused: the event did not run
+// again. It is absent if that request was served.
 const (
 	ReplayRefusedCondition = "ReplayRefused"
 
-	// UnknownReplayFromReason (True) surfaces when the annotation replay-from has a value that means nothing.
+	// UnknownReplayFromReason (True) surfaces when the annotation replay-from has an unknown value.
 	UnknownReplayFromReason = "UnknownReplayFrom"
 )
 
-// The kstatus pair, present only while true, so that generic tools can tell progress from a halt.
+// The conditions of kstatus. They are present only while True, so generic tools can distinguish progress from a failure.
 const (
-	// ReconcilingCondition is True while the event is on its way to Done.
+	// ReconcilingCondition is True while the event is in progress.
 	ReconcilingCondition = "Reconciling"
-	// StalledCondition is True when the event is in phase Error and nothing will happen without a person.
+	// StalledCondition is True when the event is in phase Error and does not continue without a user's action.
 	StalledCondition = "Stalled"
 )

@@ -8,9 +8,9 @@ import (
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 )
 
-// One object that does not decode makes every list and watch of its kind fail. So spec and status decode whatever the API server may hold:
-// what the custom resource definition admits, and what an earlier definition left in etcd, which is not validated again. A value that
-// cannot be understood counts as absent.
+// One object that does not decode makes every list and watch of its kind fail. So spec and status decode any content of etcd: the objects
+// that the custom resource definition admits, and those that an earlier definition admitted, which are not validated again. An invalid
+// value counts as absent.
 
 // UnmarshalJSON decodes a spec. It does not fail on JSON that is valid.
 func (s *WebhookEventSpec) UnmarshalJSON(data []byte) error {
@@ -40,7 +40,7 @@ func (s *WebhookEventStatus) UnmarshalJSON(data []byte) error {
 	s.CompletionTime = (*metav1.MicroTime)(fields.CompletionTime.orNil())
 	s.Conditions = nil
 	for _, c := range fields.Conditions {
-		// The API server refuses a condition without a type or a time, and with it the status that has it.
+		// The API server refuses a status with a condition that has no type or no time.
 		if c.Type != "" && !c.LastTransitionTime.IsZero() {
 			s.Conditions = append(s.Conditions, metav1.Condition(c))
 		}
@@ -48,13 +48,13 @@ func (s *WebhookEventStatus) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// decode decodes what fits. The decoder skips a value of the wrong type, goes on, and reports it in the end; values that decode themselves
-// must not fail.
+// decode decodes every value that has the right type. The decoder skips the others and reports an error at the end. The UnmarshalJSON
+// methods that it calls must not fail.
 func decode(data []byte, into any) {
 	_ = utiljson.Unmarshal(data, into)
 }
 
-// anyCondition is a condition that decodes whatever it holds.
+// anyCondition is a condition that decodes from any JSON.
 type anyCondition metav1.Condition
 
 func (c *anyCondition) UnmarshalJSON(data []byte) error {
@@ -68,7 +68,7 @@ func (c *anyCondition) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// anyTime is a time that decodes from every date and time that RFC 3339 allows, and from anything else as the zero time.
+// anyTime is a time that decodes from every form of RFC 3339, and from any other JSON as the zero time.
 type anyTime struct{ time.Time }
 
 func (t *anyTime) UnmarshalJSON(data []byte) error {

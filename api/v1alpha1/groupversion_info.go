@@ -1,5 +1,5 @@
-// Package v1alpha1 is the API of verity-sync: the WebhookEvent, one for each webhook that is being worked on or was
-// finished lately.
+// Package v1alpha1 is the API of verity-sync: the WebhookEvent, one for each webhook that is in progress or finished
+// recently.
 //
 // +kubebuilder:object:generate=true
 // +groupName=webhooks.dfmiddleware.io
@@ -15,7 +15,7 @@ var (
 	// GroupVersion is the group and version of this API.
 	GroupVersion = schema.GroupVersion{Group: "webhooks.dfmiddleware.io", Version: "v1alpha1"}
 
-	// SchemeGroupVersion is the same, by the name that types written by kubebuilder know.
+	// SchemeGroupVersion is the same, under the name that kubebuilder's generated types use.
 	SchemeGroupVersion = GroupVersion
 
 	// SchemeBuilder collects the functions that add the types of this API to a scheme.

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// ReplayRequest returns the value of the annotation replay-requested-at that has not been answered yet, "" if there is none. It has no NUL
+// ReplayRequest returns the value of the annotation replay-requested-at, or "" if the request was handled or there is none. It removes NUL
 // characters, which an annotation may have and Postgres does not store.
 func (e *WebhookEvent) ReplayRequest() string {
 	request := strings.ReplaceAll(e.Annotations[ReplayRequestedAtAnnotation], "\x00", "")
@@ -15,8 +15,8 @@ func (e *WebhookEvent) ReplayRequest() string {
 	return request
 }
 
-// ReplayFrom reads where a replay begins, as the annotation replay-from and the flag --from of `verity-sync replay` say it: at the start,
-// whatever the case of the word, or where nothing is said at what has not been done. Any other value is an error.
+// ReplayFrom parses the annotation replay-from and the flag --from of `verity-sync replay`. It returns true if the replay repeats every
+// operation, and false for an empty value: the replay runs only the operations that are not done. Any other value is an error.
 func ReplayFrom(value string) (start bool, err error) {
 	switch {
 	case value == "":

@@ -4,27 +4,26 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// WebhookEventPhase is where an event stands.
+// WebhookEventPhase is a coarse summary of where an event stands.
 //
 // +kubebuilder:validation:Enum=Pending;Processing;Done;Error
 type WebhookEventPhase string
 
 const (
-	// PhasePending: the event waits for its first or its next attempt.
+	// PhasePending: the event waits for its first or next attempt.
 	PhasePending WebhookEventPhase = "Pending"
-	// PhaseProcessing: an attempt is under way.
+	// PhaseProcessing: an attempt is in progress.
 	PhaseProcessing WebhookEventPhase = "Processing"
-	// PhaseDone: everything the event asks for has been done.
+	// PhaseDone: every operation of the event is done.
 	PhaseDone WebhookEventPhase = "Done"
-	// PhaseError: the event cannot be completed without a person.
+	// PhaseError: the event failed, and does not continue without a user's action.
 	PhaseError WebhookEventPhase = "Error"
 )
 
-// Finished reports whether nothing more happens in this phase by itself.
+// Finished reports whether the controller makes no further attempt in this phase.
 func (p WebhookEventPhase) Finished() bool { return p == PhaseDone || p == PhaseError }
 
-// WebhookEventSpec identifies one webhook that was received and stored. It holds ids only: the payload stays in the
-// database, under eventID.
+// WebhookEventSpec identifies one stored webhook. It has only ids: the payload stays in the database, under eventID.
 //
 // +kubebuilder:validation:XValidation:rule="type(self.receivedAt) == google.protobuf.Timestamp",message="receivedAt must be a date and time, for instance 2026-11-23T10:00:00Z"
 // +kubebuilder:validation:XValidation:rule="self.eventID == oldSelf.eventID && self.source == oldSelf.source && self.eventType == oldSelf.eventType && self.entityType == oldSelf.entityType && self.receivedAt == oldSelf.receivedAt",message="spec is immutable: only suspend can be changed"
@@ -44,29 +43,29 @@ type WebhookEventSpec struct {
 	// +kubebuilder:validation:MaxLength=32
 	Source string `json:"source"`
 
-	// eventType says what happened, for instance appointment.created or contact.tag_updated.
+	// eventType is the kind of change, for instance appointment.created or contact.tag_updated.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
 	EventType string `json:"eventType"`
 
-	// entityType says what kind of thing it happened to, for instance appointment or contact.
+	// entityType is the kind of the changed entity, for instance appointment or contact.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	EntityType string `json:"entityType"`
 
-	// entityID is the sender's id of that thing. Absent where the webhook did not say.
+	// entityID is the sender's id of the entity. It is absent if the webhook has none.
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	EntityID string `json:"entityID,omitempty"`
 
-	// locationID is the sender's id of the location (sub-account) that the webhook belongs to.
+	// locationID is the sender's id of the location (sub-account) of the webhook.
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	LocationID string `json:"locationID,omitempty"`
 
-	// contactID is the sender's id of the contact concerned.
+	// contactID is the sender's id of the contact.
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	ContactID string `json:"contactID,omitempty"`
@@ -75,28 +74,28 @@ type WebhookEventSpec struct {
 	// +required
 	ReceivedAt metav1.MicroTime `json:"receivedAt"`
 
-	// suspend holds the event back: no attempt is made while it is true. Younger events of the same entity do not
-	// wait for a suspended one.
+	// suspend pauses the event: no attempt is made while it is true. Younger events of the same entity do not wait for a
+	// suspended one.
 	// +optional
 	Suspend bool `json:"suspend,omitempty"`
 }
 
-// WebhookEventStatus says where the event stands. The controller alone writes it; the database has the truth.
+// WebhookEventStatus says where the event stands. Only the controller writes it, as a projection of the event's row.
 type WebhookEventStatus struct {
 	// phase is where the event stands: Pending, Processing, Done or Error.
 	// +optional
 	// +kubebuilder:default=Pending
 	Phase WebhookEventPhase `json:"phase,omitempty"`
 
-	// attempts is how many attempts of the current run count against the limit.
+	// attempts is the number of attempts of the current run that count against the limit.
 	// +optional
 	Attempts int32 `json:"attempts,omitempty"`
 
-	// nextAttemptTime is when the next attempt is due. Absent where none is planned or one is due now.
+	// nextAttemptTime is when the next attempt is due. It is absent if none is planned or one is due now.
 	// +optional
 	NextAttemptTime *metav1.Time `json:"nextAttemptTime,omitempty"`
 
-	// startTime is when the latest attempt began.
+	// startTime is when the latest attempt started.
 	// +optional
 	StartTime *metav1.MicroTime `json:"startTime,omitempty"`
 
@@ -104,24 +103,24 @@ type WebhookEventStatus struct {
 	// +optional
 	CompletionTime *metav1.MicroTime `json:"completionTime,omitempty"`
 
-	// verityContactID is the id of the contact in Verity's database that the event was matched with.
+	// verityContactID is the id of the matching contact in Verity's database.
 	// +optional
 	VerityContactID string `json:"verityContactID,omitempty"`
 
-	// result says what the event led to, for instance LeadUpdated, ContactSynced or ForwardedOnly.
+	// result is the result of the event, for instance LeadUpdated, ContactSynced or ForwardedOnly.
 	// +optional
 	Result string `json:"result,omitempty"`
 
-	// observedGeneration is the generation of the spec that this status speaks of.
+	// observedGeneration is the generation of the spec that this status reflects.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// lastHandledReplay is the value of the annotation webhooks.dfmiddleware.io/replay-requested-at that was served
-	// last.
+	// lastHandledReplay is the last value of the annotation webhooks.dfmiddleware.io/replay-requested-at that was served or
+	// refused.
 	// +optional
 	LastHandledReplay string `json:"lastHandledReplay,omitempty"`
 
-	// conditions say how far the event has come: Ready, Forwarded, Synced, and Reconciling or Stalled while true.
+	// conditions are Ready, Forwarded and Synced, and while they are true Reconciling, Stalled and ReplayRefused.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -133,30 +132,30 @@ type WebhookEventStatus struct {
 const (
 	// ResultLeadUpdated: the contact's leads point at its latest live appointment.
 	ResultLeadUpdated = "LeadUpdated"
-	// ResultLeadInserted: the contact had no lead, one was made.
+	// ResultLeadInserted: the contact had no lead; a lead was created.
 	ResultLeadInserted = "LeadInserted"
-	// ResultLeadCleared: the contact has no live appointment left, its leads point at none.
+	// ResultLeadCleared: the contact has no live appointment left; its leads point at none.
 	ResultLeadCleared = "LeadCleared"
-	// ResultLeadUnchanged: the leads already say what they should.
+	// ResultLeadUnchanged: the leads were already up to date.
 	ResultLeadUnchanged = "LeadUnchanged"
-	// ResultLeadNotInsertable: the contact has no lead, and the leads table takes none from verity-sync; the condition Synced says why.
+	// ResultLeadNotInsertable: the contact has no lead, and verity-sync cannot insert one; the condition Synced says why.
 	ResultLeadNotInsertable = "LeadNotInsertable"
 	// ResultLeadSkipped: the appointment has no contact, so there is no lead to sync; the condition Synced says why.
 	ResultLeadSkipped = "LeadSkipped"
-	// ResultSuperseded: something newer about the same entity was already applied; nothing was written.
+	// ResultSuperseded: a newer change of the same entity was already applied; nothing was written.
 	ResultSuperseded = "Superseded"
-	// ResultContactSynced: Aloware has the contact.
+	// ResultContactSynced: the contact was synced to Aloware.
 	ResultContactSynced = "ContactSynced"
 	// ResultContactSkipped: the contact was not sent to Aloware; the condition Synced says why.
 	ResultContactSkipped = "ContactSkipped"
-	// ResultForwardedOnly: nothing but forwarding is done for events of this type.
+	// ResultForwardedOnly: events of this type are forwarded and not synced.
 	ResultForwardedOnly = "ForwardedOnly"
-	// ResultStoredOnly: nothing but storing was to be done: no forward target is configured.
+	// ResultStoredOnly: the event was stored; there was nothing to forward or to sync.
 	ResultStoredOnly = "StoredOnly"
 )
 
-// WebhookEvent is a webhook that was received, on its way to Verity. Its row in the database is the truth and this
-// object its projection: deleting one that is not finished loses nothing, it comes back.
+// WebhookEvent is one received webhook and the state of its processing. It is a projection of the event's row in the
+// database: if you delete an unfinished WebhookEvent, nothing is lost, and it is recreated.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -184,7 +183,7 @@ type WebhookEvent struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitzero"`
 
-	// spec identifies the webhook. It is immutable, but for suspend.
+	// spec identifies the webhook. It is immutable, except for suspend.
 	// +required
 	Spec WebhookEventSpec `json:"spec"`
 
@@ -205,12 +204,6 @@ type WebhookEventList struct {
 
 	Items []WebhookEvent `json:"items"`
 }
-
-// GetConditions returns the conditions of the event.
-func (e *WebhookEvent) GetConditions() []metav1.Condition { return e.Status.Conditions }
-
-// SetConditions replaces the conditions of the event.
-func (e *WebhookEvent) SetConditions(conditions []metav1.Condition) { e.Status.Conditions = conditions }
 
 // NameOf returns the name of the WebhookEvent of an event: the source and the id of its row.
 func NameOf(source, eventID string) string { return source + "-" + eventID }
