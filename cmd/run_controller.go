@@ -65,7 +65,7 @@ func runController(ctx context.Context, cfg config.Controller, flags controllerF
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	heartbeat := &controllers.Heartbeat{Mark: mark, RolledBack: tell.databaseRolledBack, Log: mgr.GetLogger().WithName("heartbeat")}
+	heartbeat := &controllers.Heartbeat{Rows: db, Mark: mark, RolledBack: tell.databaseRolledBack, Log: mgr.GetLogger().WithName("heartbeat")}
 	if err := addController(mgr, cfg, flags, namespace, db, destinations, heartbeat, measures, cancel); err != nil {
 		return err
 	}
@@ -115,6 +115,7 @@ func addController(mgr ctrl.Manager, cfg config.Controller, flags controllerFlag
 	}
 	if err := mgr.Add(&controllers.Housekeeper{
 		Reconciler:    reconciler,
+		Rows:          db,
 		Namespace:     namespace,
 		FinishedLimit: cfg.FinishedHistoryLimit,
 		MaxWaiting:    cfg.MaxWaitingEvents,
@@ -123,7 +124,7 @@ func addController(mgr ctrl.Manager, cfg config.Controller, flags controllerFlag
 		return fmt.Errorf("set up housekeeping: %w", err)
 	}
 	if err := mgr.Add(&controllers.Releaser{
-		Reconciler: reconciler, Namespace: namespace, Outages: destinations.Outages, Capacity: destinations.Capacity(),
+		Reconciler: reconciler, Rows: db, Namespace: namespace, Outages: destinations.Outages, Capacity: destinations.Capacity(),
 		Log: mgr.GetLogger().WithName("releaser"),
 	}); err != nil {
 		return fmt.Errorf("set up the release of what waits: %w", err)

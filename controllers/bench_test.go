@@ -73,7 +73,7 @@ func (memoryStatus) Update(context.Context, client.Object, ...client.SubResource
 
 // oneRow has one row, which is always to be done.
 type oneRow struct {
-	controllers.Rows
+	controllers.EventRows
 
 	id      uuid.UUID
 	payload []byte

@@ -1,8 +1,11 @@
 package controllers
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,124 +14,126 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-// decide says how an attempt ends: done, another attempt, or in error.
+// decide returns the result of an attempt: done, in error, or pending until the next attempt.
 //
-// A refusal ends the event, but not before the other operation has had its chance. An attempt counts if something failed
-// that may fail for this event alone; what a destination that is down, or asked for a pause, made fail is given back, and
-// so is a sync that waits for what the forward leads to.
-func (r *WebhookEventReconciler) decide(c *store.Attempt, plan Plan, results []done) store.AttemptResult {
-	f := store.AttemptResult{Attempts: c.Attempts, Result: c.Result, Ledger: ledgerOf(results)}
+// A refusal ends the event only after the other operation has succeeded or was refused, too. An attempt counts if an operation failed for a
+// reason that may be specific to this event. Failures caused by an open breaker or a 429 do not count; nor does a sync that still waits for
+// the forward.
+func (r *WebhookEventReconciler) decide(c *store.Attempt, plan Plan, results []operationResult) store.AttemptResult {
+	result := store.AttemptResult{Attempts: c.Attempts, Result: c.Result, Ledger: ledgerOf(results)}
 	if plan.Unparseable != "" {
-		f.Status, f.Reason, f.Message = store.StatusError, v1alpha1.UnparseableReason, plan.Unparseable
-		return f
+		result.Status, result.Reason, result.Message = store.StatusError, v1alpha1.UnparseableReason, plan.Unparseable
+		return result
 	}
-	var refused, retry []done
-	forwardPending := false
-	for _, d := range results {
-		if d.VerityContactID != "" {
-			f.VerityContactID = d.VerityContactID
+	var refused, retried []operationResult
+	for _, o := range results {
+		if o.VerityContactID != "" {
+			result.VerityContactID = o.VerityContactID
 		}
 		switch {
-		case !d.failed():
-			if d.Result != "" {
-				f.Result = d.Result
-			}
-		case d.permanent():
-			refused = append(refused, d)
-		default:
-			retry = append(retry, d)
-			forwardPending = forwardPending || d.name == store.OperationForward
+		case o.permanent():
+			refused = append(refused, o)
+		case o.failed():
+			retried = append(retried, o)
+		case o.Result != "":
+			result.Result = o.Result
 		}
 	}
-	if len(retry) == 0 && len(refused) == 0 {
-		f.Status, f.Reason = store.StatusDone, v1alpha1.DoneReason
-		if f.Result == "" {
-			f.Result = resultOf(plan)
-		}
-		return f
-	}
-	if len(retry) == 0 {
-		f.Status, f.Message = store.StatusError, joined(refused)
-		f.Reason = orReason(refused[0].Reason, v1alpha1.RejectedReason)
-		return f
-	}
-	r.scheduleRetry(&f, c, refused, retry, forwardPending)
-	return f
-}
-
-func (r *WebhookEventReconciler) scheduleRetry(f *store.AttemptResult, c *store.Attempt, refused, retry []done, forwardPending bool) {
-	counted := false
-	var delay, retryAfter time.Duration
-	var heldBy, places []string
-	paused := false
-	for _, d := range retry {
-		retryAfter = max(retryAfter, destination.RetryAfterOf(d.Err))
-		switch {
-		case d.waits() != "":
-			places = append(places, d.waits())
-		case d.Wait > 0:
-			// The whole wait and a little more, never less: the destination is known not to answer before.
-			delay = max(delay, d.Wait+time.Duration(rand.Float64()*float64(d.Wait)/2)) //nolint:gosec // Spreads load.
-			counted = counted || waitsTooLong(c, d.Err)
-			// A pause ends when it was said to end.
-			if destination.ClassOf(d.Err) != destination.Limited {
-				heldBy = append(heldBy, destination.NameOf(d.Err))
-			} else {
-				paused = true
-			}
-		case d.NotYet && forwardPending:
-			// It waits for the forward, whose own failure says whether the attempt counts.
-		default:
-			counted = true
-		}
-	}
-	f.Message = joined(append(refused, retry...))
-	if counted && c.Attempts >= r.Backoff.MaxAttempts {
-		f.Status = store.StatusError
-		f.Reason = orReason(retry[0].Reason, v1alpha1.AttemptsExhaustedReason)
-		f.Message = fmt.Sprintf("gave up after %d attempts: %s", c.Attempts, f.Message)
-		return
-	}
-	f.Status = store.StatusPending
-	if counted {
-		f.Reason = v1alpha1.RetryScheduledReason
-		f.Delay = max(delay, r.Backoff.Delay(c.Attempts, retryAfter))
-		f.Message = fmt.Sprintf("attempt %d of %d failed: %s", c.Attempts, r.Backoff.MaxAttempts, f.Message)
-		return
-	}
-	f.Reason, f.Delay = v1alpha1.DestinationUnavailableReason, delay
 	switch {
-	case delay == 0 && len(places) > 0:
-		// The Releaser has it go on as soon as it is its turn; the delay is for the case that nobody does.
-		f.Reason, f.Delay, f.HeldBy = v1alpha1.WaitingForCapacityReason, spread(r.Backoff.Max), places
-	case len(heldBy) > 0 && !paused:
-		f.HeldBy = append(heldBy, places...)
+	case len(retried) > 0:
+		r.scheduleRetry(&result, c, refused, retried)
+	case len(refused) > 0:
+		result.Status, result.Message = store.StatusError, joined(refused)
+		result.Reason = cmp.Or(refused[0].Reason, v1alpha1.RejectedReason)
 	default:
-		f.HeldBy = heldBy
+		result.Status, result.Reason = store.StatusDone, v1alpha1.DoneReason
+		if result.Result == "" {
+			result.Result = resultOf(plan)
+		}
 	}
-	f.Attempts = c.Attempts - 1
-	f.Message += "; the event waits, which uses up none of its attempts"
+	return result
 }
 
-// maxLocationWait is how old an event becomes that waits for a location of GoHighLevel before its attempts count all the same. A webhook
-// can name any location, also one whose token is never renewed, and the events of its entity wait behind it.
+// scheduleRetry sets the time of the next attempt, or ends the event if its attempts are used up.
+func (r *WebhookEventReconciler) scheduleRetry(result *store.AttemptResult, c *store.Attempt, refused, retried []operationResult) {
+	w := waitFor(c, retried)
+	result.Message = joined(append(refused, retried...))
+	switch {
+	case w.counted && c.Attempts >= r.Backoff.MaxAttempts:
+		result.Status = store.StatusError
+		result.Reason = cmp.Or(retried[0].Reason, v1alpha1.AttemptsExhaustedReason)
+		result.Message = fmt.Sprintf("gave up after %d attempts: %s", c.Attempts, result.Message)
+	case w.counted:
+		result.Status, result.Reason = store.StatusPending, v1alpha1.RetryScheduledReason
+		result.Delay = max(w.delay, r.Backoff.Delay(c.Attempts, w.retryAfter))
+		result.Message = fmt.Sprintf("attempt %d of %d failed: %s", c.Attempts, r.Backoff.MaxAttempts, result.Message)
+	default:
+		result.Status, result.Attempts = store.StatusPending, c.Attempts-1
+		result.Message += "; this attempt does not count"
+		result.Reason, result.Delay, result.HeldBy = v1alpha1.DestinationUnavailableReason, w.delay, w.heldBy
+		switch {
+		case w.delay == 0 && len(w.limits) > 0:
+			// The Releaser makes the event due when a slot is free. The delay applies if no Releaser does.
+			result.Reason, result.Delay, result.HeldBy = v1alpha1.WaitingForCapacityReason, spread(r.Backoff.Max), w.limits
+		case len(w.heldBy) > 0 && !w.paused:
+			result.HeldBy = append(w.heldBy, w.limits...)
+		}
+	}
+}
+
+// retryWait is what an event waits for after a failed attempt.
+type retryWait struct {
+	// counted is true if the attempt counts.
+	counted bool
+	// delay is the longest wait for a destination that is down or asked for a pause.
+	delay time.Duration
+	// retryAfter is the longest delay that a destination asked for.
+	retryAfter time.Duration
+	// heldBy has the destinations that are down, and limits the concurrency limits that are reached.
+	heldBy, limits []string
+	// paused is true if a destination asked for a pause.
+	paused bool
+}
+
+func waitFor(c *store.Attempt, retried []operationResult) retryWait {
+	var w retryWait
+	forwardPending := slices.ContainsFunc(retried, func(o operationResult) bool { return o.name == store.OperationForward })
+	for _, o := range retried {
+		w.retryAfter = max(w.retryAfter, destination.RetryAfterOf(o.Err))
+		switch {
+		case o.limit() != "":
+			w.limits = append(w.limits, o.limit())
+		case o.Wait > 0:
+			// At least the whole wait: the destination is known not to answer before.
+			w.delay = max(w.delay, o.Wait+time.Duration(rand.Float64()*float64(o.Wait)/2)) //nolint:gosec // Spreads load.
+			w.counted = w.counted || waitsTooLong(c, o.Err)
+			if destination.ClassOf(o.Err) == destination.Limited {
+				w.paused = true // A pause ends by itself, at a known time.
+			} else {
+				w.heldBy = append(w.heldBy, destination.NameOf(o.Err))
+			}
+		case o.NotYet && forwardPending:
+			// The sync waits for the forward. The forward's own failure decides whether the attempt counts.
+		default:
+			w.counted = true
+		}
+	}
+	return w
+}
+
+// maxLocationWait is the age of an event from which attempts that wait for a location of GoHighLevel count. A webhook can name any
+// location, including one whose token is never renewed, and later events of its entity wait for it.
 const maxLocationWait = 7 * 24 * time.Hour
 
-// waitsTooLong reports whether an event has waited long enough for the location that err is of. A pause that was asked for ends by itself.
+// waitsTooLong reports whether the event is older than maxLocationWait and err is the failure of a location. A requested pause ends by
+// itself, so it does not count.
 func waitsTooLong(c *store.Attempt, err error) bool {
 	name := destination.NameOf(err)
 	return (name == "ghl" || strings.HasPrefix(name, "ghl:")) && destination.ClassOf(err) != destination.Limited &&
 		c.At(time.Now()).Sub(c.ReceivedAt) > maxLocationWait
 }
 
-func orReason(reason, otherwise string) string {
-	if reason != "" {
-		return reason
-	}
-	return otherwise
-}
-
-// resultOf is the result of an event for which everything that it asks for was found done.
+// resultOf is the result of an event whose operations returned none.
 func resultOf(plan Plan) string {
 	if plan.Forward == nil {
 		return v1alpha1.ResultStoredOnly
@@ -136,40 +141,38 @@ func resultOf(plan Plan) string {
 	return v1alpha1.ResultForwardedOnly
 }
 
-func joined(failures []done) string {
+func joined(failures []operationResult) string {
 	messages := make([]string, len(failures))
-	for i, d := range failures {
-		messages[i] = d.Err.Error()
+	for i, o := range failures {
+		messages[i] = o.Err.Error()
 	}
 	return strings.Join(messages, "; ")
 }
 
-// ledgerOf returns what the ledger must know of an attempt: everything that was run in it.
-func ledgerOf(results []done) []store.LedgerEntry {
+// ledgerOf returns an entry for each operation that ran in the attempt.
+func ledgerOf(results []operationResult) []store.LedgerEntry {
 	var entries []store.LedgerEntry
-	for _, d := range results {
-		if d.known || d.waits() != "" {
-			continue // The ledger has it, or nothing was done.
+	for _, o := range results {
+		if o.alreadyDone || o.limit() != "" {
+			continue // It did not run.
 		}
 		entry := store.LedgerEntry{
-			Operation: d.name, Direction: d.direction, Status: store.LedgerSuccess, TargetID: d.TargetID, Details: map[string]any{},
-			StartedAt: d.started, FinishedAt: d.finished,
+			Operation: o.name, Direction: o.direction, Status: store.LedgerSuccess, TargetID: o.TargetID, Details: map[string]any{},
+			StartedAt: o.started, FinishedAt: o.finished,
 		}
-		for k, v := range d.Details {
-			entry.Details[k] = v
-		}
+		maps.Copy(entry.Details, o.Details)
 		switch {
-		case d.failed():
-			entry.Status, entry.Message = store.LedgerError, d.Err.Error()
-			entry.Details["class"] = destination.ClassOf(d.Err).String()
-			if d.Reason != "" {
-				entry.Details["reason"] = d.Reason
+		case o.failed():
+			entry.Status, entry.Message = store.LedgerError, o.Err.Error()
+			entry.Details["class"] = destination.ClassOf(o.Err).String()
+			if o.Reason != "" {
+				entry.Details["reason"] = o.Reason
 			}
-		case d.Skipped != "":
-			entry.Status, entry.Message = store.LedgerSkipped, d.Skipped
+		case o.Skipped != "":
+			entry.Status, entry.Message = store.LedgerSkipped, o.Skipped
 		}
-		if d.Result != "" {
-			entry.Details["result"] = d.Result
+		if o.Result != "" {
+			entry.Details["result"] = o.Result
 		}
 		entries = append(entries, entry)
 	}

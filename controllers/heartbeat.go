@@ -8,18 +8,19 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-// Mark is the latest heartbeat that is known. It only grows, and the lease of the leader election keeps it, which does not go back together
-// with the database. It is safe for concurrent use; its zero value knows none.
+// Mark is the latest known heartbeat. It only increases. The lease of the leader election stores it, because a restore of the database does
+// not reset the lease. It is safe for concurrent use; its zero value knows no heartbeat.
 type Mark struct {
 	mu sync.Mutex
 	at time.Time
 }
 
-// Latest returns the latest heartbeat that is known, zero if none is.
+// Latest returns the latest known heartbeat, or the zero time.
 func (m *Mark) Latest() time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -35,54 +36,57 @@ func (m *Mark) Seen(at time.Time) {
 	}
 }
 
-// Heartbeat moves a time forward in the database and in Mark, and so notices a database that has gone back to an earlier moment: it was
-// restored, or a failover lost what was committed last. It also ends a leader whose term the database does not have any more, though no
-// event is due. Reconciler and Mark are required.
+// HeartbeatRows is what the Heartbeat needs of the database.
+type HeartbeatRows interface {
+	Beat(ctx context.Context, term int64, known time.Time) (store.Heartbeat, error)
+	RequestAudit(ctx context.Context) error
+}
+
+// Heartbeat increases a time in the database and in Mark. So it detects a database that was rolled back, by a restore or by a failover that
+// lost the last commits. It also ends a leader that is fenced, even if no event is due. Reconciler, Rows and Mark are required.
 type Heartbeat struct {
 	Reconciler *WebhookEventReconciler
+	Rows       HeartbeatRows
 	Mark       *Mark
-	// RolledBack is called when the database has gone back. It must not block.
+	// RolledBack is called when the database was rolled back. It must not block.
 	RolledBack func(from, to time.Time)
-	// Every is how often it beats; 5 s by default. A database that went back by less may not be noticed here, but by its events only.
+	// Every is the interval of the heartbeat; 5 s by default. If the database was rolled back by less, the heartbeat may not detect it.
 	Every time.Duration
 	Log   logr.Logger
+
+	failing bool
 }
 
 // NeedLeaderElection makes the manager run it on the leader only.
 func (*Heartbeat) NeedLeaderElection() bool { return true }
 
-// Start beats until ctx ends.
+// Start beats until ctx ends or the leader is fenced.
 func (h *Heartbeat) Start(ctx context.Context) error {
-	ticker := time.NewTicker(cmp.Or(h.Every, 5*time.Second))
-	defer ticker.Stop()
-	failing := false
-	for {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	wait.NonSlidingUntilWithContext(ctx, func(ctx context.Context) {
 		err := h.beat(ctx)
 		switch {
 		case errors.Is(err, store.ErrFenced):
 			h.Reconciler.OnFenced(err)
-			return nil
-		case err != nil && !failing && ctx.Err() == nil:
-			h.Log.Info("the heartbeat was not recorded in the database and is tried again", "error", err.Error())
+			stop()
+		case err != nil && !h.failing && ctx.Err() == nil:
+			h.Log.Info("failed to record the heartbeat; retrying", "error", err.Error())
 		}
-		failing = err != nil
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-		}
-	}
+		h.failing = err != nil
+	}, cmp.Or(h.Every, 5*time.Second))
+	return nil
 }
 
-// beat moves the heartbeat forward. If the process dies right after, the database has recorded that it went back, a new leader audits in
-// any case, and only the log line and the Kubernetes Event are missing.
+// beat increases the heartbeat. If the process dies right after, the database has recorded the rollback and the next leader audits, but the
+// log line and the Kubernetes Event are missing.
 func (h *Heartbeat) beat(ctx context.Context) error {
-	term, err := h.Reconciler.term.get(ctx, h.Reconciler.Rows, h.Reconciler.Identity)
+	term, err := h.Reconciler.leaderTerm(ctx)
 	if err != nil {
 		return err
 	}
 	from := h.Mark.Latest()
-	beat, err := h.Reconciler.Rows.Beat(ctx, term, from)
+	beat, err := h.Rows.Beat(ctx, term, from)
 	if err != nil {
 		return err
 	}
@@ -90,11 +94,11 @@ func (h *Heartbeat) beat(ctx context.Context) error {
 	if !beat.RolledBack {
 		return nil
 	}
-	h.Log.Info("the database has gone back to an earlier moment, by a restore or a failover: events that were received since are lost "+
-		"unless they are sent again, and those finished since run again; docs/operations.md says what to do after a restore",
+	h.Log.Info("the database was rolled back, by a restore or a failover: events received since then are lost unless they are sent again, "+
+		"and events finished since then run again; see docs/operations.md, After a restore",
 		"from", from, "to", beat.RolledBackTo)
 	if h.RolledBack != nil {
 		h.RolledBack(from, beat.RolledBackTo)
 	}
-	return h.Reconciler.Rows.RequestAudit(ctx)
+	return h.Rows.RequestAudit(ctx)
 }

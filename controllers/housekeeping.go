@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
@@ -21,26 +22,37 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-// Housekeeper keeps the number of WebhookEvents bounded, and mends what does not agree with the database: rows whose
-// WebhookEvent is missing, and WebhookEvents whose row says otherwise. All fields but the durations are required.
+// HousekeepingRows is what the Housekeeper needs of the database.
+type HousekeepingRows interface {
+	AuditRequestedAt(ctx context.Context) (time.Time, error)
+	ListDispatched(ctx context.Context, grace time.Duration, after store.DispatchedEvent, limit int) ([]store.DispatchedEvent, error)
+	Statuses(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]store.Status, error)
+	Undispatch(ctx context.Context, ids ...uuid.UUID) (int64, error)
+	Park(ctx context.Context, ids []uuid.UUID) ([]uuid.UUID, error)
+}
+
+// Housekeeper keeps the number of WebhookEvents bounded, and corrects differences from the database: rows without a WebhookEvent, and
+// WebhookEvents whose status differs from the row. All fields except the durations are required.
 type Housekeeper struct {
 	Reconciler *WebhookEventReconciler
+	Rows       HousekeepingRows
 	Namespace  string
-	// FinishedLimit bounds the finished WebhookEvents of each kind, Done, Error, and Error of bodies that cannot be read; the
-	// oldest go first.
+	// FinishedLimit bounds the finished WebhookEvents of each kind: Done, Error, and Error of bodies that do not parse. The oldest are
+	// deleted first.
 	FinishedLimit int
-	// MaxWaiting bounds the WebhookEvents that wait for a later attempt; the surplus is parked in the database.
+	// MaxWaiting bounds the WebhookEvents that wait for a later attempt; the others are parked in the database.
 	MaxWaiting int
-	// PruneEvery is how often the bounds are looked after; 2 s by default.
+	// PruneEvery is the interval at which the bounds are checked; 2 s by default.
 	PruneEvery time.Duration
-	// AuditEvery is how often all is compared with the database; 1 min by default. An audit that is asked for begins
-	// within PruneEvery.
+	// AuditEvery is the interval of the audits; 1 min by default. A requested audit starts within PruneEvery.
 	AuditEvery time.Duration
 	// Grace is how long a WebhookEvent may take to reach the cache; 10 s by default.
 	Grace time.Duration
 	Log   logr.Logger
 
-	// forgotten is how many WebhookEvents the last audit found done without a row.
+	// lastAudit is when the last audit succeeded, and lastRequest when the last audit that ran was requested.
+	lastAudit, lastRequest time.Time
+	// forgotten is the number of Done WebhookEvents without a row in the last audit.
 	forgotten int
 }
 
@@ -52,41 +64,38 @@ const (
 // NeedLeaderElection makes the manager run it on the leader only.
 func (*Housekeeper) NeedLeaderElection() bool { return true }
 
-// Start keeps house until ctx ends.
+// Start audits and prunes until ctx ends.
 func (h *Housekeeper) Start(ctx context.Context) error {
-	h.PruneEvery = cmp.Or(h.PruneEvery, 2*time.Second)
 	h.AuditEvery = cmp.Or(h.AuditEvery, time.Minute)
 	h.Grace = cmp.Or(h.Grace, 10*time.Second)
-	ticker := time.NewTicker(h.PruneEvery)
-	defer ticker.Stop()
-	var lastAudit, lastRequest time.Time
-	for {
-		requested, err := h.Reconciler.Rows.AuditRequestedAt(ctx)
-		h.note(ctx, "see whether an audit was asked for", err)
-		if requested.After(lastRequest) || time.Since(lastAudit) >= h.AuditEvery {
-			lastRequest = requested
-			if err := h.audit(ctx); err != nil {
-				h.note(ctx, "audit", err)
-			} else {
-				lastAudit = time.Now()
-			}
-		}
-		h.note(ctx, "keep the number of WebhookEvents bounded", h.prune(ctx))
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-		}
-	}
+	wait.NonSlidingUntilWithContext(ctx, func(ctx context.Context) {
+		h.auditIfDue(ctx)
+		h.logFailure(ctx, "prune WebhookEvents", h.prune(ctx))
+	}, cmp.Or(h.PruneEvery, 2*time.Second))
+	return nil
 }
 
-func (h *Housekeeper) note(ctx context.Context, doing string, err error) {
+func (h *Housekeeper) auditIfDue(ctx context.Context) {
+	requested, err := h.Rows.AuditRequestedAt(ctx)
+	h.logFailure(ctx, "check for a requested audit", err)
+	if !requested.After(h.lastRequest) && time.Since(h.lastAudit) < h.AuditEvery {
+		return
+	}
+	h.lastRequest = requested
+	if err := h.audit(ctx); err != nil {
+		h.logFailure(ctx, "audit", err)
+		return
+	}
+	h.lastAudit = time.Now()
+}
+
+func (h *Housekeeper) logFailure(ctx context.Context, task string, err error) {
 	if err != nil && ctx.Err() == nil {
-		h.Log.Info("housekeeping did not succeed and is tried again", "doing", doing, "error", err.Error())
+		h.Log.Info("housekeeping failed; retrying", "task", task, "error", err.Error())
 	}
 }
 
-// prune deletes the oldest finished events beyond the limit, and parks the waiting ones whose next attempt is farthest.
+// prune deletes the oldest finished events beyond the limit, and parks the waiting events with the latest next attempt.
 func (h *Housekeeper) prune(ctx context.Context) error {
 	all, err := h.list(ctx)
 	if err != nil {
@@ -102,9 +111,9 @@ func (h *Housekeeper) prune(ctx context.Context) error {
 			continue
 		}
 		switch {
-		case e.DeletionTimestamp != nil: // Somebody's finalizer keeps it.
-		case rowLost(e): // It stays until somebody has seen to it.
-		case e.Status.Phase.Finished() && e.ReplayRequest() == "": // Else it is about to run again.
+		case e.DeletionTimestamp != nil: // A finalizer keeps it.
+		case rowLost(e): // It stays until a user deletes it.
+		case e.Status.Phase.Finished() && e.ReplayRequest() == "": // With a request, it runs again.
 			k := kind{e.Status.Phase, e.Spec.EventType == event.TypeUnparseable}
 			kinds[k] = append(kinds[k], e)
 		case e.Status.NextAttemptTime != nil && !e.Spec.Suspend && time.Until(e.Status.NextAttemptTime.Time) > 0:
@@ -119,13 +128,13 @@ func (h *Housekeeper) prune(ctx context.Context) error {
 	return errors.Join(err, h.deleteAll(ctx, append(surplus, parked...)))
 }
 
-// kind is a history of its own: many bodies that cannot be read push no other error out.
+// kind is a group of finished events with a separate limit: so many bodies that do not parse do not displace other errors.
 type kind struct {
 	phase       v1alpha1.WebhookEventPhase
 	unparseable bool
 }
 
-// beyond returns the events that are too many: for finished ones the oldest, for waiting ones those due last.
+// beyond returns the events beyond the limit: the oldest of the finished events, or the waiting events that are due last.
 func beyond(events []*v1alpha1.WebhookEvent, limit int, at func(*v1alpha1.WebhookEvent) time.Time) []*v1alpha1.WebhookEvent {
 	if len(events) <= limit {
 		return nil
@@ -146,7 +155,7 @@ func completed(e *v1alpha1.WebhookEvent) time.Time {
 
 func nextAttempt(e *v1alpha1.WebhookEvent) time.Time { return e.Status.NextAttemptTime.Time }
 
-// park takes waiting events back into the database and returns those whose objects can go.
+// park parks waiting events in the database, and returns those whose objects can be deleted.
 func (h *Housekeeper) park(ctx context.Context, events []*v1alpha1.WebhookEvent) ([]*v1alpha1.WebhookEvent, error) {
 	if len(events) == 0 {
 		return nil, nil
@@ -158,14 +167,14 @@ func (h *Housekeeper) park(ctx context.Context, events []*v1alpha1.WebhookEvent)
 			ids, byID[id] = append(ids, id), e
 		}
 	}
-	ids, err := h.Reconciler.Rows.Park(ctx, ids)
+	ids, err := h.Rows.Park(ctx, ids)
 	var out []*v1alpha1.WebhookEvent
 	for _, id := range ids {
 		out = append(out, byID[id])
 	}
 	if len(out) > 0 {
 		failpoint.Hit(failpoint.Parked)
-		h.Log.Info("events that wait for a later attempt were parked in the database until then", "count", len(out))
+		h.Log.Info("parked events in the database until their next attempt is due", "count", len(out))
 	}
 	return out, err
 }
@@ -177,7 +186,7 @@ func (h *Housekeeper) deleteAll(ctx context.Context, events []*v1alpha1.WebhookE
 		group.Go(func() error {
 			err := deleteUnchanged(ctx, h.Reconciler.Client, e)
 			if apierrors.IsConflict(err) {
-				return nil // It is looked at again.
+				return nil // The object changed; the next run checks it again.
 			}
 			return err
 		})
@@ -187,7 +196,7 @@ func (h *Housekeeper) deleteAll(ctx context.Context, events []*v1alpha1.WebhookE
 
 func (h *Housekeeper) list(ctx context.Context) ([]v1alpha1.WebhookEvent, error) {
 	var all v1alpha1.WebhookEventList
-	// Nothing here changes an object, so that the cache need not copy them.
+	// The Housekeeper does not change the objects, so the cache need not copy them.
 	err := h.Reconciler.Client.List(ctx, &all, client.InNamespace(h.Namespace), client.UnsafeDisableDeepCopy)
 	if err != nil {
 		return nil, fmt.Errorf("list WebhookEvents: %w", err)
@@ -200,11 +209,11 @@ func (h *Housekeeper) audit(ctx context.Context) error {
 	return errors.Join(h.auditRows(ctx), h.auditObjects(ctx))
 }
 
-// auditRows asks for the WebhookEvents that are missing.
+// auditRows requests the WebhookEvents that are missing.
 func (h *Housekeeper) auditRows(ctx context.Context) error {
 	var last store.DispatchedEvent
 	for {
-		rows, err := h.Reconciler.Rows.ListDispatched(ctx, h.Grace, last, housekeepingPage)
+		rows, err := h.Rows.ListDispatched(ctx, h.Grace, last, housekeepingPage)
 		if err != nil {
 			return err
 		}
@@ -215,16 +224,16 @@ func (h *Housekeeper) auditRows(ctx context.Context) error {
 			if apierrors.IsNotFound(err) {
 				missing = append(missing, row.ID)
 			} else if err != nil {
-				return fmt.Errorf("look for WebhookEvent %s: %w", name.Name, err)
+				return fmt.Errorf("read WebhookEvent %s: %w", name.Name, err)
 			}
 			last = row
 		}
 		if len(missing) > 0 {
-			n, err := h.Reconciler.Rows.Undispatch(ctx, missing...)
+			n, err := h.Rows.Undispatch(ctx, missing...)
 			if err != nil {
 				return err
 			}
-			h.Log.Info("WebhookEvents of unfinished rows were missing; they come back", "count", n)
+			h.Log.Info("WebhookEvents of unfinished rows were missing; the relay recreates them", "count", n)
 		}
 		if len(rows) < housekeepingPage {
 			return nil
@@ -232,29 +241,29 @@ func (h *Housekeeper) auditRows(ctx context.Context) error {
 	}
 }
 
-// found counts what an audit has found of a database that has lost something.
-type found struct {
-	// lost events were not done and have no row, forgotten ones were done and have no row, and repeated ones were finished and run again.
+// auditResult counts the events of which the database has lost data.
+type auditResult struct {
+	// lost events are not done and have no row, forgotten events are done and have no row, and repeated events had finished and run again.
 	lost, forgotten, repeated int
 }
 
-// auditObjects shows anew what does not agree with its row.
+// auditObjects corrects each object that does not agree with its row.
 func (h *Housekeeper) auditObjects(ctx context.Context) error {
 	all, err := h.list(ctx)
 	if err != nil {
 		return err
 	}
-	var found found
+	var result auditResult
 	for page := range slices.Chunk(all, housekeepingPage) {
-		if err := h.auditPage(ctx, page, &found); err != nil {
+		if err := h.auditPage(ctx, page, &result); err != nil {
 			return err
 		}
 	}
-	h.report(found)
+	h.reportAudit(result)
 	return nil
 }
 
-func (h *Housekeeper) auditPage(ctx context.Context, page []v1alpha1.WebhookEvent, found *found) error {
+func (h *Housekeeper) auditPage(ctx context.Context, page []v1alpha1.WebhookEvent, result *auditResult) error {
 	ids := make([]uuid.UUID, len(page))
 	for i := range page {
 		var err error
@@ -262,7 +271,7 @@ func (h *Housekeeper) auditPage(ctx context.Context, page []v1alpha1.WebhookEven
 			return err
 		}
 	}
-	statuses, err := h.Reconciler.Rows.Statuses(ctx, ids)
+	statuses, err := h.Rows.Statuses(ctx, ids)
 	if err != nil {
 		return err
 	}
@@ -272,9 +281,9 @@ func (h *Housekeeper) auditPage(ctx context.Context, page []v1alpha1.WebhookEven
 			continue
 		}
 		if !hasRow {
-			if seen, err := h.auditMissing(ctx, ids[i], &page[i], found); err != nil {
+			if correct, err := h.auditWithoutRow(ctx, ids[i], &page[i], result); err != nil {
 				return err
-			} else if seen {
+			} else if correct {
 				continue
 			}
 		}
@@ -283,14 +292,14 @@ func (h *Housekeeper) auditPage(ctx context.Context, page []v1alpha1.WebhookEven
 			return err
 		}
 		if repeated {
-			found.repeated++
+			result.repeated++
 		}
 	}
 	return nil
 }
 
-// auditMissing counts an object without a row, and reports whether nothing has to be shown on it.
-func (h *Housekeeper) auditMissing(ctx context.Context, id uuid.UUID, object *v1alpha1.WebhookEvent, found *found) (bool, error) {
+// auditWithoutRow counts an object without a row, and reports whether its status is correct.
+func (h *Housekeeper) auditWithoutRow(ctx context.Context, id uuid.UUID, object *v1alpha1.WebhookEvent, result *auditResult) (bool, error) {
 	if foreign, err := h.Reconciler.labelledForeign(ctx, object); err != nil || foreign {
 		return true, err
 	}
@@ -299,59 +308,53 @@ func (h *Housekeeper) auditMissing(ctx context.Context, id uuid.UUID, object *v1
 	case err != nil:
 		return false, err
 	case lost && object.Status.Phase == v1alpha1.PhaseDone:
-		found.forgotten++ // All was done, and that is what is shown.
+		result.forgotten++ // It was done, as its status shows.
 		return true, nil
 	case lost:
-		found.lost++
+		result.lost++
 		return rowLost(object), nil
 	default:
-		return object.Status.Phase.Finished(), nil // The row has gone at the end of its time; what is shown was true.
+		return object.Status.Phase.Finished(), nil // Retention deleted the row after the event had finished.
 	}
 }
 
-// report says what an audit has found.
-func (h *Housekeeper) report(found found) {
-	h.Reconciler.Metrics.Lost(found.lost)
-	h.Reconciler.Metrics.RolledBack(found.repeated)
-	if found.repeated > 0 {
-		h.Log.Info("the database has lost how events ended; they run again, and are forwarded under the same key", "count", found.repeated)
+// reportAudit reports the result of an audit in metrics and logs.
+func (h *Housekeeper) reportAudit(result auditResult) {
+	h.Reconciler.Metrics.Lost(result.lost)
+	h.Reconciler.Metrics.RolledBack(result.repeated)
+	if result.repeated > 0 {
+		h.Log.Info("the database has lost the results of finished events; they run again, with the same idempotency keys",
+			"count", result.repeated)
 	}
-	if found.forgotten > h.forgotten {
-		h.Log.Info("the database has lost events that are done; nothing is repeated", "count", found.forgotten)
+	if result.forgotten > h.forgotten {
+		h.Log.Info("the database has lost events that are done; they do not run again", "count", result.forgotten)
 	}
-	h.forgotten = found.forgotten
+	h.forgotten = result.forgotten
 }
 
-// agree reports whether a phase shows a status. What is on its way changes all the time, and its own reconciles show it.
+// agree reports whether a phase agrees with a row's status. The phases of unfinished events change often, and their reconciles write them.
 func agree(status store.Status, phase v1alpha1.WebhookEventPhase) bool {
-	switch status {
-	case store.StatusDone:
-		return phase == v1alpha1.PhaseDone
-	case store.StatusError:
-		return phase == v1alpha1.PhaseError
-	default:
+	if !status.Finished() {
 		return !phase.Finished()
 	}
+	return phase == phaseOf(status)
 }
 
-// repair shows the row's state on an object that says otherwise. One that is not finished after all is reconciled, as soon as the cache
-// has seen it. It reports whether the event runs again because the row has lost how it ended.
+// repair writes the status of an object from its row. If the event is unfinished, the change of the status triggers a reconcile. It reports
+// whether the event runs again because the row has lost its result.
 func (h *Housekeeper) repair(ctx context.Context, id uuid.UUID, object *v1alpha1.WebhookEvent) (repeated bool, err error) {
-	state, err := h.Reconciler.Rows.Load(ctx, id)
-	if errors.Is(err, store.ErrNotFound) {
-		state, err = h.Reconciler.missing(ctx, id, object)
-	}
+	state, err := h.Reconciler.stateOf(ctx, id, object)
 	if err != nil {
 		return false, err
 	}
 	s := &scope{id: id, object: object.DeepCopy()}
-	err = h.Reconciler.project(ctx, s, state)
+	err = h.Reconciler.showRow(ctx, s, state)
 	switch {
 	case err == nil:
 		return rolledBack(object, state), nil
 	case apierrors.IsConflict(err), apierrors.IsNotFound(err):
 		return false, nil
 	default:
-		return false, fmt.Errorf("show the state of event %s: %w", id, err)
+		return false, fmt.Errorf("write the status of event %s: %w", id, err)
 	}
 }

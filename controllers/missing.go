@@ -1,7 +1,9 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"time"
 
 	"github.com/google/uuid"
@@ -11,39 +13,64 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-// What is done with WebhookEvents that have no row: the event was lost together with its row, or never was one.
+// This file says where an event stands, also if it has no row: then the database has lost the row, or never had it.
 
-// missing is the state of an object that has no row.
+// load returns where an event stands according to its row, or nil if it has none.
+func (r *WebhookEventReconciler) load(ctx context.Context, id uuid.UUID) (*store.EventState, error) {
+	state, err := r.Rows.Load(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil
+	}
+	return &state, err
+}
+
+// stateOf returns where the event of an object stands, according to its row, or in error if it has none.
+func (r *WebhookEventReconciler) stateOf(ctx context.Context, id uuid.UUID, object *v1alpha1.WebhookEvent) (store.EventState, error) {
+	state, err := r.load(ctx, id)
+	switch {
+	case err != nil:
+		return store.EventState{}, err
+	case state == nil:
+		return r.missing(ctx, id, object)
+	default:
+		return *state, nil
+	}
+}
+
+// missing is the state of an object without a row. It answers the object's replay request, too: there is no row to replay.
 func (r *WebhookEventReconciler) missing(ctx context.Context, id uuid.UUID, object *v1alpha1.WebhookEvent) (store.EventState, error) {
 	lost, err := r.lost(ctx, id, object)
 	if err != nil {
 		return store.EventState{}, err
 	}
-	lost = lost && object.Status.Phase != v1alpha1.PhaseDone // What was done cannot be replayed any more, and is not lost.
+	lost = lost && object.Status.Phase != v1alpha1.PhaseDone // A done event is not lost, but it cannot be replayed.
 	now := time.Now()
-	state := store.EventState{ID: id, Status: store.StatusError, ProcessedAt: &now, Attempts: object.Status.Attempts}
+	state := store.EventState{
+		ID: id, Status: store.StatusError, ProcessedAt: &now,
+		ReplayRequest: cmp.Or(object.ReplayRequest(), object.Status.LastHandledReplay),
+	}
 	if !lost {
-		state.Attempts, state.Reason = 0, v1alpha1.RowNotFoundReason
-		state.Message = "the database has no row for this event, so there is nothing to do; this object can be deleted"
+		state.Reason = v1alpha1.RowNotFoundReason
+		state.Message = "the database has no row for this event, so it is not processed; you can delete this object"
 		return state, nil
 	}
-	state.Reason = v1alpha1.RowLostReason
-	state.Message = "the event was stored, and its row is missing: the database was restored to an earlier moment, a failover lost the " +
-		"row, or it was deleted. The payload is lost with it. Send the webhook again, then delete this object; see docs/operations.md, " +
+	state.Reason, state.Attempts = v1alpha1.RowLostReason, object.Status.Attempts
+	state.Message = "the event was stored, but its row is missing: the database was restored to an earlier moment, a failover lost the " +
+		"row, or someone deleted it. The payload is lost, too. Send the webhook again, then delete this object; see docs/operations.md, " +
 		"After a restore"
 	if object.Status.Phase == v1alpha1.PhaseError {
 		if object.Status.CompletionTime != nil {
 			state.ProcessedAt = &object.Status.CompletionTime.Time
 		}
 		if !rowLost(object) {
-			state.Message += ". It had ended in error before: " + readyReasonOf(object)
+			state.Message += ". The event had ended in error: " + readyReasonOf(object)
 		}
 	}
 	return state, nil
 }
 
-// lost reports whether an object without a row is that of an event which this database had: the relay of this installation created it, and
-// no row that was received so lately can have been removed at the end of its time.
+// lost reports whether an object without a row belongs to an event that this database had: the relay of this installation created the
+// object, and the event is too young for its row to have been deleted after RETENTION.
 func (r *WebhookEventReconciler) lost(ctx context.Context, id uuid.UUID, object *v1alpha1.WebhookEvent) (bool, error) {
 	label := object.Labels[v1alpha1.InstallationLabel]
 	if id == uuid.Nil || label == "" || time.Since(object.Spec.ReceivedAt.Time) >= r.Retention {
@@ -53,8 +80,8 @@ func (r *WebhookEventReconciler) lost(ctx context.Context, id uuid.UUID, object 
 	return label == installation, err
 }
 
-// rowLost reports whether an object shows that its event is lost. It is the only trace of an event that was acknowledged: it stays until
-// somebody deletes it.
+// rowLost reports whether the status of an object says that its event is lost. The object is the only trace of an acknowledged event, so it
+// stays until a user deletes it.
 func rowLost(object *v1alpha1.WebhookEvent) bool {
 	return object.Status.Phase == v1alpha1.PhaseError && readyReasonOf(object) == v1alpha1.RowLostReason
 }
@@ -66,8 +93,8 @@ func readyReasonOf(object *v1alpha1.WebhookEvent) string {
 	return ""
 }
 
-// rolledBack reports whether a row has lost how an object's event ended: the object shows an attempt that began later than the row's last.
-// A replay leaves the row's last attempt as it was.
+// rolledBack reports whether a row has lost the result of an object's event: the status shows a later attempt than the row. A replay does
+// not change the row's last attempt.
 func rolledBack(object *v1alpha1.WebhookEvent, row store.EventState) bool {
 	shown := object.Status.StartTime
 	return object.Status.Phase.Finished() && !row.Status.Finished() && shown != nil &&

@@ -2,25 +2,23 @@ package controllers
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/google/uuid"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
 	"github.com/dfmiddleware/verity-sync/internal/event"
-	"github.com/dfmiddleware/verity-sync/internal/store"
+	"github.com/dfmiddleware/verity-sync/internal/failpoint"
 )
 
-// What is done with WebhookEvents that the relay did not create: made by hand, or admitted by an earlier custom resource definition.
+// This file decides which row a WebhookEvent belongs to. The relay creates most objects, but users can create others, and an earlier custom
+// resource definition admitted others.
 
-// statusRefusedReason is the reason of the Kubernetes Event about an object whose status cannot be written.
-const statusRefusedReason = "StatusRefused"
-
-// rowOf returns the id of the row that an object shows, and uuid.Nil, which no row has, for an object that shows none. An event has one
-// object, whose name follows from the row. The API server refuses other names, but not a source that is not the row's, and an object
-// that an earlier custom resource definition admitted may hold anything.
+// rowOf returns the id of the row that an object belongs to, or uuid.Nil, which no row has. An event has one object, whose name follows
+// from the row. The API server refuses other names, but not a source that differs from the row's; and an object that an earlier custom
+// resource definition admitted can have any content.
 func (r *WebhookEventReconciler) rowOf(ctx context.Context, object *v1alpha1.WebhookEvent) (uuid.UUID, error) {
 	id, ok := idOf(object.Name)
 	if !ok || object.Spec.EventID != id.String() || object.Name != v1alpha1.NameOf(object.Spec.Source, object.Spec.EventID) {
@@ -29,20 +27,14 @@ func (r *WebhookEventReconciler) rowOf(ctx context.Context, object *v1alpha1.Web
 	if event.IsOnlySource(object.Spec.Source) {
 		return id, nil // The row has no other source.
 	}
-	state, err := r.Rows.Load(ctx, id)
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-		return uuid.Nil, nil
-	case err != nil:
+	state, err := r.load(ctx, id)
+	if err != nil || state == nil || state.Source != object.Spec.Source {
 		return uuid.Nil, err
-	case state.Source != object.Spec.Source:
-		return uuid.Nil, nil
-	default:
-		return id, nil
 	}
+	return id, nil
 }
 
-// idOf returns the event's id that the name of a WebhookEvent ends in.
+// idOf returns the event's id, which is the end of a WebhookEvent's name.
 func idOf(name string) (uuid.UUID, bool) {
 	const length = 36
 	if len(name) <= length {
@@ -52,21 +44,39 @@ func idOf(name string) (uuid.UUID, bool) {
 	return id, err == nil
 }
 
-// reportRefused reports that the API server refuses every status of an object. The row goes on all the same.
-func (r *WebhookEventReconciler) reportRefused(ctx context.Context, s *scope, err error) {
-	s.refused = true
-	ctrl.LoggerFrom(ctx).Info("the API server refuses every status of this WebhookEvent; the event goes on, but where it stands is not "+
-		"shown; delete the WebhookEvent: that of an unfinished event is created anew",
-		"event", s.id, "name", s.object.Name, "error", err.Error())
-	r.warn(s.object, statusRefusedReason, "WriteStatus",
-		"the API server refuses every status of this object, because of what the object holds besides; "+
-			"delete it: the WebhookEvent of an unfinished event is created anew")
+// foreign reports whether an object belongs to another installation in this namespace: its label says so, and this database has no row for
+// it. The label alone is no proof, because users can edit it.
+func (r *WebhookEventReconciler) foreign(ctx context.Context, id uuid.UUID, object *v1alpha1.WebhookEvent) (bool, error) {
+	if labelled, err := r.labelledForeign(ctx, object); err != nil || !labelled {
+		return false, err
+	}
+	state, err := r.load(ctx, id)
+	return err == nil && state == nil, err
 }
 
-// expireRefused deletes an object of a finished or missing row whose status cannot say so, at the end of its time.
-func (r *WebhookEventReconciler) expireRefused(ctx context.Context, s *scope, ttl time.Duration) (*ctrl.Result, error) {
-	if rest := time.Until(s.object.CreationTimestamp.Add(ttl)); rest > 0 {
+func (r *WebhookEventReconciler) labelledForeign(ctx context.Context, object *v1alpha1.WebhookEvent) (bool, error) {
+	label := object.Labels[v1alpha1.InstallationLabel]
+	if label == "" {
+		return false, nil
+	}
+	installation, err := r.Rows.Installation(ctx)
+	return label != installation, err
+}
+
+// deleteAfter deletes an object when the TTL after since is over, and until then requeues it for that time.
+func (r *WebhookEventReconciler) deleteAfter(ctx context.Context, object *v1alpha1.WebhookEvent, since time.Time, ttl time.Duration) (
+	*ctrl.Result, error,
+) {
+	if rest := time.Until(since.Add(ttl)); rest > 0 {
 		return &ctrl.Result{RequeueAfter: rest}, nil
 	}
-	return &ctrl.Result{}, deleteUnchanged(ctx, r.Client, s.object)
+	err := deleteUnchanged(ctx, r.Client, object)
+	failpoint.Hit(failpoint.Expired)
+	return &ctrl.Result{}, err
+}
+
+// deleteUnchanged deletes an object. It returns a conflict if the object changed since it was read, and no error if it is already deleted.
+func deleteUnchanged(ctx context.Context, c client.Client, object *v1alpha1.WebhookEvent) error {
+	err := c.Delete(ctx, object, client.Preconditions{UID: &object.UID, ResourceVersion: &object.ResourceVersion})
+	return client.IgnoreNotFound(err)
 }

@@ -36,7 +36,7 @@ import (
 
 // memoryRows are rows without a database: the clock of Postgres cannot be turned. What the test does not need panics.
 type memoryRows struct {
-	controllers.Rows
+	controllers.EventRows
 
 	mu   sync.Mutex
 	rows map[uuid.UUID]*memoryRow
@@ -65,7 +65,7 @@ func (m *memoryRows) Load(_ context.Context, id uuid.UUID) (store.EventState, er
 	defer m.mu.Unlock()
 	row := m.rows[id]
 	state := store.EventState{
-		ID: id, Source: event.SourceGHL, Status: row.status, Attempts: row.attempts, Forward: true, NextAttemptAt: row.next, ProcessedAt: row.finished,
+		ID: id, Source: event.SourceGHL, Status: row.status, Attempts: row.attempts, NextAttemptAt: row.next, ProcessedAt: row.finished,
 	}
 	if row.next != nil {
 		state.DueIn = time.Until(*row.next)

@@ -1,6 +1,6 @@
-// Package controllers drives WebhookEvents from Pending to Done or Error. The row in Postgres is the truth: every step
-// that has an effect is claimed and recorded there under the leader's term, and the status of a WebhookEvent is its
-// projection, which may be lost or late without harm.
+// Package controllers takes WebhookEvents from Pending to Done or Error. The row in Postgres is the source of truth: each step that has an
+// effect is claimed and recorded there, under the leader's term. The status of a WebhookEvent is a projection of the row; a lost or late
+// status write does no harm.
 package controllers
 
 import (
@@ -15,6 +15,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -31,26 +32,18 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-// Rows is what the controller needs of the store.
-type Rows interface {
+// EventRows is what the reconciler needs of the database.
+type EventRows interface {
+	// Installation returns the id of the database.
 	Installation(ctx context.Context) (string, error)
-	AcquireTerm(ctx context.Context, holder string) (int64, error)
+	AcquireTerm(ctx context.Context, identity string) (int64, error)
 	Load(ctx context.Context, id uuid.UUID) (store.EventState, error)
 	Claim(ctx context.Context, id uuid.UUID, term int64) (*store.Attempt, error)
-	FinishAttempt(ctx context.Context, c *store.Attempt, f store.AttemptResult) (store.RecordedResult, error)
-	SetSuspended(ctx context.Context, id uuid.UUID, suspended bool) (string, error)
-	Replay(ctx context.Context, id uuid.UUID, request string, fromStart bool, term int64) (bool, error)
+	FinishAttempt(ctx context.Context, c *store.Attempt, result store.AttemptResult) (store.RecordedResult, error)
+	SetSuspended(ctx context.Context, id uuid.UUID, suspended bool) (next string, err error)
+	Replay(ctx context.Context, id uuid.UUID, request string, fromStart bool, term int64) (started bool, err error)
 	RefuseReplay(ctx context.Context, id uuid.UUID, request string, term int64) error
 	Undispatch(ctx context.Context, ids ...uuid.UUID) (int64, error)
-	Park(ctx context.Context, ids []uuid.UUID) ([]uuid.UUID, error)
-	ReleaseHeld(ctx context.Context, down []string, limit int) (released []store.Released, more bool, err error)
-	ReleaseForPlaces(ctx context.Context, places string, free int) (released []store.Released, more bool, err error)
-	ReleaseToTry(ctx context.Context, destinations []string) ([]store.Released, error)
-	ListDispatched(ctx context.Context, grace time.Duration, after store.DispatchedEvent, limit int) ([]store.DispatchedEvent, error)
-	Statuses(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]store.Status, error)
-	RequestAudit(ctx context.Context) error
-	AuditRequestedAt(ctx context.Context) (time.Time, error)
-	Beat(ctx context.Context, term int64, known time.Time) (store.Heartbeat, error)
 }
 
 // TTL is how long finished WebhookEvents stay.
@@ -59,39 +52,49 @@ type TTL struct {
 	Error time.Duration
 }
 
-// WebhookEventReconciler reconciles WebhookEvents. All fields but Concurrency and Recheck are required.
+func (t TTL) of(phase v1alpha1.WebhookEventPhase) time.Duration {
+	if phase == v1alpha1.PhaseError {
+		return t.Error
+	}
+	return t.Done
+}
+
+// WebhookEventReconciler reconciles WebhookEvents. All fields except Concurrency, Recheck and Retention are required.
 type WebhookEventReconciler struct {
 	Client client.Client
-	// APIReader reads past the cache.
+	// APIReader reads from the API server, without the cache.
 	APIReader client.Reader
-	Rows      Rows
+	Rows      EventRows
 	Plan      Planner
 	Recorder  events.EventRecorder
 	Backoff   Backoff
 	TTL       TTL
 	Metrics   *metrics.Controller
-	// Identity names this process in the leader's term, for instance its pod.
+	// Identity names this process, for instance its pod, in the leader's term.
 	Identity string
-	// Concurrency is how many events are worked on at a time; the work waits on networks. 32 by default.
+	// Concurrency is the number of workers; 32 by default. A worker mostly waits for networks.
 	Concurrency int
-	// Recheck is how often an event that waits for another one, or is suspended, is looked at though nothing woke it: a safety net. 30 s by
-	// default.
+	// Recheck is the interval at which suspended events, and events that wait for an older one, are reconciled without a trigger, as a
+	// safety net. 30 s by default.
 	Recheck time.Duration
-	// Retention is how long finished rows stay in the database: a WebhookEvent whose row is gone sooner is of an event that is lost. Zero
-	// takes none for lost.
+	// Retention is how long finished rows stay in the database. If the row of a younger WebhookEvent is missing, its event is lost. With
+	// zero, no event counts as lost.
 	Retention time.Duration
-	// OnFenced is called when the database has the term of another leader: the process must end.
+	// OnFenced is called when the leader is fenced: the database has another term. The process must then end.
 	OnFenced func(error)
 
-	term leaderTerm
-	// busy counts the attempts under way.
+	term acquiredTerm
+	// busy counts the attempts in progress.
 	busy  atomic.Int32
 	wakes chan event.TypedGenericEvent[types.NamespacedName]
 }
 
+type queue = workqueue.TypedRateLimitingInterface[ctrl.Request]
+
 const (
+	// conflictPause is the pause before a reconcile that follows a conflict.
 	conflictPause = 100 * time.Millisecond
-	// attemptTimeout bounds an attempt; each call in it has a shorter bound of its own.
+	// attemptTimeout bounds an attempt. Each call in it has a shorter timeout.
 	attemptTimeout = 90 * time.Second
 )
 
@@ -117,15 +120,15 @@ func (r *WebhookEventReconciler) SetupWithManager(mgr ctrl.Manager) error {
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: r.Concurrency,
 			ReconciliationTimeout:   attemptTimeout + 30*time.Second,
-			// First come, first served: with priorities, what was there at start would give way to new events for ever.
+			// First come, first served. With priorities, new events would overtake the backlog of the start for ever.
 			UsePriorityQueue: ptr.To(false),
 		}).
 		Complete(r)
 }
 
-// changes lets through what asks for work: new objects, a changed spec or annotation, one that was finished and is no more, one whose run
-// has ended and that is asked to run again, and the deletion of an unfinished one. Other status writes of our own must not wake an event
-// out of its backoff.
+// changes selects the changes that need a reconcile: a new object, a changed spec or annotation, a finished object that is no longer
+// finished, the end of a run for which there is a replay request, and the deletion of an unfinished object. The controller's own other
+// status writes must not trigger a reconcile, because the queue would then cut the backoff of the event short.
 func changes() predicate.Predicate {
 	phase := predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 		before, ok := e.ObjectOld.(*v1alpha1.WebhookEvent)
@@ -144,35 +147,33 @@ func changes() predicate.Predicate {
 	)
 }
 
-// scope is one event on its way through the steps.
+// scope is the event of one reconcile.
 type scope struct {
 	id uuid.UUID
 	// object is the WebhookEvent as it was last read or written.
 	object *v1alpha1.WebhookEvent
-	// claimed is the attempt under way.
+	// claimed is the attempt in progress.
 	claimed *store.Attempt
-	// refused is true where the API server refuses every status of the object.
+	// refused is true if the API server refuses every status of the object.
 	refused bool
 }
 
-// step does one thing for an event. It returns nil where the next step follows.
+// step is one step of a reconcile. It returns nil if the next step follows.
 type step struct {
 	name string
 	do   func(ctx context.Context, s *scope) (*ctrl.Result, error)
 }
 
-// superseded reports whether the object was changed or deleted since it was read: the next reconcile sees that, and nothing has failed.
-func superseded(err error) bool { return apierrors.IsConflict(err) || apierrors.IsNotFound(err) }
-
+// steps lists the steps of a reconcile. The comment of each says what happens if the process dies right after it.
 func (r *WebhookEventReconciler) steps() []step {
 	return []step{{"replay", r.replay}, {"expire", r.expire}, {"hold", r.hold}, {"claim", r.claim}, {"attempt", r.attempt}}
 }
 
-// Reconcile brings one event forward by as much as can be done now.
+// Reconcile takes one event through the steps.
 func (r *WebhookEventReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	object := &v1alpha1.WebhookEvent{}
 	if err := r.Client.Get(ctx, req.NamespacedName, object); apierrors.IsNotFound(err) {
-		return ctrl.Result{}, r.bringBack(ctx, req.Name)
+		return ctrl.Result{}, r.recreate(ctx, req.Name)
 	} else if err != nil {
 		return ctrl.Result{}, fmt.Errorf("read WebhookEvent %s: %w", req.Name, err)
 	}
@@ -187,49 +188,39 @@ func (r *WebhookEventReconciler) Reconcile(ctx context.Context, req ctrl.Request
 	for _, step := range r.steps() {
 		start := time.Now()
 		result, err := step.do(ctx, s)
-		r.Metrics.Step(step.name, err != nil && !superseded(err), time.Since(start))
-		switch {
-		case errors.Is(err, store.ErrFenced):
-			r.OnFenced(err)
-			return ctrl.Result{}, nil
-		case apierrors.IsConflict(err):
-			// The cache has yet to see our own last write, or somebody edited the object: look again shortly.
-			return ctrl.Result{RequeueAfter: conflictPause}, nil
-		case apierrors.IsNotFound(err):
-			return ctrl.Result{}, nil // Deleted meanwhile; its deletion is an event of its own.
-		case err != nil:
-			return ctrl.Result{}, fmt.Errorf("event %s: %w", s.id, err)
-		case result != nil:
+		r.Metrics.Step(step.name, err != nil && !changedSince(err), time.Since(start))
+		if err != nil {
+			return r.handleError(id, err)
+		}
+		if result != nil {
 			return *result, nil
 		}
 	}
 	return ctrl.Result{}, nil
 }
 
-// foreign reports whether an object is that of another installation in this namespace: it is labelled so, and this database has no row
-// for it. The label alone could have been edited.
-func (r *WebhookEventReconciler) foreign(ctx context.Context, id uuid.UUID, object *v1alpha1.WebhookEvent) (bool, error) {
-	if labelled, err := r.labelledForeign(ctx, object); err != nil || !labelled {
-		return false, err
+// handleError returns when to reconcile an event again whose step returned err.
+func (r *WebhookEventReconciler) handleError(id uuid.UUID, err error) (ctrl.Result, error) {
+	switch {
+	case errors.Is(err, store.ErrFenced):
+		r.OnFenced(err)
+		return ctrl.Result{}, nil
+	case apierrors.IsConflict(err):
+		// The cache does not have our last write yet, or a user edited the object.
+		return ctrl.Result{RequeueAfter: conflictPause}, nil
+	case apierrors.IsNotFound(err):
+		return ctrl.Result{}, nil // The deletion of the object triggers another reconcile.
+	default:
+		return ctrl.Result{}, fmt.Errorf("event %s: %w", id, err)
 	}
-	_, err := r.Rows.Load(ctx, id)
-	if errors.Is(err, store.ErrNotFound) {
-		return true, nil
-	}
-	return false, err
 }
 
-func (r *WebhookEventReconciler) labelledForeign(ctx context.Context, object *v1alpha1.WebhookEvent) (bool, error) {
-	label := object.Labels[v1alpha1.InstallationLabel]
-	if label == "" {
-		return false, nil
-	}
-	installation, err := r.Rows.Installation(ctx)
-	return label != installation, err
-}
+// changedSince reports whether err says that the object was changed or deleted since it was read. That is no failure: another reconcile
+// follows.
+func changedSince(err error) bool { return apierrors.IsConflict(err) || apierrors.IsNotFound(err) }
 
-// bringBack asks for the WebhookEvent of an unfinished row again: its deletion loses nothing.
-func (r *WebhookEventReconciler) bringBack(ctx context.Context, name string) error {
+// recreate requests the WebhookEvent of an unfinished row from the relay, after the object was deleted.
+func (r *WebhookEventReconciler) recreate(ctx context.Context, name string) error {
 	id, ok := idOf(name)
 	if !ok {
 		return nil
@@ -237,12 +228,12 @@ func (r *WebhookEventReconciler) bringBack(ctx context.Context, name string) err
 	n, err := r.Rows.Undispatch(ctx, id)
 	if n > 0 {
 		failpoint.Hit(failpoint.Undispatched)
-		ctrl.LoggerFrom(ctx).Info("an unfinished WebhookEvent was deleted; it comes back", "event", id)
+		ctrl.LoggerFrom(ctx).Info("an unfinished WebhookEvent was deleted; the relay recreates it", "event", id)
 	}
 	return err
 }
 
-// wake has the WebhookEvent called name reconciled now.
+// wake reconciles the WebhookEvent with this name now. It does nothing if the name is empty.
 func (r *WebhookEventReconciler) wake(ctx context.Context, namespace, name string) {
 	if name == "" {
 		return

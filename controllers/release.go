@@ -15,113 +15,158 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-// Outages says which destinations hold events back, and which of those may be tried again.
+// HeldRows is what the Releaser needs of the database.
+type HeldRows interface {
+	ReleaseHeld(ctx context.Context, down []string, limit int) (released []store.Released, more bool, err error)
+	ReleaseForPlaces(ctx context.Context, places string, free int) (released []store.Released, more bool, err error)
+	ReleaseToTry(ctx context.Context, destinations []string) ([]store.Released, error)
+}
+
+// Outages returns the destinations that are down, and those of them that one event may try.
 type Outages func() (down, mayTry []string)
 
-// Capacity says at which destinations a limit of calls at a time can keep events waiting, and how much is free there.
+// Capacity describes the concurrency limits of the destinations.
 type Capacity struct {
+	// Vacancies returns the free slots of each limit.
 	Vacancies func() []destination.Vacancy
-	// Left receives after a call has ended. It may miss calls that end together.
+	// Left receives after a call has ended. Calls that end at the same time may share one receive.
 	Left <-chan struct{}
 }
 
-// Releaser lets events go on that wait for a destination, long before their own time: one at a time as long as it is open
-// whether the destination answers again, and once it does all of them, oldest first, at the pace at which they are done.
-// So an outage of hours is over about as soon as what has piled up is done. Events that wait for their turn at a destination
-// go on as calls end there, the oldest first. Reconciler, Namespace and Outages are required.
+// Releaser makes held events due before their next attempt. While a destination's breaker is half open, it releases one event at a time.
+// When the destination is up again, it releases all events, the oldest first, as fast as they are claimed. So an outage of hours is over
+// shortly after the backlog is processed. It also releases an event that waits for a concurrency limit when a slot is free, the oldest
+// first. Reconciler, Rows, Namespace and Outages are required.
 type Releaser struct {
 	Reconciler *WebhookEventReconciler
+	Rows       HeldRows
 	Namespace  string
 	Outages    Outages
-	// Capacity is zero where nothing limits the calls at a time.
+	// Capacity is zero if no destination has a concurrency limit.
 	Capacity Capacity
-	// Every is how often it looks whether something has changed; 500 ms by default. That alone costs the database nothing.
+	// Every is the interval at which the Releaser checks for changes; 500 ms by default. A check without a change does not query the
+	// database.
 	Every time.Duration
-	// Batch is how many events may be due and not yet claimed for having been let go; 256 by default. It keeps most of the
-	// house free for new events, and few have to turn back should the destination fail again.
+	// Batch is the maximum number of released events that are due and not claimed; 256 by default. So capacity remains for new events, and
+	// few events wait again if the destination fails again.
 	Batch int
-	// Recheck is how often it asks the database though nothing has changed; 30 s by default. An attempt that was under way
-	// when its destination came back is recorded after the fact.
+	// Recheck is the interval at which the Releaser queries the database without a change; 30 s by default. It finds attempts that were
+	// recorded after their destination had recovered.
 	Recheck time.Duration
 	Log     logr.Logger
 
-	// lastDown is what was down when the database was last asked, at asked. more is true where it may have more to let go.
+	// lastDown has the destinations that were down at the last query, and queried its time. more is true if more events may be held.
 	lastDown []string
-	asked    time.Time
+	queried  time.Time
 	more     bool
-	// queues has what is known of the events that wait for places, by the places' name.
-	queues map[string]*turns
+	// queues has the state of each concurrency limit, by its name.
+	queues map[string]*queueState
 }
 
-// turns is when the database was last asked for events that wait for places, and whether it may have more.
-type turns struct {
-	asked time.Time
-	more  bool
-	// onTheWay counts the released events whose calls have not been tried yet, of tried calls in all. The places that they need are still
-	// free, and are not for others.
-	onTheWay, tried int
+// queueState is the state of the queue of one concurrency limit.
+type queueState struct {
+	// queried is the time of the last query, and more is true if more events may be queued.
+	queried time.Time
+	more    bool
+	// pending counts the released events whose call has not started. Each of them needs one of the free slots. tried is the number of calls
+	// until the last check.
+	pending, tried int
 }
 
-// free returns how many places are free for further events.
-func (q *turns) free(v destination.Vacancy) int {
-	q.onTheWay = max(0, q.onTheWay-(v.Tried-q.tried))
-	if time.Since(q.asked) > recentlyRefused {
-		q.onTheWay = 0 // They will not come: suspended meanwhile, for instance.
+// free returns how many further events can be released.
+func (q *queueState) free(v destination.Vacancy) int {
+	q.pending = max(0, q.pending-(v.Tried-q.tried))
+	if time.Since(q.queried) > refusalRecorded {
+		q.pending = 0 // They do not call, for instance because they were suspended.
 	}
 	q.tried = v.Tried
-	return max(0, v.Free-q.onTheWay)
+	return max(0, v.Free-q.pending)
 }
 
-// recentlyRefused is how long after a call was turned away the event is on record as waiting, by all means.
-const recentlyRefused = 10 * time.Second
+// refusalRecorded is the time within which the attempt of a refused call is surely recorded.
+const refusalRecorded = 10 * time.Second
 
 // NeedLeaderElection makes the manager run it on the leader only.
 func (*Releaser) NeedLeaderElection() bool { return true }
 
-// Start releases until ctx ends. A leader begins with all breakers closed: what waited for the one before it goes on.
+// Start releases until ctx ends. A new leader starts with closed breakers, so it releases the events that the previous leader held.
 func (r *Releaser) Start(ctx context.Context) error {
-	r.Every = cmp.Or(r.Every, 500*time.Millisecond)
 	r.Batch = cmp.Or(r.Batch, 256)
 	r.Recheck = cmp.Or(r.Recheck, 30*time.Second)
-	r.queues = map[string]*turns{}
-	ticker := time.NewTicker(r.Every)
+	r.queues = map[string]*queueState{}
+	ticker := time.NewTicker(cmp.Or(r.Every, 500*time.Millisecond))
 	defer ticker.Stop()
-	next := r.look
+	next := r.releaseAll
 	for {
 		if err := next(ctx); err != nil && ctx.Err() == nil {
-			r.Log.Info("what waits for a destination could not be let go and waits for its own time meanwhile", "error", err.Error())
+			r.Log.Info("failed to release held events; they retry at nextAttemptTime", "error", err.Error())
 		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
-			next = r.look
+			next = r.releaseAll
 		case <-r.Capacity.Left:
-			next = r.fill
+			next = r.releaseQueued
 		}
 	}
 }
 
-func (r *Releaser) look(ctx context.Context) error { return errors.Join(r.release(ctx), r.fill(ctx)) }
+func (r *Releaser) releaseAll(ctx context.Context) error {
+	down, mayTry := r.Outages()
+	return errors.Join(r.releaseRecovered(ctx, down), r.releaseToTry(ctx, mayTry), r.releaseQueued(ctx))
+}
 
-// fill has as many events go on as there are free places, at each destination for which events may wait.
-func (r *Releaser) fill(ctx context.Context) error {
+// releaseRecovered releases the events whose destination is up again.
+func (r *Releaser) releaseRecovered(ctx context.Context, down []string) error {
+	slices.Sort(down)
+	if slices.Equal(down, r.lastDown) && !r.more && time.Since(r.queried) < r.Recheck {
+		return nil
+	}
+	held := slices.Clone(down)
+	for _, v := range r.vacancies() {
+		held = append(held, v.Places) // An event that waits for a slot is released only by releaseQueued.
+	}
+	released, more, err := r.Rows.ReleaseHeld(ctx, held, r.Batch)
+	if err != nil {
+		return err
+	}
+	r.lastDown, r.queried, r.more = down, time.Now(), more
+	r.wake(ctx, released)
+	return nil
+}
+
+// releaseToTry releases one event for each destination whose breaker is half open.
+func (r *Releaser) releaseToTry(ctx context.Context, mayTry []string) error {
+	if len(mayTry) == 0 {
+		return nil
+	}
+	released, err := r.Rows.ReleaseToTry(ctx, mayTry)
+	if err != nil {
+		return err
+	}
+	r.wake(ctx, released)
+	return nil
+}
+
+// releaseQueued releases as many events as each concurrency limit has free slots.
+func (r *Releaser) releaseQueued(ctx context.Context) error {
 	for _, v := range r.vacancies() {
 		q := r.queues[v.Places]
 		if q == nil {
-			q = &turns{}
+			q = &queueState{}
 			r.queues[v.Places] = q
 		}
 		free := q.free(v)
-		if free == 0 || !q.more && time.Since(v.Refused) > recentlyRefused && time.Since(q.asked) < r.Recheck {
+		if free == 0 || !q.more && time.Since(v.Refused) > refusalRecorded && time.Since(q.queried) < r.Recheck {
 			continue
 		}
-		released, more, err := r.Reconciler.Rows.ReleaseForPlaces(ctx, v.Places, free)
+		released, more, err := r.Rows.ReleaseForPlaces(ctx, v.Places, free)
 		if err != nil {
 			return err
 		}
-		q.asked, q.more = time.Now(), more
-		q.onTheWay += len(released)
+		q.queried, q.more = time.Now(), more
+		q.pending += len(released)
 		r.wake(ctx, released)
 	}
 	return nil
@@ -134,35 +179,8 @@ func (r *Releaser) vacancies() []destination.Vacancy {
 	return r.Capacity.Vacancies()
 }
 
-func (r *Releaser) release(ctx context.Context) error {
-	down, mayTry := r.Outages()
-	slices.Sort(down)
-	if !slices.Equal(down, r.lastDown) || r.more || time.Since(r.asked) >= r.Recheck {
-		// What waits for a place waits for that to be free, whatever is up.
-		heldBack := slices.Clone(down)
-		for _, v := range r.vacancies() {
-			heldBack = append(heldBack, v.Places)
-		}
-		released, more, err := r.Reconciler.Rows.ReleaseHeld(ctx, heldBack, r.Batch)
-		if err != nil {
-			return err
-		}
-		r.lastDown, r.asked, r.more = down, time.Now(), more
-		r.wake(ctx, released)
-	}
-	if len(mayTry) == 0 {
-		return nil
-	}
-	released, err := r.Reconciler.Rows.ReleaseToTry(ctx, mayTry)
-	if err != nil {
-		return err
-	}
-	r.wake(ctx, released)
-	return nil
-}
-
-// wake has the events that were let go reconciled. If the process dies before, the next leader reconciles all there are. One that was
-// parked comes back as a new WebhookEvent, which needs no waking; but its old one may be there still, since it changed as it was to go.
+// wake reconciles released events. If the process dies before, the next leader reconciles all events. The relay recreates the WebhookEvent
+// of a parked event, which triggers a reconcile. But the old WebhookEvent can still exist, if it changed before the Housekeeper deleted it.
 func (r *Releaser) wake(ctx context.Context, released []store.Released) {
 	for _, e := range released {
 		name := types.NamespacedName{Namespace: r.Namespace, Name: v1alpha1.NameOf(e.Source, e.ID.String())}

@@ -5,21 +5,20 @@ import (
 	"time"
 )
 
-// Backoff says when the next attempt is made. It depends on the persisted number of attempts alone, so that a restart
-// changes nothing.
+// Backoff computes the delay until the next attempt. The delay depends only on the persisted number of attempts, so a restart does not
+// change it.
 type Backoff struct {
-	// Base is the delay after the first attempt; each further one doubles it, up to Max.
+	// Base is the delay after the first attempt. Each further attempt doubles it, up to Max.
 	Base time.Duration
 	Max  time.Duration
-	// MaxAttempts is how many attempts may fail.
+	// MaxAttempts is the number of attempts after which an event ends in error.
 	MaxAttempts int32
 }
 
-// jitter is by how much a delay may differ, so that what failed together is not tried together.
+// jitter is the maximum relative deviation of a delay, so events that fail together do not retry together.
 const jitter = 0.2
 
-// Delay returns the delay after the given number of attempts, or what the destination asked for if that is longer, up to
-// Max.
+// Delay returns the delay after this number of attempts, or the delay that the destination asked for if that is longer, up to Max.
 func (b Backoff) Delay(attempts int32, retryAfter time.Duration) time.Duration {
 	delay := b.Base
 	for range attempts - 1 {

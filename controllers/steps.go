@@ -5,138 +5,82 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	"k8s.io/client-go/util/workqueue"
 
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
 	"github.com/dfmiddleware/verity-sync/internal/failpoint"
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-type queue = workqueue.TypedRateLimitingInterface[ctrl.Request]
-
-// leaderTerm has this process's term of leadership, which begins at its first claim.
-type leaderTerm struct {
-	mu   sync.Mutex
-	term int64
-}
-
-// get returns the term, beginning it the first time. Only the leader reconciles, so whoever asks is the leader.
-func (t *leaderTerm) get(ctx context.Context, rows Rows, holder string) (int64, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.term == 0 {
-		term, err := rows.AcquireTerm(ctx, holder)
-		if err != nil {
-			return 0, err
-		}
-		failpoint.Hit(failpoint.TermAcquired)
-		t.term = term
-	}
-	return t.term, nil
-}
-
-// replay starts a new run of a finished event that is asked to run again. A request that was made before the run ended is served here as
-// well, since the end of such a run wakes the event. If the process dies right after, the request's value is on the row: it is served once.
+// replay starts a new run of a finished event that has a replay request. A request that came before the run ended is served here, too,
+// because the end of the run triggers a reconcile. If the process dies right after, the row has the request, so it is served once.
 func (r *WebhookEventReconciler) replay(ctx context.Context, s *scope) (*ctrl.Result, error) {
 	request := s.object.ReplayRequest()
 	if !s.object.Status.Phase.Finished() || request == "" {
 		return nil, nil
 	}
-	term, err := r.term.get(ctx, r.Rows, r.Identity)
+	term, err := r.leaderTerm(ctx)
 	if err != nil {
 		return nil, err
 	}
 	fromStart, err := v1alpha1.ReplayFrom(s.object.Annotations[v1alpha1.ReplayFromAnnotation])
 	if err != nil {
 		return nil, r.refuseReplay(ctx, s, request, term, v1alpha1.UnknownReplayFromReason, fmt.Sprintf(
-			"annotation %s: %v; set it right, or remove it, and request another replay", v1alpha1.ReplayFromAnnotation, err))
+			"annotation %s: %v; correct or remove it, then request another replay", v1alpha1.ReplayFromAnnotation, err))
 	}
-	from := s.object.Status.Phase
 	started, err := r.Rows.Replay(ctx, s.id, request, fromStart, term)
 	if errors.Is(err, store.ErrErased) {
-		return nil, r.refuseReplay(ctx, s, request, term, v1alpha1.ErasedReason, erasedForReplay)
+		return nil, r.refuseReplay(ctx, s, request, term, v1alpha1.ErasedReason,
+			"the data of the event was erased, so it cannot run again; send the webhook again")
 	}
 	if err != nil {
 		return nil, err
 	}
 	if started {
 		failpoint.Hit(failpoint.ReplayRaised)
-		r.Metrics.Transition(strings.ToLower(string(from)), string(store.StatusPending))
+		r.Metrics.Transition(strings.ToLower(string(s.object.Status.Phase)), string(store.StatusPending))
 	}
-	state, err := r.Rows.Load(ctx, s.id)
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
+	state, err := r.stateOf(ctx, s.id, s.object)
+	if err != nil {
 		return nil, err
 	}
-	if errors.Is(err, store.ErrNotFound) {
-		if state, err = r.missing(ctx, s.id, s.object); err != nil {
-			return nil, err
-		}
-		state.ReplayRequest = request // There is no row to replay; that is the answer to this request.
-	}
-	return nil, r.project(ctx, s, state)
+	return nil, r.showRow(ctx, s, state)
 }
 
-// erasedForReplay says why an erased event does not run again.
-const erasedForReplay = "the data of the event was erased, so there is nothing left to forward or to sync; the webhook has to be sent again"
-
-// refuseReplay answers a request that cannot be served. If the process dies between the two writes, it is refused again.
+// refuseReplay answers a request that cannot be served. If the process dies between the two writes, the request is refused again.
 func (r *WebhookEventReconciler) refuseReplay(ctx context.Context, s *scope, request string, term int64, reason, why string) error {
 	if err := r.Rows.RefuseReplay(ctx, s.id, request, term); err != nil {
 		return err
 	}
-	message := fmt.Sprintf("the replay %.64q was refused and does not run: %s", request, why)
-	ctrl.LoggerFrom(ctx).Info("a replay was refused", "event", s.id, "error", message)
-	r.warn(s.object, reason, "Replay", message)
-	return r.update(ctx, s, func(st *v1alpha1.WebhookEventStatus) {
+	message := fmt.Sprintf("refused the replay request %.64q: %s", request, why)
+	ctrl.LoggerFrom(ctx).Info("refused a replay request", "event", s.id, "error", message)
+	r.publishWarning(s.object, reason, "Replay", message)
+	return r.updateStatus(ctx, s, func(st *v1alpha1.WebhookEventStatus) {
 		st.LastHandledReplay = request
-		condition(st, s.object.Generation, v1alpha1.ReplayRefusedCondition, metav1.ConditionTrue, reason, message)
+		setCondition(st, s.object.Generation, v1alpha1.ReplayRefusedCondition, metav1.ConditionTrue, reason, message)
 	})
 }
 
-// expire deletes a finished event at the end of its time, unless the database has lost it. If the process dies right after, there is
-// nothing left to do.
+// expire deletes a finished event after its TTL, unless the database has lost it. If the process dies right after, nothing is left to do.
 func (r *WebhookEventReconciler) expire(ctx context.Context, s *scope) (*ctrl.Result, error) {
-	status := &s.object.Status
-	if !status.Phase.Finished() {
+	phase := s.object.Status.Phase
+	switch {
+	case !phase.Finished():
 		return nil, nil
-	}
-	if s.object.ReplayRequest() != "" && !s.refused {
-		return &ctrl.Result{RequeueAfter: conflictPause}, nil // The run has just ended; the request is served first.
-	}
-	if rowLost(s.object) {
+	case s.object.ReplayRequest() != "" && !s.refused:
+		return &ctrl.Result{RequeueAfter: conflictPause}, nil // The run has just ended. The next reconcile serves the request.
+	case rowLost(s.object):
 		return &ctrl.Result{}, nil
+	default:
+		return r.deleteAfter(ctx, s.object, completed(s.object), r.TTL.of(phase))
 	}
-	ttl := r.TTL.Done
-	if status.Phase == v1alpha1.PhaseError {
-		ttl = r.TTL.Error
-	}
-	finished := s.object.CreationTimestamp.Time
-	if status.CompletionTime != nil {
-		finished = status.CompletionTime.Time
-	}
-	if rest := time.Until(finished.Add(ttl)); rest > 0 {
-		return &ctrl.Result{RequeueAfter: rest}, nil
-	}
-	err := deleteUnchanged(ctx, r.Client, s.object)
-	failpoint.Hit(failpoint.Expired)
-	return &ctrl.Result{}, err
 }
 
-// deleteUnchanged deletes an object, and returns a conflict if it changed since it was read; that it is gone already is no error.
-func deleteUnchanged(ctx context.Context, c client.Client, object *v1alpha1.WebhookEvent) error {
-	err := c.Delete(ctx, object, client.Preconditions{UID: &object.UID, ResourceVersion: &object.ResourceVersion})
-	return client.IgnoreNotFound(err)
-}
-
-// hold waits while the event is suspended, or until its next attempt is due. The row knows best when that is: it may have
-// been let go since its time was shown. Nothing has been done.
+// hold waits while the event is suspended, and until its next attempt is due. The row has the current time of that: the Releaser may have
+// made the event due since the status was written. If the process dies right after, nothing was done.
 func (r *WebhookEventReconciler) hold(ctx context.Context, s *scope) (*ctrl.Result, error) {
 	if s.object.Spec.Suspend {
 		next, err := r.Rows.SetSuspended(ctx, s.id, true)
@@ -146,24 +90,22 @@ func (r *WebhookEventReconciler) hold(ctx context.Context, s *scope) (*ctrl.Resu
 		r.wake(ctx, s.object.Namespace, next)
 		return r.projectRow(ctx, s)
 	}
-	if next := s.object.Status.NextAttemptTime; next != nil {
-		if rest := time.Until(next.Time); rest > 0 {
-			state, err := r.Rows.Load(ctx, s.id)
-			if err != nil && !errors.Is(err, store.ErrNotFound) {
-				return nil, err
-			}
-			if err == nil && state.DueIn > 0 && !state.Suspended {
-				return &ctrl.Result{RequeueAfter: state.DueIn}, nil
-			}
-		}
+	if next := s.object.Status.NextAttemptTime; next == nil || time.Until(next.Time) <= 0 {
+		return nil, nil
+	}
+	state, err := r.stateOf(ctx, s.id, s.object)
+	if err != nil {
+		return nil, err
+	}
+	if state.DueIn > 0 && !state.Suspended {
+		return &ctrl.Result{RequeueAfter: state.DueIn}, nil
 	}
 	return nil, nil
 }
 
-// claim begins an attempt. If the process dies right after, the next leader claims the event again, and attempts counts
-// it.
+// claim starts an attempt. If the process dies right after, the next leader claims the event again, and the attempt counts.
 func (r *WebhookEventReconciler) claim(ctx context.Context, s *scope) (*ctrl.Result, error) {
-	term, err := r.term.get(ctx, r.Rows, r.Identity)
+	term, err := r.leaderTerm(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -178,43 +120,37 @@ func (r *WebhookEventReconciler) claim(ctx context.Context, s *scope) (*ctrl.Res
 	return nil, err
 }
 
-// projectRow shows where the row stands, where there is nothing to do for it now, and says when to look again.
+// projectRow writes the status from the row of an event that cannot be claimed now, and returns when to look at it again.
 func (r *WebhookEventReconciler) projectRow(ctx context.Context, s *scope) (*ctrl.Result, error) {
-	state, err := r.Rows.Load(ctx, s.id)
-	if errors.Is(err, store.ErrNotFound) {
-		state, err = r.missing(ctx, s.id, s.object)
-	}
+	state, err := r.stateOf(ctx, s.id, s.object)
 	if err != nil {
 		return nil, err
 	}
-	if state.Suspended && !s.object.Spec.Suspend && !state.Status.Finished() {
-		// It is not suspended any more, and its next attempt is yet to come: until then it waits as every other event does.
-		if _, err := r.Rows.SetSuspended(ctx, s.id, false); err != nil {
-			return nil, err
+	if !state.Status.Finished() {
+		if state.Suspended && !s.object.Spec.Suspend {
+			// The user resumed the event before its next attempt is due.
+			if _, err := r.Rows.SetSuspended(ctx, s.id, false); err != nil {
+				return nil, err
+			}
 		}
-		state.Suspended = false
+		state.Suspended = s.object.Spec.Suspend
 	}
-	state.Suspended = state.Suspended || (s.object.Spec.Suspend && !state.Status.Finished())
-	if err := r.project(ctx, s, state); err != nil {
+	if err := r.showRow(ctx, s, state); err != nil {
 		return nil, err
 	}
+	ttl := r.TTL.of(phaseOf(state.Status))
 	switch {
-	case state.Reason == v1alpha1.RowLostReason && state.Status.Finished():
+	case state.Status.Finished() && state.Reason == v1alpha1.RowLostReason:
 		return &ctrl.Result{}, nil
+	case state.Status.Finished() && s.refused:
+		return r.deleteAfter(ctx, s.object, s.object.CreationTimestamp.Time, ttl) // Its status has no completion time.
 	case state.Status.Finished():
-		ttl := r.TTL.Done
-		if state.Status == store.StatusError {
-			ttl = r.TTL.Error
-		}
-		if s.refused {
-			return r.expireRefused(ctx, s, ttl)
-		}
 		return &ctrl.Result{RequeueAfter: ttl}, nil
 	case state.DueIn > 0:
 		return &ctrl.Result{RequeueAfter: state.DueIn}, nil
 	case state.Suspended || state.WaitsFor != "":
 		return &ctrl.Result{RequeueAfter: r.Recheck}, nil
 	default:
-		return &ctrl.Result{RequeueAfter: conflictPause}, nil // It became claimable between the two looks.
+		return &ctrl.Result{RequeueAfter: conflictPause}, nil // The event became claimable after the claim.
 	}
 }

@@ -169,18 +169,18 @@ func (s *suite) start() {
 	}
 	require.NoError(s.t, r.SetupWithManager(mgr))
 	require.NoError(s.t, mgr.Add(&controllers.Housekeeper{
-		Reconciler: r, Namespace: s.namespace, FinishedLimit: s.settings.finishedLimit, MaxWaiting: s.settings.maxWaiting,
+		Reconciler: r, Rows: s.db, Namespace: s.namespace, FinishedLimit: s.settings.finishedLimit, MaxWaiting: s.settings.maxWaiting,
 		PruneEvery: s.settings.prune, AuditEvery: s.settings.audit, Grace: time.Millisecond, Log: testr.New(s.t),
 	}))
 	if s.settings.heartbeat != 0 {
 		require.NoError(s.t, mgr.Add(&controllers.Heartbeat{
-			Reconciler: r, Mark: s.mark, Every: s.settings.heartbeat, Log: testr.New(s.t),
+			Reconciler: r, Rows: s.db, Mark: s.mark, Every: s.settings.heartbeat, Log: testr.New(s.t),
 			RolledBack: func(from, to time.Time) { s.rolledBack <- [2]time.Time{from, to} },
 		}))
 	}
 	if s.settings.outages != nil {
 		require.NoError(s.t, mgr.Add(&controllers.Releaser{
-			Reconciler: r, Namespace: s.namespace, Outages: s.settings.outages, Every: 20 * time.Millisecond, Batch: 5, Log: testr.New(s.t),
+			Reconciler: r, Rows: s.db, Namespace: s.namespace, Outages: s.settings.outages, Every: 20 * time.Millisecond, Batch: 5, Log: testr.New(s.t),
 			Capacity: s.settings.capacity,
 		}))
 	}

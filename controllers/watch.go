@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -21,9 +22,9 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/metrics"
 )
 
-// WatchHealth observes whether the cache can list and watch WebhookEvents: without that, no event is worked on. It serves readiness and a
-// metric, and never liveness, since a restart does not help. Run by the manager, it starts the cache's informer on every replica, so that a
-// replica that could not take over is not ready. A watch in which nothing happens is healthy.
+// WatchHealth observes whether the cache can list and watch WebhookEvents. If it cannot, no event is processed. WatchHealth serves
+// readiness and a metric; it does not serve liveness, because a restart does not help. The manager starts it, and with it the cache's
+// informer, on each replica: so a replica that cannot become the leader is not ready. A watch without events is healthy.
 type WatchHealth struct {
 	// Cache must be set before the manager starts.
 	Cache cache.Cache
@@ -33,26 +34,26 @@ type WatchHealth struct {
 	tolerance time.Duration
 
 	mu sync.Mutex
-	// synced is true once the cache has been filled.
+	// synced is true after the first sync of the cache.
 	synced bool
-	// failure is why WebhookEvents cannot be listed or watched, since failedAt; nil while they can.
+	// failure is the error of the last list or watch, and failedAt the time of the first in a row; nil after a success.
 	failure  error
 	failedAt time.Time
 }
 
-// WatchTolerance is how long the watch may fail before a controller is not ready: the API server restarts in less.
+// WatchTolerance is how long the watch may fail before a controller is not ready. A restart of the API server takes less.
 const WatchTolerance = 30 * time.Second
 
-// errNotSynced is the state at the start.
+// errNotSynced is the initial failure.
 var errNotSynced = errors.New("the cache has not synced yet")
 
-// NewWatchHealth returns the health of a watch that has not begun.
+// NewWatchHealth returns the health of a watch that has not started.
 func NewWatchHealth(m *metrics.Controller, log logr.Logger, tolerance time.Duration) *WatchHealth {
 	m.WatchFailing(true)
 	return &WatchHealth{metrics: m, log: log, tolerance: tolerance, failure: errNotSynced, failedAt: time.Now()}
 }
 
-// NewInformer is for cache.Options: it makes an informer whose lists and watches are observed.
+// NewInformer is for cache.Options. It creates an informer whose lists and watches are observed.
 func (h *WatchHealth) NewInformer(from toolscache.ListerWatcher, object runtime.Object, resync time.Duration, indexers toolscache.Indexers,
 ) toolscache.SharedIndexInformer {
 	source := toolscache.ToListerWatcherWithContext(from)
@@ -67,19 +68,19 @@ func (h *WatchHealth) NewInformer(from toolscache.ListerWatcher, object runtime.
 			initial := options.SendInitialEvents != nil
 			switch {
 			case err != nil && initial && apierrors.IsInvalid(err):
-				return w, err // The API server cannot begin a watch with all objects: a list follows.
+				return w, err // The API server does not support a watch that starts with all objects. A list follows.
 			case err != nil:
 				h.failed(ctx, err)
 				return w, err
 			case !initial:
-				h.working() // It follows a list. One that begins with all objects has yet to send them.
+				h.working() // The watch follows a list. A watch that starts with all objects has not sent them yet.
 			}
 			return observed(w, func(e watch.Event) { h.observe(ctx, e) }), nil
 		},
 	}, object, resync, indexers)
 }
 
-// observedWatch is a watch whose events pass by somebody. Unlike watch.Filter it ends when it is stopped, read or not.
+// observedWatch calls a function with each event of a watch. Unlike watch.Filter, it ends at Stop even if its events are not read.
 type observedWatch struct {
 	watch.Interface
 	events  chan watch.Event
@@ -110,7 +111,7 @@ func (o *observedWatch) Stop() {
 	o.Interface.Stop()
 }
 
-// observe looks at an event of a watch. What cannot be decoded comes as an error too.
+// observe evaluates an event of a watch. An object that does not decode is an error event, too.
 func (h *WatchHealth) observe(ctx context.Context, e watch.Event) {
 	switch e.Type {
 	case watch.Error:
@@ -123,7 +124,7 @@ func (h *WatchHealth) observe(ctx context.Context, e watch.Event) {
 	}
 }
 
-// failed records that a list or a watch failed. One that is refused because it asks for what is too long ago is repeated from now.
+// failed records the error of a list or a watch. An expired resource version is no failure: the informer lists again.
 func (h *WatchHealth) failed(ctx context.Context, err error) {
 	if err == nil || ctx.Err() != nil || apierrors.IsResourceExpired(err) || apierrors.IsGone(err) {
 		return
@@ -134,7 +135,7 @@ func (h *WatchHealth) failed(ctx context.Context, err error) {
 		h.failedAt = time.Now()
 	}
 	if h.failure == nil || errors.Is(h.failure, errNotSynced) {
-		h.log.Error(err, "WebhookEvents cannot be listed or watched; no event is worked on until they can be; trying again")
+		h.log.Error(err, "cannot list or watch WebhookEvents; no event is processed until that succeeds; retrying")
 	}
 	h.failure = err
 	h.metrics.WatchFailing(true)
@@ -144,13 +145,13 @@ func (h *WatchHealth) working() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.synced && h.failure != nil {
-		h.log.Info("WebhookEvents can be listed and watched again", "failedFor", time.Since(h.failedAt).Round(time.Second).String())
+		h.log.Info("can list and watch WebhookEvents again", "failedFor", time.Since(h.failedAt).Round(time.Second).String())
 	}
 	h.synced, h.failure = true, nil
 	h.metrics.WatchFailing(false)
 }
 
-// Ready is the readiness check. It fails until the cache has synced, and once the watch has failed for longer than is tolerated.
+// Ready is the readiness check. It fails until the cache has synced, and after the watch has failed for longer than the tolerance.
 func (h *WatchHealth) Ready(*http.Request) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -164,19 +165,17 @@ func (h *WatchHealth) Ready(*http.Request) error {
 // NeedLeaderElection makes the manager run it on every replica.
 func (*WatchHealth) NeedLeaderElection() bool { return false }
 
-// Start starts the informer and returns. As long as the API server cannot be asked for WebhookEvents at all, it tries again.
+// Start starts the informer and returns. It retries until the API server serves WebhookEvents.
 func (h *WatchHealth) Start(ctx context.Context) error {
 	const pause = 2 * time.Second
-	for {
-		_, err := h.Cache.GetInformer(ctx, &v1alpha1.WebhookEvent{}, cache.BlockUntilSynced(false))
-		if err == nil {
-			return nil
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	wait.UntilWithContext(ctx, func(ctx context.Context) {
+		if _, err := h.Cache.GetInformer(ctx, &v1alpha1.WebhookEvent{}, cache.BlockUntilSynced(false)); err != nil {
+			h.failed(ctx, err)
+			return
 		}
-		h.failed(ctx, err)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(pause):
-		}
-	}
+		stop()
+	}, pause)
+	return nil
 }

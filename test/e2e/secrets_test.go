@@ -75,7 +75,7 @@ func TestNothingSecretOrPersonalIsSaidWhereDestinationsFail(t *testing.T) {
 		require.NoError(t, err)
 		said["the log of "+p.Name] = log
 	}
-	assert.Contains(t, said["the log of controller-0"], `attempt did not succeed`, "there is something to look at")
+	assert.Contains(t, said["the log of controller-0"], `attempt failed`, "there is something to look at")
 	objects, err := s.Kubectl(t.Context(), "get", "webhookevents,events", "--output=yaml")
 	require.NoError(t, err)
 	said["WebhookEvents and Events"] = objects

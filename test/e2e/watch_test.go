@@ -43,7 +43,7 @@ func TestAControllerThatMayNotWatchIsAliveAndNotReadyUntilItMay(t *testing.T) {
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
 		log, err := controller.Log()
 		require.NoError(c, err)
-		require.Contains(c, log, "WebhookEvents cannot be listed or watched")
+		require.Contains(c, log, "cannot list or watch WebhookEvents")
 	}, eventually, tick)
 	assert.Equal(t, http.StatusInternalServerError, probe(t, controller, "/readyz"))
 	assert.Equal(t, http.StatusOK, probe(t, controller, "/healthz"))
