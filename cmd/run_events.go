@@ -59,10 +59,10 @@ func (e *leaseEvents) databaseRolledBack(from, to time.Time) {
 func (e *leaseEvents) destination(name string, up bool) {
 	lease := e.reference("destinations{" + name + "}")
 	if up {
-		e.recorder.Eventf(lease, nil, corev1.EventTypeNormal, destinationAvailable, "LetGo",
+		e.recorder.Eventf(lease, nil, corev1.EventTypeNormal, destinationAvailable, "Release",
 			"%s answers again: the events that wait for it go on", name)
 		return
 	}
-	e.recorder.Eventf(lease, nil, corev1.EventTypeWarning, v1alpha1.DestinationUnavailableReason, "HoldBack",
+	e.recorder.Eventf(lease, nil, corev1.EventTypeWarning, v1alpha1.DestinationUnavailableReason, "Hold",
 		"%s does not answer: the events that need it wait", name)
 }
