@@ -23,8 +23,8 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-// BenchmarkReconcile is what an event costs the controller itself, from Pending to Done: every step, with a database, an API server and
-// destinations that answer at once.
+// BenchmarkReconcile measures the CPU time of the controller for one event, from Pending to Done: each step, with a database, an API server
+// and destinations that answer at once.
 func BenchmarkReconcile(b *testing.B) {
 	id := uuid.Must(uuid.NewV7())
 	object := &v1alpha1.WebhookEvent{
@@ -36,8 +36,8 @@ func BenchmarkReconcile(b *testing.B) {
 		Status: v1alpha1.WebhookEventStatus{Phase: v1alpha1.PhasePending},
 	}
 	r := &controllers.WebhookEventReconciler{
-		Client: memoryClient{object: object}, Rows: oneRow{id: id, payload: []byte(`{"notes":"` + strings.Repeat("x", 700) + `"}`)},
-		Plan: everything{}, Recorder: events.NewFakeRecorder(1), TTL: controllers.TTL{Done: time.Hour, Error: time.Hour},
+		Client: memoryClient{object: object}, Rows: benchRows{id: id, payload: []byte(`{"notes":"` + strings.Repeat("x", 700) + `"}`)},
+		Plan: forwardAndSync{}, Recorder: events.NewFakeRecorder(1), TTL: controllers.TTL{Done: time.Hour, Error: time.Hour},
 		Metrics: metrics.NewController(prometheus.NewRegistry()), Identity: "bench", Concurrency: 1,
 		OnFenced: func(err error) { b.Error(err) },
 	}
@@ -50,7 +50,7 @@ func BenchmarkReconcile(b *testing.B) {
 	}
 }
 
-// memoryClient has one object, which stays as it is.
+// memoryClient has one object, which does not change.
 type memoryClient struct {
 	client.Client
 
@@ -64,47 +64,47 @@ func (c memoryClient) Get(_ context.Context, _ client.ObjectKey, into client.Obj
 
 func (memoryClient) Status() client.SubResourceWriter { return memoryStatus{} }
 
-// memoryStatus takes every status and keeps none.
+// memoryStatus accepts each status and stores none.
 type memoryStatus struct{ client.SubResourceWriter }
 
 func (memoryStatus) Update(context.Context, client.Object, ...client.SubResourceUpdateOption) error {
 	return nil
 }
 
-// oneRow has one row, which is always to be done.
-type oneRow struct {
+// benchRows has one row, which is always due.
+type benchRows struct {
 	controllers.EventRows
 
 	id      uuid.UUID
 	payload []byte
 }
 
-func (oneRow) AcquireTerm(context.Context, string) (int64, error) { return 1, nil }
+func (benchRows) AcquireTerm(context.Context, string) (int64, error) { return 1, nil }
 
-func (m oneRow) Claim(_ context.Context, id uuid.UUID, term int64) (*store.Attempt, error) {
+func (m benchRows) Claim(_ context.Context, id uuid.UUID, term int64) (*store.Attempt, error) {
 	now := time.Now()
 	return &store.Attempt{ID: id, Payload: m.payload, ReceivedAt: now, StartedAt: now, Attempts: 1, Forward: true, Term: term}, nil
 }
 
-func (oneRow) FinishAttempt(_ context.Context, _ *store.Attempt, f store.AttemptResult) (store.RecordedResult, error) {
+func (benchRows) FinishAttempt(_ context.Context, _ *store.Attempt, f store.AttemptResult) (store.RecordedResult, error) {
 	now := time.Now()
 	return store.RecordedResult{Status: f.Status, Attempts: 1, ProcessedAt: &now}, nil
 }
 
-// everything has all events forwarded and synced, with success.
-type everything struct{}
+// forwardAndSync plans a forward and a sync for each event. Both succeed.
+type forwardAndSync struct{}
 
-func (everything) Plan(*store.Attempt) controllers.Plan {
-	forward := instant{store.OperationForward, ""}
-	return controllers.Plan{Forward: forward, Syncs: []operation.Operation{instant{store.OperationLead, v1alpha1.ResultLeadUpdated}}}
+func (forwardAndSync) Plan(*store.Attempt) controllers.Plan {
+	forward := instantOperation{store.OperationForward, ""}
+	return controllers.Plan{Forward: forward, Syncs: []operation.Operation{instantOperation{store.OperationLead, v1alpha1.ResultLeadUpdated}}}
 }
 
-type instant struct{ name, result string }
+type instantOperation struct{ name, result string }
 
-func (i instant) Name() string { return i.name }
+func (i instantOperation) Name() string { return i.name }
 
-func (instant) Direction() string { return store.DirectionToVerity }
+func (instantOperation) Direction() string { return store.DirectionToVerity }
 
-func (i instant) Run(context.Context, *store.Attempt) operation.Outcome {
+func (i instantOperation) Run(context.Context, *store.Attempt) operation.Outcome {
 	return operation.Done(i.result)
 }

@@ -21,59 +21,59 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-// narrow is a destination that takes so many calls at a time, each of which lasts until it is let end.
-type narrow struct {
-	places  *destination.Bulkhead
+// limitedDestination is a destination with a concurrency limit. The test ends each call.
+type limitedDestination struct {
+	limit   *destination.Bulkhead
 	breaker *destination.Breaker
 	left    chan struct{}
-	// begun has the event of each call, in order; a receive from end lets a call end.
-	begun chan uuid.UUID
-	end   chan struct{}
+	// started receives the event of each call, in order. A send to end ends a call.
+	started chan uuid.UUID
+	end     chan struct{}
 }
 
-func newNarrow(calls int) *narrow {
-	n := &narrow{left: make(chan struct{}, 1), begun: make(chan uuid.UUID, 100), end: make(chan struct{})}
-	n.places = destination.NewBulkhead("narrow", calls, func() {
+func newLimitedDestination(calls int) *limitedDestination {
+	limited := &limitedDestination{left: make(chan struct{}, 1), started: make(chan uuid.UUID, 100), end: make(chan struct{})}
+	limited.limit = destination.NewBulkhead("narrow", calls, func() {
 		select {
-		case n.left <- struct{}{}:
+		case limited.left <- struct{}{}:
 		default:
 		}
 	})
-	n.breaker = destination.NewBreaker("narrow", destination.BreakerOptions{Calls: n.places})
-	return n
+	limited.breaker = destination.NewBreaker("narrow", destination.BreakerOptions{Calls: limited.limit})
+	return limited
 }
 
-func (n *narrow) answer(_ int, e *store.Attempt) operation.Outcome {
-	err := n.breaker.Do(context.Background(), func(context.Context) error {
-		n.begun <- e.ID
-		<-n.end
+func (limited *limitedDestination) answer(_ int, e *store.Attempt) operation.Outcome {
+	err := limited.breaker.Do(context.Background(), func(context.Context) error {
+		limited.started <- e.ID
+		<-limited.end
 		return nil
 	})
 	if err != nil {
-		return operation.Outcome{Err: err, Wait: n.breaker.WaitAfter(err)}
+		return operation.Outcome{Err: err, Wait: limited.breaker.WaitAfter(err)}
 	}
 	return operation.Done(v1alpha1.ResultContactSynced)
 }
 
-func (n *narrow) configure(set *settings) {
-	// Nothing goes on by itself within the test.
+func (limited *limitedDestination) configure(set *settings) {
+	// Within the test, no event retries without the Releaser.
 	set.backoff = controllers.Backoff{Base: time.Millisecond, Max: time.Hour, MaxAttempts: 2}
-	set.outages = func() (down, mayTry []string) { return destination.Outages(n.breaker) }
+	set.outages = func() (down, mayTry []string) { return destination.Outages(limited.breaker) }
 	set.capacity = controllers.Capacity{
-		Left: n.left, Vacancies: func() []destination.Vacancy { return []destination.Vacancy{n.places.Vacancy()} },
+		Left: limited.left, Vacancies: func() []destination.Vacancy { return []destination.Vacancy{limited.limit.Vacancy()} },
 	}
 }
 
-func TestEventsWaitForTheirTurnAtADestinationInOrderAndWithoutAFailedAttempt(t *testing.T) {
+func TestEventsAtAConcurrencyLimitWaitInOrderAndWithoutAFailedAttempt(t *testing.T) {
 	t.Parallel()
-	n := newNarrow(1)
-	s := newSuite(t, n.configure)
-	s.sync.script(n.answer)
-	first := s.post("apt0")
-	require.Equal(t, first, <-n.begun)
-	waiting := []uuid.UUID{s.post("apt1"), s.post("apt2"), s.post("apt3"), s.post("apt4"), s.post("apt5")}
+	limited := newLimitedDestination(1)
+	env := newEnvironment(t, limited.configure)
+	env.sync.script(limited.answer)
+	first := env.deliver("apt0")
+	require.Equal(t, first, <-limited.started)
+	waiting := []uuid.UUID{env.deliver("apt1"), env.deliver("apt2"), env.deliver("apt3"), env.deliver("apt4"), env.deliver("apt5")}
 	for _, id := range waiting {
-		e := s.untilReason(id, v1alpha1.WaitingForCapacityReason)
+		e := env.waitForReason(id, v1alpha1.WaitingForCapacityReason)
 		assert.Equal(t, v1alpha1.PhasePending, e.Status.Phase)
 		assert.Zero(t, e.Status.Attempts)
 		ready := meta.FindStatusCondition(e.Status.Conditions, v1alpha1.ReadyCondition)
@@ -83,54 +83,54 @@ func TestEventsWaitForTheirTurnAtADestinationInOrderAndWithoutAFailedAttempt(t *
 		synced := meta.FindStatusCondition(e.Status.Conditions, v1alpha1.SyncedCondition)
 		assert.Equal(t, metav1.ConditionFalse, synced.Status)
 		assert.Equal(t, v1alpha1.WaitingForCapacityReason, synced.Reason)
-		assert.Equal(t, 1, s.sync.calls(id), "it was tried once")
-		assert.Equal(t, "places:narrow", value[string](s, `SELECT array_to_string(held_by, ',') FROM webhook_events WHERE id = $1`, id))
+		assert.Equal(t, 1, env.sync.calls(id), "it ran once")
+		assert.Equal(t, "places:narrow", query[string](env, `SELECT array_to_string(held_by, ',') FROM webhook_events WHERE id = $1`, id))
 	}
 	for _, id := range waiting {
-		n.end <- struct{}{}
-		require.Equal(t, id, <-n.begun, "the oldest goes on first")
+		limited.end <- struct{}{}
+		require.Equal(t, id, <-limited.started, "the oldest event is released first")
 	}
-	n.end <- struct{}{}
+	limited.end <- struct{}{}
 	for _, id := range append(waiting, first) {
-		assert.Equal(t, int32(1), s.untilPhase(id, v1alpha1.PhaseDone).Status.Attempts)
-		assert.LessOrEqual(t, s.sync.calls(id), 2, "no attempt but the first was in vain")
+		assert.Equal(t, int32(1), env.waitForPhase(id, v1alpha1.PhaseDone).Status.Attempts)
+		assert.LessOrEqual(t, env.sync.calls(id), 2, "only the first attempt found no free slot")
 	}
-	assert.Zero(t, value[int64](s, `SELECT count(*) FROM sync_log WHERE status = 'error'`))
-	assert.Equal(t, int64(12), value[int64](s, `SELECT count(*) FROM sync_log WHERE status = 'success'`))
+	assert.Zero(t, query[int64](env, `SELECT count(*) FROM sync_log WHERE status = 'error'`))
+	assert.Equal(t, int64(12), query[int64](env, `SELECT count(*) FROM sync_log WHERE status = 'success'`))
 	var events eventsv1.EventList
-	require.NoError(t, s.client.List(t.Context(), &events, client.InNamespace(s.namespace)))
+	require.NoError(t, env.client.List(t.Context(), &events, client.InNamespace(env.namespace)))
 	for _, e := range events.Items {
-		assert.NotEqual(t, v1alpha1.WaitingForCapacityReason, e.Reason, "nobody need hear of it")
+		assert.NotEqual(t, v1alpha1.WaitingForCapacityReason, e.Reason, "a wait for a slot publishes no Kubernetes Event")
 	}
 }
 
-func TestEventsThatANewLeaderFindsWaitingForTheirTurnGoOn(t *testing.T) {
+func TestNewLeaderReleasesEventsThatWaitForASlot(t *testing.T) {
 	t.Parallel()
-	n := newNarrow(2)
-	s := newSuite(t, n.configure)
-	s.sync.script(n.answer)
-	id := s.post("apt1")
-	<-n.begun
-	n.end <- struct{}{}
-	s.untilPhase(id, v1alpha1.PhaseDone)
-	// As an earlier leader has left it, with calls of its own.
-	s.stop()
-	left := s.post("apt2")
-	s.exec(`UPDATE webhook_events SET held_by = '{places:narrow}', reason = 'WaitingForCapacity', next_attempt_at = now() + interval '1 hour'
+	limited := newLimitedDestination(2)
+	env := newEnvironment(t, limited.configure)
+	env.sync.script(limited.answer)
+	id := env.deliver("apt1")
+	<-limited.started
+	limited.end <- struct{}{}
+	env.waitForPhase(id, v1alpha1.PhaseDone)
+	// The row is as an earlier leader, with its own calls, left it.
+	env.stop()
+	left := env.deliver("apt2")
+	env.exec(`UPDATE webhook_events SET held_by = '{places:narrow}', reason = 'WaitingForCapacity', next_attempt_at = now() + interval '1 hour'
 		WHERE id = $1`, left)
-	s.start()
-	require.Equal(t, left, <-n.begun)
-	n.end <- struct{}{}
-	s.untilPhase(left, v1alpha1.PhaseDone)
+	env.start()
+	require.Equal(t, left, <-limited.started)
+	limited.end <- struct{}{}
+	env.waitForPhase(left, v1alpha1.PhaseDone)
 }
 
-func TestAnEventThatWaitsForADestinationThatIsDownDoesNotWaitForItsTurnElsewhere(t *testing.T) {
+func TestEventThatWaitsForADownDestinationAndASlotIsReleasedWhenTheDestinationIsUp(t *testing.T) {
 	t.Parallel()
-	n := newNarrow(1)
+	limited := newLimitedDestination(1)
 	down := make(chan bool, 1)
 	down <- true
 	isDown := true
-	s := newSuite(t, n.configure, func(set *settings) {
+	env := newEnvironment(t, limited.configure, func(set *settings) {
 		set.outages = func() ([]string, []string) {
 			select {
 			case isDown = <-down:
@@ -142,8 +142,8 @@ func TestAnEventThatWaitsForADestinationThatIsDownDoesNotWaitForItsTurnElsewhere
 			return nil, nil
 		}
 	})
-	s.sync.script(n.answer)
-	s.forward.script(func(call int, _ *store.Attempt) operation.Outcome {
+	env.sync.script(limited.answer)
+	env.forward.script(func(call int, _ *store.Attempt) operation.Outcome {
 		if call == 2 {
 			outcome := failing(destination.Unavailable, "answered 401 Unauthorized")
 			outcome.Wait = time.Hour
@@ -151,15 +151,15 @@ func TestAnEventThatWaitsForADestinationThatIsDownDoesNotWaitForItsTurnElsewhere
 		}
 		return operation.Done("")
 	})
-	first := s.post("apt1")
-	require.Equal(t, first, <-n.begun)
-	both := s.post("apt2")
-	s.untilReason(both, v1alpha1.DestinationUnavailableReason)
-	assert.Equal(t, "verity-http,places:narrow", value[string](s, `SELECT array_to_string(held_by, ',') FROM webhook_events WHERE id = $1`, both))
-	n.end <- struct{}{}
-	s.untilPhase(first, v1alpha1.PhaseDone)
+	first := env.deliver("apt1")
+	require.Equal(t, first, <-limited.started)
+	both := env.deliver("apt2")
+	env.waitForReason(both, v1alpha1.DestinationUnavailableReason)
+	assert.Equal(t, "verity-http,places:narrow", query[string](env, `SELECT array_to_string(held_by, ',') FROM webhook_events WHERE id = $1`, both))
+	limited.end <- struct{}{}
+	env.waitForPhase(first, v1alpha1.PhaseDone)
 	down <- false
-	require.Equal(t, both, <-n.begun)
-	n.end <- struct{}{}
-	s.untilPhase(both, v1alpha1.PhaseDone)
+	require.Equal(t, both, <-limited.started)
+	limited.end <- struct{}{}
+	env.waitForPhase(both, v1alpha1.PhaseDone)
 }

@@ -14,9 +14,8 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-// TestAnEventDoesNotWaitForALocationForEver has events whose sync waits for something that is down, with a younger event of the same
-// appointment behind each that needs nothing of it.
-func TestAnEventDoesNotWaitForALocationForEver(t *testing.T) {
+// The sync of each event waits for a destination that is down. A younger event of the same appointment does not need the destination.
+func TestEventWaitsAtMostAWeekForALocation(t *testing.T) {
 	t.Parallel()
 	const week = 7 * 24 * time.Hour
 	for name, tc := range map[string]struct {
@@ -35,47 +34,47 @@ func TestAnEventDoesNotWaitForALocationForEver(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newSuite(t, func(set *settings) {
+			env := newEnvironment(t, func(set *settings) {
 				set.backoff = controllers.Backoff{Base: time.Millisecond, Max: time.Millisecond, MaxAttempts: 3}
 			})
-			s.stop()
-			old, young := s.post("apt1"), s.post("apt1")
-			s.exec(`UPDATE webhook_events SET received_at = received_at - make_interval(secs => $2) WHERE id = $1`, old, tc.age.Seconds())
+			env.stop()
+			old, young := env.deliver("apt1"), env.deliver("apt1")
+			env.exec(`UPDATE webhook_events SET received_at = received_at - make_interval(secs => $2) WHERE id = $1`, old, tc.age.Seconds())
 			down := &destination.Error{Destination: tc.destination, Class: tc.class, Message: "the token was refused (401)"}
-			s.sync.script(func(_ int, e *store.Attempt) operation.Outcome {
+			env.sync.script(func(_ int, e *store.Attempt) operation.Outcome {
 				if e.ID != old {
 					return operation.Done(v1alpha1.ResultLeadUpdated)
 				}
 				return operation.Outcome{Err: down, Wait: time.Millisecond}
 			})
-			s.start()
+			env.start()
 			if !tc.ends {
-				s.until(old, "many attempts, none of which counts", func(*v1alpha1.WebhookEvent) bool { return s.sync.calls(old) > 10 })
-				assert.Zero(t, s.sync.calls(young))
+				env.waitUntil(old, "attempted often, without a counted attempt", func(*v1alpha1.WebhookEvent) bool { return env.sync.calls(old) > 10 })
+				assert.Zero(t, env.sync.calls(young))
 				return
 			}
-			e := s.untilPhase(old, v1alpha1.PhaseError)
+			e := env.waitForPhase(old, v1alpha1.PhaseError)
 			assert.Equal(t, int32(3), e.Status.Attempts)
 			ready := meta.FindStatusCondition(e.Status.Conditions, v1alpha1.ReadyCondition)
 			assert.Equal(t, v1alpha1.AttemptsExhaustedReason, ready.Reason)
 			assert.Contains(t, ready.Message, "gave up after 3 attempts: "+tc.destination+": the token was refused (401)")
-			s.untilPhase(young, v1alpha1.PhaseDone)
+			env.waitForPhase(young, v1alpha1.PhaseDone)
 		})
 	}
 }
 
-// TestAnEventOfAnInventedLocationUnblocksItsEntity has the two answers that GoHighLevel gives to a token for a location that is not its own.
-func TestAnEventOfAnInventedLocationUnblocksItsEntity(t *testing.T) {
+// The cases are the two answers of GoHighLevel to a token of another location.
+func TestEventOfAnInventedLocationUnblocksItsEntity(t *testing.T) {
 	t.Parallel()
 	for name, class := range map[string]destination.Class{"403, a refusal": destination.Permanent, "401, a failed attempt": destination.Unavailable} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newSuite(t, func(set *settings) {
+			env := newEnvironment(t, func(set *settings) {
 				set.backoff = controllers.Backoff{Base: time.Millisecond, Max: time.Millisecond, MaxAttempts: 3}
 			})
-			s.stop()
-			invented, genuine := s.post("apt1"), s.post("apt1")
-			s.sync.script(func(_ int, e *store.Attempt) operation.Outcome {
+			env.stop()
+			invented, genuine := env.deliver("apt1"), env.deliver("apt1")
+			env.sync.script(func(_ int, e *store.Attempt) operation.Outcome {
 				if e.ID != invented {
 					return operation.Done(v1alpha1.ResultLeadUpdated)
 				}
@@ -84,10 +83,10 @@ func TestAnEventOfAnInventedLocationUnblocksItsEntity(t *testing.T) {
 					Err:    &destination.Error{Destination: "ghl:invented", Class: class, Message: "refused"},
 				}
 			})
-			s.start()
-			e := s.untilPhase(invented, v1alpha1.PhaseError)
+			env.start()
+			e := env.waitForPhase(invented, v1alpha1.PhaseError)
 			assert.Equal(t, v1alpha1.LocationUnknownReason, meta.FindStatusCondition(e.Status.Conditions, v1alpha1.ReadyCondition).Reason)
-			s.untilPhase(genuine, v1alpha1.PhaseDone)
+			env.waitForPhase(genuine, v1alpha1.PhaseDone)
 		})
 	}
 }

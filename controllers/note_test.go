@@ -11,13 +11,13 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-func TestTheConditionSyncedHasWhatAPersonShouldKnow(t *testing.T) {
+func TestConditionSyncedShowsTheNoteOfASync(t *testing.T) {
 	t.Parallel()
-	s := newSuite(t)
-	s.sync.script(func(int, *store.Attempt) operation.Outcome {
+	env := newEnvironment(t)
+	env.sync.script(func(int, *store.Attempt) operation.Outcome {
 		return operation.Outcome{Result: v1alpha1.ResultContactSynced, Note: "the phone number changed"}
 	})
-	e := s.untilPhase(s.post("apt1"), v1alpha1.PhaseDone)
+	e := env.waitForPhase(env.deliver("apt1"), v1alpha1.PhaseDone)
 	synced := meta.FindStatusCondition(e.Status.Conditions, v1alpha1.SyncedCondition)
 	assert.Equal(t, v1alpha1.SyncedReason, synced.Reason)
 	assert.Equal(t, "the phone number changed", synced.Message)

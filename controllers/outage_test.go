@@ -34,7 +34,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/verity"
 )
 
-// memoryRows are rows without a database: the clock of Postgres cannot be turned. What the test does not need panics.
+// memoryRows has rows in memory, because the clock of Postgres cannot be changed. Methods that the test does not need panic.
 type memoryRows struct {
 	controllers.EventRows
 
@@ -105,8 +105,8 @@ func (m *memoryRows) FinishAttempt(_ context.Context, c *store.Attempt, f store.
 	return store.RecordedResult{Status: row.status, Attempts: row.attempts, NextAttemptAt: row.next, ProcessedAt: row.finished}, nil
 }
 
-// network is what calls of Verity go through. It keeps when they were made.
-type network struct {
+// fakeNetwork is the transport of the calls of Verity. It records their times.
+type fakeNetwork struct {
 	latency time.Duration
 
 	mu             sync.Mutex
@@ -115,7 +115,7 @@ type network struct {
 	inFlight, most int
 }
 
-func (n *network) RoundTrip(*http.Request) (*http.Response, error) {
+func (n *fakeNetwork) RoundTrip(*http.Request) (*http.Response, error) {
 	n.mu.Lock()
 	n.calls = append(n.calls, time.Now())
 	n.inFlight++
@@ -132,8 +132,8 @@ func (n *network) RoundTrip(*http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(`{}`))}, nil
 }
 
-// since returns how many calls were made since, and the most in any second of that time.
-func (n *network) since(start time.Time) (total, inASecond int) {
+// since returns the number of calls since start, and the maximum number in a second.
+func (n *fakeNetwork) since(start time.Time) (total, inASecond int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	perSecond := map[int]int{}
@@ -148,9 +148,8 @@ func (n *network) since(start time.Time) (total, inASecond int) {
 	return total, inASecond
 }
 
-// turn turns the destination off or on. The calls that are counted with since begin at the time that is returned, and so
-// does what is known of how many were under way at a time.
-func (n *network) turn(down bool) time.Time {
+// setDown makes the destination fail or succeed, and resets the maximum number of calls in flight. It returns the time.
+func (n *fakeNetwork) setDown(down bool) time.Time {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.down, n.most = down, 0
@@ -169,20 +168,20 @@ const (
 	outageEvents  = 12
 	outageWorkers = 8
 	outageLasts   = 2 * time.Hour
-	// breakerTrips and breakerTries are what the breaker does by default: calls that fail before it opens, and how often one may try.
+	// breakerTrips and breakerTries are defaults of the breaker: the failures that open it, and the interval of its tries.
 	breakerTrips = 5
 	breakerTries = 10 * time.Second
-	// longestWait is what the breaker tells events to wait at most, and half as much again, which spreads them.
+	// longestWait is the maximum wait that the breaker requests, plus the spread of a half.
 	longestWait = 5 * time.Minute * 3 / 2
 )
 
-// The reconciler, its decisions, the breaker and the client that forwards are the real ones; the API server, the rows and the network are
-// in memory, so that the clock can be fast.
-func TestAnOutageOfHoursCostsFewCallsAndEndsWithoutAStampede(t *testing.T) {
+// The reconciler, its decisions, the breaker and the forwarding client are real. The API server, the rows and the network are in memory, so
+// the clock can be fast.
+func TestOutageOfHoursCostsFewCallsAndEndsWithoutAStampede(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		verityHTTP := &network{latency: 20 * time.Millisecond}
-		began := verityHTTP.turn(true)
+		verityHTTP := &fakeNetwork{latency: 20 * time.Millisecond}
+		began := verityHTTP.setDown(true)
 		rows := &memoryRows{rows: map[uuid.UUID]*memoryRow{}}
 		r, names := outageReconciler(t, rows, verityHTTP)
 
@@ -195,27 +194,27 @@ func TestAnOutageOfHoursCostsFewCallsAndEndsWithoutAStampede(t *testing.T) {
 		calls, _ := verityHTTP.since(began)
 		t.Logf("an outage of %s: %d calls, %d attempts of %d events", outageLasts, calls, rows.claimed(), outageEvents)
 		assert.LessOrEqual(t, calls, breakerTrips+outageWorkers+int(outageLasts/breakerTries))
-		assert.LessOrEqual(t, rows.claimed(), outageEvents*int(outageLasts/(longestWait/3*2)+20), "what waits costs little meanwhile")
+		assert.LessOrEqual(t, rows.claimed(), outageEvents*int(outageLasts/(longestWait/3*2)+20), "waiting events cost few attempts")
 
-		ended := verityHTTP.turn(false)
+		ended := verityHTTP.setDown(false)
 		work.Wait()
 		took := time.Since(ended)
 		calls, inASecond := verityHTTP.since(ended)
 		t.Logf("after it: %d calls within %s, at most %d in a second and %d at a time", calls, took.Round(time.Second), inASecond, verityHTTP.most)
 		assert.LessOrEqual(t, took, longestWait+2*breakerTries)
-		assert.Equal(t, outageEvents, calls, "each is forwarded once")
+		assert.Equal(t, outageEvents, calls, "each event is forwarded once")
 		assert.LessOrEqual(t, verityHTTP.most, outageWorkers)
 		spent := 0
 		for id, row := range rows.rows {
 			assert.Equal(t, store.StatusDone, row.status, id)
 			spent += int(row.attempts) - 1
 		}
-		assert.LessOrEqual(t, spent, breakerTrips, "the outage has used up no more attempts than it took to open the breaker")
+		assert.LessOrEqual(t, spent, breakerTrips, "only the attempts that opened the breaker count")
 	})
 }
 
-// outageReconciler returns a reconciler and the names of as many events as wait.
-func outageReconciler(t *testing.T, rows *memoryRows, verityHTTP *network) (*controllers.WebhookEventReconciler, []client.ObjectKey) {
+// outageReconciler returns a reconciler and the names of its events.
+func outageReconciler(t *testing.T, rows *memoryRows, verityHTTP *fakeNetwork) (*controllers.WebhookEventReconciler, []client.ObjectKey) {
 	t.Helper()
 	scheme := runtime.NewScheme()
 	require.NoError(t, v1alpha1.AddToScheme(scheme))
@@ -243,7 +242,7 @@ func outageReconciler(t *testing.T, rows *memoryRows, verityHTTP *network) (*con
 	}, names
 }
 
-// reconcileUntilFinished does what the queue of the controller does for one event: a worker at a time, again when it is asked for.
+// reconcileUntilFinished reconciles one event as the controller's queue does: with one worker, and again after RequeueAfter.
 func reconcileUntilFinished(t *testing.T, r *controllers.WebhookEventReconciler, rows *memoryRows, workers chan struct{}, name client.ObjectKey) {
 	t.Helper()
 	id := uuid.MustParse(strings.TrimPrefix(name.Name, event.SourceGHL+"-"))

@@ -14,37 +14,37 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-func TestUnderPressureAShortAttemptShowsItsOutcomeOnlyAndALongOneThatItIsUnderWay(t *testing.T) {
+func TestUnderLoadOnlyALongAttemptShowsProcessing(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		// long are entities whose attempts take long. They are under way before the short one is posted.
+		// long has the entities whose attempts take long. They are in progress before the short one is delivered.
 		long []string
-		// short is the entity of the attempt that is looked at.
+		// short is the entity of the observed attempt.
 		short string
-		// late is true where it is begun long after its receipt.
+		// late is true if the attempt starts long after the receipt.
 		late   bool
 		phases []v1alpha1.WebhookEventPhase
 	}{
 		"all workers but one are busy": {
 			long: []string{"a", "b", "c"}, short: "short", phases: []v1alpha1.WebhookEventPhase{v1alpha1.PhasePending, v1alpha1.PhaseDone},
 		},
-		"it comes late, and another one is under way": {
+		"it starts late, and another attempt is in progress": {
 			long: []string{"a", "b"}, short: "a", late: true, phases: []v1alpha1.WebhookEventPhase{v1alpha1.PhasePending, v1alpha1.PhaseDone},
 		},
-		"it comes late, and no other one is under way": {
+		"it starts late, and no other attempt is in progress": {
 			long: []string{"a"}, short: "a", late: true,
 			phases: []v1alpha1.WebhookEventPhase{v1alpha1.PhasePending, v1alpha1.PhaseProcessing, v1alpha1.PhaseDone},
 		},
-		"it comes at once, and another one is under way": {
+		"it starts at once, and another attempt is in progress": {
 			long: []string{"a"}, short: "short",
 			phases: []v1alpha1.WebhookEventPhase{v1alpha1.PhasePending, v1alpha1.PhaseProcessing, v1alpha1.PhaseDone},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newSuite(t)
+			env := newEnvironment(t)
 			first, others := make(chan struct{}), make(chan struct{})
-			s.forward.script(func(_ int, e *store.Attempt) operation.Outcome {
+			env.forward.script(func(_ int, e *store.Attempt) operation.Outcome {
 				switch slices.Index(test.long, e.Event.EntityID) {
 				case -1:
 				case 0:
@@ -56,16 +56,16 @@ func TestUnderPressureAShortAttemptShowsItsOutcomeOnlyAndALongOneThatItIsUnderWa
 			})
 			var long []uuid.UUID
 			for _, entity := range test.long {
-				long = append(long, s.post(entity))
-				s.untilPhase(long[len(long)-1], v1alpha1.PhaseProcessing)
+				long = append(long, env.deliver(entity))
+				env.waitForPhase(long[len(long)-1], v1alpha1.PhaseProcessing)
 			}
-			watch, err := s.client.Watch(t.Context(), &v1alpha1.WebhookEventList{}, client.InNamespace(s.namespace))
+			watch, err := env.client.Watch(t.Context(), &v1alpha1.WebhookEventList{}, client.InNamespace(env.namespace))
 			require.NoError(t, err)
 			defer watch.Stop()
-			short := s.post(test.short)
-			if test.late { // It waits for the first one, which is older.
-				s.untilReason(short, v1alpha1.WaitingForOlderEventReason)
-				s.exec("UPDATE webhook_events SET received_at = received_at - interval '10 seconds'")
+			short := env.deliver(test.short)
+			if test.late { // It waits for the first event, which is older.
+				env.waitForReason(short, v1alpha1.WaitingForOlderEventReason)
+				env.exec("UPDATE webhook_events SET received_at = received_at - interval '10 seconds'")
 				close(first)
 			}
 			var phases []v1alpha1.WebhookEventPhase
@@ -84,7 +84,7 @@ func TestUnderPressureAShortAttemptShowsItsOutcomeOnlyAndALongOneThatItIsUnderWa
 			}
 			close(others)
 			for _, id := range long {
-				s.untilPhase(id, v1alpha1.PhaseDone)
+				env.waitForPhase(id, v1alpha1.PhaseDone)
 			}
 		})
 	}

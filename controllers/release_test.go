@@ -18,26 +18,26 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-// outage is a destination behind a breaker, which is down for so long that events are told to wait for an hour.
-type outage struct {
+// failingDestination is a destination behind a breaker that makes events wait for an hour.
+type failingDestination struct {
 	*destination.Breaker
 	up atomic.Bool
 
 	mu sync.Mutex
-	// reached counts the calls of each event that reach the destination, and served those that it answers.
+	// reached counts the calls of each event that reach the destination, and served the successful calls.
 	reached map[uuid.UUID]int
 	served  int
 }
 
-func newOutage(name string) *outage {
-	return &outage{
+func newFailingDestination(name string) *failingDestination {
+	return &failingDestination{
 		Breaker: destination.NewBreaker(name, destination.BreakerOptions{Failures: 1, Open: 200 * time.Millisecond}),
 		reached: map[uuid.UUID]int{},
 	}
 }
 
-// answer is what an operation at the destination comes to.
-func (o *outage) answer(_ int, e *store.Attempt) operation.Outcome {
+// answer is the outcome of an operation at the destination.
+func (o *failingDestination) answer(_ int, e *store.Attempt) operation.Outcome {
 	err := o.Do(context.Background(), func(context.Context) error {
 		o.mu.Lock()
 		defer o.mu.Unlock()
@@ -54,8 +54,8 @@ func (o *outage) answer(_ int, e *store.Attempt) operation.Outcome {
 	return operation.Outcome{}
 }
 
-// inVain counts the times at which these events came to the destination's breaker and had to turn back.
-func (o *outage) inVain(op *scripted, ids []uuid.UUID) int {
+// refusedByBreaker counts the calls of these events that the breaker refused.
+func (o *failingDestination) refusedByBreaker(op *scripted, ids []uuid.UUID) int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	n := 0
@@ -65,136 +65,136 @@ func (o *outage) inVain(op *scripted, ids []uuid.UUID) int {
 	return n
 }
 
-// postMany commits events of as many entities.
-func (s *suite) postMany(n int) []uuid.UUID {
-	s.t.Helper()
+// deliverMany delivers n events, each of another entity.
+func (env *environment) deliverMany(n int) []uuid.UUID {
+	env.t.Helper()
 	ids := make([]uuid.UUID, n)
 	for i := range ids {
-		ids[i] = s.post(fmt.Sprint("apt", i))
+		ids[i] = env.deliver(fmt.Sprint("apt", i))
 	}
 	return ids
 }
 
-// untilHeld waits until so many events wait for a destination, for a long time.
-func (s *suite) untilHeld(n int64) {
-	s.t.Helper()
-	require.True(s.t, eventually(func() bool {
-		return value[int64](s, `SELECT count(*) FROM webhook_events
+// waitForHeld waits until n events wait for a destination for a long time.
+func (env *environment) waitForHeld(n int64) {
+	env.t.Helper()
+	require.True(env.t, waitFor(func() bool {
+		return query[int64](env, `SELECT count(*) FROM webhook_events
 			WHERE status = 'pending' AND held_by IS NOT NULL AND next_attempt_at > now() + interval '30 minutes'`) >= n
 	}))
 }
 
-func TestWhatWaitsForADestinationGoesOnAsSoonAsItAnswers(t *testing.T) {
+func TestHeldEventsAreReleasedWhenTheirDestinationRecovers(t *testing.T) {
 	t.Parallel()
-	verity := newOutage("verity-http")
-	s := newSuite(t, func(set *settings) {
+	verity := newFailingDestination("verity-http")
+	env := newEnvironment(t, func(set *settings) {
 		set.maxWaiting = 5
 		set.outages = func() ([]string, []string) { return destination.Outages(verity.Breaker) }
 	})
-	s.forward.script(verity.answer)
-	ids := s.postMany(30)
-	s.untilHeld(29) // One may be trying.
-	require.True(t, eventually(func() bool { return value[int64](s, `SELECT count(*) FROM webhook_events WHERE parked`) >= 20 }))
+	env.forward.script(verity.answer)
+	ids := env.deliverMany(30)
+	env.waitForHeld(29) // One may be in an attempt.
+	require.True(t, waitFor(func() bool { return query[int64](env, `SELECT count(*) FROM webhook_events WHERE parked`) >= 20 }))
 
 	verity.up.Store(true)
 	for _, id := range ids {
-		s.untilPhase(id, v1alpha1.PhaseDone)
+		env.waitForPhase(id, v1alpha1.PhaseDone)
 	}
-	assert.Zero(t, value[int64](s, `SELECT count(*) FROM webhook_events WHERE attempts <> 1 OR held_by IS NOT NULL`),
-		"no attempt was used up, and nothing is waited for any more")
+	assert.Zero(t, query[int64](env, `SELECT count(*) FROM webhook_events WHERE attempts <> 1 OR held_by IS NOT NULL`),
+		"no failed attempt counts, and no event is held")
 	verity.mu.Lock()
 	defer verity.mu.Unlock()
-	assert.Equal(t, len(ids), verity.served, "each event gets through once")
+	assert.Equal(t, len(ids), verity.served, "each event is served once")
 }
 
-func TestWhatIsParkedAndHasItsWebhookEventStillIsLetGoLikeTheRest(t *testing.T) {
+func TestParkedEventThatStillHasItsWebhookEventIsReleased(t *testing.T) {
 	t.Parallel()
-	verity := newOutage("verity-http")
-	s := newSuite(t, func(set *settings) {
+	verity := newFailingDestination("verity-http")
+	env := newEnvironment(t, func(set *settings) {
 		set.outages = func() ([]string, []string) { return destination.Outages(verity.Breaker) }
 	})
-	s.forward.script(verity.answer)
-	ids := s.postMany(10)
-	s.untilHeld(9)
-	// As a controller leaves them that dies before it deletes the WebhookEvents, or that finds these changed.
-	s.exec(`UPDATE webhook_events SET parked = true, dispatched_at = NULL WHERE next_attempt_at > now() + interval '30 minutes'`)
+	env.forward.script(verity.answer)
+	ids := env.deliverMany(10)
+	env.waitForHeld(9)
+	// The rows are as after a controller that died before it deleted the WebhookEvents, or that found them changed.
+	env.exec(`UPDATE webhook_events SET parked = true, dispatched_at = NULL WHERE next_attempt_at > now() + interval '30 minutes'`)
 
 	verity.up.Store(true)
 	for _, id := range ids {
-		s.untilPhase(id, v1alpha1.PhaseDone)
+		env.waitForPhase(id, v1alpha1.PhaseDone)
 	}
 }
 
-func TestADestinationThatIsDownIsTriedWithOneEventAfterTheOther(t *testing.T) {
+func TestDownDestinationIsTriedWithOneEventAfterAnother(t *testing.T) {
 	t.Parallel()
-	verity := newOutage("verity-http")
-	s := newSuite(t, func(set *settings) {
+	verity := newFailingDestination("verity-http")
+	env := newEnvironment(t, func(set *settings) {
 		set.outages = func() ([]string, []string) { return destination.Outages(verity.Breaker) }
 	})
-	s.forward.script(verity.answer)
-	ids := s.postMany(3)
-	require.True(t, eventually(func() bool {
+	env.forward.script(verity.answer)
+	ids := env.deliverMany(3)
+	require.True(t, waitFor(func() bool {
 		for _, id := range ids {
-			if s.forward.calls(id) < 3 {
+			if env.forward.calls(id) < 3 {
 				return false
 			}
 		}
 		return true
-	}), "each has its turn: what one of them meets with may be its own")
-	assert.Zero(t, value[int64](s, `SELECT count(*) FROM webhook_events WHERE attempts > 1`), "tries are given back")
+	}), "each event has its turn, because a failure can be specific to one event")
+	assert.Zero(t, query[int64](env, `SELECT count(*) FROM webhook_events WHERE attempts > 1`), "a try does not count")
 }
 
-func TestWhatWaitsForAnotherDestinationWaitsOn(t *testing.T) {
+func TestEventsHeldByAnotherDestinationAreNotReleased(t *testing.T) {
 	t.Parallel()
-	verity, aloware := newOutage("verity-http"), newOutage("aloware")
-	s := newSuite(t, func(set *settings) {
+	verity, aloware := newFailingDestination("verity-http"), newFailingDestination("aloware")
+	env := newEnvironment(t, func(set *settings) {
 		set.outages = func() ([]string, []string) { return destination.Outages(verity.Breaker, aloware.Breaker) }
 	})
 	verity.up.Store(true)
-	s.forward.script(verity.answer)
-	s.sync.script(aloware.answer)
-	waiting := s.postMany(10)
-	s.untilHeld(9)
+	env.forward.script(verity.answer)
+	env.sync.script(aloware.answer)
+	waiting := env.deliverMany(10)
+	env.waitForHeld(9)
 	verity.up.Store(false)
-	for _, id := range []uuid.UUID{s.post("other1"), s.post("other2")} {
-		require.True(t, eventually(func() bool {
-			return value[bool](s, `SELECT coalesce(held_by @> '{verity-http}', false) FROM webhook_events WHERE id = $1`, id)
+	for _, id := range []uuid.UUID{env.deliver("other1"), env.deliver("other2")} {
+		require.True(t, waitFor(func() bool {
+			return query[bool](env, `SELECT coalesce(held_by @> '{verity-http}', false) FROM webhook_events WHERE id = $1`, id)
 		}))
 	}
-	before := aloware.inVain(s.sync, waiting)
+	before := aloware.refusedByBreaker(env.sync, waiting)
 	verity.up.Store(true)
-	require.True(t, eventually(func() bool {
-		return value[int64](s, `SELECT count(*) FROM webhook_events WHERE held_by @> '{verity-http}'`) == 0
+	require.True(t, waitFor(func() bool {
+		return query[int64](env, `SELECT count(*) FROM webhook_events WHERE held_by @> '{verity-http}'`) == 0
 	}))
-	assert.Less(t, aloware.inVain(s.sync, waiting)-before, len(waiting)/2, "they are not let go in vain, bar who comes to try while another one does")
+	assert.Less(t, aloware.refusedByBreaker(env.sync, waiting)-before, len(waiting)/2, "only events that meet another event's try are refused")
 
 	aloware.up.Store(true)
 	for _, id := range waiting {
-		s.untilPhase(id, v1alpha1.PhaseDone)
-		assert.Equal(t, int64(1), value[int64](s, `SELECT count(*) FROM sync_log
+		env.waitForPhase(id, v1alpha1.PhaseDone)
+		assert.Equal(t, int64(1), query[int64](env, `SELECT count(*) FROM sync_log
 			WHERE webhook_event_id = $1 AND operation = 'verity.forward' AND status = 'success'`, id))
 	}
 }
 
-func TestANewLeaderLetsGoWhatWaitedForTheOneBefore(t *testing.T) {
+func TestNewLeaderReleasesTheEventsThatThePreviousLeaderHeld(t *testing.T) {
 	t.Parallel()
-	before, after := newOutage("verity-http"), newOutage("verity-http")
-	s := newSuite(t)
-	s.forward.script(before.answer)
-	ids := s.postMany(12)
-	s.untilHeld(12)
-	s.stop()
+	before, after := newFailingDestination("verity-http"), newFailingDestination("verity-http")
+	env := newEnvironment(t)
+	env.forward.script(before.answer)
+	ids := env.deliverMany(12)
+	env.waitForHeld(12)
+	env.stop()
 
 	after.up.Store(true)
-	s.forward.script(after.answer)
-	s.settings.outages = func() ([]string, []string) { return destination.Outages(after.Breaker) }
-	s.start()
+	env.forward.script(after.answer)
+	env.settings.outages = func() ([]string, []string) { return destination.Outages(after.Breaker) }
+	env.start()
 	for _, id := range ids {
-		s.untilPhase(id, v1alpha1.PhaseDone)
+		env.waitForPhase(id, v1alpha1.PhaseDone)
 	}
 }
 
-func TestOnlyWhatWaitsForADestinationAloneIsHeldByIt(t *testing.T) {
+func TestHeldByNamesDestinationsOnlyIfTheEventWaitsForNothingElse(t *testing.T) {
 	t.Parallel()
 	unavailable := failing(destination.Unavailable, "does not answer")
 	unavailable.Wait = time.Hour
@@ -206,24 +206,24 @@ func TestOnlyWhatWaitsForADestinationAloneIsHeldByIt(t *testing.T) {
 		forward, sync operation.Outcome
 		want          string
 	}{
-		"a destination that is down":                                {unavailable, operation.Outcome{}, "verity-http"},
-		"one that is down, and a sync that waits for it":            {unavailable, notYet, "verity-http"},
-		"one that asked for a pause, which ends as it was said":     {pause, operation.Outcome{}, ""},
-		"one that is down, and a failure of the event's own":        {unavailable, failing(destination.Transient, "answered 503"), ""},
-		"one that is down, and another one that asked for a pause":  {unavailable, pause, "verity-http"},
-		"two that are down":                                         {unavailable, unavailable, "verity-http,verity-http"},
-		"one that is down, and a refusal, which is not tried again": {unavailable, failing(destination.Permanent, "answered 422"), "verity-http"},
+		"a down destination": {unavailable, operation.Outcome{}, "verity-http"},
+		"a down destination, and a sync that waits for it":      {unavailable, notYet, "verity-http"},
+		"a destination that asked for a pause":                  {pause, operation.Outcome{}, ""},
+		"a down destination, and a failure of this event alone": {unavailable, failing(destination.Transient, "answered 503"), ""},
+		"a down destination, and one that asked for a pause":    {unavailable, pause, "verity-http"},
+		"two down destinations":                                 {unavailable, unavailable, "verity-http,verity-http"},
+		"a down destination, and a refusal":                     {unavailable, failing(destination.Permanent, "answered 422"), "verity-http"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newSuite(t, func(set *settings) { set.backoff.Base, set.backoff.Max = time.Hour, time.Hour })
-			s.forward.script(inTurn(test.forward))
-			s.sync.script(inTurn(test.sync))
-			id := s.post("apt1")
-			require.True(t, eventually(func() bool {
-				return value[bool](s, `SELECT next_attempt_at IS NOT NULL FROM webhook_events WHERE id = $1`, id)
+			env := newEnvironment(t, func(set *settings) { set.backoff.Base, set.backoff.Max = time.Hour, time.Hour })
+			env.forward.script(answers(test.forward))
+			env.sync.script(answers(test.sync))
+			id := env.deliver("apt1")
+			require.True(t, waitFor(func() bool {
+				return query[bool](env, `SELECT next_attempt_at IS NOT NULL FROM webhook_events WHERE id = $1`, id)
 			}))
-			assert.Equal(t, test.want, value[string](s, `SELECT coalesce(array_to_string(held_by, ','), '') FROM webhook_events WHERE id = $1`, id))
+			assert.Equal(t, test.want, query[string](env, `SELECT coalesce(array_to_string(held_by, ','), '') FROM webhook_events WHERE id = $1`, id))
 		})
 	}
 }

@@ -11,13 +11,13 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 )
 
-// raw is a value as JSON text: some that are sent are no values of Go.
+// raw is JSON text, for values that Go cannot represent.
 type raw = json.RawMessage
 
-// object is a JSON object. A field whose value is nil is left out.
+// object is a JSON object.
 type object map[string]any
 
-// generator makes values from the OpenAPI schema of a custom resource definition.
+// generator generates values from the OpenAPI schema of a custom resource definition.
 type generator struct{ *rand.Rand }
 
 // valid returns a value that a schema admits.
@@ -101,8 +101,8 @@ func (g generator) write(text *strings.Builder, r *syntax.Regexp) {
 	}
 }
 
-// odd returns values of a field that somebody may send: at, within and beyond the bounds of its schema, and of other types.
-func (g generator) odd(s apiextensionsv1.JSONSchemaProps) []any {
+// unusual returns values of a field that a client can send: at, within and beyond the bounds of its schema, and of other types.
+func (g generator) unusual(s apiextensionsv1.JSONSchemaProps) []any {
 	values := []any{
 		raw(`null`), raw(`""`), raw(`"text"`), raw(`0`), raw(`-1`), raw(`3.0`), raw(`1.5`), raw(`1e3`), raw(`1E400`), raw(`99999999999`),
 		raw(`99999999999999999999`), raw(`true`), raw(`[]`), raw(`[null]`), raw(`{}`), raw(`{"unknown": {"field": 1}}`), raw(`"\u0000\ud800"`),
@@ -124,7 +124,7 @@ func (g generator) odd(s apiextensionsv1.JSONSchemaProps) []any {
 	if s.Type == "array" {
 		item := *s.Items.Schema
 		for _, name := range slices.Sorted(maps.Keys(item.Properties)) {
-			for _, value := range g.odd(item.Properties[name]) {
+			for _, value := range g.unusual(item.Properties[name]) {
 				one, _ := g.valid(item).(object)
 				one[name] = value
 				values = append(values, []any{one})
@@ -147,7 +147,7 @@ var dateTimes = []string{
 	"1969-12-31T23:59:59Z", "9999-12-31T23:59:59.999999999Z", "2024-02-29T00:00:00Z",
 }
 
-// noDateTimes are others. The API server takes some of them for date and time nevertheless.
+// noDateTimes are other forms. The API server accepts some of them nevertheless.
 var noDateTimes = []string{
 	"2026-11-23T10:00:00ZTrubbish", "2026-11-23T10:00:00x123Z", "2026-11-23T10:00:00,123Z", "2026-11-23T10:00:00+99:99",
 	"2026-11-23T10:00:00+24:00", "2026-11-23 10:00:00Z", "2026-11-23T23:59:60Z", "2026-11-23T24:00:00Z", "2026-11-23T10:00:00",

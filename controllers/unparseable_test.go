@@ -18,24 +18,24 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-// postUnparseable commits a body that cannot be read, as the receiver would.
-func (s *suite) postUnparseable(body string) uuid.UUID {
-	s.t.Helper()
-	r, err := s.writer.Commit(s.t.Context(), store.Delivery{
+// deliverUnparseable commits a body that does not parse, as the receiver does.
+func (env *environment) deliverUnparseable(body string) uuid.UUID {
+	env.t.Helper()
+	r, err := env.writer.Commit(env.t.Context(), store.Delivery{
 		Event: event.Event{
 			Source: event.SourceGHL, Type: event.TypeUnparseable, EntityType: event.EntityUnknown, DedupeKey: "ghl:unparseable:" + body,
 		},
 		Payload: []byte("{}"), Raw: []byte(body), BodyHash: sha256.Sum256([]byte(body)),
 	})
-	require.NoError(s.t, err)
+	require.NoError(env.t, err)
 	return r.ID
 }
 
-func TestABodyThatCannotBeReadEndsInErrorAndIsNotForwarded(t *testing.T) {
+func TestBodyThatDoesNotParseEndsInErrorAndIsNotForwarded(t *testing.T) {
 	t.Parallel()
-	s := newSuite(t)
-	id := s.postUnparseable(`{"a":"`)
-	e := s.untilPhase(id, v1alpha1.PhaseError)
+	env := newEnvironment(t)
+	id := env.deliverUnparseable(`{"a":"`)
+	e := env.waitForPhase(id, v1alpha1.PhaseError)
 	assert.EqualValues(t, 1, e.Status.Attempts)
 	for _, conditionType := range []string{v1alpha1.ReadyCondition, v1alpha1.ForwardedCondition, v1alpha1.SyncedCondition, v1alpha1.StalledCondition} {
 		c := meta.FindStatusCondition(e.Status.Conditions, conditionType)
@@ -48,51 +48,51 @@ func TestABodyThatCannotBeReadEndsInErrorAndIsNotForwarded(t *testing.T) {
 	assert.Contains(t, ready, fmt.Sprintf("SELECT encode(payload_raw, 'escape') FROM webhook_events WHERE id = '%s'", id))
 	assert.NotContains(t, ready, v1alpha1.ReplayRequestedAtAnnotation, "a replay does not help")
 
-	s.change(id, func(e *v1alpha1.WebhookEvent) {
+	env.edit(id, func(e *v1alpha1.WebhookEvent) {
 		e.Annotations = map[string]string{
 			v1alpha1.ReplayRequestedAtAnnotation: "1", v1alpha1.ReplayFromAnnotation: v1alpha1.ReplayFromStart,
 		}
 	})
-	e = s.until(id, "replayed", func(e *v1alpha1.WebhookEvent) bool {
+	e = env.waitUntil(id, "replayed", func(e *v1alpha1.WebhookEvent) bool {
 		return e.Status.LastHandledReplay == "1" && e.Status.Phase == v1alpha1.PhaseError
 	})
 	assert.Equal(t, v1alpha1.UnparseableReason, readyReason(e))
-	assert.Zero(t, s.forward.calls(uuid.Nil))
-	assert.Zero(t, s.sync.calls(uuid.Nil))
-	assert.Zero(t, value[int64](s, `SELECT count(*) FROM sync_log`))
+	assert.Zero(t, env.forward.calls(uuid.Nil))
+	assert.Zero(t, env.sync.calls(uuid.Nil))
+	assert.Zero(t, query[int64](env, `SELECT count(*) FROM sync_log`))
 }
 
-func TestBodiesThatCannotBeReadPushNoOtherErrorOut(t *testing.T) {
+func TestBodiesThatDoNotParseDisplaceNoOtherErrors(t *testing.T) {
 	t.Parallel()
 	const limit = 3
-	s := newSuite(t, func(s *settings) { s.finishedLimit = limit })
-	s.forward.script(func(int, *store.Attempt) operation.Outcome { return failing(destination.Permanent, "answered 422") })
+	env := newEnvironment(t, func(s *settings) { s.finishedLimit = limit })
+	env.forward.script(func(int, *store.Attempt) operation.Outcome { return failing(destination.Permanent, "answered 422") })
 	var errors []uuid.UUID
 	for range limit {
-		id := s.post("")
-		s.untilPhase(id, v1alpha1.PhaseError)
+		id := env.deliver("")
+		env.waitForPhase(id, v1alpha1.PhaseError)
 		errors = append(errors, id)
 	}
 	var unreadable []uuid.UUID
 	for i := range 3 * limit {
-		unreadable = append(unreadable, s.postUnparseable(fmt.Sprint("{", i)))
+		unreadable = append(unreadable, env.deliverUnparseable(fmt.Sprint("{", i)))
 	}
 	pruned := func(ended int64) bool {
-		if value[int64](s, `SELECT count(*) FROM webhook_events WHERE status = 'error'`) < ended {
+		if query[int64](env, `SELECT count(*) FROM webhook_events WHERE status = 'error'`) < ended {
 			return false
 		}
 		left := 0
 		for _, id := range unreadable {
-			if s.get(id) != nil {
+			if env.get(id) != nil {
 				left++
 			}
 		}
 		return left == limit
 	}
-	require.True(t, eventually(func() bool { return pruned(4 * limit) }), "they have a limit of their own")
-	unreadable = append(unreadable, s.postUnparseable("{one more"))
-	require.True(t, eventually(func() bool { return pruned(4*limit + 1) }), "another round has passed")
+	require.True(t, waitFor(func() bool { return pruned(4 * limit) }), "they have a separate limit")
+	unreadable = append(unreadable, env.deliverUnparseable("{one more"))
+	require.True(t, waitFor(func() bool { return pruned(4*limit + 1) }), "the limit was applied again")
 	for _, id := range errors {
-		assert.NotNil(t, s.get(id), "the error of an event that was there before")
+		assert.NotNil(t, env.get(id), "the earlier error is kept")
 	}
 }

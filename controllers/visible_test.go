@@ -12,13 +12,13 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-func TestMessagesShowNothingInvisible(t *testing.T) {
+func TestMessagesHaveNoInvisibleCharacters(t *testing.T) {
 	t.Parallel()
-	s := newSuite(t)
-	s.sync.script(func(int, *store.Attempt) operation.Outcome {
+	env := newEnvironment(t)
+	env.sync.script(func(int, *store.Attempt) operation.Outcome {
 		return failing(destination.Permanent, "no contact \u202eABC\u202c\x1b[2J of\u2028Verity\u200b")
 	})
-	e := s.untilPhase(s.post("apt1"), v1alpha1.PhaseError)
+	e := env.waitForPhase(env.deliver("apt1"), v1alpha1.PhaseError)
 	const want = "verity-http: no contact ABC[2J of Verity"
 	assert.Equal(t, want, meta.FindStatusCondition(e.Status.Conditions, v1alpha1.SyncedCondition).Message)
 	assert.Contains(t, meta.FindStatusCondition(e.Status.Conditions, v1alpha1.ReadyCondition).Message, want)

@@ -23,131 +23,131 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/testenv/repo"
 )
 
-// notices waits until readiness and the metric say both that the watch works, or both that it does not.
-func (s *suite) notices(works bool, after string) {
-	s.t.Helper()
+// waitForHealth waits until readiness and the metric both report that the watch works, or both that it does not.
+func (env *environment) waitForHealth(works bool, after string) {
+	env.t.Helper()
 	var ready error
 	var failing float64
-	if !eventually(func() bool {
-		ready, failing = s.health.Ready(nil), s.gauge("verity_sync_watch_failing")
+	if !waitFor(func() bool {
+		ready, failing = env.health.Ready(nil), env.gauge("verity_sync_watch_failing")
 		return works && ready == nil && failing == 0 || !works && ready != nil && failing == 1
 	}) {
-		s.t.Fatalf("%s: waited in vain until the watch is seen to work: %v; readiness: %v; metric: %v", after, works, ready, failing)
+		env.t.Fatalf("%s: timed out waiting until the watch works: %v; readiness: %v; metric: %v", after, works, ready, failing)
 	}
 }
 
-func (s *suite) gauge(name string) float64 {
-	s.t.Helper()
-	families, err := s.registry.Gather()
-	require.NoError(s.t, err)
+func (env *environment) gauge(name string) float64 {
+	env.t.Helper()
+	families, err := env.registry.Gather()
+	require.NoError(env.t, err)
 	for _, f := range families {
 		if f.GetName() == name {
 			return f.GetMetric()[0].GetGauge().GetValue()
 		}
 	}
-	s.t.Fatalf("there is no metric %s", name)
+	env.t.Fatalf("there is no metric %s", name)
 	return 0
 }
 
-func TestAControllerThatCannotWatchIsNotReadyUntilItCan(t *testing.T) {
+func TestControllerIsReadyOnlyWhileItCanWatch(t *testing.T) {
 	t.Parallel()
 	server := testenv.KubernetesServer(t)
 	for _, test := range []struct {
 		name string
-		// breaks takes the watch away, and returns what gives it back.
-		breaks func(t *testing.T, s *suite) (repair func())
-		// watchAs is whom the controller acts as.
+		// breaks breaks the watch and returns its repair.
+		breaks func(t *testing.T, env *environment) (repair func())
+		// watchAs is the user of the controller.
 		watchAs string
 	}{
-		{"the API server is stopped", func(t *testing.T, _ *suite) func() {
+		{"the API server is stopped", func(t *testing.T, _ *environment) func() {
 			t.Helper()
 			require.NoError(t, server.APIServer.Kill())
 			return func() { require.NoError(t, server.APIServer.Start(t.Context())) }
 		}, ""},
-		{"the custom resource definition is removed", func(t *testing.T, s *suite) func() {
+		{"the custom resource definition is removed", func(t *testing.T, env *environment) func() {
 			t.Helper()
 			crds := crdClient(t, server.Config())
 			require.NoError(t, crds.Delete(t.Context(), readCRD(t)))
-			return func() { installCRD(t, crds, readCRD(t)); s.admits(t) }
+			return func() { installCRD(t, crds, readCRD(t)); env.waitForAPI(t) }
 		}, ""},
-		{"the right to list and watch is withdrawn", func(t *testing.T, s *suite) func() {
+		{"the permission to list and watch is revoked", func(t *testing.T, env *environment) func() {
 			t.Helper()
-			binding := s.binding()
-			require.NoError(t, s.client.Delete(t.Context(), binding))
-			// A watch that is open stays open, so cut it as an API server does that restarts.
+			binding := env.binding()
+			require.NoError(t, env.client.Delete(t.Context(), binding))
+			// An open watch stays open. A restart of the API server ends it.
 			require.NoError(t, server.APIServer.Kill())
 			require.NoError(t, server.APIServer.Start(t.Context()))
-			return func() { require.NoError(t, s.client.Create(t.Context(), s.binding())) }
+			return func() { require.NoError(t, env.client.Create(t.Context(), env.binding())) }
 		}, "watcher"},
 	} {
-		// One after the other: they share an API server.
+		// The cases share an API server, so they are not parallel.
 		t.Run(test.name, func(t *testing.T) {
-			s := newSuite(t, func(s *settings) { s.cluster, s.paused = server.Config(), true })
+			env := newEnvironment(t, func(s *settings) { s.cluster, s.paused = server.Config(), true })
 			if test.watchAs != "" {
-				s.settings.watchAs = server.Config()
-				s.settings.watchAs.Impersonate = rest.ImpersonationConfig{UserName: test.watchAs}
-				require.NoError(t, s.client.Create(t.Context(), s.role()))
-				require.NoError(t, s.client.Create(t.Context(), s.binding()))
+				env.settings.watchAs = server.Config()
+				env.settings.watchAs.Impersonate = rest.ImpersonationConfig{UserName: test.watchAs}
+				require.NoError(t, env.client.Create(t.Context(), env.role()))
+				require.NoError(t, env.client.Create(t.Context(), env.binding()))
 			}
-			s.start()
-			s.notices(true, "start")
-			s.untilPhase(s.post("before"), v1alpha1.PhaseDone)
+			env.start()
+			env.waitForHealth(true, "start")
+			env.waitForPhase(env.deliver("before"), v1alpha1.PhaseDone)
 
-			repair := test.breaks(t, s)
-			s.notices(false, test.name)
+			repair := test.breaks(t, env)
+			env.waitForHealth(false, test.name)
 			repair()
-			s.notices(true, "repair")
-			s.untilPhase(s.post("after"), v1alpha1.PhaseDone)
+			env.waitForHealth(true, "repair")
+			env.waitForPhase(env.deliver("after"), v1alpha1.PhaseDone)
 		})
 	}
 }
 
-func TestAControllerWhoseCacheHasNeverSyncedIsNotReady(t *testing.T) {
+func TestControllerIsNotReadyBeforeItsCacheHasSynced(t *testing.T) {
 	t.Parallel()
-	s := newSuite(t, func(s *settings) {
+	env := newEnvironment(t, func(s *settings) {
 		s.paused, s.watchAs = true, testenv.Kubernetes(t)
 		s.watchAs.Impersonate = rest.ImpersonationConfig{UserName: "watcher"}
 	})
-	s.start()
-	require.ErrorContains(t, s.health.Ready(nil), "list and watch WebhookEvents")
-	s.notices(false, "start without any right")
-	if !eventually(func() bool { return apierrors.IsForbidden(s.health.Ready(nil)) }) {
-		t.Fatalf("readiness does not say why: %v", s.health.Ready(nil))
+	env.start()
+	require.ErrorContains(t, env.health.Ready(nil), "list and watch WebhookEvents")
+	env.waitForHealth(false, "start without permissions")
+	if !waitFor(func() bool { return apierrors.IsForbidden(env.health.Ready(nil)) }) {
+		t.Fatalf("readiness does not have the cause: %v", env.health.Ready(nil))
 	}
-	id := s.post("waits")
+	id := env.deliver("waits")
 
-	require.NoError(t, s.client.Create(t.Context(), s.role()))
-	require.NoError(t, s.client.Create(t.Context(), s.binding()))
-	s.notices(true, "the right is granted")
-	s.untilPhase(id, v1alpha1.PhaseDone)
+	require.NoError(t, env.client.Create(t.Context(), env.role()))
+	require.NoError(t, env.client.Create(t.Context(), env.binding()))
+	env.waitForHealth(true, "the permission is granted")
+	env.waitForPhase(id, v1alpha1.PhaseDone)
 }
 
 const tick = 5 * time.Millisecond
 
-func TestAWatchInWhichNothingHappensIsHealthy(t *testing.T) {
+func TestWatchWithoutEventsIsHealthy(t *testing.T) {
 	t.Parallel()
-	s := newSuite(t)
-	s.notices(true, "start")
-	assert.Never(t, func() bool { return s.health.Ready(nil) != nil || s.gauge("verity_sync_watch_failing") != 0 }, 10*watchTolerance, tick)
+	env := newEnvironment(t)
+	env.waitForHealth(true, "start")
+	assert.Never(t, func() bool { return env.health.Ready(nil) != nil || env.gauge("verity_sync_watch_failing") != 0 }, 10*watchTolerance, tick)
 }
 
-// role is the controller's own, in the suite's namespace.
-func (s *suite) role() *rbacv1.Role {
-	s.t.Helper()
+// role is the controller's role, in the namespace of the environment.
+func (env *environment) role() *rbacv1.Role {
+	env.t.Helper()
 	path, err := repo.Path("config", "rbac", "controller_role.yaml")
-	require.NoError(s.t, err)
+	require.NoError(env.t, err)
 	content, err := os.ReadFile(path)
-	require.NoError(s.t, err)
+	require.NoError(env.t, err)
 	role := &rbacv1.Role{}
-	require.NoError(s.t, yaml.Unmarshal(content, role))
-	role.Namespace = s.namespace
+	require.NoError(env.t, yaml.Unmarshal(content, role))
+	role.Namespace = env.namespace
 	return role
 }
 
-func (s *suite) binding() *rbacv1.RoleBinding {
+func (env *environment) binding() *rbacv1.RoleBinding {
 	return &rbacv1.RoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: "watcher", Namespace: s.namespace},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: s.role().Name},
+		ObjectMeta: metav1.ObjectMeta{Name: "watcher", Namespace: env.namespace},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: env.role().Name},
 		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: "watcher"}},
 	}
 }
@@ -173,11 +173,11 @@ func crdClient(t *testing.T, cluster *rest.Config) client.Client {
 	return c
 }
 
-// installCRD creates a definition, once one of the same name is gone, or changes the one that is there.
+// installCRD creates or updates a definition. If one of the same name is being deleted, it waits.
 func installCRD(t *testing.T, c client.Client, crd *apiextensionsv1.CustomResourceDefinition) {
 	t.Helper()
 	var err error
-	if !eventually(func() bool {
+	if !waitFor(func() bool {
 		there := &apiextensionsv1.CustomResourceDefinition{}
 		err = c.Get(t.Context(), client.ObjectKeyFromObject(crd), there)
 		switch {
@@ -195,10 +195,10 @@ func installCRD(t *testing.T, c client.Client, crd *apiextensionsv1.CustomResour
 	}
 }
 
-// admits waits until the API server serves WebhookEvents.
-func (s *suite) admits(t *testing.T) {
+// waitForAPI waits until the API server serves WebhookEvents.
+func (env *environment) waitForAPI(t *testing.T) {
 	t.Helper()
-	require.True(t, eventually(func() bool {
-		return s.client.List(context.WithoutCancel(t.Context()), &v1alpha1.WebhookEventList{}, client.InNamespace(s.namespace)) == nil
+	require.True(t, waitFor(func() bool {
+		return env.client.List(context.WithoutCancel(t.Context()), &v1alpha1.WebhookEventList{}, client.InNamespace(env.namespace)) == nil
 	}))
 }

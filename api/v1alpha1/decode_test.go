@@ -13,8 +13,8 @@ import (
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
 )
 
-// asWritten is a WebhookEvent as the relay and the controller write it.
-const asWritten = `{"kind":"WebhookEvent","apiVersion":"webhooks.dfmiddleware.io/v1alpha1",` +
+// encodedEvent is a WebhookEvent as the relay and the controller write it.
+const encodedEvent = `{"kind":"WebhookEvent","apiVersion":"webhooks.dfmiddleware.io/v1alpha1",` +
 	`"metadata":{"name":"ghl-0193a5e4-7c1e-7d52-9b0e-1f0a3c5d7e91","namespace":"verity-sync"},` +
 	`"spec":{"eventID":"0193a5e4-7c1e-7d52-9b0e-1f0a3c5d7e91","source":"ghl","eventType":"appointment.created","entityType":"appointment",` +
 	`"entityID":"0TkCdp9PfvLeWKYRRvIz","locationID":"ve9EPM428h8vShlRW1KT","contactID":"9NkT25Vor1v4aQatFsv2",` +
@@ -23,15 +23,15 @@ const asWritten = `{"kind":"WebhookEvent","apiVersion":"webhooks.dfmiddleware.io
 	`"observedGeneration":1,"conditions":[{"type":"Ready","status":"False","observedGeneration":1,` +
 	`"lastTransitionTime":"2026-11-23T10:00:04Z","reason":"RetryScheduled","message":"attempt 2 of 12 failed"}]}}`
 
-func TestWhatIsWrittenIsReadAndWrittenTheSame(t *testing.T) {
+func TestWebhookEventIsUnchangedAfterDecodeAndEncode(t *testing.T) {
 	t.Parallel()
 	var e v1alpha1.WebhookEvent
-	require.NoError(t, utiljson.Unmarshal([]byte(asWritten), &e))
-	// Whatever the time zone of this machine is.
+	require.NoError(t, utiljson.Unmarshal([]byte(encodedEvent), &e))
+	// Independent of the machine's time zone.
 	e.Spec.ReceivedAt.Time, e.Status.StartTime.Time = e.Spec.ReceivedAt.UTC(), e.Status.StartTime.UTC()
 	written, err := json.Marshal(&e)
 	require.NoError(t, err)
-	assert.Equal(t, asWritten, string(written))
+	assert.Equal(t, encodedEvent, string(written))
 }
 
 func TestTimesDecodeFromEveryFormOfRFC3339(t *testing.T) {
@@ -70,7 +70,7 @@ func TestTimesDecodeFromEveryFormOfRFC3339(t *testing.T) {
 				assert.Nil(t, e.Status.NextAttemptTime)
 				assert.Nil(t, e.Status.StartTime)
 				assert.Nil(t, e.Status.CompletionTime)
-				require.Len(t, e.Status.Conditions, 1, "a condition without a time is none")
+				require.Len(t, e.Status.Conditions, 1, "a condition without a time is dropped")
 				assert.Equal(t, "Synced", e.Status.Conditions[0].Type)
 				return
 			}
@@ -83,12 +83,12 @@ func TestTimesDecodeFromEveryFormOfRFC3339(t *testing.T) {
 	}
 }
 
-func TestAValueThatDoesNotFitIsAbsentAndItsNeighboursAreNot(t *testing.T) {
+func TestInvalidValueIsAbsentAndOtherFieldsAreNot(t *testing.T) {
 	t.Parallel()
-	for _, odd := range []string{`null`, `12`, `1.5`, `1e400`, `99999999999999999999`, `true`, `"text"`, `[]`, `[null]`, `[[1]]`, `{}`, `{"a":{}}`} {
+	for _, invalid := range []string{`null`, `12`, `1.5`, `1e400`, `99999999999999999999`, `true`, `"text"`, `[]`, `[null]`, `[[1]]`, `{}`, `{"a":{}}`} {
 		for _, field := range []string{"eventID", "suspend", "receivedAt"} {
 			var e v1alpha1.WebhookEvent
-			require.NoError(t, utiljson.Unmarshal([]byte(`{"spec":{"source":"ghl","`+field+`":`+odd+`,"eventType":"x"}}`), &e), "%s: %s", field, odd)
+			require.NoError(t, utiljson.Unmarshal([]byte(`{"spec":{"source":"ghl","`+field+`":`+invalid+`,"eventType":"x"}}`), &e), "%s: %s", field, invalid)
 			assert.Equal(t, "ghl", e.Spec.Source)
 			assert.Equal(t, "x", e.Spec.EventType)
 		}
@@ -96,20 +96,20 @@ func TestAValueThatDoesNotFitIsAbsentAndItsNeighboursAreNot(t *testing.T) {
 			"attempts", "observedGeneration", "nextAttemptTime", "startTime", "completionTime", "conditions", "result",
 		} {
 			var e v1alpha1.WebhookEvent
-			require.NoError(t, utiljson.Unmarshal([]byte(`{"status":{"phase":"Done","`+field+`":`+odd+`,"lastHandledReplay":"x"}}`), &e), "%s: %s", field, odd)
+			require.NoError(t, utiljson.Unmarshal([]byte(`{"status":{"phase":"Done","`+field+`":`+invalid+`,"lastHandledReplay":"x"}}`), &e), "%s: %s", field, invalid)
 			assert.Equal(t, v1alpha1.PhaseDone, e.Status.Phase)
 			assert.Equal(t, "x", e.Status.LastHandledReplay)
 		}
 		for _, field := range []string{"spec", "status"} {
 			var list v1alpha1.WebhookEventList
-			require.NoError(t, utiljson.Unmarshal([]byte(`{"items":[{"`+field+`":`+odd+`},`+asWritten+`]}`), &list), "%s: %s", field, odd)
+			require.NoError(t, utiljson.Unmarshal([]byte(`{"items":[{"`+field+`":`+invalid+`},`+encodedEvent+`]}`), &list), "%s: %s", field, invalid)
 			assert.Equal(t, "appointment.created", list.Items[1].Spec.EventType)
 		}
 	}
 }
 
-// An object is read again into the one that was written.
-func TestWhatIsNoLongerThereIsNotKept(t *testing.T) {
+// client-go decodes an answer into the object that was sent.
+func TestDecodeRemovesAbsentFields(t *testing.T) {
 	t.Parallel()
 	now := metav1.NowMicro()
 	e := v1alpha1.WebhookEvent{Status: v1alpha1.WebhookEventStatus{CompletionTime: &now, Conditions: []metav1.Condition{{Type: "Ready"}}}}
@@ -121,7 +121,7 @@ func TestWhatIsNoLongerThereIsNotKept(t *testing.T) {
 func BenchmarkDecode(b *testing.B) {
 	for b.Loop() {
 		var e v1alpha1.WebhookEvent
-		if err := utiljson.Unmarshal([]byte(asWritten), &e); err != nil {
+		if err := utiljson.Unmarshal([]byte(encodedEvent), &e); err != nil {
 			b.Fatal(err)
 		}
 	}
