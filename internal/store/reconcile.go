@@ -64,12 +64,8 @@ var (
 type EventState struct {
 	ID              uuid.UUID
 	Source          string
-	Type            string
-	EntityType      string
 	Status          Status
-	Run             int32
 	Attempts        int32
-	Forward         bool
 	Suspended       bool
 	Reason          string
 	Message         string
@@ -83,8 +79,6 @@ type EventState struct {
 	DueIn time.Duration
 	// Succeeded holds the operations that the ledger has as done.
 	Succeeded []string
-	// Refused holds the operations that were refused for good in this run.
-	Refused map[string]Refusal
 	// WaitsFor is the name of the WebhookEvent of an older unfinished event of the same entity, "" if there is none.
 	WaitsFor string
 }
@@ -99,12 +93,10 @@ func (s *Store) Load(ctx context.Context, id uuid.UUID) (EventState, error) {
 		return EventState{}, s.wrap(err, "load event %s", id)
 	}
 	return EventState{
-		ID: row.ID, Source: row.Source, Type: row.EventType, EntityType: row.EntityType, Status: Status(row.Status), Run: row.Run,
-		Attempts: row.Attempts, Forward: row.Forward, Suspended: row.Suspended, Reason: row.Reason, Message: row.ErrorMessage,
-		Result: row.Result, VerityContactID: row.VerityContactID, ReplayRequest: row.ReplayRequest,
-		NextAttemptAt: row.NextAttemptAt, StartedAt: row.StartedAt, ProcessedAt: row.ProcessedAt,
-		DueIn: time.Duration(row.DueInSeconds * float64(time.Second)), Succeeded: row.Succeeded, Refused: refusals(row.Refused),
-		WaitsFor: row.WaitsFor,
+		ID: row.ID, Source: row.Source, Status: Status(row.Status), Attempts: row.Attempts, Suspended: row.Suspended,
+		Reason: row.Reason, Message: row.ErrorMessage, Result: row.Result, VerityContactID: row.VerityContactID,
+		ReplayRequest: row.ReplayRequest, NextAttemptAt: row.NextAttemptAt, StartedAt: row.StartedAt, ProcessedAt: row.ProcessedAt,
+		DueIn: time.Duration(row.DueInSeconds * float64(time.Second)), Succeeded: row.Succeeded, WaitsFor: row.WaitsFor,
 	}, nil
 }
 

@@ -335,7 +335,7 @@ func (q *Queries) ListDispatched(ctx context.Context, arg ListDispatchedParams) 
 }
 
 const loadEvent = `-- name: LoadEvent :one
-SELECT e.id, e.source, e.event_type, e.entity_type, e.status, e.run, e.attempts, e.forward, e.suspended,
+SELECT e.id, e.source, e.status, e.attempts, e.suspended,
        coalesce(e.reason, '')::text AS reason, coalesce(e.error_message, '')::text AS error_message,
        coalesce(e.result, '')::text AS result, coalesce(e.verity_contact_id, '')::text AS verity_contact_id,
        coalesce(e.replay_request, '')::text AS replay_request,
@@ -343,9 +343,6 @@ SELECT e.id, e.source, e.event_type, e.entity_type, e.status, e.run, e.attempts,
        coalesce(extract(epoch FROM e.next_attempt_at - now()), 0)::float8 AS due_in_seconds,
        ARRAY(SELECT l.operation FROM sync_log l
              WHERE l.webhook_event_id = e.id AND l.status = 'success' AND l.run >= e.ledger_run)::text[] AS succeeded,
-       ARRAY(SELECT l.operation || E'\t' || coalesce(l.details ->> 'reason', '') || E'\t' || coalesce(l.error_message, '') FROM sync_log l
-             WHERE l.webhook_event_id = e.id AND l.status = 'error' AND l.run = e.run
-               AND l.details ->> 'class' = 'permanent')::text[] AS refused,
        coalesce((SELECT o.source || '-' || o.id FROM webhook_events o
                  WHERE o.ordering_key = e.ordering_key AND o.status IN ('pending', 'processing') AND NOT o.suspended
                    AND (o.received_at, o.id) < (e.received_at, e.id)
@@ -357,12 +354,8 @@ WHERE e.id = $1
 type LoadEventRow struct {
 	ID              uuid.UUID
 	Source          string
-	EventType       string
-	EntityType      string
 	Status          string
-	Run             int32
 	Attempts        int32
-	Forward         bool
 	Suspended       bool
 	Reason          string
 	ErrorMessage    string
@@ -374,7 +367,6 @@ type LoadEventRow struct {
 	ProcessedAt     *time.Time
 	DueInSeconds    float64
 	Succeeded       []string
-	Refused         []string
 	WaitsFor        string
 }
 
@@ -385,12 +377,8 @@ func (q *Queries) LoadEvent(ctx context.Context, id uuid.UUID) (LoadEventRow, er
 	err := row.Scan(
 		&i.ID,
 		&i.Source,
-		&i.EventType,
-		&i.EntityType,
 		&i.Status,
-		&i.Run,
 		&i.Attempts,
-		&i.Forward,
 		&i.Suspended,
 		&i.Reason,
 		&i.ErrorMessage,
@@ -402,7 +390,6 @@ func (q *Queries) LoadEvent(ctx context.Context, id uuid.UUID) (LoadEventRow, er
 		&i.ProcessedAt,
 		&i.DueInSeconds,
 		&i.Succeeded,
-		&i.Refused,
 		&i.WaitsFor,
 	)
 	return i, err

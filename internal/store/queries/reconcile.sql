@@ -17,7 +17,7 @@ SELECT term FROM controller_term;
 
 -- name: LoadEvent :one
 -- Where an event stands, without its payload: what the ledger has, and which older event of its entity comes first.
-SELECT e.id, e.source, e.event_type, e.entity_type, e.status, e.run, e.attempts, e.forward, e.suspended,
+SELECT e.id, e.source, e.status, e.attempts, e.suspended,
        coalesce(e.reason, '')::text AS reason, coalesce(e.error_message, '')::text AS error_message,
        coalesce(e.result, '')::text AS result, coalesce(e.verity_contact_id, '')::text AS verity_contact_id,
        coalesce(e.replay_request, '')::text AS replay_request,
@@ -25,9 +25,6 @@ SELECT e.id, e.source, e.event_type, e.entity_type, e.status, e.run, e.attempts,
        coalesce(extract(epoch FROM e.next_attempt_at - now()), 0)::float8 AS due_in_seconds,
        ARRAY(SELECT l.operation FROM sync_log l
              WHERE l.webhook_event_id = e.id AND l.status = 'success' AND l.run >= e.ledger_run)::text[] AS succeeded,
-       ARRAY(SELECT l.operation || E'\t' || coalesce(l.details ->> 'reason', '') || E'\t' || coalesce(l.error_message, '') FROM sync_log l
-             WHERE l.webhook_event_id = e.id AND l.status = 'error' AND l.run = e.run
-               AND l.details ->> 'class' = 'permanent')::text[] AS refused,
        coalesce((SELECT o.source || '-' || o.id FROM webhook_events o
                  WHERE o.ordering_key = e.ordering_key AND o.status IN ('pending', 'processing') AND NOT o.suspended
                    AND (o.received_at, o.id) < (e.received_at, e.id)
