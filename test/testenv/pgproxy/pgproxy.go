@@ -29,9 +29,9 @@ type Proxy struct {
 	halfOpen bool
 	// answers is after how many answers a connection becomes half open; 0 is never.
 	answers atomic.Int64
-	links    map[*link]struct{}
-	closed   bool
-	running  sync.WaitGroup
+	links   map[*link]struct{}
+	closed  bool
+	running sync.WaitGroup
 }
 
 // Cut says where a connection is cut: once Postgres has committed, and before the client is told.
