@@ -11,7 +11,8 @@ import (
 // phone numbers, e-mail addresses and columns all use it. A caller that keeps blanks tests unicode.IsSpace first.
 func IsInvisible(r rune) bool {
 	const first = 0xad // The soft hyphen: all of ASCII is visible or a control character.
-	return r >= first && unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point)
+	return r >= first &&
+		unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point)
 }
 
 // Visible returns s as a column can show it: white space of every kind becomes a plain blank, and control characters and invisible

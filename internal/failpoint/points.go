@@ -22,8 +22,8 @@ const (
 	ReceiverRead Point = "receiver-read"
 	// ReceiverVerified is after the webhook is accepted, before it is stored.
 	ReceiverVerified Point = "receiver-verified"
-	// WriterInserted is within a transaction, after its rows are inserted. A batch in which every delivery has its own id does not reach it:
-	// it is one statement.
+	// WriterInserted is within a transaction, after its rows are inserted. A batch in which every delivery has its own id does not reach
+	// it: it is one statement.
 	WriterInserted Point = "writer-inserted"
 	// WriterCommitted is after the commit of a batch, before the waiting requests are notified.
 	WriterCommitted Point = "writer-committed"

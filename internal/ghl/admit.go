@@ -17,8 +17,8 @@ type Request struct {
 	Body Body
 }
 
-// Admit decides by p, the result of Authenticate, whether the request is for this installation. It returns the proof that applies and e, the
-// result of Normalise, without what the proof does not cover. Its errors are those of Authorize.
+// Admit decides by p, the result of Authenticate, whether the request is for this installation. It returns the proof that applies and e,
+// the result of Normalise, without what the proof does not cover. Its errors are those of Authorize.
 //
 // A signed body that GoHighLevel did not write needs a secret. Then the secret is its only proof.
 func (v *Verifier) Admit(p Proof, r Request, e event.Event) (Proof, event.Event, error) {
@@ -33,8 +33,8 @@ func (v *Verifier) Admit(p Proof, r Request, e event.Event) (Proof, event.Event,
 	return p, e, err
 }
 
-// coversID reports whether the webhookId of a body is GoHighLevel's: the request is signed, and the body is not a workflow's, in which people
-// can name a field webhookId. A valid signature counts even if a secret was the proof.
+// coversID reports whether the webhookId of a body is GoHighLevel's: the request is signed, and the body is not a workflow's, in which
+// people can name a field webhookId. A valid signature counts even if a secret was the proof.
 func (v *Verifier) coversID(p Proof, r Request) bool {
 	if r.Body.workflowShaped() {
 		return false

@@ -100,8 +100,8 @@ type verifyingKey struct {
 
 // NewVerifier returns an error that lists all mistakes of cfg, without any secret.
 //
-// PublishedKey signs for every app of GoHighLevel. Alone it is sufficient only if AppIDs or LocationIDs select from what it signs. To list it
-// in PublicKeys without them is a mistake.
+// PublishedKey signs for every app of GoHighLevel. Alone it is sufficient only if AppIDs or LocationIDs select from what it signs. To
+// list it in PublicKeys without them is a mistake.
 func NewVerifier(cfg AuthConfig) (*Verifier, error) { return newVerifier(cfg, publishedKey) }
 
 func newVerifier(cfg AuthConfig, publishedKey ed25519.PublicKey) (*Verifier, error) {
@@ -197,9 +197,10 @@ func (v *Verifier) verify(signature string, raw []byte) (Proof, bool) {
 // Authorize checks an authenticated body against the configured apps and locations. It returns nil, ErrAppNotAllowed, ErrNotMarketplace or
 // ErrLocationIgnored.
 //
-// App ids apply to signed webhooks, because only those have one. If app ids are configured, a signed webhook without one is rejected. A body
-// without a location is accepted if a secret, an own key or an app id proves that it is for this installation. If only the list of locations
-// restricts GoHighLevel's published key, such a body may be another customer's. If a body names several locations, all must be configured.
+// App ids apply to signed webhooks, because only those have one. If app ids are configured, a signed webhook without one is rejected. A
+// body without a location is accepted if a secret, an own key or an app id proves that it is for this installation. If only the list of
+// locations restricts GoHighLevel's published key, such a body may be another customer's. If a body names several locations, all must be
+// configured.
 //
 // For GoHighLevel's published key only the envelope counts, which no customer can write. A body without one is rejected. A body with two
 // locations, or about another location than its envelope's, is ignored.

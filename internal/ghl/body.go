@@ -137,9 +137,9 @@ func notObject(text []byte, first byte) error {
 	return fmt.Errorf("%w: %s", ErrNotObject, kind)
 }
 
-// IsUnparseable reports whether an error of Decode is about a broken text. An unescaped value can break any body: a line break or a quote in
-// JSON, a percent sign in a form, bytes in another encoding. It is false for a well-formed text that is not a webhook, and for an empty one: a
-// field's value cannot be the cause.
+// IsUnparseable reports whether an error of Decode is about a broken text. An unescaped value can break any body: a line break or a quote
+// in JSON, a percent sign in a form, bytes in another encoding. It is false for a well-formed text that is not a webhook, and for an
+// empty one: a field's value cannot be the cause.
 func IsUnparseable(err error) bool {
 	for _, broken := range []error{ErrNotJSON, ErrInvalidJSON, ErrInvalidForm, ErrInvalidUTF8} {
 		if errors.Is(err, broken) {
@@ -182,8 +182,8 @@ func validPrefix(text []byte) int {
 	return n
 }
 
-// validate returns what is wrong with text, which starts like JSON. It checks the depth first, which bounds the memory of a parser, here and
-// in Postgres.
+// validate returns what is wrong with text, which starts like JSON. It checks the depth first, which bounds the memory of a parser, here
+// and in Postgres.
 func validate(text []byte) error {
 	if nesting(text) > MaxDepth {
 		return ErrTooDeep

@@ -23,8 +23,8 @@ func BookingOf(b Body, e event.Event, receivedAt time.Time) event.Booking {
 	case e.OccurredAt.IsZero() && b.startedBefore(at.Add(-stale)):
 		booking.Creation = false
 	}
-	// Only marketplace webhooks have a webhookId. They have the whole appointment in this block: always its start, and its contact if it has
-	// one.
+	// Only marketplace webhooks have a webhookId. They have the whole appointment in this block: always its start, and its contact if it
+	// has one.
 	whole := b.root.id("webhookId") != "" && b.root.appointment.get("startTime") != nil && !e.Truncated
 	booking.NoContact = whole && e.ContactID == ""
 	return booking

@@ -91,8 +91,8 @@ var owners = slices.Concat(entities, []string{
 	"calendar", "pipeline", "pipeline_stage", "stage", "company", "workflow", "form", "survey", "webhook", "version",
 })
 
-// ownerOf returns whose id is at a path, by the words of the path: contact.id, contactId and contact_id are a contact's. It returns "" if the
-// words do not say.
+// ownerOf returns whose id is at a path, by the words of the path: contact.id, contactId and contact_id are a contact's. It returns "" if
+// the words do not say.
 func ownerOf(path []string) string {
 	last := string(bare(path[len(path)-1]))
 	if last == "id" && len(path) > 1 {

@@ -109,8 +109,8 @@ func (f *form) put(key, value string) error {
 	return nil
 }
 
-// jsonSize is an upper bound of the size of s in JSON, with quotes and punctuation. A key with brackets is longer than its names: each bracket
-// accounts for a quote or a brace.
+// jsonSize is an upper bound of the size of s in JSON, with quotes and punctuation. A key with brackets is longer than its names: each
+// bracket accounts for a quote or a brace.
 func jsonSize(s string) int {
 	n := len(s) + len(`"":{},`)
 	for i := range len(s) {

@@ -48,8 +48,8 @@ func read(b *Body, receivedAt time.Time) (event.Event, *reading) {
 	return e, r
 }
 
-// locationIDs are all locations in GoHighLevel's own members at the root. There is one, unless the sender puts the id of one location on the
-// event of another.
+// locationIDs are all locations in GoHighLevel's own members at the root. There is one, unless the sender puts the id of one location on
+// the event of another.
 func (b Body) locationIDs() []string {
 	var ids []string
 	for _, id := range [...]string{

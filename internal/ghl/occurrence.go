@@ -12,9 +12,9 @@ var messageMembers = []string{"message", "messageBody", "message_body", "body"}
 
 // IsOccurrence reports whether the body, whose event is e, says that something happened, rather than what the state of something is.
 //
-// An appointment, a contact or an opportunity is a state: the same bytes again say nothing new. An entity with its own id is distinct by that
-// id. Anything else with a type and no id, such as a reply or a form, is an occurrence. A workflow's reply has the shape of its contact, or no
-// shape; its message shows what it is.
+// An appointment, a contact or an opportunity is a state: the same bytes again say nothing new. An entity with its own id is distinct by
+// that id. Anything else with a type and no id, such as a reply or a form, is an occurrence. A workflow's reply has the shape of its
+// contact, or no shape; its message shows what it is.
 func (b Body) IsOccurrence(e event.Event) bool {
 	if b.root.block("message").get("body") != nil {
 		return true

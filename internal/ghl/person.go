@@ -21,8 +21,8 @@ var personMembers = slices.Concat(phoneMembers, emailMembers, nameMembers,
 	[]string{"country", "name", "additionalPhones", "additionalEmails"})
 
 // PersonOf returns what a body says about its contact, if the event is about an appointment or a contact: first from the root, where
-// marketplace contact events and workflow bodies have it, then from the contact block; a phone number and an address also from customData. A
-// member called name at the root is the contact's only if the body is certainly a contact's: see nameIsPersons.
+// marketplace contact events and workflow bodies have it, then from the contact block; a phone number and an address also from
+// customData. A member called name at the root is the contact's only if the body is certainly a contact's: see nameIsPersons.
 func PersonOf(b Body, entityType string) event.Person {
 	root, contact, custom := b.root.object, b.root.contact, b.custom.object
 	p := event.Person{
@@ -48,9 +48,9 @@ func PersonOf(b Body, entityType string) event.Person {
 }
 
 // nameIsPersons reports whether a member called name at the root of a contact event is the contact's name. Deals, invoices, forms, tasks,
-// products and companies have a name and a contact's id, too: without a type they are contact events. So either a type must say contact, and
-// no member may say otherwise; or there is no type, and contacts can have every member. In a workflow body the contact's name is full_name,
-// and name is a custom field.
+// products and companies have a name and a contact's id, too: without a type they are contact events. So either a type must say contact,
+// and no member may say otherwise; or there is no type, and contacts can have every member. In a workflow body the contact's name is
+// full_name, and name is a custom field.
 func (b Body) nameIsPersons() bool {
 	r := &reading{Body: &b}
 	contactID, ok := firstOfRules(r, rootContactIDs)
@@ -97,8 +97,8 @@ func hasAddress(text []byte) bool {
 	})
 }
 
-// ofOthers are members, by their letters and digits only, that contacts do not have, but other entities with a person's name and phone number
-// do: users, forms, invoices, orders, tasks, deals.
+// ofOthers are members, by their letters and digits only, that contacts do not have, but other entities with a person's name and phone
+// number do: users, forms, invoices, orders, tasks, deals.
 var ofOthers = func() map[string]bool {
 	m := map[string]bool{}
 	for _, member := range strings.Fields(`
@@ -123,7 +123,8 @@ func anyMember(text []byte, such func(key string) bool) bool {
 	return found
 }
 
-// LocationCountryOf returns the country of a body's location: an ISO 3166 code of two letters, "" if the body does not say. Workflow bodies do.
+// LocationCountryOf returns the country of a body's location: an ISO 3166 code of two letters, "" if the body does not say. Workflow
+// bodies do.
 func LocationCountryOf(b Body) string { return first("country", b.root.location, b.custom.location) }
 
 // ReachOf returns how to reach the contact of a body.
@@ -191,8 +192,8 @@ func appendOnce(list []string, text string) []string {
 
 func first(name string, objects ...object) string { return firstOf([]string{name}, objects...) }
 
-// firstOf returns the value of the first member, object by object, that has a word. What cannot be an id (an empty template, "undefined") is
-// not a word either.
+// firstOf returns the value of the first member, object by object, that has a word. What cannot be an id (an empty template, "undefined")
+// is not a word either.
 func firstOf(names []string, objects ...object) string {
 	for _, o := range objects {
 		if word := o.plain(names...); word != "" {

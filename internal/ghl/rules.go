@@ -82,8 +82,8 @@ var contactIDRules = slices.Concat(rootContactIDs, []rule[string]{idAt("contactS
 	}),
 })
 
-// rootAppointmentIDs and customAppointmentIDs are the paths that can only have an appointment's id. calendar.id is not one of them: it is the
-// calendar's, which all its bookings share.
+// rootAppointmentIDs and customAppointmentIDs are the paths that can only have an appointment's id. calendar.id is not one of them: it is
+// the calendar's, which all its bookings share.
 var (
 	rootAppointmentIDs = []rule[string]{
 		ownIDAt("appointment.id", guide),

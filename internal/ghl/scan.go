@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// object has those members of a JSON object that Normalise, PersonOf and BookingOf may need, so that its size does not depend on the body's. A
-// missing object is nil.
+// object has those members of a JSON object that Normalise, PersonOf and BookingOf may need, so that its size does not depend on the
+// body's. A missing object is nil.
 type object []member
 
 type member struct {

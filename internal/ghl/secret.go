@@ -13,8 +13,8 @@ import (
 // maxTokens bounds how many interpretations of a query's token are compared.
 const maxTokens = 64
 
-// QueryOf parses a request's query. To the result of net/url it adds, as further values of QueryToken, the token as GoHighLevel's dialog sends
-// it: with unescaped +, & and %.
+// QueryOf parses a request's query. To the result of net/url it adds, as further values of QueryToken, the token as GoHighLevel's dialog
+// sends it: with unescaped +, & and %.
 func QueryOf(raw string) url.Values {
 	values, _ := url.ParseQuery(raw) // The valid parameters count, even if others are broken.
 	add := func(token string) {

@@ -6,9 +6,9 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/event"
 )
 
-// opportunityMarks are the members that only an opportunity has at the root: in bodies of workflow triggers, in the API's form, and in both as
-// people rebuild them. With one of them, the root's id is the opportunity's. "pipleline_stage" is GoHighLevel's spelling. A reference to an
-// opportunity ("opportunityId") is not a mark: notes and tasks have it, too.
+// opportunityMarks are the members that only an opportunity has at the root: in bodies of workflow triggers, in the API's form, and in
+// both as people rebuild them. With one of them, the root's id is the opportunity's. "pipleline_stage" is GoHighLevel's spelling. A
+// reference to an opportunity ("opportunityId") is not a mark: notes and tasks have it, too.
 var opportunityMarks = []string{
 	"pipeline_id", "opportunity_name", "pipeline_name", "pipleline_stage", "pipeline_stage", "pipeline_stage_id",
 	"pipelineId", "opportunityName", "pipelineName", "pipelineStage", "pipelineStageId",

@@ -15,8 +15,8 @@ var statuses = map[string]string{
 	"invalid": "invalid", "rescheduled": "rescheduled", "reschedule": "rescheduled",
 }
 
-// statusOf returns a status in GoHighLevel's spelling: canceled is cancelled, and no-show, no_show and "No Show" are noshow. An unknown status
-// is unchanged, in lower case.
+// statusOf returns a status in GoHighLevel's spelling: canceled is cancelled, and no-show, no_show and "No Show" are noshow. An unknown
+// status is unchanged, in lower case.
 func statusOf(text string) string {
 	if status, ok := statuses[string(bare(text))]; ok {
 		return status
@@ -38,8 +38,8 @@ func ofExisting(status string) bool {
 	}
 }
 
-// appointmentEvent reads people's own name for an appointment's event: appointment_booked, "Appointment Cancelled". The name may include the
-// appointment's status.
+// appointmentEvent reads people's own name for an appointment's event: appointment_booked, "Appointment Cancelled". The name may include
+// the appointment's status.
 func appointmentEvent(word []byte) (name, bool) {
 	what, ok := strings.CutPrefix(string(word), "appointment")
 	if !ok {

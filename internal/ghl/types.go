@@ -38,7 +38,8 @@ var actions = map[string]string{
 	"sent": "sent", "paid": "paid", "partially_paid": "partially_paid", "void": "voided",
 }
 
-// aspects are the parts of an entity whose changes have marketplace types. Others are recognised, too, if the words of the type are separate.
+// aspects are the parts of an entity whose changes have marketplace types. Others are recognised, too, if the words of the type are
+// separate.
 var aspects = map[string][]string{
 	event.EntityAppointment: {"status"},
 	event.EntityContact:     {"dnd", "tag"},
@@ -95,8 +96,8 @@ var entityOf = func() map[string]string {
 	return m
 }()
 
-// classify interprets a sender's type. An unknown type keeps its own name, dotted if it was dotted, and in snake case otherwise. The result is
-// the zero name if nothing remains.
+// classify interprets a sender's type. An unknown type keeps its own name, dotted if it was dotted, and in snake case otherwise. The
+// result is the zero name if nothing remains.
 func classify(typ string) name {
 	if typ == "" {
 		return name{}

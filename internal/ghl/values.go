@@ -53,9 +53,9 @@ func dropInvisible(r rune) rune {
 	return r
 }
 
-// cleanText returns text without white space around it, or "" if it cannot be an id or a word: longer than MaxIDLen, with a control character
-// (Postgres cannot store NUL in text) or a replacement character (two broken ids would become one), or the result of an empty template. Such
-// an id counts as missing, because an invented one would connect unrelated events. The payload keeps it.
+// cleanText returns text without white space around it, or "" if it cannot be an id or a word: longer than MaxIDLen, with a control
+// character (Postgres cannot store NUL in text) or a replacement character (two broken ids would become one), or the result of an empty
+// template. Such an id counts as missing, because an invented one would connect unrelated events. The payload keeps it.
 func cleanText(text string) string {
 	text = strings.TrimSpace(text)
 	if len(text) > MaxIDLen || text == "undefined" || text == "null" || strings.HasPrefix(text, "{{") {
@@ -82,8 +82,8 @@ var timeLayouts = []string{
 // earliest is the minimum time of an event: GoHighLevel did not exist before.
 var earliest = time.Date(2000, time.January, 1, 0, 0, 0, 0, time.UTC)
 
-// parseTime parses a JSON value as a time: ISO 8601, or the seconds or milliseconds since 1970 as a number or a string of digits. The result is
-// in UTC, with the microseconds that Postgres stores.
+// parseTime parses a JSON value as a time: ISO 8601, or the seconds or milliseconds since 1970 as a number or a string of digits. The
+// result is in UTC, with the microseconds that Postgres stores.
 func parseTime(value []byte) (time.Time, bool) {
 	if len(value) == 0 || len(value) > MaxIDLen {
 		return time.Time{}, false

@@ -8,7 +8,8 @@ import (
 // maxWraps is how many strings and arrays around an object are removed.
 const maxWraps = 4
 
-// unwrap returns the JSON object in a string or in an array of one: some senders encode twice or send lists. It returns false if there is none.
+// unwrap returns the JSON object in a string or in an array of one: some senders encode twice or send lists. It returns false if there is
+// none.
 func unwrap(text []byte) ([]byte, bool) {
 	if first := firstByte(text); first != '"' && first != '[' || nesting(text) > MaxDepth {
 		return nil, false

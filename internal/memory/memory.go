@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// share is the Go runtime's part of the container's memory, in percent. The rest is for what the runtime does not count: the program itself,
-// and the kernel's buffers of its connections.
+// share is the Go runtime's part of the container's memory, in percent. The rest is for what the runtime does not count: the program
+// itself, and the kernel's buffers of its connections.
 const share = 90
 
 // SetLimit sets the garbage collector's limit from the memory of the container, and returns it in bytes. GOMEMLIMIT overrides the
@@ -26,8 +26,8 @@ func SetLimit() int64 {
 	return debug.SetMemoryLimit(-1)
 }
 
-// limitOf returns the smallest memory limit of the process's control group and its parents; math.MaxInt64 if there is none. root is the file
-// system of /.
+// limitOf returns the smallest memory limit of the process's control group and its parents; math.MaxInt64 if there is none. root is the
+// file system of /.
 func limitOf(root fs.FS) int64 {
 	limit := int64(math.MaxInt64)
 	groups, err := fs.ReadFile(root, "proc/self/cgroup")

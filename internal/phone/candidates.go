@@ -27,8 +27,8 @@ var (
 	otherNumber = regexp.MustCompile(`(?i)(?:^|\pZ|\pP)(?:fax|telefax|pager)\PN*$`)
 )
 
-// candidates yields the texts within raw that may be a phone number, the most likely first: the whole, then each of several values, then the
-// digits in it.
+// candidates yields the texts within raw that may be a phone number, the most likely first: the whole, then each of several values, then
+// the digits in it.
 func candidates(raw string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		text := visible(raw)

@@ -320,8 +320,8 @@ func OtherEmailsIn(text string, addresses []string) bool {
 	return false
 }
 
-// EmailIn reports whether a text contains an e-mail address that is not part of a longer one. The two may differ in case, in the Unicode form
-// of characters (composed or not, wide or not), and in whether the domain is in punycode.
+// EmailIn reports whether a text contains an e-mail address that is not part of a longer one. The two may differ in case, in the Unicode
+// form of characters (composed or not, wide or not), and in whether the domain is in punycode.
 func EmailIn(text, address string) bool {
 	if !mayHoldAddress(text) {
 		return false

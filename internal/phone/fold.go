@@ -14,9 +14,9 @@ import (
 // encodedLabel is a part of a domain in punycode (RFC 5890, 2.3.2.1).
 var encodedLabel = regexp.MustCompile(`xn--[0-9a-z-]+`)
 
-// Folded returns a text in the form in which e-mail addresses are compared: in lower case, with composed characters of one width, with domains
-// in Unicode instead of punycode, and without invisible characters. It is approximately Unicode's NFKC_Casefold: ß is ss, which is its upper
-// case.
+// Folded returns a text in the form in which e-mail addresses are compared: in lower case, with composed characters of one width, with
+// domains in Unicode instead of punycode, and without invisible characters. It is approximately Unicode's NFKC_Casefold: ß is ss, which
+// is its upper case.
 func Folded(text string) string {
 	text = plain(html.UnescapeString(text))
 	ascii := isASCII(text)

@@ -1,5 +1,5 @@
-// Package phone parses phone numbers and e-mail addresses as people type them. It finds the usable value within other text and returns it in
-// canonical form. It knows no particular system.
+// Package phone parses phone numbers and e-mail addresses as people type them. It finds the usable value within other text and returns it
+// in canonical form. It knows no particular system.
 package phone
 
 import (
@@ -15,10 +15,10 @@ import (
 // alpha-2, any case) applies to numbers in national form. Extensions are dropped: E.164 has none. Invisible characters, brackets,
 // punctuation, a label ("Mobile: …") and other numbers may be around it.
 //
-// A number need not be in use, but its length must be right for its country: numbering plans grow faster than copies of them. One repeated
-// digit, as people type to get past a form, is usable only if the number is in use: otherwise it would match other people who did the same.
-// A number without a plus sign that is too long for its region is read as an international number if that number is in use: senders lose the
-// plus sign, or write 00 for it.
+// A number need not be in use, but its length must be right for its country: numbering plans grow faster than copies of them. One
+// repeated digit, as people type to get past a form, is usable only if the number is in use: otherwise it would match other people who
+// did the same. A number without a plus sign that is too long for its region is read as an international number if that number is in use:
+// senders lose the plus sign, or write 00 for it.
 func E164(raw, region string) (string, bool) {
 	number, _ := read(raw, region)
 	return number, number != ""

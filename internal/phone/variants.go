@@ -55,8 +55,8 @@ func Variants(number string) []string {
 	return nil
 }
 
-// infix removes the inserted digits after the prefix, or inserts them if the number has the length without them. It returns "" for any other
-// length.
+// infix removes the inserted digits after the prefix, or inserts them if the number has the length without them. It returns "" for any
+// other length.
 func infix(national, prefix, inserted string, length int) string {
 	rest, _ := strings.CutPrefix(national, prefix)
 	switch {

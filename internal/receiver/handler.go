@@ -166,8 +166,8 @@ func live(r *http.Request) answer {
 	return answer{code: http.StatusOK, body: status{Status: "ok"}}
 }
 
-// ready fails only while draining. If readiness depended on Postgres, an outage of Postgres would make the Ingress answer 503, and the event
-// could be lost.
+// ready fails only while draining. If readiness depended on Postgres, an outage of Postgres would make the Ingress answer 503, and the
+// event could be lost.
 func (s *Server) ready(r *http.Request) answer {
 	if s.draining.Load() && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
 		return refuse(http.StatusServiceUnavailable, "draining", errDraining)

@@ -71,7 +71,8 @@ func refuseConnection(conn net.Conn) {
 	}
 }
 
-// readUntilQuiet reads until nothing has arrived for refuseQuiet, or half of refuseTimeout has passed, and reports whether anything arrived.
+// readUntilQuiet reads until nothing has arrived for refuseQuiet, or half of refuseTimeout has passed, and reports whether anything
+// arrived.
 func readUntilQuiet(conn net.Conn, end time.Time) bool {
 	var buffer [2 << 10]byte
 	enough := end.Add(-refuseTimeout / 2)

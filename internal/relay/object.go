@@ -37,8 +37,8 @@ func unfit(row store.EventMeta) error {
 	return nil
 }
 
-// webhookEventOf returns the WebhookEvent of a row: bounded ids, and only valid labels. Rows of the legacy middleware and of earlier releases
-// have ids as received: kubectl's columns get their visible characters.
+// webhookEventOf returns the WebhookEvent of a row: bounded ids, and only valid labels. Rows of the legacy middleware and of earlier
+// releases have ids as received: kubectl's columns get their visible characters.
 func webhookEventOf(row store.EventMeta, namespace, installation string) *v1alpha1.WebhookEvent {
 	e := &v1alpha1.WebhookEvent{
 		ObjectMeta: metav1.ObjectMeta{

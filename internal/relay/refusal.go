@@ -18,13 +18,13 @@ import (
 // maxRefusal bounds the API server's message on a row, in characters. An admission webhook may answer a long one.
 const maxRefusal = 1024
 
-// postponeBounds bound the delay before a refused row is tried again: the time that it has already waited. So a new event is tried again soon,
-// and thousands of refused ones cost the API server little.
+// postponeBounds bound the delay before a refused row is tried again: the time that it has already waited. So a new event is tried again
+// soon, and thousands of refused ones cost the API server little.
 var postponeBounds = store.PostponeBounds{Min: 2 * time.Second, Max: time.Minute}
 
-// isRefusal reports whether the API server refuses this object in particular: an admission policy or webhook denies it, with any status code,
-// or the API server finds it invalid, for instance after a change of the definition. The object is valid by this release's definition, so
-// the row waits. Every other error (no answer, missing rights, a full quota, no definition) applies to all objects.
+// isRefusal reports whether the API server refuses this object in particular: an admission policy or webhook denies it, with any status
+// code, or the API server finds it invalid, for instance after a change of the definition. The object is valid by this release's
+// definition, so the row waits. Every other error (no answer, missing rights, a full quota, no definition) applies to all objects.
 func isRefusal(err error) bool {
 	if byAdmission(err) {
 		return true
@@ -41,8 +41,8 @@ func isRefusal(err error) bool {
 	}
 }
 
-// byAdmission reports whether a policy or a webhook denied the request, or a required webhook did not answer. They choose code and reason, so
-// only the API server's prefix of their messages identifies them (apiserver/pkg/admission/plugin).
+// byAdmission reports whether a policy or a webhook denied the request, or a required webhook did not answer. They choose code and
+// reason, so only the API server's prefix of their messages identifies them (apiserver/pkg/admission/plugin).
 func byAdmission(err error) bool {
 	var status apierrors.APIStatus
 	if !errors.As(err, &status) {

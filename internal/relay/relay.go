@@ -1,6 +1,6 @@
-// Package relay creates WebhookEvents from rows. It relays the rows that this process commits at once. One replica at a time relays orphaned
-// rows, oldest first: those of a replica that died, of an outage of the API server, or above the limit. No transaction is open during a call
-// to the API server. Answers to webhooks do not depend on the relay: during an outage of the API server, rows wait.
+// Package relay creates WebhookEvents from rows. It relays the rows that this process commits at once. One replica at a time relays
+// orphaned rows, oldest first: those of a replica that died, of an outage of the API server, or above the limit. No transaction is open
+// during a call to the API server. Answers to webhooks do not depend on the relay: during an outage of the API server, rows wait.
 package relay
 
 import (
@@ -67,16 +67,17 @@ type Options struct {
 
 const (
 	leaseTTL = 5 * time.Second
-	// markEvery is how long the relay collects created WebhookEvents before it marks their rows. The controller's claim marks a row, too, so
-	// most rows need no separate write.
+	// markEvery is how long the relay collects created WebhookEvents before it marks their rows. The controller's claim marks a row, too,
+	// so most rows need no separate write.
 	markEvery = 250 * time.Millisecond
 	maxPause  = 10 * time.Second
 	ownQueue  = 4096
-	// returningShare bounds the parked events that are recreated at a time, to MaxLive/returningShare: as long as their destination is down,
-	// they are parked again.
+	// returningShare bounds the parked events that are recreated at a time, to MaxLive/returningShare: as long as their destination is
+	// down, they are parked again.
 	returningShare = 4
-	// blockedFactor times MaxLive is how many live events may wait for an older event of their entity. Above that, the relay dispatches only
-	// the oldest event of each entity. Otherwise thousands of events of one contact, of which one is due, would all become WebhookEvents.
+	// blockedFactor times MaxLive is how many live events may wait for an older event of their entity. Above that, the relay dispatches
+	// only the oldest event of each entity. Otherwise thousands of events of one contact, of which one is due, would all become
+	// WebhookEvents.
 	blockedFactor = 2
 )
 
@@ -242,8 +243,8 @@ func (r *Relay) settle(n int, row store.EventMeta, created bool) {
 	}
 }
 
-// countCapacity returns which WebhookEvents may be created now, at most a batch. It marks created ones before it counts, and adds the reserved
-// slots, so that only the current batches of other replicas are not counted.
+// countCapacity returns which WebhookEvents may be created now, at most a batch. It marks created ones before it counts, and adds the
+// reserved slots, so that only the current batches of other replicas are not counted.
 func (r *Relay) countCapacity(ctx context.Context) (store.DispatchQuery, error) {
 	r.reservedMu.Lock()
 	reserved := r.reserved // Read before marking: a row that is settled in between counts twice, rather than not at all.
@@ -266,8 +267,8 @@ func (r *Relay) countCapacity(ctx context.Context) (store.DispatchQuery, error) 
 	}, nil
 }
 
-// create creates the WebhookEvent of a row. An existing one is a success. A row that cannot have one ends in Error, so that it blocks no other.
-// No answer of the API server ends a row.
+// create creates the WebhookEvent of a row. An existing one is a success. A row that cannot have one ends in Error, so that it blocks no
+// other. No answer of the API server ends a row.
 func (r *Relay) create(ctx context.Context, row store.EventMeta) error {
 	ctx, cancel := context.WithTimeout(ctx, r.opts.CallTimeout)
 	defer cancel()

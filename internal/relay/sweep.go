@@ -31,7 +31,8 @@ func (r *Relay) sweepUntilDone(ctx context.Context) {
 			failures++
 			pause = max(pause, pauseAfter(failures, err))
 			r.backlogged.Store(true)
-			r.opts.Log.Info("failed to relay rows; they are stored, and the relay tries again", "nextTryIn", pause.String(), "error", err.Error())
+			r.opts.Log.Info("failed to relay rows; they are stored, and the relay tries again",
+				"nextTryIn", pause.String(), "error", err.Error())
 		} else {
 			failures = 0
 		}
@@ -139,8 +140,8 @@ func (r *Relay) relayOldest(ctx context.Context) (int, error) {
 	return len(created), errors.Join(failed, r.postpone(ctx, refused))
 }
 
-// createAll creates the WebhookEvents of rows, approximately in their order. It starts no more after the first failure. A refusal of one object
-// is not a failure: the API server may accept the next.
+// createAll creates the WebhookEvents of rows, approximately in their order. It starts no more after the first failure. A refusal of one
+// object is not a failure: the API server may accept the next.
 func (r *Relay) createAll(
 	ctx context.Context, rows []store.EventMeta,
 ) (created []store.EventMeta, refused []store.RefusedEvent, failed error) {

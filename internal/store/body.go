@@ -32,8 +32,10 @@ func (s *Store) ReadBody(ctx context.Context, id uuid.UUID) (StoredBody, error) 
 	if err != nil {
 		return StoredBody{}, s.wrap(err, "read the body of event %s", id)
 	}
-	stored := StoredBody{Source: row.Source, ReceivedAt: row.ReceivedAt, Payload: row.PayloadJson, Type: row.EventType, EntityID: row.EntityID,
-		ErasedAt: row.ErasedAt}
+	stored := StoredBody{
+		Source: row.Source, ReceivedAt: row.ReceivedAt, Payload: row.PayloadJson, Type: row.EventType, EntityID: row.EntityID,
+		ErasedAt: row.ErasedAt,
+	}
 	if len(row.Headers) > 0 {
 		if err := json.Unmarshal(row.Headers, &stored.Headers); err != nil {
 			return StoredBody{}, fmt.Errorf("decode the headers of event %s: %w", id, err)
