@@ -228,6 +228,16 @@ sbom: bin/cyclonedx-gomod release-binaries ## Write the software bill of materia
 checksums: ## Write the checksums of all files in dist/ into dist/SHA256SUMS.
 	cd $(DIST) && rm -f SHA256SUMS && sums=$$(sha256sum *) && echo "$$sums" > SHA256SUMS
 
+##@ Cluster
+
+.PHONY: cluster-node
+cluster-node: ## Start an empty Kubernetes node on this machine, in namespaces of its own: as root on Debian or Ubuntu; minutes, the first time.
+	@hack/node/up.sh
+
+.PHONY: cluster-down
+cluster-down: ## Remove the node and everything in it.
+	@hack/node/down.sh
+
 ##@ Deployment, to the cluster of the current kubeconfig
 
 .PHONY: install

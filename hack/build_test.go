@@ -74,7 +74,7 @@ func TestABuildThatFailsSaysWhy(t *testing.T) {
 // A build with other flags compiles everything that the others have compiled once more.
 func TestEveryProgramIsBuiltByTheScript(t *testing.T) {
 	t.Parallel()
-	for _, path := range []string{"Makefile", "hack/controlplane/build.sh", "hack/prerequisites.sh", "hack/test.sh"} {
+	for _, path := range []string{"Makefile", "hack/controlplane/build.sh", "hack/node/build.sh", "hack/prerequisites.sh", "hack/test.sh"} {
 		file, err := repo.Path(path)
 		require.NoError(t, err)
 		content, err := os.ReadFile(file)

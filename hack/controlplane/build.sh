@@ -36,21 +36,13 @@ download() {
   mv "$store"/{kube-apiserver,etcd,kubectl} "$new"
 }
 
-# A build of Kubernetes that is not told its version says v0.0.0.
-ldflags() {
-  local version=${kubernetes#v} major minor package
-  IFS=. read -r major minor _ <<<"$version"
-  printf -- '-s -w'
-  for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
-    printf -- ' -X %s.gitVersion=%s -X %s.gitMajor=%s -X %s.gitMinor=%s' "$package" "$kubernetes" "$package" "$major" "$package" "$minor"
-  done
-}
-
 # compile MODULE PACKAGE...
 compile() {
   local module=$1
   shift
-  (cd "$here/$module" && "$here/../go-build.sh" "control plane: $module" "$new/" -ldflags "$(ldflags)" "$@")
+  local flags
+  mapfile -t flags < <("$here/ldflags.sh" "$kubernetes")
+  (cd "$here/$module" && "$here/../go-build.sh" "control plane: $module" "$new/" "${flags[@]}" "$@")
 }
 
 build() {
