@@ -234,6 +234,10 @@ checksums: ## Write the checksums of all files in dist/ into dist/SHA256SUMS.
 cluster: ## Install all of it in a Kubernetes node on this machine, as root on Debian or Ubuntu, and print how to reach it. No Ingress, no TLS.
 	@hack/cluster/up.sh
 
+.PHONY: test-cluster
+test-cluster: cluster ## Test the installation of `make cluster`, in the node: rollouts, evictions and crashes under load.
+	$(test) -count=1 -timeout=20m -exec=$(CURDIR)/hack/node/exec.sh $(TESTFLAGS) ./test/cluster
+
 .PHONY: cluster-node
 cluster-node: ## Start an empty Kubernetes node on this machine, in namespaces of its own: as root on Debian or Ubuntu; minutes, the first time.
 	@hack/node/up.sh
