@@ -52,7 +52,7 @@ help: ## Show this text.
 		/^##@/ { print "\n" substr($$0, 5) }' $(MAKEFILE_LIST)
 
 .PHONY: clean
-clean: ## Remove everything that was built, the control plane included.
+clean: cluster-down ## Remove everything that was built, the control plane included.
 	rm -rf bin dist
 
 ##@ Development

@@ -19,6 +19,7 @@ apply_secret() {
   kubectl --namespace "$namespace" create secret generic "$name" "${@/#/--from-literal=}" --dry-run=client --output=yaml | kubectl apply --filename=- >/dev/null
 }
 
+$node/check.sh
 hack/prerequisites.sh postgres
 make --no-print-directory bin/helm cluster-node
 

@@ -31,7 +31,7 @@ else
     require "a writable cgroup v1 hierarchy $name in /sys/fs/cgroup/$name" hierarchy "$name"
   done
 fi
-require "Debian's packages (apt-get, dpkg)" command -v apt-get dpkg
+require "Debian's packages (apt-get)" command -v apt-get
 
 if ((${#missing[@]} > 0)); then
   say "this machine cannot run a Kubernetes node. Missing:" >&2
