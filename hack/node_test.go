@@ -1,7 +1,6 @@
 package hack
 
 import (
-	"errors"
 	"os"
 	"os/exec"
 	"testing"
@@ -36,9 +35,9 @@ func TestTheNodeNamesWhatTheMachineLacks(t *testing.T) {
 			if test.root && !isRoot {
 				command, says = []string{check}, "  - root\n"
 			}
-			output, err := exec.CommandContext(t.Context(), command[0], command[1:]...).CombinedOutput() //nolint:gosec // The commands are those above.
+			output, err := exec.CommandContext(t.Context(), command[0], command[1:]...).CombinedOutput()
 			var exit *exec.ExitError
-			require.True(t, errors.As(err, &exit), "%v: %s", err, output)
+			require.ErrorAs(t, err, &exit, "%s", output)
 			assert.Equal(t, 3, exit.ExitCode(), "%s", output)
 			assert.Contains(t, string(output), "this machine cannot run a Kubernetes node. Missing:\n")
 			assert.Contains(t, string(output), says)

@@ -15,7 +15,7 @@ flags=("$@")
 packages=$(go list ${PACKAGES:-./...}) || exit
 # `make test-cluster` runs it: it needs a Kubernetes node.
 packages=$(grep -v '/test/cluster$' <<<"$packages")
-mapfile -t first < <(grep -Ev "$uses_tools" <<<"$packages")
+mapfile -t first < <(grep -Ev "$uses_tools|^$" <<<"$packages")
 mapfile -t last < <(grep -E "$uses_tools" <<<"$packages")
 
 if ((${#last[@]} > 0)); then

@@ -44,7 +44,7 @@ if [[ ! -f $secrets ]]; then
   for name in password location verity ghl aloware workflow; do echo "$name=$(openssl rand -hex 10)"; done >$secrets
 fi
 source $secrets
-url=postgres://verity-sync:$password@198.19.0.20:5432
+url=postgres://verity-sync:$password@198.19.0.10:5432
 kubectl create namespace backends --dry-run=client --output=yaml | kubectl apply --filename=- >/dev/null
 apply_secret backends postgres password="$password"
 apply_secret backends simulators VERITY_DATABASE_URL="$url/verity" VERITY_WEBHOOK_SECRET="$verity" \

@@ -19,6 +19,9 @@ export TMPDIR=$bin/images/tmp
 mkdir -p "$TMPDIR/buildah-cache/go/cache"
 mount --bind "$(go env GOCACHE)" "$TMPDIR/buildah-cache/go/cache"
 
+# What is left of a build that failed.
+trap 'rm -rf "$TMPDIR"/tmp.*' EXIT
+
 buildah=(buildah --root "$bin/images/storage" --runroot /run/buildah --storage-driver overlay)
 
 # The module cache is the machine's. Nothing is pulled: an image that is not there is an error.

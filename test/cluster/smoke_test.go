@@ -61,6 +61,9 @@ func TestPodSecurityIsEnforced(t *testing.T) {
 
 // The test is in the process namespace of the node, and sees the processes of the containers.
 func TestProcessesHaveNoRights(t *testing.T) {
+	for _, component := range []string{"receiver", "controller"} {
+		shared.awaitRollout(t, component)
+	}
 	executables, err := filepath.Glob("/proc/[0-9]*/exe")
 	require.NoError(t, err)
 	found := 0

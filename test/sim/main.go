@@ -1,5 +1,5 @@
-// Command sim serves the simulators of Verity, GoHighLevel's API and Aloware until it is stopped, each on a port of its own. Their control requests, below
-// /_sim/, script faults and read back what they were sent.
+// Command sim serves the simulators of Verity, GoHighLevel's API and Aloware until it is stopped, each on a port of its own. Their control
+// requests, below /_sim/, script faults and read back what they were sent.
 //
 // Its environment has the variables of a verity-sync controller that names the same secrets.
 package main
