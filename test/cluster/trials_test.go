@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -23,7 +24,7 @@ import (
 const takeover = 30 * time.Second
 
 // restart does what `kubectl rollout restart` does.
-func restart(t *testing.T, namespace, deployment string) {
+func restart(t *testing.T, deployment string) {
 	t.Helper()
 	patch := fmt.Sprintf(`{"spec":{"template":{"metadata":{"annotations":{"kubectl.kubernetes.io/restartedAt":%q}}}}}`, time.Now().Format(time.RFC3339Nano))
 	_, err := shared.client.AppsV1().Deployments(namespace).Patch(t.Context(), deployment, types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{})
@@ -33,7 +34,7 @@ func restart(t *testing.T, namespace, deployment string) {
 func TestRolloutOfTheReceiversDropsNoWebhook(t *testing.T) {
 	shared.awaitRollout(t, "receiver")
 	l := startLoad(t)
-	restart(t, namespace, "verity-sync-receiver")
+	restart(t, "verity-sync-receiver")
 	shared.awaitRollout(t, "receiver")
 	l.awaitAccepted(t, rate)
 	l.assertAll200(t)
@@ -155,12 +156,14 @@ func TestWebhooksAreRefusedWithoutPostgres(t *testing.T) {
 	shared.awaitRollout(t, "receiver")
 	before := restarts(t)
 	l := startLoad(t)
-	restart(t, backends, "postgres")
+	scale(t, "postgres", 0)
+	t.Cleanup(func() { scale(t, "postgres", 1) })
 	require.Eventually(t, func() bool {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		return l.answers["429"] > 0
+		return l.answers["429"] > rate
 	}, eventually, tick, "webhooks are answered 429")
+	scale(t, "postgres", 1)
 	l.awaitAccepted(t, 2*rate)
 
 	answers := l.wait()
@@ -173,6 +176,15 @@ func TestWebhooksAreRefusedWithoutPostgres(t *testing.T) {
 	}
 	assert.Equal(t, before, restarts(t), "no process ended")
 	l.assertDone(t)
+}
+
+// scale sets the number of pods of a Deployment that verity-sync talks to.
+func scale(t *testing.T, deployment string, replicas int) {
+	t.Helper()
+	patch := fmt.Sprintf(`{"spec":{"replicas":%d}}`, replicas)
+	_, err := shared.client.AppsV1().Deployments(backends).Patch(context.WithoutCancel(t.Context()), deployment, types.MergePatchType,
+		[]byte(patch), metav1.PatchOptions{})
+	require.NoError(t, err)
 }
 
 // restarts returns how often each container of the chart was restarted.
