@@ -35,7 +35,7 @@ unpack() {
 }
 
 SECONDS=0
-say "building kubelet and the other programs of a node, once: about 10 minutes on two cores"
+say "building kubelet and the other programs of a node, once: minutes on two cores"
 rm -rf "$target"
 mkdir -p "$target/debian"/usr/{bin,sbin,lib}
 # As on a machine of today: a program is where it is looked for, whether its package says /bin or /usr/bin.
