@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dfmiddleware/verity-sync/test/testenv"
-	"github.com/dfmiddleware/verity-sync/test/testenv/predecessor"
+	"github.com/dfmiddleware/verity-sync/test/testenv/legacy"
 	"github.com/dfmiddleware/verity-sync/test/testenv/proc"
 )
 
@@ -34,7 +34,7 @@ func TestAMigrationSaysByItsExitCodeWhetherARetryCanSucceed(t *testing.T) {
 	execute(t, database, "CREATE ROLE "+role+" LOGIN PASSWORD 'a'")
 	t.Cleanup(func() { executeAfter(t, database, "DROP ROLE "+role) })
 	inTheWay := testenv.Postgres(t)
-	execute(t, inTheWay, predecessor.Tables+predecessor.Rows+"CREATE VIEW recent AS SELECT payload_json FROM webhook_events")
+	execute(t, inTheWay, legacy.Tables+legacy.Rows+"CREATE VIEW recent AS SELECT payload_json FROM webhook_events")
 	closed, err := proc.FreePort(t.Context())
 	require.NoError(t, err)
 	full := testenv.PostgresServer(t)

@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dfmiddleware/verity-sync/test/testenv"
+	"github.com/dfmiddleware/verity-sync/test/testenv/legacy"
 	"github.com/dfmiddleware/verity-sync/test/testenv/pgproxy"
-	"github.com/dfmiddleware/verity-sync/test/testenv/predecessor"
 )
 
 // hanging returns the URL of a database whose connections hang after so many answers, the one to the log-in among them.
@@ -41,7 +41,7 @@ func TestAHangingDatabaseEndsACommandWithTheReason(t *testing.T) {
 				continue // It asks no more than that.
 			}
 			url := testenv.Postgres(t)
-			execute(t, url, predecessor.Tables+predecessor.Rows)
+			execute(t, url, legacy.Tables+legacy.Rows)
 			url, started = hanging(t, url, answers), started+1
 			go func() { // All at a time: each takes as long as the database has to answer.
 				began := time.Now()

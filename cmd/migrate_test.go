@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dfmiddleware/verity-sync/test/testenv"
-	"github.com/dfmiddleware/verity-sync/test/testenv/predecessor"
+	"github.com/dfmiddleware/verity-sync/test/testenv/legacy"
 )
 
 // execute runs SQL in the database at url.
@@ -25,7 +25,7 @@ func execute(t *testing.T, url, sql string) {
 func TestADryRunSaysWhatWouldBecomeOfTheEarlierMiddlewaresDatabase(t *testing.T) {
 	t.Parallel()
 	url := testenv.Postgres(t)
-	execute(t, url, predecessor.Tables+predecessor.Rows)
+	execute(t, url, legacy.Tables+legacy.Rows)
 	environ := []string{"DATABASE_URL=" + url}
 
 	out, err := run(t, environ, "migrate", "--dry-run")

@@ -13,7 +13,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/ghl"
 	"github.com/dfmiddleware/verity-sync/internal/store"
 	"github.com/dfmiddleware/verity-sync/test/testenv"
-	"github.com/dfmiddleware/verity-sync/test/testenv/predecessor"
+	"github.com/dfmiddleware/verity-sync/test/testenv/legacy"
 )
 
 // TestAfterAnAdoptionAChangeOfAnOldAppointmentMovesNoLead has the database of the legacy middleware adopted with changes of old
@@ -25,7 +25,7 @@ func TestAfterAnAdoptionAChangeOfAnOldAppointmentMovesNoLead(t *testing.T) {
 	w.store = w.openStore()
 	const insert = `INSERT INTO webhook_events (id, received_at, source, event_type, entity_type, entity_id, payload_json, dedupe_key, status)
 		VALUES ($1, $2, 'ghl', 'unknown', 'unknown', $3, $4, md5($3), 'pending')`
-	_, err := w.store.Pool().Exec(t.Context(), predecessor.Tables)
+	_, err := w.store.Pool().Exec(t.Context(), legacy.Tables)
 	require.NoError(t, err)
 	tests := map[string]struct {
 		payload string

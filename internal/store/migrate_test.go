@@ -13,7 +13,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/ghl"
 	"github.com/dfmiddleware/verity-sync/internal/store"
 	"github.com/dfmiddleware/verity-sync/test/testenv"
-	"github.com/dfmiddleware/verity-sync/test/testenv/predecessor"
+	"github.com/dfmiddleware/verity-sync/test/testenv/legacy"
 )
 
 func normalise(payload []byte, receivedAt time.Time) event.Event {
@@ -29,7 +29,7 @@ func adopted(t *testing.T, insert string, opts store.MigrateOptions) *bundle {
 	t.Helper()
 	b := &bundle{t: t, url: testenv.Postgres(t)}
 	b.Store = open(t, b.url)
-	b.exec(predecessor.Tables)
+	b.exec(legacy.Tables)
 	b.exec(insert)
 	opts.Normalise = normalise
 	applied, err := store.Migrate(t.Context(), b.url, opts)
@@ -40,7 +40,7 @@ func adopted(t *testing.T, insert string, opts store.MigrateOptions) *bundle {
 
 func TestMigrateAdoptsADatabaseOfTheEarlierMiddleware(t *testing.T) {
 	t.Parallel()
-	b := adopted(t, predecessor.Rows, store.MigrateOptions{})
+	b := adopted(t, legacy.Rows, store.MigrateOptions{})
 
 	type row struct {
 		Status, Type, Entity, EntityID, Contact, Key, Ordering, Message string
@@ -115,7 +115,7 @@ func TestMigrateAdoptsADatabaseOfTheEarlierMiddleware(t *testing.T) {
 
 func TestMigrateForwardsAdoptedEventsWhereAskedTo(t *testing.T) {
 	t.Parallel()
-	b := adopted(t, predecessor.Rows, store.MigrateOptions{ForwardAdopted: true})
+	b := adopted(t, legacy.Rows, store.MigrateOptions{ForwardAdopted: true})
 	assert.EqualValues(t, 4, value[int64](b, `SELECT count(*) FROM webhook_events WHERE status = 'pending' AND forward AND adopted`))
 }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/event"
 	"github.com/dfmiddleware/verity-sync/internal/store"
 	"github.com/dfmiddleware/verity-sync/test/testenv"
-	"github.com/dfmiddleware/verity-sync/test/testenv/predecessor"
+	"github.com/dfmiddleware/verity-sync/test/testenv/legacy"
 )
 
 // within is a database of the test's own, whose connections use one schema of it, which is empty.
@@ -49,8 +49,8 @@ func TestASchemaIsMigratedWhateverItsName(t *testing.T) {
 				b.exec("CREATE SCHEMA " + decoy)
 				b.exec("CREATE TABLE " + decoy + ".webhook_events (id int)")
 			}
-			b.exec(predecessor.Tables)
-			b.exec(predecessor.Rows)
+			b.exec(legacy.Tables)
+			b.exec(legacy.Rows)
 			b.exec("CREATE VIEW recent AS SELECT payload_json FROM webhook_events; CREATE TABLE copies (event webhook_events); CREATE VIEW appointments AS SELECT 1")
 			obstructed := b.requireObstructed()
 			require.Len(t, obstructed.Obstacles, 3, obstructed.Error())

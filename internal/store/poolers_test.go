@@ -14,8 +14,8 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/event"
 	"github.com/dfmiddleware/verity-sync/internal/store"
 	"github.com/dfmiddleware/verity-sync/test/testenv"
+	"github.com/dfmiddleware/verity-sync/test/testenv/legacy"
 	"github.com/dfmiddleware/verity-sync/test/testenv/pgbouncer"
-	"github.com/dfmiddleware/verity-sync/test/testenv/predecessor"
 )
 
 // permissive has PgBouncer take the parameters that it does not pass on, and forget them.
@@ -80,7 +80,7 @@ func TestMigrationsBehindAPoolerWaitForEachOther(t *testing.T) {
 	for name, options := range poolers {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			base := testenv.Database(t, predecessor.Tables, predecessor.Rows)
+			base := testenv.Database(t, legacy.Tables, legacy.Rows)
 			// A migration has two connections; three of them through two would have to be lucky.
 			if options.Settings["default_pool_size"] != "" {
 				options.Settings = map[string]string{"default_pool_size": "6"}

@@ -12,7 +12,7 @@ import (
 
 	"github.com/dfmiddleware/verity-sync/internal/store"
 	"github.com/dfmiddleware/verity-sync/test/testenv"
-	"github.com/dfmiddleware/verity-sync/test/testenv/predecessor"
+	"github.com/dfmiddleware/verity-sync/test/testenv/legacy"
 )
 
 // leftBehind is a database of the earlier middleware that was not migrated.
@@ -20,8 +20,8 @@ func leftBehind(t *testing.T) *bundle {
 	t.Helper()
 	b := &bundle{t: t, url: testenv.Postgres(t)}
 	b.Store = open(t, b.url)
-	b.exec(predecessor.Tables)
-	b.exec(predecessor.Rows)
+	b.exec(legacy.Tables)
+	b.exec(legacy.Rows)
 	return b
 }
 

@@ -11,7 +11,7 @@ import (
 
 	"github.com/dfmiddleware/verity-sync/internal/store"
 	"github.com/dfmiddleware/verity-sync/test/testenv"
-	"github.com/dfmiddleware/verity-sync/test/testenv/predecessor"
+	"github.com/dfmiddleware/verity-sync/test/testenv/legacy"
 )
 
 // storage returns what is set for the tables, each by "<table>.<parameter>".
@@ -46,9 +46,9 @@ func TestTheTablesAreStoredAndVacuumedAsMeasured(t *testing.T) {
 		differs map[string]string
 	}{
 		"a fresh database":                     {"", nil},
-		"a database of the earlier middleware": {predecessor.Tables + predecessor.Rows, nil},
+		"a database of the earlier middleware": {legacy.Tables + legacy.Rows, nil},
 		"what an administrator has set stays": {
-			predecessor.Tables + `ALTER TABLE webhook_events SET (fillfactor = 75, autovacuum_vacuum_scale_factor = 0.3);
+			legacy.Tables + `ALTER TABLE webhook_events SET (fillfactor = 75, autovacuum_vacuum_scale_factor = 0.3);
 				ALTER TABLE sync_log SET (autovacuum_vacuum_threshold = 7, autovacuum_enabled = off)`,
 			map[string]string{
 				"webhook_events.fillfactor": "75", "webhook_events.autovacuum_vacuum_scale_factor": "0.3",

@@ -36,7 +36,7 @@ type account struct {
 }
 
 // take reads the accounts of a running system.
-func (w *world) take(ctx context.Context, system *running, cluster *controlplane.ControlPlane) (a account, err error) {
+func (e *environment) take(ctx context.Context, system *running, cluster *controlplane.ControlPlane) (a account, err error) {
 	a.at = time.Now()
 	for _, pid := range system.pids {
 		used, err := proc.CPU(pid)
@@ -46,7 +46,7 @@ func (w *world) take(ctx context.Context, system *running, cluster *controlplane
 		a.app += used
 		a.parts = append(a.parts, used)
 	}
-	postmaster, err := postmasterOf(w.postgres)
+	postmaster, err := postmasterOf(e.postgres)
 	if err != nil {
 		return a, err
 	}

@@ -30,14 +30,14 @@ func measureBacklogRate(backlog int) string {
 }
 
 // backlog measures what an event costs while many wait behind it.
-func (w *world) backlog(ctx context.Context, r record) error {
+func (e *environment) backlog(ctx context.Context, r record) error {
 	for _, n := range backlogs {
 		cluster, err := startControlPlane(ctx)
 		if err != nil {
 			return err
 		}
 		for _, name := range []string{veritySync, riverName} {
-			if err := w.backlogOf(ctx, r, name, n, cluster); err != nil {
+			if err := e.backlogOf(ctx, r, name, n, cluster); err != nil {
 				return errors.Join(fmt.Errorf("%s with %d: %w", name, n, err), cluster.Close())
 			}
 		}
@@ -48,16 +48,16 @@ func (w *world) backlog(ctx context.Context, r record) error {
 	return nil
 }
 
-func (w *world) backlogOf(ctx context.Context, r record, name string, backlog int, cluster *controlplane.ControlPlane) error {
-	system, err := w.startSystem(ctx, name, setup{work: true, kubeconfig: cluster.Kubeconfig()})
+func (e *environment) backlogOf(ctx context.Context, r record, name string, backlog int, cluster *controlplane.ControlPlane) error {
+	system, err := e.startSystem(ctx, name, setup{work: true, kubeconfig: cluster.Kubeconfig()})
 	if err != nil {
 		return err
 	}
 	defer system.Close() //nolint:errcheck // What a system leaves goes with this process.
-	if err := system.pile(ctx, w, backlog+backlogPrelude+backlogEvents); err != nil {
+	if err := system.pile(ctx, e, backlog+backlogPrelude+backlogEvents); err != nil {
 		return err
 	}
-	if err := w.settle(ctx); err != nil {
+	if err := e.settle(ctx); err != nil {
 		return err
 	}
 	if err := system.reach(ctx, backlogPrelude); err != nil {
@@ -67,14 +67,14 @@ func (w *world) backlogOf(ctx context.Context, r record, name string, backlog in
 	if err != nil {
 		return err
 	}
-	before, err := w.take(ctx, system, nil)
+	before, err := e.take(ctx, system, nil)
 	if err != nil {
 		return err
 	}
 	if err := system.reach(ctx, first+backlogEvents); err != nil {
 		return err
 	}
-	after, err := w.take(ctx, system, nil)
+	after, err := e.take(ctx, system, nil)
 	if err != nil {
 		return err
 	}
@@ -86,7 +86,7 @@ func (w *world) backlogOf(ctx context.Context, r record, name string, backlog in
 	cost := (after.app + after.database - before.app - before.database) / time.Duration(n)
 	r.addDuration(measureBacklogCPU(backlog), name, cost)
 	r.add(measureBacklogRate(backlog), name, float64(n)/after.at.Sub(before.at).Seconds())
-	w.options.say("  %-11s with %d behind: %s ms own CPU an event, %s/s", name, backlog, figure(r.last(measureBacklogCPU(backlog), name)),
+	e.options.say("  %-11s with %d behind: %s ms own CPU an event, %s/s", name, backlog, figure(r.last(measureBacklogCPU(backlog), name)),
 		figure(r.last(measureBacklogRate(backlog), name)))
 	return nil
 }
@@ -104,8 +104,8 @@ func (r *running) reach(ctx context.Context, n int) error {
 }
 
 // pile puts n events into the database, as they are after they were taken in.
-func (r *running) pile(ctx context.Context, w *world, n int) error {
-	body := string(w.webhook(0, time.Now()).Body)
+func (r *running) pile(ctx context.Context, e *environment, n int) error {
+	body := string(e.webhook(0, time.Now()).Body)
 	const rows = `
 		INSERT INTO webhook_events (received_at, source, event_type, entity_type, entity_id, contact_id, appointment_status, payload_json,
 			headers, dedupe_key, body_hash, ordering_key, occurred_at)

@@ -16,30 +16,30 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/testenv/system"
 )
 
-// newTestWorld is a world in which everything takes seconds.
-func newTestWorld(t *testing.T) *world {
+// newTestEnvironment is an environment in which everything takes seconds.
+func newTestEnvironment(t *testing.T) *environment {
 	t.Helper()
 	log.SetLogger(logr.Discard())
 	o := options{binaries: t.TempDir(), say: t.Logf}
 	require.NoError(t, system.Build(t.Context(), filepath.Join(o.binaries, "verity-sync")))
-	w, err := newWorld(t.Context(), o)
+	e, err := newEnvironment(t.Context(), o)
 	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, w.Close()) })
-	return w
+	t.Cleanup(func() { assert.NoError(t, e.Close()) })
+	return e
 }
 
 func TestBloatIsMeasured(t *testing.T) {
 	t.Parallel()
-	w := newTestWorld(t)
+	e := newTestEnvironment(t)
 	t.Run("settings are compared on servers of their own", func(t *testing.T) {
-		w.options.duration, w.options.rate = 2*time.Second, 50
+		e.options.duration, e.options.rate = 2*time.Second, 50
 		compared := []setting{
 			{name: "defaults"},
 			{name: "as migrated", keep: true},
 			{name: "half full", statements: []string{"ALTER TABLE webhook_events SET (fillfactor = 50)"}},
 		}
 		r := record{}
-		require.NoError(t, w.compare(t.Context(), r, compared))
+		require.NoError(t, e.compare(t.Context(), r, compared))
 
 		for _, s := range compared {
 			assert.GreaterOrEqual(t, r.median("webhook_events"+measureBloat, s.name), 1.0, s.name)
@@ -50,9 +50,9 @@ func TestBloatIsMeasured(t *testing.T) {
 		assert.Greater(t, r.median(measureHeap, "half full"), 1.5*r.median(measureHeap, "defaults"), "a setting applies to the history")
 	})
 	t.Run("a burst is measured to its end", func(t *testing.T) {
-		w.options.duration = 8 * time.Second
+		e.options.duration = 8 * time.Second
 		r := record{}
-		require.NoError(t, w.burst(t.Context(), r))
+		require.NoError(t, e.burst(t.Context(), r))
 
 		rendered := renderBurst(r)
 		for _, name := range []string{phaseBefore, quarter(0), quarter(quarters - 1), phaseAfter} {

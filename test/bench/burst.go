@@ -50,7 +50,7 @@ func calmOf(duration time.Duration) time.Duration { return max(burstSlice, durat
 // burst is a run of the burst row.
 type burst struct {
 	*running
-	w     *world
+	env   *environment
 	store *store.Store
 	// posted counts the webhooks that were made, acknowledged those that were answered 200.
 	posted, acknowledged int
@@ -68,29 +68,29 @@ type phase struct {
 }
 
 // burst posts as many webhooks as the system works off, for as long as the command says, with a calm before and after.
-func (w *world) burst(ctx context.Context, r record) error {
+func (e *environment) burst(ctx context.Context, r record) error {
 	cluster, err := startControlPlane(ctx)
 	if err != nil {
 		return err
 	}
 	defer cluster.Close() //nolint:errcheck // It is killed; what is left goes with this process.
-	system, err := w.startSystem(ctx, veritySync, setup{work: true, kubeconfig: cluster.Kubeconfig()})
+	system, err := e.startSystem(ctx, veritySync, setup{work: true, kubeconfig: cluster.Kubeconfig()})
 	if err != nil {
 		return err
 	}
 	defer system.Close() //nolint:errcheck // What a system leaves goes with this process.
-	if err := w.addContacts(ctx, people, burstPeople); err != nil {
+	if err := e.addContacts(ctx, people, burstPeople); err != nil {
 		return err
 	}
 	if err := introduce(ctx, system.system.DatabaseURL, people, burstPeople); err != nil {
 		return err
 	}
-	b := &burst{running: system, w: w, rate: firstRate}
+	b := &burst{running: system, env: e, rate: firstRate}
 	if b.store, err = store.Open(ctx, system.system.DatabaseURL, store.Options{Name: "bench", MaxConns: 2}); err != nil {
 		return err
 	}
 	defer b.store.Close()
-	if err := w.settle(ctx); err != nil {
+	if err := e.settle(ctx); err != nil {
 		return err
 	}
 	return b.measure(ctx, r)
@@ -99,7 +99,7 @@ func (w *world) burst(ctx context.Context, r record) error {
 func (b *burst) measure(ctx context.Context, r record) error {
 	watcher := relations.Watch(ctx, b.database, watchEvery)
 	defer watcher.Stop()
-	for name, length := range phases(calmOf(b.w.options.duration), b.w.options.duration) {
+	for name, length := range phases(calmOf(b.env.options.duration), b.env.options.duration) {
 		if err := b.phase(ctx, r, watcher, name, length); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
@@ -134,7 +134,7 @@ func quarter(i int) string { return fmt.Sprintf("%d of %d", i+1, quarters) }
 
 // phase measures one of them.
 func (b *burst) phase(ctx context.Context, r record, watcher *relations.Watcher, name string, length time.Duration) error {
-	postmaster, err := postmasterOf(b.w.postgres)
+	postmaster, err := postmasterOf(b.env.postgres)
 	if err != nil {
 		return err
 	}
@@ -189,7 +189,7 @@ func (b *burst) phase(ctx context.Context, r record, watcher *relations.Watcher,
 	r.add(measurePostgresMS, name, float64((used-cpu)/time.Millisecond)/events)
 	r.add(measureWALFiles, name, mebibytes(after.WALFiles))
 	r.addSizes(name, after)
-	b.w.options.say("  %-8s: %s events a second, webhook_events has %s MiB", name, figure(r.last(measureDone, name)),
+	b.env.options.say("  %-8s: %s events a second, webhook_events has %s MiB", name, figure(r.last(measureDone, name)),
 		figure(mebibytes(after.Tables["webhook_events"].Total())))
 	return nil
 }
@@ -228,7 +228,7 @@ func (b *burst) load(ctx context.Context, name string, length time.Duration) (se
 			return seen, err
 		}
 		b.rate = max(1, finished+float64(burstUnfinished-(b.acknowledged-b.done))/burstSlice.Seconds())
-		b.w.verity.Forget() // Half a million deliveries would fill the memory.
+		b.env.verity.Forget() // Half a million deliveries would fill the memory.
 	}
 	if name != phaseAfter && name != quarter(quarters-1) {
 		return seen, nil
@@ -245,7 +245,7 @@ func (b *burst) slice(ctx context.Context) (load.Result, error) {
 	requests := make([]load.Request, n)
 	now := time.Now()
 	for i := range requests {
-		requests[i] = load.Encode(b.w.sender, webhookPath, cycle.Webhook(b.w.sender, b.posted+i, burstPeople, now))
+		requests[i] = load.Encode(b.env.sender, webhookPath, cycle.Webhook(b.env.sender, b.posted+i, burstPeople, now))
 	}
 	b.posted += n
 	result, err := load.Open(ctx, b.address, load.NewSupply(requests), connections, b.rate, burstSlice)

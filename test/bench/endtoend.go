@@ -38,24 +38,24 @@ const (
 
 // endToEnd measures how long it takes until the last of many events is done in every respect, and what that costs; beside it, how fast the
 // same API server takes the writes alone.
-func (w *world) endToEnd(ctx context.Context, r record) error {
+func (e *environment) endToEnd(ctx context.Context, r record) error {
 	cluster, err := startControlPlane(ctx)
 	if err != nil {
 		return err
 	}
 	defer cluster.Close() //nolint:errcheck // It is killed; what is left goes with this process.
-	requests := w.supply(prelude + w.options.events)
+	requests := e.supply(prelude + e.options.events)
 	for _, name := range []string{veritySync, riverName, pgbossName} {
-		if err := w.endToEndOf(ctx, r, name, cluster, requests); err != nil {
+		if err := e.endToEndOf(ctx, r, name, cluster, requests); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
 	for _, f := range floors {
-		rate, err := f.measure(ctx, cluster, w.options.events)
+		rate, err := f.measure(ctx, cluster, e.options.events)
 		if err != nil {
 			return fmt.Errorf("%s: %w", f.name, err)
 		}
-		w.options.say("  %s: %s/s", f.name, figure(rate))
+		e.options.say("  %s: %s/s", f.name, figure(rate))
 		r.add(measureDone, f.name, rate)
 	}
 	// measureCPU is in milliseconds.
@@ -64,34 +64,34 @@ func (w *world) endToEnd(ctx context.Context, r record) error {
 	return nil
 }
 
-func (w *world) endToEndOf(ctx context.Context, r record, name string, cluster *controlplane.ControlPlane, requests []load.Request) error {
-	system, err := w.startSystem(ctx, name, setup{work: true, kubeconfig: cluster.Kubeconfig()})
+func (e *environment) endToEndOf(ctx context.Context, r record, name string, cluster *controlplane.ControlPlane, requests []load.Request) error {
+	system, err := e.startSystem(ctx, name, setup{work: true, kubeconfig: cluster.Kubeconfig()})
 	if err != nil {
 		return err
 	}
 	defer system.Close() //nolint:errcheck // What a system leaves goes with this process.
 	supply := load.NewSupply(requests)
-	if err := w.drive(ctx, system, supply, 0, prelude); err != nil {
+	if err := e.drive(ctx, system, supply, 0, prelude); err != nil {
 		return err
 	}
-	if err := w.settle(ctx); err != nil {
+	if err := e.settle(ctx); err != nil {
 		return err
 	}
-	before, err := w.take(ctx, system, cluster)
+	before, err := e.take(ctx, system, cluster)
 	if err != nil {
 		return err
 	}
-	if err := w.drive(ctx, system, supply, prelude, w.options.events); err != nil {
+	if err := e.drive(ctx, system, supply, prelude, e.options.events); err != nil {
 		return err
 	}
-	after, err := w.take(ctx, system, cluster)
+	after, err := e.take(ctx, system, cluster)
 	if err != nil {
 		return err
 	}
-	r.enter(name, before, after, w.options.events)
-	w.options.say("  %-11s: %s/s, %s ms own CPU an event", name, figure(float64(w.options.events)/after.at.Sub(before.at).Seconds()),
+	r.enter(name, before, after, e.options.events)
+	e.options.say("  %-11s: %s/s, %s ms own CPU an event", name, figure(float64(e.options.events)/after.at.Sub(before.at).Seconds()),
 		figure(r.last(measureCPU, name)))
-	return w.check(ctx, prelude+w.options.events)
+	return e.check(ctx, prelude+e.options.events)
 }
 
 // enter adds what was used between two accounts.
@@ -120,7 +120,7 @@ func (r record) last(measure, system string) float64 {
 }
 
 // drive posts n events after those that there are, and waits until all of them are done in every respect.
-func (w *world) drive(ctx context.Context, system *running, supply *load.Supply, there, n int) error {
+func (e *environment) drive(ctx context.Context, system *running, supply *load.Supply, there, n int) error {
 	result, err := load.Count(ctx, system.address, supply, connections, n)
 	if err != nil {
 		return err
@@ -154,11 +154,11 @@ func (r *running) finished(ctx context.Context, n int) error {
 }
 
 // check fails where an event was not forwarded or a lead was not written: what is fast and wrong is not measured.
-func (w *world) check(ctx context.Context, events int) error {
-	if forwarded := len(w.verity.Deliveries()); forwarded != events {
+func (e *environment) check(ctx context.Context, events int) error {
+	if forwarded := len(e.verity.Deliveries()); forwarded != events {
 		return fmt.Errorf("%d of %d events were forwarded", forwarded, events)
 	}
-	leads, err := query[int](ctx, w.verityPool, "SELECT count(DISTINCT contact_id) FROM leads WHERE ghl_appointment_id IS NOT NULL")
+	leads, err := query[int](ctx, e.verityPool, "SELECT count(DISTINCT contact_id) FROM leads WHERE ghl_appointment_id IS NOT NULL")
 	if err != nil {
 		return err
 	}
@@ -169,45 +169,45 @@ func (w *world) check(ctx context.Context, events int) error {
 }
 
 // trips counts the round trips to Postgres, through a proxy that would be in the way of other figures.
-func (w *world) trips(ctx context.Context, r record) error {
+func (e *environment) trips(ctx context.Context, r record) error {
 	cluster, err := startControlPlane(ctx)
 	if err != nil {
 		return err
 	}
 	defer cluster.Close() //nolint:errcheck // It is killed; what is left goes with this process.
 	const events = 1000
-	requests := w.supply(prelude + events)
+	requests := e.supply(prelude + events)
 	for _, name := range []string{veritySync, riverName, pgbossName} {
-		if err := w.tripsOf(ctx, r, name, cluster, requests, events); err != nil {
+		if err := e.tripsOf(ctx, r, name, cluster, requests, events); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
 	return nil
 }
 
-func (w *world) tripsOf(ctx context.Context, r record, name string, cluster *controlplane.ControlPlane, requests []load.Request,
+func (e *environment) tripsOf(ctx context.Context, r record, name string, cluster *controlplane.ControlPlane, requests []load.Request,
 	events int,
 ) (err error) {
-	p, err := proxy.Start(ctx, w.postgres.URL(), 0)
+	p, err := proxy.Start(ctx, e.postgres.URL(), 0)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, p.Close()) }()
-	system, err := w.startSystem(ctx, name, setup{work: true, kubeconfig: cluster.Kubeconfig(), database: p})
+	system, err := e.startSystem(ctx, name, setup{work: true, kubeconfig: cluster.Kubeconfig(), database: p})
 	if err != nil {
 		return err
 	}
 	defer system.Close() //nolint:errcheck // What a system leaves goes with this process.
 	supply := load.NewSupply(requests)
-	if err := w.drive(ctx, system, supply, 0, prelude); err != nil {
+	if err := e.drive(ctx, system, supply, 0, prelude); err != nil {
 		return err
 	}
 	before := p.Trips()
-	if err := w.drive(ctx, system, supply, prelude, events); err != nil {
+	if err := e.drive(ctx, system, supply, prelude, events); err != nil {
 		return err
 	}
 	r.add(measureTrips, name, float64(p.Trips()-before)/float64(events))
-	w.options.say("  %-11s: %s round trips an event", name, figure(r.last(measureTrips, name)))
+	e.options.say("  %-11s: %s round trips an event", name, figure(r.last(measureTrips, name)))
 	return nil
 }
 

@@ -24,7 +24,7 @@ const (
 )
 
 // footprint measures how soon the processes are ready, and how much memory they need with many events that wait.
-func (w *world) footprint(ctx context.Context, r record) error {
+func (e *environment) footprint(ctx context.Context, r record) error {
 	cluster, err := startControlPlane(ctx)
 	if err != nil {
 		return err
@@ -32,20 +32,20 @@ func (w *world) footprint(ctx context.Context, r record) error {
 	defer cluster.Close() //nolint:errcheck // It is killed; what is left goes with this process.
 	down := fault.Status(http.StatusServiceUnavailable)
 	down.Times = -1
-	if err := w.verity.Faults.Add(down); err != nil {
+	if err := e.verity.Faults.Add(down); err != nil {
 		return err
 	}
-	defer w.verity.Faults.Clear()
+	defer e.verity.Faults.Clear()
 	for _, name := range []string{veritySync, riverName, pgbossName} {
-		if err := w.footprintOf(ctx, r, name, cluster); err != nil {
+		if err := e.footprintOf(ctx, r, name, cluster); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
 	return nil
 }
 
-func (w *world) footprintOf(ctx context.Context, r record, name string, cluster *controlplane.ControlPlane) error {
-	s, err := w.startSystem(ctx, name, setup{work: true, kubeconfig: cluster.Kubeconfig()})
+func (e *environment) footprintOf(ctx context.Context, r record, name string, cluster *controlplane.ControlPlane) error {
+	s, err := e.startSystem(ctx, name, setup{work: true, kubeconfig: cluster.Kubeconfig()})
 	if err != nil {
 		return err
 	}
@@ -58,7 +58,7 @@ func (w *world) footprintOf(ctx context.Context, r record, name string, cluster 
 	if name == pgbossName {
 		return nil // It does not try again by itself.
 	}
-	if _, err := load.Count(ctx, s.address, load.NewSupply(w.supply(liveEvents)), connections, liveEvents); err != nil {
+	if _, err := load.Count(ctx, s.address, load.NewSupply(e.supply(liveEvents)), connections, liveEvents); err != nil {
 		return err
 	}
 	attempted := "SELECT count(*) FROM river_job WHERE attempt > 0"
@@ -82,7 +82,7 @@ func (w *world) footprintOf(ctx context.Context, r record, name string, cluster 
 			}
 			r.add(measure, process, float64(bytes)/(1<<20))
 		}
-		w.options.say("  %-11s: ready after %s s, %s MiB, at most %s MiB", process, figure(r.last(measureReady, process)),
+		e.options.say("  %-11s: ready after %s s, %s MiB, at most %s MiB", process, figure(r.last(measureReady, process)),
 			figure(r.last(measureLive, process)), figure(r.last(measureAtMost, process)))
 	}
 	return nil

@@ -25,28 +25,28 @@ const (
 )
 
 // idle measures how long a single event takes on a system that has nothing else to do.
-func (w *world) idle(ctx context.Context, r record) error {
+func (e *environment) idle(ctx context.Context, r record) error {
 	cluster, err := startControlPlane(ctx)
 	if err != nil {
 		return err
 	}
 	defer cluster.Close() //nolint:errcheck // It is killed; what is left goes with this process.
 	for _, name := range []string{veritySync, riverName, pgbossName} {
-		if err := w.idleOf(ctx, r, name, cluster); err != nil {
+		if err := e.idleOf(ctx, r, name, cluster); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
 	return nil
 }
 
-func (w *world) idleOf(ctx context.Context, r record, name string, cluster *controlplane.ControlPlane) error {
-	system, err := w.startSystem(ctx, name, setup{work: true, kubeconfig: cluster.Kubeconfig()})
+func (e *environment) idleOf(ctx context.Context, r record, name string, cluster *controlplane.ControlPlane) error {
+	system, err := e.startSystem(ctx, name, setup{work: true, kubeconfig: cluster.Kubeconfig()})
 	if err != nil {
 		return err
 	}
 	defer system.Close() //nolint:errcheck // What a system leaves goes with this process.
-	supply := load.NewSupply(w.supply(prelude + idleEvents))
-	if err := w.drive(ctx, system, supply, 0, prelude); err != nil {
+	supply := load.NewSupply(e.supply(prelude + idleEvents))
+	if err := e.drive(ctx, system, supply, 0, prelude); err != nil {
 		return err
 	}
 	wait, stop, err := system.watchDone(ctx, prelude)
@@ -72,7 +72,7 @@ func (w *world) idleOf(ctx context.Context, r record, name string, cluster *cont
 	}
 	r.addDuration(measureIdleP50, name, stats.Percentile(latencies, 50))
 	r.addDuration(measureIdleP90, name, stats.Percentile(latencies, 90))
-	w.options.say("  %-11s: p50 %s ms, p90 %s ms", name, figure(r.last(measureIdleP50, name)), figure(r.last(measureIdleP90, name)))
+	e.options.say("  %-11s: p50 %s ms, p90 %s ms", name, figure(r.last(measureIdleP50, name)), figure(r.last(measureIdleP90, name)))
 	return nil
 }
 

@@ -39,13 +39,13 @@ const (
 )
 
 // intake measures how fast webhooks are acknowledged, in each of three conditions.
-func (w *world) intake(ctx context.Context, r record) error {
+func (e *environment) intake(ctx context.Context, r record) error {
 	cluster, err := startControlPlane(ctx)
 	if err != nil {
 		return err
 	}
 	defer cluster.Close() //nolint:errcheck // It is killed; what is left goes with this process.
-	requests := w.supply(warmUp + int(w.options.duration.Seconds()*(most+2*openRate)))
+	requests := e.supply(warmUp + int(e.options.duration.Seconds()*(most+2*openRate)))
 	peers := []string{veritySync, riverName, pgbossName}
 	for _, condition := range []struct {
 		suffix string
@@ -54,12 +54,12 @@ func (w *world) intake(ctx context.Context, r record) error {
 	}{{"", false, 0}, {measureDelayed, false, databaseDelay}, {measureBusy, true, 0}} {
 		for _, name := range peers {
 			s := setup{work: condition.work, kubeconfig: cluster.Kubeconfig()}
-			if err := w.intakeOf(ctx, r, name, s, condition.suffix, condition.delay, requests); err != nil {
+			if err := e.intakeOf(ctx, r, name, s, condition.suffix, condition.delay, requests); err != nil {
 				return fmt.Errorf("%s%s: %w", name, condition.suffix, err)
 			}
 		}
 		if !condition.work {
-			if err := w.pgbench(ctx, r, condition.suffix, condition.delay); err != nil {
+			if err := e.pgbench(ctx, r, condition.suffix, condition.delay); err != nil {
 				return fmt.Errorf("pgbench%s: %w", condition.suffix, err)
 			}
 		}
@@ -67,16 +67,16 @@ func (w *world) intake(ctx context.Context, r record) error {
 	return nil
 }
 
-func (w *world) intakeOf(ctx context.Context, r record, name string, s setup, suffix string, delay time.Duration,
+func (e *environment) intakeOf(ctx context.Context, r record, name string, s setup, suffix string, delay time.Duration,
 	requests []load.Request,
 ) (err error) {
 	if delay > 0 {
-		if s.database, err = proxy.Start(ctx, w.postgres.URL(), delay); err != nil {
+		if s.database, err = proxy.Start(ctx, e.postgres.URL(), delay); err != nil {
 			return err
 		}
 		defer s.database.Close() //nolint:errcheck // Nobody is left behind it.
 	}
-	system, err := w.startSystem(ctx, name, s)
+	system, err := e.startSystem(ctx, name, s)
 	if err != nil {
 		return err
 	}
@@ -90,14 +90,14 @@ func (w *world) intakeOf(ctx context.Context, r record, name string, s setup, su
 			return err
 		}
 	}
-	if err := w.settle(ctx); err != nil {
+	if err := e.settle(ctx); err != nil {
 		return err
 	}
-	closed, err := load.Closed(ctx, system.address, supply, connections, w.options.duration)
+	closed, err := load.Closed(ctx, system.address, supply, connections, e.options.duration)
 	if err != nil {
 		return err
 	}
-	w.enterLoad(r, name, suffix, closed)
+	e.enterLoad(r, name, suffix, closed)
 	if suffix != "" {
 		return nil
 	}
@@ -106,7 +106,7 @@ func (w *world) intakeOf(ctx context.Context, r record, name string, s setup, su
 		return err
 	}
 	r.add(measureHWM, name, float64(hwm)/(1<<20))
-	open, err := load.Open(ctx, system.address, supply, connections, openRate, w.options.duration)
+	open, err := load.Open(ctx, system.address, supply, connections, openRate, e.options.duration)
 	if err != nil {
 		return err
 	}
@@ -116,11 +116,11 @@ func (w *world) intakeOf(ctx context.Context, r record, name string, s setup, su
 }
 
 // enterLoad adds what came of posting as fast as it was taken.
-func (w *world) enterLoad(r record, name, suffix string, result load.Result) {
+func (e *environment) enterLoad(r record, name, suffix string, result load.Result) {
 	r.add(measureRate+suffix, name, result.Rate())
 	r.addDuration(measureP50+suffix, name, stats.Percentile(result.Latencies, 50))
 	r.addDuration(measureP99+suffix, name, stats.Percentile(result.Latencies, 99))
-	w.options.say("  %-11s%s: %s/s, p50 %s ms, p99 %s ms, %d refused", name, suffix, figure(result.Rate()),
+	e.options.say("  %-11s%s: %s/s, p50 %s ms, p99 %s ms, %d refused", name, suffix, figure(result.Rate()),
 		figure(r.last(measureP50+suffix, name)), figure(r.last(measureP99+suffix, name)), result.Refused)
 }
 

@@ -11,7 +11,7 @@ import (
 )
 
 // machine says in a few lines of Markdown on what was measured.
-func (w *world) machine(ctx context.Context) string {
+func (e *environment) machine(ctx context.Context) string {
 	var memoryKiB float64
 	_, _ = fmt.Sscanf(lineOf("/proc/meminfo", "MemTotal:"), "%f kB", &memoryKiB)
 	return fmt.Sprintf("- %s, %.0f GiB of memory, Linux %s\n- Go %s, %s, Node %s\n", cores(), memoryKiB/(1<<20),

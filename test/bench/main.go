@@ -23,28 +23,28 @@ import (
 type row struct {
 	name string
 	// measure does one repetition.
-	measure func(w *world, ctx context.Context, r record) error
+	measure func(e *environment, ctx context.Context, r record) error
 	// render writes what came of all of them, in Markdown.
-	render func(ctx context.Context, w *world, r record) (string, error)
+	render func(ctx context.Context, e *environment, r record) (string, error)
 	// once is set for a row that is measured in one long run, and only where it is asked for. It says what that is.
 	once func(o options) string
 }
 
 var rows = []row{
-	{name: "intake", measure: (*world).intake, render: table(renderIntake)},
-	{name: "end-to-end", measure: (*world).endToEnd, render: table(renderEndToEnd)},
-	{name: "round-trips", measure: (*world).trips, render: table(renderTrips)},
-	{name: "idle", measure: (*world).idle, render: table(renderIdle)},
-	{name: "backlog", measure: (*world).backlog, render: table(renderBacklog)},
-	{name: "footprint", measure: (*world).footprint, render: table(renderFootprint)},
-	{name: "micro", measure: (*world).micro, render: renderMicro},
-	{name: "burst", measure: (*world).burst, render: table(renderBurst), once: burstOf},
-	{name: "settings", measure: (*world).settings, render: table(renderSettings), once: settingsOf},
+	{name: "intake", measure: (*environment).intake, render: table(renderIntake)},
+	{name: "end-to-end", measure: (*environment).endToEnd, render: table(renderEndToEnd)},
+	{name: "round-trips", measure: (*environment).trips, render: table(renderTrips)},
+	{name: "idle", measure: (*environment).idle, render: table(renderIdle)},
+	{name: "backlog", measure: (*environment).backlog, render: table(renderBacklog)},
+	{name: "footprint", measure: (*environment).footprint, render: table(renderFootprint)},
+	{name: "micro", measure: (*environment).micro, render: renderMicro},
+	{name: "burst", measure: (*environment).burst, render: table(renderBurst), once: burstOf},
+	{name: "settings", measure: (*environment).settings, render: table(renderSettings), once: settingsOf},
 }
 
 // table is how most rows are rendered: from their figures alone.
-func table(render func(record) string) func(context.Context, *world, record) (string, error) {
-	return func(_ context.Context, _ *world, r record) (string, error) { return render(r), nil }
+func table(render func(record) string) func(context.Context, *environment, record) (string, error) {
+	return func(_ context.Context, _ *environment, r record) (string, error) { return render(r), nil }
 }
 
 func main() {
@@ -87,11 +87,11 @@ func run(ctx context.Context, o options, only, document string) (err error) {
 	if err != nil {
 		return err
 	}
-	w, err := newWorld(ctx, o)
+	e, err := newEnvironment(ctx, o)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, w.Close()) }()
+	defer func() { err = errors.Join(err, e.Close()) }()
 	records := make([]record, len(chosen))
 	for i := range records {
 		records[i] = record{}
@@ -99,19 +99,19 @@ func run(ctx context.Context, o options, only, document string) (err error) {
 	for repetition := range o.repetitions {
 		for i, row := range chosen {
 			o.say("%s, repetition %d of %d", row.name, repetition+1, o.repetitions)
-			if err := row.measure(w, ctx, records[i]); err != nil {
+			if err := row.measure(e, ctx, records[i]); err != nil {
 				return fmt.Errorf("%s: %w", row.name, err)
 			}
 		}
 	}
 	// A row that is measured once names its machine itself: the other figures may be of another one.
 	if document != "" && slices.ContainsFunc(chosen, func(r row) bool { return r.once == nil }) {
-		if err := writeSection(document, "machine", w.machine(ctx)); err != nil {
+		if err := writeSection(document, "machine", e.machine(ctx)); err != nil {
 			return err
 		}
 	}
 	for i, row := range chosen {
-		text, err := row.render(ctx, w, records[i])
+		text, err := row.render(ctx, e, records[i])
 		if err != nil {
 			return fmt.Errorf("%s: %w", row.name, err)
 		}

@@ -17,7 +17,7 @@ import (
 var microPackages = []string{"./internal/ghl", "./internal/receiver", "./internal/store", "./controllers"}
 
 // micro runs the Go benchmarks once and keeps what they say.
-func (w *world) micro(ctx context.Context, _ record) error {
+func (e *environment) micro(ctx context.Context, _ record) error {
 	root, err := repo.Path()
 	if err != nil {
 		return err
@@ -25,24 +25,24 @@ func (w *world) micro(ctx context.Context, _ record) error {
 	arguments := append([]string{"test", "-run=^$", "-bench=.", "-benchmem", "-count=1", "-timeout=10m"}, microPackages...)
 	cmd := exec.CommandContext(ctx, "go", arguments...)
 	cmd.Dir = root
-	cmd.Env = append(os.Environ(), "DATABASE_URL="+w.postgres.URL())
+	cmd.Env = append(os.Environ(), "DATABASE_URL="+e.postgres.URL())
 	output, err := cmd.Output()
 	if err != nil {
 		return fmt.Errorf("go test -bench: %w: %s", err, proc.Tail(output))
 	}
-	w.microOutput = append(w.microOutput, output...)
+	e.microOutput = append(e.microOutput, output...)
 	return nil
 }
 
 // renderMicro has benchstat say what they came to.
-func renderMicro(ctx context.Context, w *world, _ record) (string, error) {
-	file := filepath.Join(w.dir, "micro.txt")
-	if err := os.WriteFile(file, w.microOutput, 0o600); err != nil {
+func renderMicro(ctx context.Context, e *environment, _ record) (string, error) {
+	file := filepath.Join(e.dir, "micro.txt")
+	if err := os.WriteFile(file, e.microOutput, 0o600); err != nil {
 		return "", err
 	}
 	var failure bytes.Buffer
-	cmd := exec.CommandContext(ctx, filepath.Join(w.options.binaries, "benchstat"), "-ignore=cpu", filepath.Base(file))
-	cmd.Dir, cmd.Stderr = w.dir, &failure
+	cmd := exec.CommandContext(ctx, filepath.Join(e.options.binaries, "benchstat"), "-ignore=cpu", filepath.Base(file))
+	cmd.Dir, cmd.Stderr = e.dir, &failure
 	output, err := cmd.Output()
 	if err != nil {
 		return "", fmt.Errorf("benchstat: %w: %s", err, failure.Bytes())

@@ -29,12 +29,12 @@ ON CONFLICT (dedupe_key) DO NOTHING RETURNING id, received_at;
 `
 
 // pgbench measures how fast Postgres itself takes the rows, with nothing before it.
-func (w *world) pgbench(ctx context.Context, r record, suffix string, delay time.Duration) error {
-	databaseURL, err := w.newDatabase(ctx)
+func (e *environment) pgbench(ctx context.Context, r record, suffix string, delay time.Duration) error {
+	databaseURL, err := e.newDatabase(ctx)
 	if err != nil {
 		return err
 	}
-	if err := w.migrate(ctx, databaseURL); err != nil {
+	if err := e.migrate(ctx, databaseURL); err != nil {
 		return err
 	}
 	if delay > 0 {
@@ -45,20 +45,20 @@ func (w *world) pgbench(ctx context.Context, r record, suffix string, delay time
 		defer p.Close() //nolint:errcheck // Nobody is left behind it.
 		databaseURL = p.Through(databaseURL)
 	}
-	if err := w.settle(ctx); err != nil {
+	if err := e.settle(ctx); err != nil {
 		return err
 	}
-	result, err := w.runPgbench(ctx, databaseURL)
+	result, err := e.runPgbench(ctx, databaseURL)
 	if err != nil {
 		return err
 	}
-	w.enterLoad(r, pgbench, suffix, result)
+	e.enterLoad(r, pgbench, suffix, result)
 	return nil
 }
 
 // migrate makes the tables of verity-sync.
-func (w *world) migrate(ctx context.Context, databaseURL string) error {
-	migrate := exec.CommandContext(ctx, filepath.Join(w.options.binaries, "verity-sync"), "migrate")
+func (e *environment) migrate(ctx context.Context, databaseURL string) error {
+	migrate := exec.CommandContext(ctx, filepath.Join(e.options.binaries, "verity-sync"), "migrate")
 	migrate.Env = []string{"DATABASE_URL=" + databaseURL}
 	if output, err := migrate.CombinedOutput(); err != nil {
 		return fmt.Errorf("verity-sync migrate: %w: %s", err, proc.Tail(output))
@@ -66,15 +66,15 @@ func (w *world) migrate(ctx context.Context, databaseURL string) error {
 	return nil
 }
 
-func (w *world) runPgbench(ctx context.Context, databaseURL string) (load.Result, error) {
-	dir, err := os.MkdirTemp(w.dir, "pgbench")
+func (e *environment) runPgbench(ctx context.Context, databaseURL string) (load.Result, error) {
+	dir, err := os.MkdirTemp(e.dir, "pgbench")
 	if err != nil {
 		return load.Result{}, err
 	}
 	script := filepath.Join(dir, "insert.sql")
 	// pgbench takes a colon and a name for one of its variables: the times of the payload are written without.
-	body := strings.NewReplacer("'", "''", ":", ": ").Replace(string(w.webhook(500, time.Now()).Body))
-	if err := os.WriteFile(script, fmt.Appendf(nil, insert, body, w.sender.LocationID), 0o600); err != nil {
+	body := strings.NewReplacer("'", "''", ":", ": ").Replace(string(e.webhook(500, time.Now()).Body))
+	if err := os.WriteFile(script, fmt.Appendf(nil, insert, body, e.sender.LocationID), 0o600); err != nil {
 		return load.Result{}, err
 	}
 	program, err := pgbenchPath()
@@ -82,7 +82,7 @@ func (w *world) runPgbench(ctx context.Context, databaseURL string) (load.Result
 		return load.Result{}, err
 	}
 	cmd := exec.CommandContext(ctx, program, "--no-vacuum", "--protocol=prepared", "--client="+strconv.Itoa(connections), "--jobs=2",
-		"--time="+strconv.Itoa(int(w.options.duration.Seconds())), "--log", "--file="+script, databaseURL)
+		"--time="+strconv.Itoa(int(e.options.duration.Seconds())), "--log", "--file="+script, databaseURL)
 	cmd.Dir = dir
 	output, err := cmd.CombinedOutput()
 	if err != nil {

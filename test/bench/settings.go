@@ -89,9 +89,11 @@ func settingsOf(o options) string {
 var hotTables = []string{"webhook_events", "sync_log", "appointments", "contact_mappings"}
 
 // settings puts the same events through the store on tables with different settings, all at the same time, each on a server of its own.
-func (w *world) settings(ctx context.Context, r record) error { return w.compare(ctx, r, settings) }
+func (e *environment) settings(ctx context.Context, r record) error {
+	return e.compare(ctx, r, settings)
+}
 
-func (w *world) compare(ctx context.Context, r record, settings []setting) (err error) {
+func (e *environment) compare(ctx context.Context, r record, settings []setting) (err error) {
 	contenders := make([]*contender, len(settings))
 	defer func() {
 		for _, c := range contenders {
@@ -99,7 +101,7 @@ func (w *world) compare(ctx context.Context, r record, settings []setting) (err 
 		}
 	}()
 	for i, s := range settings {
-		contenders[i] = &contender{setting: s, world: w, record: record{}}
+		contenders[i] = &contender{setting: s, environment: e, record: record{}}
 	}
 	for _, part := range []func(*contender, context.Context) error{(*contender).prepare, (*contender).run} {
 		group, ctx := errgroup.WithContext(ctx)
@@ -126,10 +128,10 @@ func (w *world) compare(ctx context.Context, r record, settings []setting) (err 
 // contender is a server whose tables have a setting.
 type contender struct {
 	setting
-	world  *world
-	record record
-	server *postgres.Server
-	pool   *pgxpool.Pool
+	environment *environment
+	record      record
+	server      *postgres.Server
+	pool        *pgxpool.Pool
 }
 
 func (c *contender) Close() error {
@@ -144,7 +146,7 @@ func (c *contender) Close() error {
 
 // events is how many are put through.
 func (c *contender) events() int {
-	return max(1, int(c.world.options.rate*c.world.options.duration.Seconds()))
+	return max(1, int(c.environment.options.rate*c.environment.options.duration.Seconds()))
 }
 
 // prepare makes the tables and their history.
@@ -152,7 +154,7 @@ func (c *contender) prepare(ctx context.Context) (err error) {
 	if c.server, err = postgres.Start(ctx, postgres.Options{Settings: noCheckpoints}); err != nil {
 		return err
 	}
-	if err := c.world.migrate(ctx, c.server.URL()); err != nil {
+	if err := c.environment.migrate(ctx, c.server.URL()); err != nil {
 		return err
 	}
 	if c.pool, err = pgxpool.New(ctx, c.server.URL()); err != nil {
@@ -186,7 +188,7 @@ func (c *contender) run(ctx context.Context) error {
 	watcher := relations.Watch(ctx, c.pool, watchEvery)
 	defer watcher.Stop()
 	result, err := cycle.Run(ctx, cycle.Options{
-		DatabaseURL: c.server.URL(), Rate: c.world.options.rate, Duration: c.world.options.duration, Contacts: settingsContacts,
+		DatabaseURL: c.server.URL(), Rate: c.environment.options.rate, Duration: c.environment.options.duration, Contacts: settingsContacts,
 	})
 	if err != nil {
 		return err
@@ -212,7 +214,7 @@ func (c *contender) run(ctx context.Context) error {
 	r.add(measureWAL, c.name, float64(after.WAL-before.WAL)/float64(result.Events))
 	r.addCycle(c.name, result)
 	r.addTables(c.name, before, after, dead, packed)
-	c.world.options.say("  %-26s: %s times the rewritten size, %s bytes of WAL an event", c.name,
+	c.environment.options.say("  %-26s: %s times the rewritten size, %s bytes of WAL an event", c.name,
 		figure(r.last("webhook_events"+measureBloat, c.name)), figure(r.last(measureWAL, c.name)))
 	return nil
 }

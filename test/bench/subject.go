@@ -15,7 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/dfmiddleware/verity-sync/test/bench/proxy"
-	"github.com/dfmiddleware/verity-sync/test/testenv/predecessor"
+	"github.com/dfmiddleware/verity-sync/test/testenv/legacy"
 	"github.com/dfmiddleware/verity-sync/test/testenv/proc"
 	"github.com/dfmiddleware/verity-sync/test/testenv/system"
 )
@@ -69,37 +69,37 @@ func (r *running) Close() error {
 // starter starts a system on a clean database and waits until it is ready.
 type starter func(ctx context.Context, s setup) (*running, error)
 
-func (w *world) starters() map[string]starter {
-	return map[string]starter{veritySync: w.startVeritySync, riverName: w.startRiver, pgbossName: w.startPgBoss}
+func (e *environment) starters() map[string]starter {
+	return map[string]starter{veritySync: e.startVeritySync, riverName: e.startRiver, pgbossName: e.startPgBoss}
 }
 
 // startSystem starts a system by its name.
-func (w *world) startSystem(ctx context.Context, name string, s setup) (*running, error) {
-	if err := w.forget(ctx); err != nil {
+func (e *environment) startSystem(ctx context.Context, name string, s setup) (*running, error) {
+	if err := e.forget(ctx); err != nil {
 		return nil, err
 	}
-	r, err := w.starters()[name](ctx, s)
+	r, err := e.starters()[name](ctx, s)
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
 	return r, nil
 }
 
-func (w *world) startVeritySync(ctx context.Context, s setup) (*running, error) {
+func (e *environment) startVeritySync(ctx context.Context, s setup) (*running, error) {
 	controllers := 0
 	if s.work {
 		controllers = 1
 	}
-	server := w.postgres.URL()
+	server := e.postgres.URL()
 	if s.database != nil {
 		server = s.database.Through(server)
 	}
-	env := w.environment()
+	env := e.variables()
 	for name, value := range s.env {
 		env[name] = value
 	}
 	sys, err := system.Start(ctx, system.Options{
-		Receivers: 1, Controllers: controllers, Binary: filepath.Join(w.options.binaries, "verity-sync"),
+		Receivers: 1, Controllers: controllers, Binary: filepath.Join(e.options.binaries, "verity-sync"),
 		DatabaseURL: server, Kubeconfig: s.kubeconfig, Env: env,
 	})
 	if err != nil {
@@ -131,25 +131,25 @@ func (r *running) open(ctx context.Context, databaseURL string) (err error) {
 	return nil
 }
 
-func (w *world) startRiver(ctx context.Context, s setup) (*running, error) {
-	program := filepath.Join(w.options.binaries, "bench", "river")
-	return w.startBaseline(ctx, riverName, s, func() *exec.Cmd { return exec.Command(program) }) //nolint:noctx // until it is stopped
+func (e *environment) startRiver(ctx context.Context, s setup) (*running, error) {
+	program := filepath.Join(e.options.binaries, "bench", "river")
+	return e.startBaseline(ctx, riverName, s, func() *exec.Cmd { return exec.Command(program) }) //nolint:noctx // until it is stopped
 }
 
-func (w *world) startPgBoss(ctx context.Context, s setup) (*running, error) {
-	program := filepath.Join(w.options.binaries, "bench", "pgboss", "server.js")
-	return w.startBaseline(ctx, pgbossName, s, func() *exec.Cmd {
+func (e *environment) startPgBoss(ctx context.Context, s setup) (*running, error) {
+	program := filepath.Join(e.options.binaries, "bench", "pgboss", "server.js")
+	return e.startBaseline(ctx, pgbossName, s, func() *exec.Cmd {
 		return exec.Command("node", program) //nolint:noctx // until it is stopped
 	})
 }
 
 // startBaseline starts one of the baselines on the tables of the predecessor.
-func (w *world) startBaseline(ctx context.Context, name string, s setup, command func() *exec.Cmd) (*running, error) {
-	databaseURL, err := w.newDatabase(ctx)
+func (e *environment) startBaseline(ctx context.Context, name string, s setup, command func() *exec.Cmd) (*running, error) {
+	databaseURL, err := e.newDatabase(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if err := execute(ctx, databaseURL, predecessor.Tables); err != nil {
+	if err := execute(ctx, databaseURL, legacy.Tables); err != nil {
 		return nil, fmt.Errorf("make the tables: %w", err)
 	}
 	if err := introduce(ctx, databaseURL, 0, people); err != nil {
@@ -160,7 +160,7 @@ func (w *world) startBaseline(ctx context.Context, name string, s setup, command
 		return nil, err
 	}
 	r := &running{name: name, address: net.JoinHostPort("127.0.0.1", strconv.Itoa(port))}
-	env := w.environment()
+	env := e.variables()
 	env["DATABASE_URL"] = databaseURL
 	if s.database != nil {
 		env["DATABASE_URL"] = s.database.Through(databaseURL)
@@ -169,7 +169,7 @@ func (w *world) startBaseline(ctx context.Context, name string, s setup, command
 	env["WORK"] = strconv.FormatBool(s.work)
 	var cmd *exec.Cmd
 	service := &proc.Service{
-		Name: name, LogPath: filepath.Join(w.dir, filepath.Base(databaseURL)+name+".log"), OnDeath: syscall.SIGKILL,
+		Name: name, LogPath: filepath.Join(e.dir, filepath.Base(databaseURL)+name+".log"), OnDeath: syscall.SIGKILL,
 		Command: func() *exec.Cmd {
 			cmd = command()
 			for variable, value := range env {

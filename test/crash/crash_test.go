@@ -18,7 +18,7 @@ type crash struct {
 	// gap names the steps that it lies between.
 	gap string
 	// webhook is what is on its way.
-	webhook func(*testing.T, *world) *subject
+	webhook func(*testing.T, *environment) *subject
 	// answer is when GoHighLevel has its answer.
 	answer answered
 	// forwards is how often Verity is sent the webhook, under the same key.
@@ -29,7 +29,7 @@ type crash struct {
 	provoke provocation
 }
 
-type provocation func(*testing.T, *world, *subject)
+type provocation func(*testing.T, *environment, *subject)
 
 // answered says when a webhook is acknowledged.
 type answered string
@@ -202,21 +202,21 @@ func TestEveryPointIsCrashedAt(t *testing.T) {
 // TestAnEventIsDoneOnceWhereverAProcessDies goes through the points one by one, on one system: starting it is most of the work.
 func TestAnEventIsDoneOnceWhereverAProcessDies(t *testing.T) {
 	t.Parallel()
-	w := startWorld(t)
+	e := startEnvironment(t)
 	var report report
 	for _, c := range crashes {
-		if !t.Run(string(c.point), func(t *testing.T) { report.add(c, w.crashAt(t, c)) }) {
+		if !t.Run(string(c.point), func(t *testing.T) { report.add(c, e.crashAt(t, c)) }) {
 			return // What follows would only say that something is wrong still.
 		}
 	}
 	t.Run("nothing is left", func(t *testing.T) {
 		require.EventuallyWithT(t, func(c *assert.CollectT) {
 			var left v1alpha1.WebhookEventList
-			require.NoError(c, w.Kubernetes.List(t.Context(), &left, client.InNamespace(w.Namespace)))
+			require.NoError(c, e.Kubernetes.List(t.Context(), &left, client.InNamespace(e.Namespace)))
 			require.Empty(c, left.Items, "every WebhookEvent is done and has expired")
 		}, eventually, tick)
 		var unfinished int
-		require.NoError(t, w.Database.QueryRow(t.Context(), "SELECT count(*) FROM webhook_events WHERE status <> 'done'").Scan(&unfinished))
+		require.NoError(t, e.Database.QueryRow(t.Context(), "SELECT count(*) FROM webhook_events WHERE status <> 'done'").Scan(&unfinished))
 		assert.Zero(t, unfinished)
 	})
 	if !t.Failed() {
@@ -225,26 +225,26 @@ func TestAnEventIsDoneOnceWhereverAProcessDies(t *testing.T) {
 }
 
 // crashAt has a process die at the point, and checks what comes of the webhook. It returns how long after that the event was done.
-func (w *world) crashAt(t *testing.T, c crash) time.Duration {
+func (e *environment) crashAt(t *testing.T, c crash) time.Duration {
 	t.Helper()
-	w.waitRestarted(t)
-	s := c.webhook(t, w)
+	e.waitRestarted(t)
+	s := c.webhook(t, e)
 	sent := []*subject{s}
 	switch {
 	case c.provoke != nil:
-		c.provoke(t, w, s)
+		c.provoke(t, e, s)
 	case c.answer == before:
-		sent = w.dieAfterAnswer(t, c, s)
+		sent = e.dieAfterAnswer(t, c, s)
 	default:
-		w.arm(t, c.point)
-		answer, lost := w.deliver(t, s)
-		w.waitHit(t, c.point)
+		e.arm(t, c.point)
+		answer, lost := e.deliver(t, s)
+		e.waitHit(t, c.point)
 		assert.Equal(t, map[answered]string{never: accepted, stored: duplicate, anyhow: accepted}[c.answer], answer.Outcome)
 		assert.Equal(t, c.answer == never || c.answer == stored, lost > 0, "%d posts had no answer", lost)
 	}
 	died := time.Now()
 	for _, s := range sent {
-		w.isDoneOnce(t, s, c.forwards)
+		e.isDoneOnce(t, s, c.forwards)
 	}
 	return time.Since(died)
 }
@@ -253,20 +253,20 @@ func (w *world) crashAt(t *testing.T, c crash) time.Duration {
 // needed: until the receiver notices that the other one has relayed all orphaned rows, it leaves new rows to the other and does not reach
 // the point. It looks for orphaned rows once per round of its relay, so each further webhook waits for two rounds: sent at once, it would
 // be an orphan itself by the next look, again and again.
-func (w *world) dieAfterAnswer(t *testing.T, c crash, s *subject) []*subject {
+func (e *environment) dieAfterAnswer(t *testing.T, c crash, s *subject) []*subject {
 	t.Helper()
-	require.NoError(t, w.points.Hold(c.point))
-	w.arm(t, c.point)
+	require.NoError(t, e.points.Hold(c.point))
+	e.arm(t, c.point)
 	var sent []*subject
-	for begun := time.Now(); ; s = c.webhook(t, w) {
+	for begun := time.Now(); ; s = c.webhook(t, e) {
 		require.Less(t, time.Since(begun), eventually, "the point %s is reached", c.point)
-		answer, err := w.post(t.Context(), s)
+		answer, err := e.post(t.Context(), s)
 		require.NoError(t, err)
 		assert.Equal(t, accepted, answer.Outcome)
 		sent = append(sent, s)
-		require.Eventually(t, func() bool { return w.points.Hit(c.point) || w.shownDone(s.id) }, eventually, tick)
-		if w.points.Hit(c.point) {
-			require.NoError(t, w.points.Release(c.point))
+		require.Eventually(t, func() bool { return e.points.Hit(c.point) || e.shownDone(s.id) }, eventually, tick)
+		if e.points.Hit(c.point) {
+			require.NoError(t, e.points.Release(c.point))
 			return sent
 		}
 		time.Sleep(2 * relayPoll)
@@ -280,19 +280,19 @@ const (
 )
 
 // arm has a process die at the point.
-func (w *world) arm(t *testing.T, p failpoint.Point) {
+func (e *environment) arm(t *testing.T, p failpoint.Point) {
 	t.Helper()
-	require.NoError(t, w.points.Arm(p))
-	w.expected++
+	require.NoError(t, e.points.Arm(p))
+	e.expected++
 }
 
-func (w *world) waitHit(t *testing.T, p failpoint.Point) {
+func (e *environment) waitHit(t *testing.T, p failpoint.Point) {
 	t.Helper()
-	require.Eventually(t, func() bool { return w.points.Hit(p) }, eventually, tick, "the point %s is reached", p)
+	require.Eventually(t, func() bool { return e.points.Hit(p) }, eventually, tick, "the point %s is reached", p)
 }
 
 // waitRestarted waits until all that died is there again.
-func (w *world) waitRestarted(t *testing.T) {
+func (e *environment) waitRestarted(t *testing.T) {
 	t.Helper()
-	require.Eventually(t, func() bool { return w.deaths() >= w.expected }, startTimeout, tick)
+	require.Eventually(t, func() bool { return e.deaths() >= e.expected }, startTimeout, tick)
 }

@@ -9,7 +9,7 @@ import (
 
 	"github.com/dfmiddleware/verity-sync/internal/failpoint"
 	"github.com/dfmiddleware/verity-sync/test/testenv"
-	"github.com/dfmiddleware/verity-sync/test/testenv/predecessor"
+	"github.com/dfmiddleware/verity-sync/test/testenv/legacy"
 )
 
 // migrations are the points of `verity-sync migrate`.
@@ -43,7 +43,7 @@ func TestAMigrationThatDiesIsRunAgain(t *testing.T) {
 func leftBehind(t *testing.T) string {
 	t.Helper()
 	url := testenv.Postgres(t)
-	for _, sql := range []string{predecessor.Tables, predecessor.Rows} {
+	for _, sql := range []string{legacy.Tables, legacy.Rows} {
 		conn, err := pgx.Connect(t.Context(), url)
 		require.NoError(t, err)
 		_, err = conn.Exec(t.Context(), sql)

@@ -35,14 +35,14 @@ type subject struct {
 }
 
 // newSubject makes a contact that GoHighLevel and Verity know.
-func (w *world) newSubject(t *testing.T) *subject {
+func (e *environment) newSubject(t *testing.T) *subject {
 	t.Helper()
 	s := &subject{contact: ghlsender.Contact{
-		ID: ghlsender.NewID(), FirstName: "Ann", Phone: fmt.Sprintf("+1212555%04d", 1000+w.begun.Add(1)),
+		ID: ghlsender.NewID(), FirstName: "Ann", Phone: fmt.Sprintf("+1212555%04d", 1000+e.begun.Add(1)),
 	}}
-	w.GHL.PutContact(ghlapi.Contact{ID: s.contact.ID, LocationID: w.Sender.LocationID, Phone: s.contact.Phone})
+	e.GHL.PutContact(ghlapi.Contact{ID: s.contact.ID, LocationID: e.Sender.LocationID, Phone: s.contact.Phone})
 	var err error
-	s.verityContact, err = w.VerityDatabase.AddContact(t.Context(), s.contact.Phone, "")
+	s.verityContact, err = e.VerityDatabase.AddContact(t.Context(), s.contact.Phone, "")
 	require.NoError(t, err)
 	return s
 }
@@ -57,32 +57,32 @@ func (s *subject) book() ghlsender.Appointment {
 }
 
 // booking is a marketplace app's webhook of an appointment: it is signed and has an id.
-func booking(t *testing.T, w *world) *subject {
+func booking(t *testing.T, e *environment) *subject {
 	t.Helper()
-	s := w.newSubject(t)
-	s.webhook = w.Sender.Appointment(ghlsender.Create, s.book())
+	s := e.newSubject(t)
+	s.webhook = e.Sender.Appointment(ghlsender.Create, s.book())
 	return s
 }
 
 // workflow is a workflow's webhook of an appointment, which has no id.
-func workflow(t *testing.T, w *world) *subject {
+func workflow(t *testing.T, e *environment) *subject {
 	t.Helper()
-	s := w.newSubject(t)
-	s.webhook = w.Sender.WorkflowAppointment(s.book(), s.contact)
+	s := e.newSubject(t)
+	s.webhook = e.Sender.WorkflowAppointment(s.book(), s.contact)
 	return s
 }
 
 // contact is a webhook of a new contact.
-func contact(t *testing.T, w *world) *subject {
+func contact(t *testing.T, e *environment) *subject {
 	t.Helper()
-	s := w.newSubject(t)
-	s.webhook = w.Sender.Contact(ghlsender.Create, s.contact)
+	s := e.newSubject(t)
+	s.webhook = e.Sender.Contact(ghlsender.Create, s.contact)
 	return s
 }
 
 // post posts the webhook once.
-func (w *world) post(ctx context.Context, s *subject) (system.Answer, error) {
-	answer, err := w.Post(ctx, w.Receivers[0], s.webhook)
+func (e *environment) post(ctx context.Context, s *subject) (system.Answer, error) {
+	answer, err := e.Post(ctx, e.Receivers[0], s.webhook)
 	if err == nil && answer.Status != http.StatusOK {
 		err = fmt.Errorf("answered %d: %s", answer.Status, answer.Error)
 	}
@@ -93,11 +93,11 @@ func (w *world) post(ctx context.Context, s *subject) (system.Answer, error) {
 }
 
 // deliver posts the webhook until it is acknowledged, as GoHighLevel does, and returns the answer and how many posts had none.
-func (w *world) deliver(t *testing.T, s *subject) (answer system.Answer, lost int) {
+func (e *environment) deliver(t *testing.T, s *subject) (answer system.Answer, lost int) {
 	t.Helper()
 	require.Eventually(t, func() bool {
 		var err error
-		if answer, err = w.post(t.Context(), s); err != nil {
+		if answer, err = e.post(t.Context(), s); err != nil {
 			lost++
 		}
 		return err == nil
@@ -106,16 +106,16 @@ func (w *world) deliver(t *testing.T, s *subject) (answer system.Answer, lost in
 }
 
 // nameOf is that of the WebhookEvent.
-func (w *world) nameOf(s *subject) types.NamespacedName {
-	return types.NamespacedName{Namespace: w.Namespace, Name: v1alpha1.NameOf("ghl", s.id)}
+func (e *environment) nameOf(s *subject) types.NamespacedName {
+	return types.NamespacedName{Namespace: e.Namespace, Name: v1alpha1.NameOf("ghl", s.id)}
 }
 
 // waitFor waits until the event is in a phase.
-func (w *world) waitFor(t *testing.T, s *subject, phase v1alpha1.WebhookEventPhase) *v1alpha1.WebhookEvent {
+func (env *environment) waitFor(t *testing.T, s *subject, phase v1alpha1.WebhookEventPhase) *v1alpha1.WebhookEvent {
 	t.Helper()
 	e := &v1alpha1.WebhookEvent{}
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
-		require.NoError(c, w.Kubernetes.Get(t.Context(), w.nameOf(s), e))
+		require.NoError(c, env.Kubernetes.Get(t.Context(), env.nameOf(s), e))
 		require.Equal(c, phase, e.Status.Phase, "%+v", e.Status)
 	}, eventually, tick)
 	return e
@@ -123,39 +123,39 @@ func (w *world) waitFor(t *testing.T, s *subject, phase v1alpha1.WebhookEventPha
 
 // isDoneOnce waits until the subject's event is done, and checks that all of its effects are there once. Verity was sent it so many
 // times, under one key.
-func (w *world) isDoneOnce(t *testing.T, s *subject, forwards int) {
+func (e *environment) isDoneOnce(t *testing.T, s *subject, forwards int) {
 	t.Helper()
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
 		var status, trouble string
-		require.NoError(c, w.Database.QueryRow(t.Context(),
+		require.NoError(c, e.Database.QueryRow(t.Context(),
 			"SELECT status, coalesce(error_message, '') FROM webhook_events WHERE id = $1", s.id).Scan(&status, &trouble))
 		require.Equal(c, "done", status, trouble)
-		require.True(c, w.shownDone(s.id), "the WebhookEvent was shown as Done")
+		require.True(c, e.shownDone(s.id), "the WebhookEvent was shown as Done")
 	}, eventually, tick)
 
 	hash := sha256.Sum256(s.webhook.Body)
 	var rows int
-	require.NoError(t, w.Database.QueryRow(t.Context(), "SELECT count(*) FROM webhook_events WHERE body_hash = $1", hash[:]).Scan(&rows))
+	require.NoError(t, e.Database.QueryRow(t.Context(), "SELECT count(*) FROM webhook_events WHERE body_hash = $1", hash[:]).Scan(&rows))
 	assert.Equal(t, 1, rows, "stored once")
 	expected := []string{"aloware.contact", "verity.forward"}
 	if s.appointment != "" {
 		expected = []string{"ghl.tags", "verity.forward", "verity.lead"}
 	}
-	assert.Equal(t, expected, w.successes(t, s), "the ledger has each operation once")
-	w.isForwarded(t, s, hex.EncodeToString(hash[:]), forwards)
+	assert.Equal(t, expected, e.successes(t, s), "the ledger has each operation once")
+	e.isForwarded(t, s, hex.EncodeToString(hash[:]), forwards)
 	if s.appointment == "" {
-		w.isInAloware(t, s)
+		e.isInAloware(t, s)
 		return
 	}
-	w.hasLead(t, s)
-	atGHL, _ := w.GHL.Contact(s.contact.ID)
+	e.hasLead(t, s)
+	atGHL, _ := e.GHL.Contact(s.contact.ID)
 	assert.Equal(t, []string{tag}, atGHL.Tags)
 }
 
 // successes returns what the ledger has as done.
-func (w *world) successes(t *testing.T, s *subject) []string {
+func (e *environment) successes(t *testing.T, s *subject) []string {
 	t.Helper()
-	rows, err := w.Database.Query(t.Context(),
+	rows, err := e.Database.Query(t.Context(),
 		"SELECT operation FROM sync_log WHERE webhook_event_id = $1 AND status = 'success' ORDER BY operation", s.id)
 	require.NoError(t, err)
 	operations, err := pgx.CollectRows(rows, pgx.RowTo[string])
@@ -163,10 +163,10 @@ func (w *world) successes(t *testing.T, s *subject) []string {
 	return operations
 }
 
-func (w *world) isForwarded(t *testing.T, s *subject, hash string, times int) {
+func (e *environment) isForwarded(t *testing.T, s *subject, hash string, times int) {
 	t.Helper()
 	var of []verity.Delivery
-	for _, d := range w.Verity.Deliveries() {
+	for _, d := range e.Verity.Deliveries() {
 		if d.Key == s.id || d.SHA256 == hash {
 			of = append(of, d)
 		}
@@ -178,9 +178,9 @@ func (w *world) isForwarded(t *testing.T, s *subject, hash string, times int) {
 	}
 }
 
-func (w *world) hasLead(t *testing.T, s *subject) {
+func (e *environment) hasLead(t *testing.T, s *subject) {
 	t.Helper()
-	leads, err := w.VerityDatabase.Leads(t.Context())
+	leads, err := e.VerityDatabase.Leads(t.Context())
 	require.NoError(t, err)
 	var of []string
 	for _, l := range leads {
@@ -191,10 +191,10 @@ func (w *world) hasLead(t *testing.T, s *subject) {
 	assert.Equal(t, []string{s.appointment}, of, "one lead, which points at the appointment")
 }
 
-func (w *world) isInAloware(t *testing.T, s *subject) {
+func (e *environment) isInAloware(t *testing.T, s *subject) {
 	t.Helper()
 	var of []aloware.Contact
-	for _, c := range w.Aloware.Contacts() {
+	for _, c := range e.Aloware.Contacts() {
 		if c.PhoneNumber == s.contact.Phone {
 			of = append(of, c)
 		}

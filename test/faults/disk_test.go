@@ -16,8 +16,8 @@ import (
 // what Postgres says then.
 type disk struct {
 	database
-	world *world
-	dir   string
+	environment *environment
+	dir         string
 }
 
 const (
@@ -26,8 +26,8 @@ const (
 	tablespace = "small"
 )
 
-func newDisk(ctx context.Context, d database, w *world) (*disk, error) {
-	s := &disk{database: d, world: w, dir: filepath.Join(d.at(w).Dir(), "small")}
+func newDisk(ctx context.Context, d database, e *environment) (*disk, error) {
+	s := &disk{database: d, environment: e, dir: filepath.Join(d.at(e).Dir(), "small")}
 	if err := os.Mkdir(s.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the directory of a small disk: %w", err)
 	}
@@ -38,10 +38,10 @@ func newDisk(ctx context.Context, d database, w *world) (*disk, error) {
 	if err := mount(s.dir, fmt.Sprintf("size=%d", size)); err != nil {
 		return s, errors.Join(os.Remove(s.dir), s.trigger(ctx))
 	}
-	if err := s.give(d.at(w).Dir()); err != nil {
+	if err := s.give(d.at(e).Dir()); err != nil {
 		return nil, errors.Join(err, unmount(s.dir))
 	}
-	if err := d.exec(ctx, w, fmt.Sprintf("CREATE TABLESPACE %s LOCATION '%s'", tablespace, s.dir)); err != nil {
+	if err := d.exec(ctx, e, fmt.Sprintf("CREATE TABLESPACE %s LOCATION '%s'", tablespace, s.dir)); err != nil {
 		return nil, errors.Join(err, unmount(s.dir))
 	}
 	return s, s.move(ctx, tablespace)
@@ -49,7 +49,7 @@ func newDisk(ctx context.Context, d database, w *world) (*disk, error) {
 
 // size is what the tables take, and room to go on for a little.
 func (s *disk) size(ctx context.Context) (bytes int64, err error) {
-	conn, err := pgx.Connect(ctx, s.url(s.world))
+	conn, err := pgx.Connect(ctx, s.url(s.environment))
 	if err != nil {
 		return 0, err
 	}
@@ -78,7 +78,7 @@ func (s *disk) move(ctx context.Context, to string) error {
 	for _, table := range s.tables {
 		statements = append(statements, fmt.Sprintf("ALTER TABLE %s SET TABLESPACE %s", table, to))
 	}
-	return s.exec(ctx, s.world, append([]string{"SET lock_timeout = '60s'"}, statements...)...)
+	return s.exec(ctx, s.environment, append([]string{"SET lock_timeout = '60s'"}, statements...)...)
 }
 
 // fill takes what room there is, and waits until Postgres has found that out.
@@ -99,7 +99,7 @@ func (s *disk) fill(ctx context.Context) error {
 		return fmt.Errorf("fill a small disk: %w", err)
 	}
 	return until(ctx, "Postgres has no room", func(ctx context.Context) bool {
-		err := s.exec(ctx, s.world, "CREATE TABLE full_disk (b text) TABLESPACE "+tablespace, "DROP TABLE full_disk")
+		err := s.exec(ctx, s.environment, "CREATE TABLE full_disk (b text) TABLESPACE "+tablespace, "DROP TABLE full_disk")
 		refused, ok := errors.AsType[*pgconn.PgError](err)
 		return ok && refused.Code == diskFull
 	})
@@ -114,19 +114,19 @@ func (s *disk) trigger(ctx context.Context) error {
 		statements = append(statements, fmt.Sprintf(
 			"CREATE TRIGGER full_disk BEFORE INSERT OR UPDATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION full_disk()", table))
 	}
-	return s.exec(ctx, s.world, statements...)
+	return s.exec(ctx, s.environment, statements...)
 }
 
 // close makes room again, and takes the disk away.
 func (s *disk) close(ctx context.Context) error {
 	if s.dir == "" {
-		return s.exec(ctx, s.world, "DROP FUNCTION full_disk CASCADE")
+		return s.exec(ctx, s.environment, "DROP FUNCTION full_disk CASCADE")
 	}
 	err := os.Remove(filepath.Join(s.dir, filler))
 	err = errors.Join(err, s.move(ctx, "pg_default"))
 	// What was dropped is unlinked by the next checkpoint.
 	err = errors.Join(err, until(ctx, "the small disk is empty", func(ctx context.Context) bool {
-		return s.exec(ctx, s.world, "CHECKPOINT", "DROP TABLESPACE "+tablespace) == nil
+		return s.exec(ctx, s.environment, "CHECKPOINT", "DROP TABLESPACE "+tablespace) == nil
 	}))
 	return errors.Join(err, unmount(s.dir), os.Remove(s.dir))
 }

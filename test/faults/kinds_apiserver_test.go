@@ -31,8 +31,8 @@ const (
 )
 
 func apiServerKinds() []kind {
-	apiServer := func(w *world) *controlplane.Component { return w.system.ControlPlane.APIServer }
-	etcd := func(w *world) *controlplane.Component { return w.system.ControlPlane.Etcd }
+	apiServer := func(e *environment) *controlplane.Component { return e.system.ControlPlane.APIServer }
+	etcd := func(e *environment) *controlplane.Component { return e.system.ControlPlane.Etcd }
 	return []kind{
 		{name: "the API server is killed", lane: laneKubernetes, does: endComponent(apiServer, 0)},
 		{name: "the API server is down for 10 seconds", does: endComponent(apiServer, 10*time.Second), slow: waitsForAPIServer},
@@ -54,18 +54,18 @@ func apiServerKinds() []kind {
 	}
 }
 
-func endComponent(which func(*world) *controlplane.Component, atLeast time.Duration) func(context.Context, *breaking) error {
+func endComponent(which func(*environment) *controlplane.Component, atLeast time.Duration) func(context.Context, *breaking) error {
 	return func(ctx context.Context, b *breaking) error {
-		err := which(b.world).Kill()
+		err := which(b.environment).Kill()
 		pause(ctx, max(b.long, atLeast))
-		return errors.Join(err, within(ctx, which(b.world).Start))
+		return errors.Join(err, within(ctx, which(b.environment).Start))
 	}
 }
 
 // startWithout starts everything anew while a component is down for a while.
-func startWithout(which func(*world) *controlplane.Component) func(context.Context, *breaking) error {
+func startWithout(which func(*environment) *controlplane.Component) func(context.Context, *breaking) error {
 	return func(ctx context.Context, b *breaking) error {
-		return errors.Join(which(b.world).Kill(), b.startAnew(ctx, 10*time.Second), within(ctx, which(b.world).Start))
+		return errors.Join(which(b.environment).Kill(), b.startAnew(ctx, 10*time.Second), within(ctx, which(b.environment).Start))
 	}
 }
 

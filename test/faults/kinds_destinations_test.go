@@ -27,14 +27,14 @@ var targets = []target{
 }
 
 // faults are those of the simulator.
-func (t *tap) faults(w *world) *fault.Script {
+func (t *tap) faults(e *environment) *fault.Script {
 	switch t.destination {
 	case DestinationVerity:
-		return &w.system.Verity.Faults
+		return &e.system.Verity.Faults
 	case DestinationAloware:
-		return &w.system.Aloware.Faults
+		return &e.system.Aloware.Faults
 	default:
-		return &w.system.GHL.Faults
+		return &e.system.GHL.Faults
 	}
 }
 
@@ -120,7 +120,7 @@ func (b *breaking) met(ctx context.Context, destination string, since int64) err
 func failing(destination string, f fault.Fault) func(context.Context, *breaking) error {
 	return func(ctx context.Context, b *breaking) error {
 		tap := b.destinations[destination]
-		script, before := tap.faults(b.world), tap.calls.Load()
+		script, before := tap.faults(b.environment), tap.calls.Load()
 		f.Times = -1
 		if err := script.Add(f); err != nil {
 			return fmt.Errorf("script %s: %w", destination, err)
@@ -173,7 +173,7 @@ func resets(destination string) func(context.Context, *breaking) error {
 func flapping(destination string) func(context.Context, *breaking) error {
 	return func(ctx context.Context, b *breaking) error {
 		tap := b.destinations[destination]
-		script, before := tap.faults(b.world), tap.calls.Load()
+		script, before := tap.faults(b.environment), tap.calls.Load()
 		f := fault.Status(http.StatusBadGateway)
 		f.Times = -1
 		for end := time.Now().Add(b.long); time.Now().Before(end) || tap.calls.Load() == before; {

@@ -21,9 +21,9 @@ import (
 // database is one of the two, each on a server of its own.
 type database struct {
 	name  string
-	url   func(*world) string
-	at    func(*world) *postgres.Server
-	proxy func(*world) *pgproxy.Proxy
+	url   func(*environment) string
+	at    func(*environment) *postgres.Server
+	proxy func(*environment) *pgproxy.Proxy
 	// tables are those that are locked, or have no room left.
 	tables []string
 	marks  Fault
@@ -33,14 +33,14 @@ type database struct {
 func databases() []database {
 	return []database{
 		{
-			name: "Postgres", url: func(w *world) string { return w.system.DatabaseURL },
-			at:    func(w *world) *postgres.Server { return w.system.Postgres },
-			proxy: func(w *world) *pgproxy.Proxy { return w.own }, tables: []string{"webhook_events", "sync_log"}, marks: forgets,
+			name: "Postgres", url: func(e *environment) string { return e.system.DatabaseURL },
+			at:    func(e *environment) *postgres.Server { return e.system.Postgres },
+			proxy: func(e *environment) *pgproxy.Proxy { return e.own }, tables: []string{"webhook_events", "sync_log"}, marks: forgets,
 		},
 		{
-			name: "Verity's Postgres", url: func(w *world) string { return w.system.VerityDatabaseURL },
-			at:    func(w *world) *postgres.Server { return w.system.VerityPostgres },
-			proxy: func(w *world) *pgproxy.Proxy { return w.veritys }, tables: []string{"leads"},
+			name: "Verity's Postgres", url: func(e *environment) string { return e.system.VerityDatabaseURL },
+			at:    func(e *environment) *postgres.Server { return e.system.VerityPostgres },
+			proxy: func(e *environment) *pgproxy.Proxy { return e.veritys }, tables: []string{"leads"},
 			marks: Fault{Destination: DestinationLeads}, lane: DestinationLeads,
 		},
 	}
@@ -77,17 +77,17 @@ func postgresKinds() (all []kind) {
 func (d database) restart(stop func(*postgres.Server) error) func(context.Context, *breaking) error {
 	return func(ctx context.Context, b *breaking) error {
 		return within(ctx, func(ctx context.Context) error {
-			err := stop(d.at(b.world))
+			err := stop(d.at(b.environment))
 			pause(ctx, b.long)
-			return errors.Join(err, d.at(b.world).Start(ctx))
+			return errors.Join(err, d.at(b.environment).Start(ctx))
 		})
 	}
 }
 
 // exec runs statements on a connection of their own, past the proxy.
-func (d database) exec(ctx context.Context, w *world, statements ...string) error {
+func (d database) exec(ctx context.Context, e *environment, statements ...string) error {
 	return within(ctx, func(ctx context.Context) error {
-		conn, err := pgx.Connect(ctx, d.url(w))
+		conn, err := pgx.Connect(ctx, d.url(e))
 		if err != nil {
 			return err
 		}
@@ -105,33 +105,33 @@ const terminate = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 	WHERE datname = current_database() AND application_name LIKE 'verity-sync%'`
 
 func (d database) endBackends(ctx context.Context, b *breaking) error {
-	return d.exec(ctx, b.world, terminate)
+	return d.exec(ctx, b.environment, terminate)
 }
 
 func (d database) setReadOnly(ctx context.Context, b *breaking) error {
 	const reload = "SELECT pg_reload_conf()"
-	err := d.exec(ctx, b.world, "ALTER SYSTEM SET default_transaction_read_only = on", reload)
+	err := d.exec(ctx, b.environment, "ALTER SYSTEM SET default_transaction_read_only = on", reload)
 	pause(ctx, b.long)
-	return errors.Join(err, d.exec(ctx, b.world, "SET default_transaction_read_only = off",
+	return errors.Join(err, d.exec(ctx, b.environment, "SET default_transaction_read_only = off",
 		"ALTER SYSTEM RESET default_transaction_read_only", reload))
 }
 
 // demote has the server come up as a standby, which reads only, and promotes it again.
 func (d database) demote(ctx context.Context, b *breaking) error {
-	server := d.at(b.world)
+	server := d.at(b.environment)
 	return within(ctx, func(ctx context.Context) error {
 		err := server.Stop(postgres.Fast)
 		err = errors.Join(err, os.WriteFile(filepath.Join(server.Dir(), "data", "standby.signal"), nil, 0o644))
 		err = errors.Join(err, server.Start(ctx))
 		pause(ctx, b.long)
-		return errors.Join(err, d.exec(ctx, b.world, "SELECT pg_promote()"))
+		return errors.Join(err, d.exec(ctx, b.environment, "SELECT pg_promote()"))
 	})
 }
 
 // exhaust takes every connection that the server has, those of verity-sync too.
 func (d database) exhaust(ctx context.Context, b *breaking) error {
 	return within(ctx, func(ctx context.Context) error {
-		release, err := d.at(b.world).Exhaust(ctx, "verity-sync%")
+		release, err := d.at(b.environment).Exhaust(ctx, "verity-sync%")
 		pause(ctx, b.long)
 		release()
 		return err
@@ -141,13 +141,13 @@ func (d database) exhaust(ctx context.Context, b *breaking) error {
 // holding runs a statement in a transaction that is left open for a while.
 func (d database) holding(sql string, args ...any) func(context.Context, *breaking) error {
 	return func(ctx context.Context, b *breaking) error {
-		return d.hold(ctx, b.world, func() { pause(ctx, b.long) }, sql, args...)
+		return d.hold(ctx, b.environment, func() { pause(ctx, b.long) }, sql, args...)
 	}
 }
 
 // hold does something while a transaction is open.
-func (d database) hold(ctx context.Context, w *world, do func(), sql string, args ...any) error {
-	conn, err := pgx.Connect(ctx, d.url(w))
+func (d database) hold(ctx context.Context, e *environment, do func(), sql string, args ...any) error {
+	conn, err := pgx.Connect(ctx, d.url(e))
 	if err != nil {
 		return err
 	}
@@ -188,7 +188,7 @@ func holdIntake(ctx context.Context, b *breaking) error {
 	sum := sha256.Sum256([]byte("verity-sync intake " + event.OrderingKeyOf(event.EntityContact, p.id)))
 	key := int64(binary.BigEndian.Uint64(sum[:8]))
 	var posts errgroup.Group
-	err := databases()[0].hold(ctx, b.world, func() {
+	err := databases()[0].hold(ctx, b.environment, func() {
 		posts.Go(func() error { return b.load.postUnkeyed(ctx, p) })
 		pause(ctx, b.long)
 	}, "SELECT pg_advisory_xact_lock($1)", key)
@@ -198,7 +198,7 @@ func holdIntake(ctx context.Context, b *breaking) error {
 // fill leaves the tables no room on their disk.
 func (d database) fill(ctx context.Context, b *breaking) error {
 	return within(ctx, func(ctx context.Context) error {
-		disk, err := newDisk(ctx, d, b.world)
+		disk, err := newDisk(ctx, d, b.environment)
 		if err != nil {
 			return err
 		}
@@ -210,16 +210,16 @@ func (d database) fill(ctx context.Context, b *breaking) error {
 
 // halfOpen has the connections that there are go silent for ever, and new ones for a while.
 func (d database) halfOpen(ctx context.Context, b *breaking) error {
-	d.proxy(b.world).HalfOpen()
+	d.proxy(b.environment).HalfOpen()
 	pause(ctx, b.long)
-	d.proxy(b.world).Heal()
+	d.proxy(b.environment).Heal()
 	return nil
 }
 
 // cut has the outcome of every statement be unknown to whoever made it.
 func (d database) cut(ctx context.Context, b *breaking) error {
-	d.proxy(b.world).Cut(&pgproxy.Cut{Always: true})
+	d.proxy(b.environment).Cut(&pgproxy.Cut{Always: true})
 	pause(ctx, max(b.long, 2*time.Second))
-	d.proxy(b.world).Cut(nil)
+	d.proxy(b.environment).Cut(nil)
 	return nil
 }

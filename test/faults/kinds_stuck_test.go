@@ -109,7 +109,7 @@ func (b *breaking) setSuspended(ctx context.Context, id string, suspended bool) 
 // crowded has a destination answer nothing until its callers give up, while more webhooks wait for it than are worked on at a time.
 func crowded(destination string, next func(*load, context.Context) (sending, error)) func(context.Context, *breaking) error {
 	return func(ctx context.Context, b *breaking) error {
-		script := b.destinations[destination].faults(b.world)
+		script := b.destinations[destination].faults(b.environment)
 		if err := script.Add(fault.Fault{Kind: fault.Hang, Times: -1, Status: http.StatusOK}); err != nil {
 			return fmt.Errorf("script %s: %w", destination, err)
 		}

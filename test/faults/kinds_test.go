@@ -27,7 +27,7 @@ type kind struct {
 
 // breaking is a fault that is being made.
 type breaking struct {
-	*world
+	*environment
 	load *load
 	// long is about how long what is broken stays so.
 	long  time.Duration

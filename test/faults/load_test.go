@@ -29,7 +29,7 @@ const (
 
 // load is a GoHighLevel on which things happen, always the same for a seed.
 type load struct {
-	*world
+	*environment
 	random *rand.Rand
 	sender ghlsender.Sender
 	people []*person
@@ -51,13 +51,13 @@ type person struct {
 	appointments        []string
 }
 
-func newLoad(ctx context.Context, w *world) (*load, error) {
-	l, prober := loadOf(w, 1), loadOf(w, 2)
+func newLoad(ctx context.Context, e *environment) (*load, error) {
+	l, prober := loadOf(e, 1), loadOf(e, 2)
 	l.prober = prober
 	l.strangers = make(chan *person, 2*crowd)
 	prober.strangers = l.strangers
 	for i := range locations {
-		if err := w.system.AddLocation(locationOf(i)); err != nil {
+		if err := e.system.AddLocation(locationOf(i)); err != nil {
 			return nil, err
 		}
 	}
@@ -109,10 +109,10 @@ func (l *load) newcomer() *person {
 	return p
 }
 
-func loadOf(w *world, stream uint64) *load {
-	sender := *w.system.Sender
+func loadOf(e *environment, stream uint64) *load {
+	sender := *e.system.Sender
 	sender.Client = &http.Client{Timeout: postTimeout, Transport: &http.Transport{MaxIdleConnsPerHost: contacts}}
-	return &load{world: w, random: randomOf(w.history.Seed, stream), sender: sender, now: time.Now().Add(-time.Hour)}
+	return &load{environment: e, random: randomOf(e.history.Seed, stream), sender: sender, now: time.Now().Add(-time.Hour)}
 }
 
 // randomOf is the same for the same seed, which is the point.

@@ -88,7 +88,7 @@ func (l *load) postUnkeyed(ctx context.Context, p *person) error {
 	w := Webhook{Type: "workflow", Phone: p.phone, FirstName: "v1", At: time.Now()}
 	s := sending{w, l.sender.WorkflowContact(ghlsender.Contact{ID: p.id, Phone: p.phone, FirstName: w.FirstName}, nil)}
 	sum := sha256.Sum256(s.bytes.Body)
-	aside := load{world: &world{system: l.system}, sender: l.sender}
+	aside := load{environment: &environment{system: l.system}, sender: l.sender}
 	id := aside.deliver(ctx, s, randomOf(l.random.Uint64(), 0))
 	if id == "" {
 		return fmt.Errorf("post what a workflow says: %w", ctx.Err())

@@ -57,27 +57,27 @@ var limits = Limits{
 func TestNothingIsLostAndNothingHappensTwice(t *testing.T) {
 	t.Parallel()
 	duration, seed, short := settings(t)
-	w := startWorld(t, seed)
-	l, err := newLoad(t.Context(), w)
+	e := startEnvironment(t, seed)
+	l, err := newLoad(t.Context(), e)
 	require.NoError(t, err)
 
-	w.runFor(t, l, duration, short)
-	w.collect(t)
+	e.runFor(t, l, duration, short)
+	e.collect(t)
 
-	violations := Check(&w.history, limits)
+	violations := Check(&e.history, limits)
 	for i, v := range violations {
 		t.Errorf("invariant %d: %s", v.Invariant, v.Message)
 		if i < mostTold {
-			t.Log(w.history.Tell(v.Event))
+			t.Log(e.history.Tell(v.Event))
 		}
 	}
-	table := report(&w.history, violations)
-	t.Logf("%s\n%s", w.history.summary(), table)
+	table := report(&e.history, violations)
+	t.Logf("%s\n%s", e.history.summary(), table)
 	if page := os.Getenv(reportVariable); page != "" && !t.Failed() {
-		require.NoError(t, write(page, w.history.summary()+"\n\n"+table))
+		require.NoError(t, write(page, e.history.summary()+"\n\n"+table))
 	}
 	if t.Failed() {
-		w.keepLogs(t)
+		e.keepLogs(t)
 		t.Logf("to see it again: make faults DURATION=%s SEED=%d", duration, seed)
 	}
 }
@@ -101,14 +101,14 @@ func settings(t *testing.T) (duration time.Duration, seed uint64, short bool) {
 }
 
 // runFor runs load and faults for a while, mends everything, and waits until all is done.
-func (w *world) runFor(t *testing.T, l *load, duration time.Duration, short bool) {
+func (e *environment) runFor(t *testing.T, l *load, duration time.Duration, short bool) {
 	t.Helper()
 	watching, stop := context.WithCancel(t.Context())
 	var tasks sync.WaitGroup
-	tasks.Go(func() { w.watch.run(watching) })
-	tasks.Go(func() { w.sample(watching) })
+	tasks.Go(func() { e.watch.run(watching) })
+	tasks.Go(func() { e.sample(watching) })
 	tasks.Go(func() { l.introduceStrangers(watching) })
-	for _, r := range w.replicas {
+	for _, r := range e.replicas {
 		tasks.Go(func() { r.lookAfter(watching) })
 	}
 	defer tasks.Wait()
@@ -127,27 +127,27 @@ func (w *world) runFor(t *testing.T, l *load, duration time.Duration, short bool
 	require.NoError(t, posting.Err(), "not everything was acknowledged")
 	assert.Eventually(t, func() bool {
 		var unfinished int
-		err := w.system.Database.QueryRow(t.Context(),
+		err := e.system.Database.QueryRow(t.Context(),
 			"SELECT count(*) FROM webhook_events WHERE status IN ('pending', 'processing')").Scan(&unfinished)
-		return err == nil && unfinished == 0 && w.watch.unfinished() == 0 && w.agrees(t.Context())
+		return err == nil && unfinished == 0 && e.watch.unfinished() == 0 && e.agrees(t.Context())
 	}, settleTimeout, tick, "everything is done in the end, and shown as such")
 }
 
 // collect adds to the history what there is in the end.
-func (w *world) collect(t *testing.T) {
+func (e *environment) collect(t *testing.T) {
 	t.Helper()
-	h := &w.history
-	h.Rows = query[Row](t, w, `SELECT id::text, dedupe_key, status, coalesce(reason, '') AS reason,
+	h := &e.history
+	h.Rows = query[Row](t, e, `SELECT id::text, dedupe_key, status, coalesce(reason, '') AS reason,
 		encode(sha256(convert_to(payload_json::text, 'UTF8')), 'hex') AS sha256, attempts, received_at,
 		coalesce(processed_at, 'epoch') AS processed_at FROM webhook_events`)
-	h.Ledger = query[Entry](t, w, `SELECT webhook_event_id::text, operation, status, coalesce(details ->> 'class', '') AS class,
+	h.Ledger = query[Entry](t, e, `SELECT webhook_event_id::text, operation, status, coalesce(details ->> 'class', '') AS class,
 		coalesce(error_message, '') AS message, attempt, coalesce(finished_at, started_at) FROM sync_log`)
 	for i := range h.Rows {
 		if h.Rows[i].ProcessedAt.Equal(time.Unix(0, 0)) {
 			h.Rows[i].ProcessedAt = time.Time{}
 		}
 	}
-	verity, err := pgx.Connect(t.Context(), w.system.VerityDatabaseURL)
+	verity, err := pgx.Connect(t.Context(), e.system.VerityDatabaseURL)
 	require.NoError(t, err)
 	defer verity.Close(t.Context())
 	rows, err := verity.Query(t.Context(),
@@ -156,17 +156,17 @@ func (w *world) collect(t *testing.T) {
 	h.Leads, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Lead])
 	require.NoError(t, err)
 	h.Aloware = map[string]string{}
-	for _, contact := range w.system.Aloware.Contacts() {
+	for _, contact := range e.system.Aloware.Contacts() {
 		h.Aloware[contact.PhoneNumber] = contact.FirstName
 	}
-	h.Shown, err = w.shown(t.Context())
+	h.Shown, err = e.shown(t.Context())
 	require.NoError(t, err)
 }
 
 // shown returns what the WebhookEvents say.
-func (w *world) shown(ctx context.Context) (map[string]string, error) {
+func (e *environment) shown(ctx context.Context) (map[string]string, error) {
 	var all v1alpha1.WebhookEventList
-	if err := w.system.Kubernetes.List(ctx, &all, client.InNamespace(w.system.Namespace)); err != nil {
+	if err := e.system.Kubernetes.List(ctx, &all, client.InNamespace(e.system.Namespace)); err != nil {
 		return nil, err
 	}
 	phases := map[string]string{}
@@ -177,8 +177,8 @@ func (w *world) shown(ctx context.Context) (map[string]string, error) {
 }
 
 // agrees reports whether all WebhookEvents say what their rows do.
-func (w *world) agrees(ctx context.Context) bool {
-	phases, err := w.shown(ctx)
+func (e *environment) agrees(ctx context.Context) bool {
+	phases, err := e.shown(ctx)
 	if err != nil {
 		return false
 	}
@@ -187,14 +187,14 @@ func (w *world) agrees(ctx context.Context) bool {
 		ids, says = append(ids, id), append(says, strings.ToLower(phase))
 	}
 	var otherwise int
-	err = w.system.Database.QueryRow(ctx, `SELECT count(*) FROM unnest($1::uuid[], $2::text[]) AS shown (id, phase)
+	err = e.system.Database.QueryRow(ctx, `SELECT count(*) FROM unnest($1::uuid[], $2::text[]) AS shown (id, phase)
 		LEFT JOIN webhook_events e ON e.id = shown.id WHERE e.status IS DISTINCT FROM shown.phase`, ids, says).Scan(&otherwise)
 	return err == nil && otherwise == 0
 }
 
-func query[T any](t *testing.T, w *world, sql string) []T {
+func query[T any](t *testing.T, e *environment, sql string) []T {
 	t.Helper()
-	rows, err := w.system.Database.Query(t.Context(), sql)
+	rows, err := e.system.Database.Query(t.Context(), sql)
 	require.NoError(t, err)
 	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[T])
 	require.NoError(t, err)
@@ -236,7 +236,7 @@ func (l *load) suffer(ctx context.Context, round []kind, long time.Duration) err
 		*f = k.marks
 		f.Kind, f.Begin = k.name, time.Now()
 		breakings.Go(func() {
-			b := &breaking{world: l.world, load: l.prober, long: long, fault: f}
+			b := &breaking{environment: l.environment, load: l.prober, long: long, fault: f}
 			if err := k.does(ctx, b); err != nil {
 				failures[i] = fmt.Errorf("%s: %w", k.name, err)
 			}
@@ -280,10 +280,10 @@ func write(page, text string) error {
 }
 
 // keepLogs prints the ends of what the processes have logged.
-func (w *world) keepLogs(t *testing.T) {
+func (e *environment) keepLogs(t *testing.T) {
 	t.Helper()
 	const most = 20 << 10
-	for _, r := range w.replicas {
+	for _, r := range e.replicas {
 		log, err := r.Log()
 		t.Logf("the end of the log of %s (%v):\n%s", r.Name, err, log[max(0, len(log)-most):])
 	}

@@ -14,7 +14,7 @@ import (
 
 // tap stands before a destination and notes what it is asked for and what it answers.
 type tap struct {
-	world       *world
+	environment *environment
 	destination string
 	// variable is the one of the environment that says where it is.
 	variable string
@@ -25,7 +25,7 @@ type tap struct {
 }
 
 func (t *tap) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	t.world.calls.Add(1)
+	t.environment.calls.Add(1)
 	t.calls.Add(1)
 	call := Call{
 		Destination: t.destination, Method: r.Method, Path: r.URL.Path, Start: time.Now(), Key: r.Header.Get("Idempotency-Key"),
@@ -47,7 +47,7 @@ func (t *tap) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	answer := &answer{ResponseWriter: w, left: r.Context()}
 	defer func() { // Also where a fault breaks the connection by a panic.
 		call.End, call.Status = time.Now(), answer.status
-		t.world.record(func(h *History) { h.Calls = append(h.Calls, call) })
+		t.environment.record(func(h *History) { h.Calls = append(h.Calls, call) })
 	}()
 	t.next.ServeHTTP(answer, r)
 }

@@ -15,7 +15,7 @@ import (
 
 // watcher sees what anyone with kubectl sees.
 type watcher struct {
-	world *world
+	environment *environment
 
 	mu sync.Mutex
 	// live are the unfinished WebhookEvents, and seen the phase in which each one was shown last.
@@ -24,14 +24,14 @@ type watcher struct {
 	done map[string]time.Time
 }
 
-func newWatcher(w *world) *watcher {
-	return &watcher{world: w, live: map[string]bool{}, seen: map[types.UID]string{}, done: map[string]time.Time{}}
+func newWatcher(e *environment) *watcher {
+	return &watcher{environment: e, live: map[string]bool{}, seen: map[types.UID]string{}, done: map[string]time.Time{}}
 }
 
 // run watches until ctx ends, and begins anew where a watch breaks.
 func (w *watcher) run(ctx context.Context) {
 	for {
-		stream, err := w.world.system.Kubernetes.Watch(ctx, &v1alpha1.WebhookEventList{}, client.InNamespace(w.world.system.Namespace))
+		stream, err := w.environment.system.Kubernetes.Watch(ctx, &v1alpha1.WebhookEventList{}, client.InNamespace(w.environment.system.Namespace))
 		if err == nil {
 			w.mu.Lock()
 			clear(w.live) // What is still there comes again.
@@ -72,7 +72,7 @@ func (w *watcher) see(change watch.EventType, e *v1alpha1.WebhookEvent) {
 	}
 	w.seen[e.UID] = phase + text
 	s := Sighting{At: time.Now(), Event: e.Spec.EventID, Change: string(change), Phase: phase, Text: text}
-	w.world.record(func(h *History) { h.Sightings = append(h.Sightings, s) })
+	w.environment.record(func(h *History) { h.Sightings = append(h.Sightings, s) })
 }
 
 func (w *watcher) unfinished() int {

@@ -19,17 +19,17 @@ func TestMain(m *testing.M) { testenv.Main(m) }
 // The parts follow upon each other on one system: what was counted in one is there in the next.
 func TestMetrics(t *testing.T) {
 	t.Parallel()
-	w := start(t)
-	t.Run("are for those whom the API server lets read them", func(t *testing.T) { onlyReadersRead(t, w) })
-	t.Run("come with profiles where that is asked for, for those who may read these", func(t *testing.T) { profilersRead(t, w) })
-	t.Run("come with the certificate of the day, without a restart", func(t *testing.T) { certificatesRotate(t, w) })
+	e := start(t)
+	t.Run("are for those whom the API server lets read them", func(t *testing.T) { onlyReadersRead(t, e) })
+	t.Run("come with profiles where that is asked for, for those who may read these", func(t *testing.T) { profilersRead(t, e) })
+	t.Run("come with the certificate of the day, without a restart", func(t *testing.T) { certificatesRotate(t, e) })
 
 	seen := map[string]bool{}
-	for _, s := range slices.Concat(intake(w), work(w), outages(w), rollbacks(w), builds()) {
-		t.Run("tell of "+s.of, func(t *testing.T) { tell(t, w, s, seen) })
+	for _, s := range slices.Concat(intake(e), work(e), outages(e), rollbacks(e), builds()) {
+		t.Run("tell of "+s.of, func(t *testing.T) { tell(t, e, s, seen) })
 	}
 	t.Run("have all been seen to tell of something", func(t *testing.T) {
-		now, err := w.scrape(t.Context())
+		now, err := e.scrape(t.Context())
 		require.NoError(t, err)
 		var unseen []string
 		for _, name := range slices.Sorted(maps.Keys(now.kinds)) {
@@ -41,21 +41,21 @@ func TestMetrics(t *testing.T) {
 	})
 }
 
-func onlyReadersRead(t *testing.T, w *world) {
-	for _, p := range w.processes() {
+func onlyReadersRead(t *testing.T, e *environment) {
+	for _, p := range e.processes() {
 		tests := map[string]struct {
 			token string
 			code  int
 		}{
-			"who may":         {w.token, http.StatusOK},
-			"who may not":     {w.stranger, http.StatusForbidden},
+			"who may":         {e.token, http.StatusOK},
+			"who may not":     {e.stranger, http.StatusForbidden},
 			"without a token": {"", http.StatusUnauthorized},
 			// controller-runtime answers so where the API server says what is wrong with a token.
 			"with a made-up token": {"guess", http.StatusInternalServerError},
 		}
 		for name, test := range tests {
 			t.Run(p.Name+" asked by somebody "+name, func(t *testing.T) {
-				code, body, _, err := w.get(t.Context(), p.MetricsURL, test.token)
+				code, body, _, err := e.get(t.Context(), p.MetricsURL, test.token)
 				require.NoError(t, err)
 				assert.Equal(t, test.code, code, body)
 				assert.Equal(t, test.code == http.StatusOK, strings.Contains(body, "verity_sync_build_info"), "stats are shown to readers only")
@@ -63,28 +63,28 @@ func onlyReadersRead(t *testing.T, w *world) {
 		}
 		t.Run(p.Name+" asked by somebody without TLS", func(t *testing.T) {
 			// The server says so and hangs up, and its word may be lost with the connection.
-			code, body, _, err := w.get(t.Context(), strings.Replace(p.MetricsURL, "https://", "http://", 1), w.token)
+			code, body, _, err := e.get(t.Context(), strings.Replace(p.MetricsURL, "https://", "http://", 1), e.token)
 			assert.True(t, err != nil || code == http.StatusBadRequest, "answered %d", code)
 			assert.NotContains(t, body, "verity_sync_build_info")
 		})
 	}
 }
 
-func profilersRead(t *testing.T, w *world) {
-	with, without := w.Controllers[0], w.Receivers[0]
+func profilersRead(t *testing.T, e *environment) {
+	with, without := e.Controllers[0], e.Receivers[0]
 	for name, test := range map[string]struct {
 		of    *system.Process
 		token string
 		code  int
 	}{
-		"who may":                       {with, w.profiler, http.StatusOK},
-		"who may read metrics":          {with, w.token, http.StatusForbidden},
+		"who may":                       {with, e.profiler, http.StatusOK},
+		"who may read metrics":          {with, e.token, http.StatusForbidden},
 		"without a token":               {with, "", http.StatusUnauthorized},
-		"who may, where there are none": {without, w.profiler, http.StatusNotFound},
+		"who may, where there are none": {without, e.profiler, http.StatusNotFound},
 	} {
 		t.Run("asked by somebody "+name, func(t *testing.T) {
 			url := strings.TrimSuffix(test.of.MetricsURL, "/metrics") + "/debug/pprof/heap?debug=1"
-			code, body, _, err := w.get(t.Context(), url, test.token)
+			code, body, _, err := e.get(t.Context(), url, test.token)
 			require.NoError(t, err)
 			assert.Equal(t, test.code, code, body)
 			assert.Equal(t, test.code == http.StatusOK, strings.HasPrefix(body, "heap profile: "))
@@ -92,15 +92,15 @@ func profilersRead(t *testing.T, w *world) {
 	}
 }
 
-func certificatesRotate(t *testing.T, w *world) {
-	for _, p := range w.processes() {
+func certificatesRotate(t *testing.T, e *environment) {
+	for _, p := range e.processes() {
 		pid := p.PID()
-		_, _, first, err := w.get(t.Context(), p.MetricsURL, w.token)
+		_, _, first, err := e.get(t.Context(), p.MetricsURL, e.token)
 		require.NoError(t, err)
-		renewed := w.authority.issue(t, w.certificates[p.Name])
+		renewed := e.authority.issue(t, e.certificates[p.Name])
 		require.NotEqual(t, first, renewed)
 		require.EventuallyWithT(t, func(c *assert.CollectT) {
-			code, _, serial, err := w.get(t.Context(), p.MetricsURL, w.token)
+			code, _, serial, err := e.get(t.Context(), p.MetricsURL, e.token)
 			require.NoError(c, err)
 			require.Equal(c, http.StatusOK, code)
 			require.Equal(c, renewed, serial, p.Name)
@@ -113,13 +113,13 @@ func certificatesRotate(t *testing.T, w *world) {
 // A story is something that happens to the system, and the series in which it is seen. A series that ends in "{" is any of that metric.
 type story struct {
 	of      string
-	happens func(t *testing.T, w *world)
+	happens func(t *testing.T, w *environment)
 	// grows are series that have grown by so much at least; they may not have been there before.
 	grows map[string]float64
 	// shows are series that have a value within these bounds, while it lasts.
 	shows map[string]bounds
 	// over ends what happened, where it does not end by itself.
-	over func(t *testing.T, w *world)
+	over func(t *testing.T, w *environment)
 }
 
 type bounds struct{ least, most float64 }
@@ -128,17 +128,17 @@ func exactly(value float64) bounds { return bounds{value, value} }
 
 func atLeast(value float64) bounds { return bounds{value, 1e12} }
 
-func tell(t *testing.T, w *world, s story, seen map[string]bool) {
-	before, err := w.scrape(t.Context())
+func tell(t *testing.T, e *environment, s story, seen map[string]bool) {
+	before, err := e.scrape(t.Context())
 	require.NoError(t, err)
 	if s.happens != nil {
-		s.happens(t, w)
+		s.happens(t, e)
 	}
 	if s.over != nil {
-		defer s.over(t, w)
+		defer s.over(t, e)
 	}
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
-		now, err := w.scrape(t.Context())
+		now, err := e.scrape(t.Context())
 		require.NoError(c, err)
 		for series, least := range s.grows {
 			was, _ := before.value(series)

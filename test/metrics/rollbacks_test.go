@@ -15,41 +15,41 @@ import (
 const auditNow = "UPDATE controller_term SET audit_requested_at = clock_timestamp()"
 
 // rollbacks are what becomes of a database that goes back to an earlier moment. test/restore has one do so.
-func rollbacks(*world) []story {
+func rollbacks(*environment) []story {
 	lost := &v1alpha1.WebhookEvent{}
 	return []story{
-		{of: "an event that the database has lost", happens: func(t *testing.T, w *world) {
+		{of: "an event that the database has lost", happens: func(t *testing.T, e *environment) {
 			t.Helper()
-			require.NoError(t, w.Verity.Faults.Add(fault.Status(http.StatusUnprocessableEntity)))
-			name := post(t, w, note(w), v1alpha1.PhaseError)
-			require.NoError(t, w.Kubernetes.Get(t.Context(), name, lost))
-			exec(t, w, "DELETE FROM webhook_events WHERE id = $1", lost.Spec.EventID)
-			exec(t, w, auditNow)
-		}, shows: map[string]bounds{"verity_sync_lost_events": exactly(1)}, over: func(t *testing.T, w *world) {
+			require.NoError(t, e.Verity.Faults.Add(fault.Status(http.StatusUnprocessableEntity)))
+			name := post(t, e, note(e), v1alpha1.PhaseError)
+			require.NoError(t, e.Kubernetes.Get(t.Context(), name, lost))
+			exec(t, e, "DELETE FROM webhook_events WHERE id = $1", lost.Spec.EventID)
+			exec(t, e, auditNow)
+		}, shows: map[string]bounds{"verity_sync_lost_events": exactly(1)}, over: func(t *testing.T, e *environment) {
 			t.Helper()
-			require.NoError(t, w.Kubernetes.Delete(t.Context(), lost))
-			exec(t, w, auditNow)
+			require.NoError(t, e.Kubernetes.Delete(t.Context(), lost))
+			exec(t, e, auditNow)
 		}},
 		{of: "nothing that is lost any more", shows: map[string]bounds{"verity_sync_lost_events": exactly(0)}},
-		{of: "an event whose end the database has lost", happens: func(t *testing.T, w *world) {
+		{of: "an event whose end the database has lost", happens: func(t *testing.T, e *environment) {
 			t.Helper()
-			name := post(t, w, note(w), v1alpha1.PhaseDone)
+			name := post(t, e, note(e), v1alpha1.PhaseDone)
 			event := &v1alpha1.WebhookEvent{}
-			require.NoError(t, w.Kubernetes.Get(t.Context(), name, event))
-			exec(t, w, `UPDATE webhook_events SET status = 'pending', started_at = NULL, processed_at = NULL, attempts = 0 WHERE id = $1`,
+			require.NoError(t, e.Kubernetes.Get(t.Context(), name, event))
+			exec(t, e, `UPDATE webhook_events SET status = 'pending', started_at = NULL, processed_at = NULL, attempts = 0 WHERE id = $1`,
 				event.Spec.EventID)
-			exec(t, w, auditNow)
+			exec(t, e, auditNow)
 		}, grows: map[string]float64{"verity_sync_rolled_back_events_total": 1, changed("processing", "done"): 2}},
-		{of: "a database that has gone back", happens: func(t *testing.T, w *world) {
+		{of: "a database that has gone back", happens: func(t *testing.T, e *environment) {
 			t.Helper()
-			exec(t, w, "UPDATE controller_heartbeat SET beat_at = beat_at - interval '1 hour'")
+			exec(t, e, "UPDATE controller_heartbeat SET beat_at = beat_at - interval '1 hour'")
 		}, shows: map[string]bounds{"verity_sync_database_rollback_timestamp_seconds": atLeast(1e9)}},
 	}
 }
 
-func exec(t *testing.T, w *world, sql string, arguments ...any) {
+func exec(t *testing.T, e *environment, sql string, arguments ...any) {
 	t.Helper()
-	tag, err := w.Database.Exec(t.Context(), sql, arguments...)
+	tag, err := e.Database.Exec(t.Context(), sql, arguments...)
 	require.NoError(t, err)
 	assert.EqualValues(t, 1, tag.RowsAffected())
 }

@@ -46,20 +46,20 @@ func stepped(step string) string {
 }
 
 // intake is what posts are answered.
-func intake(w *world) []story {
-	posts := func(code int, hooks ...ghlsender.Webhook) func(*testing.T, *world) {
-		return func(t *testing.T, w *world) {
+func intake(e *environment) []story {
+	posts := func(code int, hooks ...ghlsender.Webhook) func(*testing.T, *environment) {
+		return func(t *testing.T, e *environment) {
 			t.Helper()
 			for _, hook := range hooks {
-				assert.Equal(t, code, send(t, w, hook))
+				assert.Equal(t, code, send(t, e, hook))
 			}
 		}
 	}
-	once, foreign, stranger := note(w), *w.Sender, *w.Sender
+	once, foreign, stranger := note(e), *e.Sender, *e.Sender
 	foreign.LocationID, stranger.AppID = ghlsender.NewID(), ghlsender.NewID()
-	forged := note(w)
-	forged.Header = http.Header{ghl.HeaderSignature: {w.Sender.Sign([]byte("{}"))}}
-	text, large := note(w), note(w)
+	forged := note(e)
+	forged.Header = http.Header{ghl.HeaderSignature: {e.Sender.Sign([]byte("{}"))}}
+	text, large := note(e), note(e)
 	text.Body, large.Body = []byte("no object"), []byte(`{"a":"`+strings.Repeat("x", 2<<20)+`"}`)
 	return []story{
 		{of: "a post that is new", happens: posts(200, once), grows: map[string]float64{
@@ -74,10 +74,10 @@ func intake(w *world) []story {
 		{of: "one with a wrong signature", happens: posts(401, forged), grows: map[string]float64{answered("401"): 1}},
 		{of: "one of another app", happens: posts(403, stranger.Marketplace("NoteCreate", nil)), grows: map[string]float64{answered("403"): 1}},
 		{of: "one that is too large", happens: posts(413, large), grows: map[string]float64{answered("413"): 1}},
-		{of: "more connections than the memory allows", happens: func(t *testing.T, w *world) {
+		{of: "more connections than the memory allows", happens: func(t *testing.T, e *environment) {
 			t.Helper()
-			const tooMany = 300 // 227 fit into the memory that the world gives a process.
-			address := strings.TrimPrefix(w.Receivers[0].URL, "http://")
+			const tooMany = 300 // 227 fit into the memory that the environment gives a process.
+			address := strings.TrimPrefix(e.Receivers[0].URL, "http://")
 			for range tooMany {
 				connection, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", address)
 				require.NoError(t, err)
@@ -86,9 +86,9 @@ func intake(w *world) []story {
 				require.NoError(t, err)
 			}
 		}, grows: map[string]float64{"verity_sync_refused_connections_total": 1}},
-		{of: "a GET", happens: func(t *testing.T, w *world) {
+		{of: "a GET", happens: func(t *testing.T, e *environment) {
 			t.Helper()
-			code, _, _, err := w.get(t.Context(), w.Receivers[0].WebhookURL(), "")
+			code, _, _, err := e.get(t.Context(), e.Receivers[0].WebhookURL(), "")
 			require.NoError(t, err)
 			assert.Equal(t, http.StatusMethodNotAllowed, code)
 		}, grows: map[string]float64{answered("405"): 1}},
@@ -97,9 +97,9 @@ func intake(w *world) []story {
 }
 
 // panics serves a receiver whose store panics, which no real one can be brought to, and its metrics.
-func panics(t *testing.T, w *world) {
+func panics(t *testing.T, e *environment) {
 	t.Helper()
-	source, err := ghl.NewSource(ghl.AuthConfig{Secrets: []string{w.Sender.Secret}})
+	source, err := ghl.NewSource(ghl.AuthConfig{Secrets: []string{e.Sender.Secret}})
 	require.NoError(t, err)
 	registry := prometheus.NewRegistry()
 	server, err := receiver.New(receiver.Config{
@@ -108,12 +108,12 @@ func panics(t *testing.T, w *world) {
 	})
 	require.NoError(t, err)
 	shown := httptest.NewServer(promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
-	t.Cleanup(func() { w.also = nil; shown.Close() })
-	w.also = []string{shown.URL}
+	t.Cleanup(func() { e.also = nil; shown.Close() })
+	e.also = []string{shown.URL}
 	taken := httptest.NewServer(server)
 	defer taken.Close()
-	hook := booking(w)
-	answer, err := w.Sender.Send(t.Context(), taken.URL+"/api/webhooks/ghl", hook)
+	hook := booking(e)
+	answer, err := e.Sender.Send(t.Context(), taken.URL+"/api/webhooks/ghl", hook)
 	require.NoError(t, err)
 	assert.Equal(t, http.StatusTooManyRequests, answer.Status)
 }
@@ -125,154 +125,154 @@ func (panicking) Commit(context.Context, store.Delivery) (store.Receipt, error) 
 }
 
 // work is how events come to their ends.
-func work(w *world) []story {
-	known := ghlapi.Contact{ID: ghlsender.NewID(), LocationID: w.Sender.LocationID, Email: "known@example.com"}
+func work(e *environment) []story {
+	known := ghlapi.Contact{ID: ghlsender.NewID(), LocationID: e.Sender.LocationID, Email: "known@example.com"}
 	return []story{
-		{of: "an appointment that goes through", happens: func(t *testing.T, w *world) {
+		{of: "an appointment that goes through", happens: func(t *testing.T, e *environment) {
 			t.Helper()
-			post(t, w, booking(w), v1alpha1.PhaseDone)
+			post(t, e, booking(e), v1alpha1.PhaseDone)
 		}, grows: map[string]float64{
 			changed("pending", "processing"): 1, changed("processing", "done"): 1, "verity_sync_event_duration_seconds_count": 1,
 			attempted("verity.forward", "success"): 1, attempted("verity.lead", "success"): 1,
 			`verity_sync_leads_synced_total{result="LeadInserted"}`: 1,
 			stepped("claim"): 1, stepped("attempt"): 1, stepped("hold"): 1,
 		}},
-		{of: "an appointment whose contact GoHighLevel is asked for", happens: func(t *testing.T, w *world) {
+		{of: "an appointment whose contact GoHighLevel is asked for", happens: func(t *testing.T, e *environment) {
 			t.Helper()
-			w.GHL.PutContact(known)
-			_, err := w.VerityDatabase.AddContact(t.Context(), "", known.Email)
+			e.GHL.PutContact(known)
+			_, err := e.VerityDatabase.AddContact(t.Context(), "", known.Email)
 			require.NoError(t, err)
 			at := time.Now()
-			post(t, w, w.Sender.Appointment(ghlsender.Create, ghlsender.Appointment{
+			post(t, e, e.Sender.Appointment(ghlsender.Create, ghlsender.Appointment{
 				ID: ghlsender.NewID(), ContactID: known.ID, Status: "confirmed", Start: at.Add(time.Hour), UpdatedAt: at,
 			}), v1alpha1.PhaseDone)
 		}, grows: map[string]float64{
 			`verity_sync_ghl_api_requests_total{code="200",endpoint="contacts.get"}`: 1,
 		}, shows: map[string]bounds{
-			`verity_sync_ghl_daily_budget_remaining{location="` + w.Sender.LocationID + `"}`: {1, ghlapi.DailyLimit - 1},
+			`verity_sync_ghl_daily_budget_remaining{location="` + e.Sender.LocationID + `"}`: {1, ghlapi.DailyLimit - 1},
 		}},
-		{of: "a contact", happens: func(t *testing.T, w *world) {
+		{of: "a contact", happens: func(t *testing.T, e *environment) {
 			t.Helper()
-			post(t, w, w.Sender.Contact(ghlsender.Create, ghlsender.Contact{ID: ghlsender.NewID(), Phone: "+15555550123"}), v1alpha1.PhaseDone)
+			post(t, e, e.Sender.Contact(ghlsender.Create, ghlsender.Contact{ID: ghlsender.NewID(), Phone: "+15555550123"}), v1alpha1.PhaseDone)
 		}, grows: map[string]float64{attempted("aloware.contact", "success"): 1}},
-		{of: "a contact that has no phone", happens: func(t *testing.T, w *world) {
+		{of: "a contact that has no phone", happens: func(t *testing.T, e *environment) {
 			t.Helper()
-			post(t, w, w.Sender.Contact(ghlsender.Create, ghlsender.Contact{ID: ghlsender.NewID()}), v1alpha1.PhaseDone)
+			post(t, e, e.Sender.Contact(ghlsender.Create, ghlsender.Contact{ID: ghlsender.NewID()}), v1alpha1.PhaseDone)
 		}, grows: map[string]float64{attempted("aloware.contact", "skipped"): 1}},
-		{of: "a failure that passes", happens: func(t *testing.T, w *world) {
+		{of: "a failure that passes", happens: func(t *testing.T, e *environment) {
 			t.Helper()
-			require.NoError(t, w.Verity.Faults.Add(fault.Status(http.StatusServiceUnavailable)))
-			post(t, w, note(w), v1alpha1.PhaseDone)
+			require.NoError(t, e.Verity.Faults.Add(fault.Status(http.StatusServiceUnavailable)))
+			post(t, e, note(e), v1alpha1.PhaseDone)
 		}, grows: map[string]float64{attempted("verity.forward", "transient"): 1, changed("processing", "pending"): 1}},
-		{of: "a pause that is asked for", happens: func(t *testing.T, w *world) {
+		{of: "a pause that is asked for", happens: func(t *testing.T, e *environment) {
 			t.Helper()
 			limit := fault.Status(http.StatusTooManyRequests)
 			limit.Header.Set("Retry-After", "1")
-			require.NoError(t, w.Verity.Faults.Add(limit))
-			post(t, w, note(w), v1alpha1.PhaseDone)
+			require.NoError(t, e.Verity.Faults.Add(limit))
+			post(t, e, note(e), v1alpha1.PhaseDone)
 		}, grows: map[string]float64{attempted("verity.forward", "limited"): 1}},
-		{of: "an event in error, and its replays", happens: func(t *testing.T, w *world) {
+		{of: "an event in error, and its replays", happens: func(t *testing.T, e *environment) {
 			t.Helper()
-			require.NoError(t, w.Verity.Faults.Add(fault.Status(http.StatusUnprocessableEntity)))
-			event := post(t, w, note(w), v1alpha1.PhaseError)
+			require.NoError(t, e.Verity.Faults.Add(fault.Status(http.StatusUnprocessableEntity)))
+			event := post(t, e, note(e), v1alpha1.PhaseError)
 			for _, request := range []string{"once", "twice"} {
-				replay(t, w, event, request)
+				replay(t, e, event, request)
 			}
 		}, grows: map[string]float64{
 			attempted("verity.forward", "permanent"): 1, changed("processing", "error"): 1,
 			changed("error", "pending"): 1, changed("done", "pending"): 1, stepped("replay"): 2,
 		}},
-		{of: "an event that stays in error", happens: func(t *testing.T, w *world) {
+		{of: "an event that stays in error", happens: func(t *testing.T, e *environment) {
 			t.Helper()
-			require.NoError(t, w.Verity.Faults.Add(fault.Status(http.StatusUnprocessableEntity)))
-			post(t, w, note(w), v1alpha1.PhaseError)
+			require.NoError(t, e.Verity.Faults.Add(fault.Status(http.StatusUnprocessableEntity)))
+			post(t, e, note(e), v1alpha1.PhaseError)
 		}, shows: map[string]bounds{`verity_sync_events{status="error"}`: exactly(1)}},
-		{of: "an event that is being worked on", happens: func(t *testing.T, w *world) {
+		{of: "an event that is being worked on", happens: func(t *testing.T, e *environment) {
 			t.Helper()
-			require.NoError(t, w.Verity.Faults.Add(fault.Fault{Kind: fault.Hang, Times: -1}))
-			assert.Equal(t, http.StatusOK, send(t, w, note(w)))
+			require.NoError(t, e.Verity.Faults.Add(fault.Fault{Kind: fault.Hang, Times: -1}))
+			assert.Equal(t, http.StatusOK, send(t, e, note(e)))
 		}, shows: map[string]bounds{`verity_sync_events{status="processing"}`: exactly(1)},
-			over: func(_ *testing.T, w *world) { w.Verity.Faults.Clear() }},
-		{of: "those that are done, once Postgres has looked", happens: func(t *testing.T, w *world) {
+			over: func(_ *testing.T, e *environment) { e.Verity.Faults.Clear() }},
+		{of: "those that are done, once Postgres has looked", happens: func(t *testing.T, e *environment) {
 			t.Helper()
-			_, err := w.Database.Exec(t.Context(), "ANALYZE webhook_events")
+			_, err := e.Database.Exec(t.Context(), "ANALYZE webhook_events")
 			require.NoError(t, err)
 		}, shows: map[string]bounds{`verity_sync_events{status="done"}`: atLeast(5)}},
 	}
 }
 
 // outages are what does not work, and how it works again.
-func outages(*world) []story {
+func outages(*environment) []story {
 	var lift func(context.Context) error
 	return []story{
-		{of: "a destination that is down", happens: func(t *testing.T, w *world) {
+		{of: "a destination that is down", happens: func(t *testing.T, e *environment) {
 			t.Helper()
 			refused := fault.Status(http.StatusUnauthorized)
 			refused.Times = -1
-			require.NoError(t, w.Verity.Faults.Add(refused))
+			require.NoError(t, e.Verity.Faults.Add(refused))
 			for range 6 {
-				assert.Equal(t, http.StatusOK, send(t, w, note(w)))
+				assert.Equal(t, http.StatusOK, send(t, e, note(e)))
 			}
 		}, grows: map[string]float64{attempted("verity.forward", "unavailable"): 5},
 			shows: map[string]bounds{`verity_sync_breaker_state{destination="verity-http"}`: exactly(1)}},
-		{of: "its return", happens: func(_ *testing.T, w *world) { w.Verity.Faults.Clear() },
+		{of: "its return", happens: func(_ *testing.T, e *environment) { e.Verity.Faults.Clear() },
 			grows: map[string]float64{changed("processing", "done"): 6},
 			shows: map[string]bounds{`verity_sync_breaker_state{destination="verity-http"}`: exactly(0)}},
-		{of: "controllers that are gone", happens: func(t *testing.T, w *world) {
+		{of: "controllers that are gone", happens: func(t *testing.T, e *environment) {
 			t.Helper()
-			require.NoError(t, w.Controllers[0].Stop())
+			require.NoError(t, e.Controllers[0].Stop())
 			for range 8 {
-				assert.Equal(t, http.StatusOK, send(t, w, note(w)))
+				assert.Equal(t, http.StatusOK, send(t, e, note(e)))
 			}
 		}, shows: map[string]bounds{
 			"verity_sync_undispatched_events": atLeast(1), "verity_sync_oldest_unfinished_event_age_seconds": atLeast(1),
 			`verity_sync_events{status="pending"}`: exactly(8),
-		}, over: func(t *testing.T, w *world) {
+		}, over: func(t *testing.T, e *environment) {
 			t.Helper()
-			require.NoError(t, w.Controllers[0].Start(t.Context()))
+			require.NoError(t, e.Controllers[0].Start(t.Context()))
 		}},
 		{of: "their return", shows: map[string]bounds{
 			`leader_election_master_status{name="verity-sync-controller"}`: exactly(1),
 			"verity_sync_undispatched_events":                              exactly(0), "verity_sync_oldest_unfinished_event_age_seconds": exactly(0),
 			`verity_sync_events{status="pending"}`: exactly(0),
 		}},
-		{of: "an admission policy that denies WebhookEvents", happens: func(t *testing.T, w *world) {
+		{of: "an admission policy that denies WebhookEvents", happens: func(t *testing.T, e *environment) {
 			t.Helper()
 			var err error
-			lift, err = w.DenyWebhookEvents(t.Context(), "false")
+			lift, err = e.DenyWebhookEvents(t.Context(), "false")
 			require.NoError(t, err)
-			assert.Equal(t, http.StatusOK, send(t, w, note(w)))
-		}, shows: map[string]bounds{"verity_sync_refused_events": exactly(1)}, over: func(t *testing.T, _ *world) {
+			assert.Equal(t, http.StatusOK, send(t, e, note(e)))
+		}, shows: map[string]bounds{"verity_sync_refused_events": exactly(1)}, over: func(t *testing.T, _ *environment) {
 			t.Helper()
 			require.NoError(t, lift(t.Context()))
 		}},
 		{of: "one that was lifted", shows: map[string]bounds{"verity_sync_refused_events": exactly(0)}},
-		{of: "a controller that may not watch", happens: func(t *testing.T, w *world) {
+		{of: "a controller that may not watch", happens: func(t *testing.T, e *environment) {
 			t.Helper()
-			w.restartAs(t, w.unprivileged(t))
-		}, shows: map[string]bounds{"verity_sync_watch_failing": exactly(1)}, over: func(t *testing.T, w *world) {
+			e.restartAs(t, e.unprivileged(t))
+		}, shows: map[string]bounds{"verity_sync_watch_failing": exactly(1)}, over: func(t *testing.T, e *environment) {
 			t.Helper()
-			w.restartAs(t, w.Kubeconfig)
+			e.restartAs(t, e.Kubeconfig)
 		}},
 		{of: "one that may", shows: map[string]bounds{"verity_sync_watch_failing": exactly(0)}},
-		{of: "posts that wait for Postgres", happens: func(t *testing.T, w *world) {
+		{of: "posts that wait for Postgres", happens: func(t *testing.T, e *environment) {
 			t.Helper()
-			lock, err := w.Database.Begin(t.Context())
+			lock, err := e.Database.Begin(t.Context())
 			require.NoError(t, err)
 			_, err = lock.Exec(t.Context(), "LOCK TABLE webhook_events IN EXCLUSIVE MODE")
 			require.NoError(t, err)
 			t.Cleanup(func() { assert.NoError(t, lock.Rollback(context.WithoutCancel(t.Context()))) })
-			assert.Equal(t, http.StatusTooManyRequests, send(t, w, note(w)))
+			assert.Equal(t, http.StatusTooManyRequests, send(t, e, note(e)))
 		}, grows: map[string]float64{answered("429"): 1},
 			shows: map[string]bounds{`verity_sync_database_pool_connections_in_use{database="middleware"}`: atLeast(1)}},
-		{of: "a Postgres that is gone", happens: func(t *testing.T, w *world) {
+		{of: "a Postgres that is gone", happens: func(t *testing.T, e *environment) {
 			t.Helper()
-			require.NoError(t, w.Postgres.Stop(postgres.Immediate))
-			assert.Equal(t, http.StatusTooManyRequests, send(t, w, note(w)))
+			require.NoError(t, e.Postgres.Stop(postgres.Immediate))
+			assert.Equal(t, http.StatusTooManyRequests, send(t, e, note(e)))
 		}, grows: map[string]float64{answered("429"): 1}, shows: map[string]bounds{"verity_sync_database_up": exactly(0)}},
-		{of: "its return", happens: func(t *testing.T, w *world) {
+		{of: "its return", happens: func(t *testing.T, e *environment) {
 			t.Helper()
-			require.NoError(t, w.Postgres.Start(t.Context()))
+			require.NoError(t, e.Postgres.Start(t.Context()))
 		}, shows: map[string]bounds{
 			"verity_sync_database_up":                                      exactly(1),
 			`verity_sync_database_pool_connections{database="middleware"}`: atLeast(1),
@@ -293,55 +293,55 @@ func builds() []story {
 }
 
 // note is a webhook that is forwarded and nothing else.
-func note(w *world) ghlsender.Webhook {
-	return w.Sender.Marketplace("NoteCreate", map[string]any{"id": ghlsender.NewID()})
+func note(e *environment) ghlsender.Webhook {
+	return e.Sender.Marketplace("NoteCreate", map[string]any{"id": ghlsender.NewID()})
 }
 
 // booking is an appointment of a contact of its own, whom Verity comes to know by the webhook.
-func booking(w *world) ghlsender.Webhook {
+func booking(e *environment) ghlsender.Webhook {
 	at := time.Now().Add(-time.Minute)
-	return w.Sender.WorkflowAppointment(ghlsender.Appointment{
+	return e.Sender.WorkflowAppointment(ghlsender.Appointment{
 		ID: ghlsender.NewID(), ContactID: ghlsender.NewID(), Status: "confirmed", Start: at.Add(24 * time.Hour), UpdatedAt: at,
 	}, ghlsender.Contact{FirstName: "Ann", Email: ghlsender.NewID() + "@example.com"})
 }
 
 // send posts a webhook and returns the code that it was answered with.
-func send(t *testing.T, w *world, hook ghlsender.Webhook) int {
+func send(t *testing.T, e *environment, hook ghlsender.Webhook) int {
 	t.Helper()
-	answer, err := w.Sender.Send(t.Context(), w.Receivers[0].WebhookURL(), hook)
+	answer, err := e.Sender.Send(t.Context(), e.Receivers[0].WebhookURL(), hook)
 	require.NoError(t, err)
 	return answer.Status
 }
 
 // post posts a webhook and waits until its event is in a phase.
-func post(t *testing.T, w *world, hook ghlsender.Webhook, phase v1alpha1.WebhookEventPhase) types.NamespacedName {
+func post(t *testing.T, env *environment, hook ghlsender.Webhook, phase v1alpha1.WebhookEventPhase) types.NamespacedName {
 	t.Helper()
-	answer, err := w.Post(t.Context(), w.Receivers[0], hook)
+	answer, err := env.Post(t.Context(), env.Receivers[0], hook)
 	require.NoError(t, err)
 	require.Equal(t, "accepted", answer.Outcome, answer.Error)
-	name := types.NamespacedName{Namespace: w.Namespace, Name: v1alpha1.NameOf("ghl", answer.ID)}
-	waitFor(t, w, name, func(e *v1alpha1.WebhookEvent) bool { return e.Status.Phase == phase })
+	name := types.NamespacedName{Namespace: env.Namespace, Name: v1alpha1.NameOf("ghl", answer.ID)}
+	waitFor(t, env, name, func(e *v1alpha1.WebhookEvent) bool { return e.Status.Phase == phase })
 	return name
 }
 
 // replay asks for an event to run again and waits until it has, to a good end.
-func replay(t *testing.T, w *world, name types.NamespacedName, request string) {
+func replay(t *testing.T, env *environment, name types.NamespacedName, request string) {
 	t.Helper()
 	event := &v1alpha1.WebhookEvent{}
-	require.NoError(t, w.Kubernetes.Get(t.Context(), name, event))
+	require.NoError(t, env.Kubernetes.Get(t.Context(), name, event))
 	before := event.DeepCopy()
 	event.Annotations = map[string]string{v1alpha1.ReplayRequestedAtAnnotation: request}
-	require.NoError(t, w.Kubernetes.Patch(t.Context(), event, client.MergeFrom(before)))
-	waitFor(t, w, name, func(e *v1alpha1.WebhookEvent) bool {
+	require.NoError(t, env.Kubernetes.Patch(t.Context(), event, client.MergeFrom(before)))
+	waitFor(t, env, name, func(e *v1alpha1.WebhookEvent) bool {
 		return e.Status.LastHandledReplay == request && e.Status.Phase == v1alpha1.PhaseDone
 	})
 }
 
-func waitFor(t *testing.T, w *world, name types.NamespacedName, holds func(*v1alpha1.WebhookEvent) bool) {
+func waitFor(t *testing.T, e *environment, name types.NamespacedName, holds func(*v1alpha1.WebhookEvent) bool) {
 	t.Helper()
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
 		event := &v1alpha1.WebhookEvent{}
-		require.NoError(c, w.Kubernetes.Get(t.Context(), name, event))
+		require.NoError(c, e.Kubernetes.Get(t.Context(), name, event))
 		require.True(c, holds(event), "%+v", event.Status)
 	}, eventually, tick)
 }

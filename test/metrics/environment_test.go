@@ -40,8 +40,8 @@ const (
 	tick         = 50 * time.Millisecond
 )
 
-// world is a system whose processes serve metrics as they do in a cluster, and somebody who may read them.
-type world struct {
+// environment is a system whose processes serve metrics as they do in a cluster, and somebody who may read them.
+type environment struct {
 	*system.System
 	authority *authority
 	// certificates are the directories that the processes read theirs from, by the process's name.
@@ -53,7 +53,7 @@ type world struct {
 	also []string
 }
 
-func start(t *testing.T) *world {
+func start(t *testing.T) *environment {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
 	defer cancel()
@@ -63,62 +63,64 @@ func start(t *testing.T) *world {
 		Env: map[string]string{"GOMEMLIMIT": "256MiB", "RETRY_BASE_DELAY": "200ms", "RETRY_MAX_DELAY": "2s", "MAX_LIVE_EVENTS": "3"},
 	})
 	require.NoError(t, err)
-	w := &world{System: s, authority: newAuthority(t), certificates: map[string]string{}}
+	e := &environment{System: s, authority: newAuthority(t), certificates: map[string]string{}}
 	t.Cleanup(func() {
 		if t.Failed() {
-			for _, p := range w.processes() {
+			for _, p := range e.processes() {
 				log, err := p.Log()
 				t.Logf("%s: %v\n%s", p.Name, err, log)
 			}
 		}
 		assert.NoError(t, s.Close())
 	})
-	w.token, w.stranger = w.reader(t), w.account(t, "stranger")
-	w.profiler = w.allow(t, "profiler", &rbacv1.ClusterRole{
+	e.token, e.stranger = e.reader(t), e.account(t, "stranger")
+	e.profiler = e.allow(t, "profiler", &rbacv1.ClusterRole{
 		ObjectMeta: metav1.ObjectMeta{GenerateName: "profiler-"},
 		Rules:      []rbacv1.PolicyRule{{NonResourceURLs: []string{"/debug/pprof/*"}, Verbs: []string{"get"}}},
 	}, "/debug/pprof/heap")
-	for _, p := range w.processes() {
-		w.secure(ctx, t, p)
+	for _, p := range e.processes() {
+		e.secure(ctx, t, p)
 	}
-	return w
+	return e
 }
 
-func (w *world) processes() []*system.Process { return append(w.Receivers[:1:1], w.Controllers...) }
+func (e *environment) processes() []*system.Process {
+	return append(e.Receivers[:1:1], e.Controllers...)
+}
 
 // secure starts a process again with the flags of the manifests for metrics with a certificate.
-func (w *world) secure(ctx context.Context, t *testing.T, p *system.Process) {
+func (e *environment) secure(ctx context.Context, t *testing.T, p *system.Process) {
 	t.Helper()
 	directory := t.TempDir()
-	w.certificates[p.Name] = directory
-	w.authority.issue(t, directory)
+	e.certificates[p.Name] = directory
+	e.authority.issue(t, directory)
 	p.Flags = append(p.Flags, "--metrics-secure=true", "--metrics-cert-path="+directory)
 	p.MetricsURL = strings.Replace(p.MetricsURL, "http://", "https://", 1)
-	if p == w.Controllers[0] {
+	if p == e.Controllers[0] {
 		p.Flags = append(p.Flags, "--leader-elect", "--metrics-pprof")
 	}
 	p.Env = maps.Clone(p.Env)
-	p.Env["GHL_APP_IDS"], p.Env["GHL_LOCATION_IDS"] = w.Sender.AppID, w.Sender.LocationID
+	p.Env["GHL_APP_IDS"], p.Env["GHL_LOCATION_IDS"] = e.Sender.AppID, e.Sender.LocationID
 	require.NoError(t, p.Stop())
 	require.NoError(t, p.Start(ctx))
 	// It is ready a moment before it listens for who reads its metrics.
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
-		_, _, _, err := w.get(t.Context(), p.MetricsURL, "")
+		_, _, _, err := e.get(t.Context(), p.MetricsURL, "")
 		require.NoError(c, err)
 	}, eventually, tick)
 }
 
 // unprivileged returns a kubeconfig of an account that may ask who reads its metrics, and nothing else.
-func (w *world) unprivileged(t *testing.T) string {
+func (e *environment) unprivileged(t *testing.T) string {
 	t.Helper()
 	const account = "unprivileged"
-	token := w.account(t, account)
-	require.NoError(t, w.Kubernetes.Create(t.Context(), &rbacv1.ClusterRoleBinding{
+	token := e.account(t, account)
+	require.NoError(t, e.Kubernetes.Create(t.Context(), &rbacv1.ClusterRoleBinding{
 		ObjectMeta: metav1.ObjectMeta{GenerateName: account + "-"},
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "system:auth-delegator"},
-		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Name: account, Namespace: w.Namespace}},
+		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Name: account, Namespace: e.Namespace}},
 	}))
-	config, err := clientcmd.LoadFromFile(w.Kubeconfig)
+	config, err := clientcmd.LoadFromFile(e.Kubeconfig)
 	require.NoError(t, err)
 	config.AuthInfos[config.Contexts[config.CurrentContext].AuthInfo].Token = token
 	path := filepath.Join(t.TempDir(), "kubeconfig")
@@ -127,16 +129,16 @@ func (w *world) unprivileged(t *testing.T) string {
 }
 
 // restartAs starts the controller again with another kubeconfig.
-func (w *world) restartAs(t *testing.T, kubeconfig string) {
+func (e *environment) restartAs(t *testing.T, kubeconfig string) {
 	t.Helper()
-	p := w.Controllers[0]
+	p := e.Controllers[0]
 	require.NoError(t, p.Stop())
 	p.Env["KUBECONFIG"] = kubeconfig
 	require.NoError(t, p.Start(t.Context()))
 }
 
 // reader returns the token of an account that is bound to the ClusterRole for whoever scrapes.
-func (w *world) reader(t *testing.T) string {
+func (e *environment) reader(t *testing.T) string {
 	t.Helper()
 	path, err := repo.Path("config", "metrics", "reader_role.yaml")
 	require.NoError(t, err)
@@ -146,45 +148,45 @@ func (w *world) reader(t *testing.T) string {
 	require.NoError(t, yaml.UnmarshalStrict(content, role))
 	// Other tests of the same API server have one too.
 	role.Name, role.GenerateName = "", role.Name+"-"
-	return w.allow(t, "prometheus", role, "/metrics")
+	return e.allow(t, "prometheus", role, "/metrics")
 }
 
 // allow makes a role and an account that has it, and returns the account's token, once the API server lets it read a path.
-func (w *world) allow(t *testing.T, account string, role *rbacv1.ClusterRole, path string) string {
+func (e *environment) allow(t *testing.T, account string, role *rbacv1.ClusterRole, path string) string {
 	t.Helper()
-	require.NoError(t, w.Kubernetes.Create(t.Context(), role))
-	token := w.account(t, account)
-	require.NoError(t, w.Kubernetes.Create(t.Context(), &rbacv1.ClusterRoleBinding{
+	require.NoError(t, e.Kubernetes.Create(t.Context(), role))
+	token := e.account(t, account)
+	require.NoError(t, e.Kubernetes.Create(t.Context(), &rbacv1.ClusterRoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: role.Name},
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name},
-		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Name: account, Namespace: w.Namespace}},
+		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Name: account, Namespace: e.Namespace}},
 	}))
 	// A process remembers for half a minute whom the API server did not let in.
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
 		review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
-			User:                  "system:serviceaccount:" + w.Namespace + ":" + account,
+			User:                  "system:serviceaccount:" + e.Namespace + ":" + account,
 			NonResourceAttributes: &authorizationv1.NonResourceAttributes{Path: path, Verb: "get"},
 		}}
-		require.NoError(c, w.Kubernetes.Create(t.Context(), review))
+		require.NoError(c, e.Kubernetes.Create(t.Context(), review))
 		require.True(c, review.Status.Allowed)
 	}, eventually, tick)
 	return token
 }
 
 // account makes a ServiceAccount and returns a token of it.
-func (w *world) account(t *testing.T, name string) string {
+func (e *environment) account(t *testing.T, name string) string {
 	t.Helper()
-	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: w.Namespace}}
-	require.NoError(t, w.Kubernetes.Create(t.Context(), account))
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: e.Namespace}}
+	require.NoError(t, e.Kubernetes.Create(t.Context(), account))
 	request := &authenticationv1.TokenRequest{}
-	require.NoError(t, w.Kubernetes.SubResource("token").Create(t.Context(), account, request))
+	require.NoError(t, e.Kubernetes.SubResource("token").Create(t.Context(), account, request))
 	return request.Status.Token
 }
 
 // get reads an endpoint over a connection of its own, and returns what it answered and the serial number of its certificate.
-func (w *world) get(ctx context.Context, url, token string) (code int, body, serial string, err error) {
+func (e *environment) get(ctx context.Context, url, token string) (code int, body, serial string, err error) {
 	roots := x509.NewCertPool()
-	roots.AddCert(w.authority.certificate)
+	roots.AddCert(e.authority.certificate)
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, DisableKeepAlives: true}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -211,16 +213,16 @@ type scrape struct {
 	kinds  map[string]string
 }
 
-func (w *world) scrape(ctx context.Context) (scrape, error) {
+func (e *environment) scrape(ctx context.Context) (scrape, error) {
 	all := scrape{map[string]float64{}, map[string]string{}}
-	urls := w.also
-	for _, p := range w.processes() {
+	urls := e.also
+	for _, p := range e.processes() {
 		if p.Running() {
 			urls = append(urls[:len(urls):len(urls)], p.MetricsURL)
 		}
 	}
 	for _, url := range urls {
-		code, body, _, err := w.get(ctx, url, w.token)
+		code, body, _, err := e.get(ctx, url, e.token)
 		if err == nil && code != http.StatusOK {
 			err = fmt.Errorf("answered %d", code)
 		}

@@ -27,9 +27,9 @@ const (
 	people = 1000
 )
 
-// world is what all that is measured stands on: two durable Postgres servers, one for the middleware's database and one for Verity's, so
+// environment is what all that is measured stands on: two durable Postgres servers, one for the middleware's database and one for Verity's, so
 // that what is counted of the first is the middleware's own; Verity's endpoint; and a GoHighLevel.
-type world struct {
+type environment struct {
 	options  options
 	postgres *postgres.Server
 	// verityServer has Verity's database, verityDatabase is the URL of that.
@@ -62,62 +62,62 @@ type options struct {
 	say      func(format string, arguments ...any)
 }
 
-func newWorld(ctx context.Context, o options) (*world, error) {
-	w := &world{options: o, sender: ghlsender.New(nil), verity: verity.New()}
-	if err := w.start(ctx); err != nil {
-		return nil, errors.Join(err, w.Close())
+func newEnvironment(ctx context.Context, o options) (*environment, error) {
+	e := &environment{options: o, sender: ghlsender.New(nil), verity: verity.New()}
+	if err := e.start(ctx); err != nil {
+		return nil, errors.Join(err, e.Close())
 	}
-	return w, nil
+	return e, nil
 }
 
-func (w *world) start(ctx context.Context) (err error) {
+func (e *environment) start(ctx context.Context) (err error) {
 	dir, remove, err := proc.TempDir("verity-sync-bench-")
 	if err != nil {
 		return err
 	}
-	w.dir = dir
-	w.closers = append(w.closers, remove)
-	if w.postgres, err = w.startPostgres(ctx); err != nil {
+	e.dir = dir
+	e.closers = append(e.closers, remove)
+	if e.postgres, err = e.startPostgres(ctx); err != nil {
 		return err
 	}
-	if w.verityServer, err = w.startPostgres(ctx); err != nil {
+	if e.verityServer, err = e.startPostgres(ctx); err != nil {
 		return err
 	}
-	w.verityDatabaseURL = w.verityServer.URL()
-	if w.verityDatabase, err = verity.OpenDatabase(ctx, w.verityDatabaseURL); err != nil {
+	e.verityDatabaseURL = e.verityServer.URL()
+	if e.verityDatabase, err = verity.OpenDatabase(ctx, e.verityDatabaseURL); err != nil {
 		return fmt.Errorf("make Verity's database: %w", err)
 	}
-	w.closers = append(w.closers, func() error { w.verityDatabase.Close(); return nil })
-	if w.verityPool, err = pgxpool.New(ctx, w.verityDatabaseURL); err != nil {
+	e.closers = append(e.closers, func() error { e.verityDatabase.Close(); return nil })
+	if e.verityPool, err = pgxpool.New(ctx, e.verityDatabaseURL); err != nil {
 		return fmt.Errorf("connect to Verity's database: %w", err)
 	}
-	w.closers = append(w.closers, func() error { w.verityPool.Close(); return nil })
-	if err := w.addContacts(ctx, 0, people); err != nil {
+	e.closers = append(e.closers, func() error { e.verityPool.Close(); return nil })
+	if err := e.addContacts(ctx, 0, people); err != nil {
 		return err
 	}
-	w.verity.Secret = "the benchmark's"
-	return w.serveVerity(ctx)
+	e.verity.Secret = "the benchmark's"
+	return e.serveVerity(ctx)
 }
 
 // startPostgres starts a durable server: fsync and synchronous_commit are on, as they are by default.
-func (w *world) startPostgres(ctx context.Context) (*postgres.Server, error) {
+func (e *environment) startPostgres(ctx context.Context) (*postgres.Server, error) {
 	server, err := postgres.Start(ctx, postgres.Options{})
 	if err != nil {
 		return nil, err
 	}
-	w.closers = append(w.closers, server.Close)
+	e.closers = append(e.closers, server.Close)
 	return server, nil
 }
 
-func (w *world) serveVerity(ctx context.Context) error {
+func (e *environment) serveVerity(ctx context.Context) error {
 	var config net.ListenConfig
 	listener, err := config.Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return fmt.Errorf("listen for Verity: %w", err)
 	}
-	w.verityURL = "http://" + listener.Addr().String()
-	server := &http.Server{Handler: w.verity, ReadHeaderTimeout: 10 * time.Second}
-	w.closers = append(w.closers, server.Close)
+	e.verityURL = "http://" + listener.Addr().String()
+	server := &http.Server{Handler: e.verity, ReadHeaderTimeout: 10 * time.Second}
+	e.closers = append(e.closers, server.Close)
 	go func() {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			panic(fmt.Errorf("the simulator of Verity ended: %w", err))
@@ -127,33 +127,33 @@ func (w *world) serveVerity(ctx context.Context) error {
 }
 
 // Close stops everything. It may be called on one that has not started to the end.
-func (w *world) Close() error {
+func (e *environment) Close() error {
 	var failures []error
-	for i := len(w.closers) - 1; i >= 0; i-- {
-		failures = append(failures, w.closers[i]())
+	for i := len(e.closers) - 1; i >= 0; i-- {
+		failures = append(failures, e.closers[i]())
 	}
 	return errors.Join(failures...)
 }
 
-// environment is what a system needs to know of the world. The names are verity-sync's.
-func (w *world) environment() map[string]string {
+// variables returns the variables that a measured system needs. The names are those of verity-sync.
+func (e *environment) variables() map[string]string {
 	return map[string]string{
 		"PATH":                    os.Getenv("PATH"),
-		"GHL_WEBHOOK_PUBLIC_KEYS": w.sender.PublicKey(),
-		"VERITY_BASE_URL":         w.verityURL,
-		"VERITY_WEBHOOK_SECRET":   w.verity.Secret,
-		"VERITY_DATABASE_URL":     w.verityDatabaseURL,
+		"GHL_WEBHOOK_PUBLIC_KEYS": e.sender.PublicKey(),
+		"VERITY_BASE_URL":         e.verityURL,
+		"VERITY_WEBHOOK_SECRET":   e.verity.Secret,
+		"VERITY_DATABASE_URL":     e.verityDatabaseURL,
 	}
 }
 
 // newDatabase makes an empty database and returns its URL.
-func (w *world) newDatabase(ctx context.Context) (string, error) {
-	w.databases++
-	name := fmt.Sprintf("bench_%d", w.databases)
-	if err := execute(ctx, w.postgres.URL(), "CREATE DATABASE "+name); err != nil {
+func (e *environment) newDatabase(ctx context.Context) (string, error) {
+	e.databases++
+	name := fmt.Sprintf("bench_%d", e.databases)
+	if err := execute(ctx, e.postgres.URL(), "CREATE DATABASE "+name); err != nil {
 		return "", fmt.Errorf("create a database: %w", err)
 	}
-	u, err := url.Parse(w.postgres.URL())
+	u, err := url.Parse(e.postgres.URL())
 	if err != nil {
 		return "", err
 	}
@@ -162,9 +162,9 @@ func (w *world) newDatabase(ctx context.Context) (string, error) {
 }
 
 // addContacts makes the people from one number to below another known to Verity.
-func (w *world) addContacts(ctx context.Context, from, to int) error {
+func (e *environment) addContacts(ctx context.Context, from, to int) error {
 	const contacts = `INSERT INTO contacts (phone_e164) SELECT '+1212' || (5550000 + n) FROM generate_series($1::int, $2 - 1) n`
-	if _, err := w.verityPool.Exec(ctx, contacts, from, to); err != nil {
+	if _, err := e.verityPool.Exec(ctx, contacts, from, to); err != nil {
 		return fmt.Errorf("make Verity's contacts: %w", err)
 	}
 	return nil
@@ -182,35 +182,35 @@ func introduce(ctx context.Context, databaseURL string, from, to int) error {
 }
 
 // forget has Verity as it was before the first webhook.
-func (w *world) forget(ctx context.Context) error {
-	w.verity.Forget()
-	w.verity.Requests.Clear()
-	if _, err := w.verityPool.Exec(ctx, "TRUNCATE leads"); err != nil {
+func (e *environment) forget(ctx context.Context) error {
+	e.verity.Forget()
+	e.verity.Requests.Clear()
+	if _, err := e.verityPool.Exec(ctx, "TRUNCATE leads"); err != nil {
 		return fmt.Errorf("empty Verity's leads: %w", err)
 	}
 	return nil
 }
 
 // settle flushes what earlier measurements have left to be written, so that none pays for another.
-func (w *world) settle(ctx context.Context) error {
-	if err := execute(ctx, w.postgres.URL(), "CHECKPOINT"); err != nil {
+func (e *environment) settle(ctx context.Context) error {
+	if err := execute(ctx, e.postgres.URL(), "CHECKPOINT"); err != nil {
 		return fmt.Errorf("flush Postgres: %w", err)
 	}
 	return nil
 }
 
 // supply makes n signed webhooks: each books another appointment for one of the people.
-func (w *world) supply(n int) []load.Request {
+func (e *environment) supply(n int) []load.Request {
 	requests := make([]load.Request, n)
 	now := time.Now()
 	for i := range requests {
-		requests[i] = load.Encode(w.sender, webhookPath, w.webhook(i, now))
+		requests[i] = load.Encode(e.sender, webhookPath, e.webhook(i, now))
 	}
 	return requests
 }
 
-func (w *world) webhook(i int, now time.Time) ghlsender.Webhook {
-	return w.sender.Appointment(ghlsender.Create, ghlsender.Appointment{
+func (e *environment) webhook(i int, now time.Time) ghlsender.Webhook {
+	return e.sender.Appointment(ghlsender.Create, ghlsender.Appointment{
 		ID: ghlsender.NewID(), CalendarID: "calendar", ContactID: fmt.Sprintf("contact-%d", i%people), Status: "confirmed",
 		Start: now.Add(24 * time.Hour), UpdatedAt: now,
 	})

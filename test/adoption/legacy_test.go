@@ -7,7 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	"github.com/dfmiddleware/verity-sync/test/testenv/predecessor"
+	"github.com/dfmiddleware/verity-sync/test/testenv/legacy"
 	"github.com/dfmiddleware/verity-sync/test/testenv/system"
 )
 
@@ -17,7 +17,7 @@ func leaveBehind(t *testing.T, s *system.System, pending int) {
 	for _, p := range slices.Concat(s.Receivers, s.Controllers) {
 		require.NoError(t, p.Stop())
 	}
-	for _, sql := range []string{"DROP SCHEMA public CASCADE", "CREATE SCHEMA public", predecessor.Tables} {
+	for _, sql := range []string{"DROP SCHEMA public CASCADE", "CREATE SCHEMA public", legacy.Tables} {
 		_, err := s.Database.Exec(t.Context(), sql)
 		require.NoError(t, err)
 	}

@@ -43,8 +43,8 @@ const (
 	tag = "booked"
 )
 
-// world is a system whose processes die at points that are armed.
-type world struct {
+// environment is a system whose processes die at points that are armed.
+type environment struct {
 	*system.System
 	points   failpoint.Dir
 	replicas []*replica
@@ -87,17 +87,17 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-func startWorld(t *testing.T) *world {
+func startEnvironment(t *testing.T) *environment {
 	t.Helper()
-	w := &world{points: failpoint.Dir(t.TempDir()), done: map[string]bool{}}
+	e := &environment{points: failpoint.Dir(t.TempDir()), done: map[string]bool{}}
 	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
 	defer cancel()
 	var err error
-	w.System, err = system.Start(ctx, system.Options{
+	e.System, err = system.Start(ctx, system.Options{
 		Receivers: 2, Controllers: 2, Binary: binary(t),
 		DatabaseURL: os.Getenv(testenv.DatabaseURLVariable), Kubeconfig: os.Getenv(testenv.KubeconfigVariable),
 		Env: map[string]string{
-			failpoint.Variable: string(w.points),
+			failpoint.Variable: string(e.points),
 			"RETRY_BASE_DELAY": retryDelay.String(), "RETRY_MAX_DELAY": retryDelay.String(),
 			"DONE_TTL": doneTTL.String(), "MAX_WAITING_EVENTS": "1", "GHL_APPOINTMENT_TAGS": tag,
 		},
@@ -109,23 +109,23 @@ func startWorld(t *testing.T) *world {
 		stop()
 		looking.Wait()
 		if t.Failed() {
-			w.showLogs(t)
+			e.showLogs(t)
 		}
-		assert.NoError(t, w.Close())
+		assert.NoError(t, e.Close())
 	})
-	for _, p := range slices.Concat(w.Receivers, w.Controllers) {
-		r := &replica{Process: p, world: w, leads: slices.Contains(w.Controllers, p)}
-		w.replicas = append(w.replicas, r)
+	for _, p := range slices.Concat(e.Receivers, e.Controllers) {
+		r := &replica{Process: p, environment: e, leads: slices.Contains(e.Controllers, p)}
+		e.replicas = append(e.replicas, r)
 		looking.Go(func() { r.lookAfter(looked) })
 	}
-	looking.Go(func() { w.watch(looked) })
-	return w
+	looking.Go(func() { e.watch(looked) })
+	return e
 }
 
-func (w *world) showLogs(t *testing.T) {
+func (e *environment) showLogs(t *testing.T) {
 	t.Helper()
 	const most = 10 << 10
-	for _, r := range w.replicas {
+	for _, r := range e.replicas {
 		log, err := r.Log()
 		t.Logf("the end of the log of %s (%v):\n%s", r.Name, err, log[max(0, len(log)-most):])
 	}
@@ -134,7 +134,7 @@ func (w *world) showLogs(t *testing.T) {
 // replica is a process with one that looks after it, as a kubelet does: what has ended is started again.
 type replica struct {
 	*system.Process
-	world *world
+	environment *environment
 	// leads says that it is a controller.
 	leads bool
 	// mu is held by whoever ends or starts the process.
@@ -164,8 +164,8 @@ func (r *replica) restart(ctx context.Context) error {
 		return err
 	}
 	if r.leads {
-		lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "verity-sync-controller", Namespace: r.world.Namespace}}
-		if err := r.world.Kubernetes.Delete(ctx, lease); client.IgnoreNotFound(err) != nil {
+		lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "verity-sync-controller", Namespace: r.environment.Namespace}}
+		if err := r.environment.Kubernetes.Delete(ctx, lease); client.IgnoreNotFound(err) != nil {
 			return err
 		}
 	}
@@ -180,11 +180,11 @@ func (r *replica) end() error {
 }
 
 // endControllers kills all controllers, so that whoever comes back has to begin to lead.
-func (w *world) endControllers() error {
+func (e *environment) endControllers() error {
 	var failures []error
-	for _, r := range w.replicas {
+	for _, r := range e.replicas {
 		if r.leads {
-			w.expected++
+			e.expected++
 			failures = append(failures, r.end())
 		}
 	}
@@ -192,34 +192,34 @@ func (w *world) endControllers() error {
 }
 
 // deaths returns how often processes were started again.
-func (w *world) deaths() (n int) {
-	for _, r := range w.replicas {
+func (e *environment) deaths() (n int) {
+	for _, r := range e.replicas {
 		n += int(r.deaths.Load())
 	}
 	return n
 }
 
 // watch notes what is shown as Done.
-func (w *world) watch(ctx context.Context) {
+func (env *environment) watch(ctx context.Context) {
 	for pause(ctx) {
-		stream, err := w.Kubernetes.Watch(ctx, &v1alpha1.WebhookEventList{}, client.InNamespace(w.Namespace))
+		stream, err := env.Kubernetes.Watch(ctx, &v1alpha1.WebhookEventList{}, client.InNamespace(env.Namespace))
 		if err != nil {
 			continue
 		}
 		for change := range stream.ResultChan() {
 			if e, ok := change.Object.(*v1alpha1.WebhookEvent); ok && e.Status.Phase == v1alpha1.PhaseDone {
-				w.mu.Lock()
-				w.done[e.Spec.EventID] = true
-				w.mu.Unlock()
+				env.mu.Lock()
+				env.done[e.Spec.EventID] = true
+				env.mu.Unlock()
 			}
 		}
 	}
 }
 
-func (w *world) shownDone(id string) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.done[id]
+func (e *environment) shownDone(id string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.done[id]
 }
 
 // pause waits for a tick, and reports whether ctx lasts.

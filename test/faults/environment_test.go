@@ -37,8 +37,8 @@ const (
 	drainDelay = 3 * time.Second
 )
 
-// world is a system, its history so far, and what looks after it.
-type world struct {
+// environment is a system, its history so far, and what looks after it.
+type environment struct {
 	system   *system.System
 	replicas []*replica
 	watch    *watcher
@@ -57,21 +57,21 @@ type world struct {
 }
 
 // record changes the history.
-func (w *world) record(change func(*History)) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	change(&w.history)
+func (e *environment) record(change func(*History)) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	change(&e.history)
 }
 
-func startWorld(t *testing.T, seed uint64) *world {
+func startEnvironment(t *testing.T, seed uint64) *environment {
 	t.Helper()
-	w := &world{history: History{Seed: seed}, destinations: map[string]*tap{}}
-	t.Cleanup(func() { assert.NoError(t, w.close()) })
+	e := &environment{history: History{Seed: seed}, destinations: map[string]*tap{}}
+	t.Cleanup(func() { assert.NoError(t, e.close()) })
 	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
 	defer cancel()
 	var err error
-	w.system, err = system.Start(ctx, system.Options{
-		Receivers: 2, Controllers: 2, OwnVerityServer: true, Wire: w.wire,
+	e.system, err = system.Start(ctx, system.Options{
+		Receivers: 2, Controllers: 2, OwnVerityServer: true, Wire: e.wire,
 		// As many as are needed, so that it does not take long to take all.
 		PostgresSettings: map[string]string{"max_connections": "80"},
 		Env: map[string]string{
@@ -83,24 +83,24 @@ func startWorld(t *testing.T, seed uint64) *world {
 		},
 	})
 	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, w.system.Close()) })
-	for _, p := range w.system.Receivers {
+	t.Cleanup(func() { assert.NoError(t, e.system.Close()) })
+	for _, p := range e.system.Receivers {
 		p.Flags = append(p.Flags, "--drain-delay="+drainDelay.String())
-		w.replicas = append(w.replicas, &replica{Process: p, world: w})
+		e.replicas = append(e.replicas, &replica{Process: p, environment: e})
 	}
-	for _, p := range w.system.Controllers {
-		w.replicas = append(w.replicas, &replica{Process: p, world: w})
+	for _, p := range e.system.Controllers {
+		e.replicas = append(e.replicas, &replica{Process: p, environment: e})
 	}
-	for _, r := range w.receivers() {
+	for _, r := range e.receivers() {
 		require.NoError(t, r.Restart(ctx), "start with the longer drain delay")
 	}
-	w.watch = newWatcher(w)
-	w.balancer = newBalancer(w.system.Receivers)
-	return w
+	e.watch = newWatcher(e)
+	e.balancer = newBalancer(e.system.Receivers)
+	return e
 }
 
 // wire puts what can be broken between the processes and what they talk to.
-func (w *world) wire(ctx context.Context, s *system.System, env map[string]string) error {
+func (e *environment) wire(ctx context.Context, s *system.System, env map[string]string) error {
 	for _, d := range []struct {
 		name, variable string
 		next           http.Handler
@@ -109,33 +109,33 @@ func (w *world) wire(ctx context.Context, s *system.System, env map[string]strin
 		{DestinationAloware, "ALOWARE_BASE_URL", s.Aloware},
 		{DestinationGHL, "GHL_API_BASE_URL", s.GHL},
 	} {
-		tap := &tap{world: w, destination: d.name, variable: d.variable, next: d.next}
+		tap := &tap{environment: e, destination: d.name, variable: d.variable, next: d.next}
 		var err error
 		if tap.door, err = openDoor(ctx, tap); err != nil {
 			return err
 		}
-		w.destinations[d.name], env[d.variable] = tap, tap.door.url()
+		e.destinations[d.name], env[d.variable] = tap, tap.door.url()
 	}
-	own, ownErr := w.pooled(ctx, s.DatabaseURL)
-	veritys, verityErr := w.pooled(ctx, s.VerityDatabaseURL)
+	own, ownErr := e.pooled(ctx, s.DatabaseURL)
+	veritys, verityErr := e.pooled(ctx, s.VerityDatabaseURL)
 	if err := errors.Join(ownErr, verityErr); err != nil {
 		return err
 	}
 	var apiErr error
-	w.own, ownErr = pgproxy.New(ctx, own)
-	w.veritys, verityErr = pgproxy.New(ctx, veritys)
-	w.api, apiErr = newAPIProxy(s.Kubeconfig)
+	e.own, ownErr = pgproxy.New(ctx, own)
+	e.veritys, verityErr = pgproxy.New(ctx, veritys)
+	e.api, apiErr = newAPIProxy(s.Kubeconfig)
 	if err := errors.Join(ownErr, verityErr, apiErr); err != nil {
 		return err
 	}
-	env["DATABASE_URL"], env["VERITY_DATABASE_URL"] = w.own.URL(), w.veritys.URL()
+	env["DATABASE_URL"], env["VERITY_DATABASE_URL"] = e.own.URL(), e.veritys.URL()
 	var err error
-	env["KUBECONFIG"], err = w.api.kubeconfig(s.Kubeconfig, s.Dir)
+	env["KUBECONFIG"], err = e.api.kubeconfig(s.Kubeconfig, s.Dir)
 	return errors.Join(err, grant(ctx, s))
 }
 
 // pooled returns the URL of a database behind a pooler of its own, or as it is where the run has none.
-func (w *world) pooled(ctx context.Context, databaseURL string) (string, error) {
+func (e *environment) pooled(ctx context.Context, databaseURL string) (string, error) {
 	mode := os.Getenv(poolerVariable)
 	if mode == "" {
 		return databaseURL, nil
@@ -147,28 +147,28 @@ func (w *world) pooled(ctx context.Context, databaseURL string) (string, error) 
 	if err != nil {
 		return "", err
 	}
-	w.poolers = append(w.poolers, pooler)
+	e.poolers = append(e.poolers, pooler)
 	return pooler.URL(databaseURL)
 }
 
 // close ends what wire has made.
-func (w *world) close() error {
+func (e *environment) close() error {
 	var failures []error
-	for _, tap := range w.destinations {
+	for _, tap := range e.destinations {
 		failures = append(failures, tap.door.shut())
 	}
-	for _, proxy := range []*pgproxy.Proxy{w.own, w.veritys} {
+	for _, proxy := range []*pgproxy.Proxy{e.own, e.veritys} {
 		if proxy != nil {
 			failures = append(failures, proxy.Close())
 		}
 	}
-	for _, pooler := range w.poolers {
+	for _, pooler := range e.poolers {
 		failures = append(failures, pooler.Close())
 	}
-	if w.api != nil {
-		w.api.closeWatches()
-		w.api.server.CloseClientConnections()
-		w.api.server.Close()
+	if e.api != nil {
+		e.api.closeWatches()
+		e.api.server.CloseClientConnections()
+		e.api.server.Close()
 	}
 	return errors.Join(failures...)
 }
@@ -176,7 +176,7 @@ func (w *world) close() error {
 // replica is a process with one that looks after it, as a kubelet does: what ended by itself is started again.
 type replica struct {
 	*system.Process
-	world *world
+	environment *environment
 	// mu is held by whoever starts or ends the process.
 	mu sync.Mutex
 	// down says that it is to stay down, and broken that it did not end by itself.
@@ -197,7 +197,7 @@ func (r *replica) lookAfter(ctx context.Context) {
 func (r *replica) restart(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, mendTimeout)
 	defer cancel()
-	receives := slices.Contains(r.world.receivers(), r)
+	receives := slices.Contains(r.environment.receivers(), r)
 	f := Fault{Kind: "the restart of " + r.Name, Aftermath: true, Refuses: receives, Begin: time.Now().Add(-time.Second)}
 	if !r.broken {
 		f.Kind, f.Aftermath, f.Unprobed, f.Forgets = "a process ended by itself", false, true, !receives
@@ -208,7 +208,7 @@ func (r *replica) restart(ctx context.Context) {
 	if err != nil {
 		f.Kind += " that did not succeed: " + err.Error()
 	}
-	r.world.record(func(h *History) { h.Faults = append(h.Faults, f) })
+	r.environment.record(func(h *History) { h.Faults = append(h.Faults, f) })
 }
 
 // end ends the process, and has it started again unless it is to stay down.
@@ -226,15 +226,15 @@ func (r *replica) up() {
 	r.down = false
 }
 
-func (w *world) receivers() []*replica   { return w.replicas[:2] }
-func (w *world) controllers() []*replica { return w.replicas[2:] }
+func (e *environment) receivers() []*replica   { return e.replicas[:2] }
+func (e *environment) controllers() []*replica { return e.replicas[2:] }
 
 // leader returns the controller that says that it leads.
-func (w *world) leader(ctx context.Context) (*replica, error) {
+func (e *environment) leader(ctx context.Context) (*replica, error) {
 	ctx, cancel := context.WithTimeout(ctx, mendTimeout)
 	defer cancel()
 	for {
-		for _, r := range w.controllers() {
+		for _, r := range e.controllers() {
 			if text, err := get(ctx, r.MetricsURL); err == nil && strings.Contains(text, `leader_election_master_status{name="verity-sync-controller"} 1`) {
 				return r, nil
 			}
@@ -265,10 +265,10 @@ func get(ctx context.Context, url string) (string, error) {
 }
 
 // sample records every second what the processes take.
-func (w *world) sample(ctx context.Context) {
+func (e *environment) sample(ctx context.Context) {
 	for pause(ctx, time.Second) {
-		s := Sample{At: time.Now(), Live: w.watch.unfinished(), RSS: map[string]int64{}, LogBytes: map[string]int64{}}
-		for _, r := range w.replicas {
+		s := Sample{At: time.Now(), Live: e.watch.unfinished(), RSS: map[string]int64{}, LogBytes: map[string]int64{}}
+		for _, r := range e.replicas {
 			if !r.mu.TryLock() {
 				continue // It is being ended or started.
 			}
@@ -281,6 +281,6 @@ func (w *world) sample(ctx context.Context) {
 				s.LogBytes[r.Name] = int64(len(log))
 			}
 		}
-		w.record(func(h *History) { h.Samples = append(h.Samples, s) })
+		e.record(func(h *History) { h.Samples = append(h.Samples, s) })
 	}
 }
