@@ -13,8 +13,8 @@ import (
 
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
 	"github.com/dfmiddleware/verity-sync/test/bench/load"
-	"github.com/dfmiddleware/verity-sync/test/bench/proxy"
 	"github.com/dfmiddleware/verity-sync/test/testenv/controlplane"
+	"github.com/dfmiddleware/verity-sync/test/testenv/pgproxy"
 )
 
 const (
@@ -188,7 +188,7 @@ func (e *environment) trips(ctx context.Context, r record) error {
 func (e *environment) tripsOf(ctx context.Context, r record, name string, cluster *controlplane.ControlPlane, requests []load.Request,
 	events int,
 ) (err error) {
-	p, err := proxy.Start(ctx, e.postgres.URL(), 0)
+	p, err := pgproxy.NewDelayed(ctx, e.postgres.URL(), 0)
 	if err != nil {
 		return err
 	}

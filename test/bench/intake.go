@@ -7,9 +7,9 @@ import (
 	"time"
 
 	"github.com/dfmiddleware/verity-sync/test/bench/load"
-	"github.com/dfmiddleware/verity-sync/test/bench/proxy"
 	"github.com/dfmiddleware/verity-sync/test/bench/stats"
 	"github.com/dfmiddleware/verity-sync/test/testenv/controlplane"
+	"github.com/dfmiddleware/verity-sync/test/testenv/pgproxy"
 	"github.com/dfmiddleware/verity-sync/test/testenv/proc"
 	"github.com/dfmiddleware/verity-sync/test/testenv/repo"
 )
@@ -71,7 +71,7 @@ func (e *environment) intakeOf(ctx context.Context, r record, name string, s set
 	requests []load.Request,
 ) (err error) {
 	if delay > 0 {
-		if s.database, err = proxy.Start(ctx, e.postgres.URL(), delay); err != nil {
+		if s.database, err = pgproxy.NewDelayed(ctx, e.postgres.URL(), delay); err != nil {
 			return err
 		}
 		defer s.database.Close() //nolint:errcheck // Nobody is left behind it.

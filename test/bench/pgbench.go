@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/dfmiddleware/verity-sync/test/bench/load"
-	"github.com/dfmiddleware/verity-sync/test/bench/proxy"
+	"github.com/dfmiddleware/verity-sync/test/testenv/pgproxy"
 	"github.com/dfmiddleware/verity-sync/test/testenv/proc"
 )
 
@@ -38,7 +38,7 @@ func (e *environment) pgbench(ctx context.Context, r record, suffix string, dela
 		return err
 	}
 	if delay > 0 {
-		p, err := proxy.Start(ctx, databaseURL, delay)
+		p, err := pgproxy.NewDelayed(ctx, databaseURL, delay)
 		if err != nil {
 			return err
 		}

@@ -14,8 +14,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/dfmiddleware/verity-sync/test/bench/proxy"
 	"github.com/dfmiddleware/verity-sync/test/testenv/legacy"
+	"github.com/dfmiddleware/verity-sync/test/testenv/pgproxy"
 	"github.com/dfmiddleware/verity-sync/test/testenv/proc"
 	"github.com/dfmiddleware/verity-sync/test/testenv/system"
 )
@@ -35,7 +35,7 @@ type setup struct {
 	// kubeconfig is the control plane that verity-sync is to use.
 	kubeconfig string
 	// database, if set, stands between the system and Postgres.
-	database *proxy.Proxy
+	database *pgproxy.Proxy
 	// env is added to the environment.
 	env map[string]string
 }

@@ -1,40 +1,44 @@
-// Package pgproxy stands between a process and Postgres and does to their connections what networks do: a commit of which the answer is
-// lost, and connections that are half open. It knows as much of Postgres' protocol as that takes, and nothing of what is stored.
+// Package pgproxy is a proxy between a process and its Postgres. It does to connections what networks do: it loses the answer to a commit,
+// leaves connections half open, and delays answers. It counts round trips. It knows how messages of Postgres' protocol are framed, and nothing
+// of what is stored. It limits neither how many answers are in flight nor how many bytes.
 package pgproxy
 
 import (
+	"bufio"
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/url"
-	"strings"
 	"sync"
 	"sync/atomic"
-
-	"github.com/jackc/pgx/v5/pgproto3"
+	"time"
 )
 
 // Proxy is a way to one Postgres server. It is safe for concurrent use.
 type Proxy struct {
-	url      string
-	listener net.Listener
+	databaseURL string
+	delay       time.Duration
+	listener    net.Listener
 	// next is where a connection is cut next; nil is nowhere.
-	next atomic.Pointer[Cut]
+	next  atomic.Pointer[Cut]
+	trips atomic.Int64
+	// answers is the number of answers after which a connection becomes half open; 0 is never.
+	answers atomic.Int64
 
 	mu     sync.Mutex
 	server string
 	// halfOpen says that new connections are half open as well.
 	halfOpen bool
-	// answers is after how many answers a connection becomes half open; 0 is never.
-	answers atomic.Int64
-	links   map[*link]struct{}
-	closed  bool
-	running sync.WaitGroup
+	links    map[*link]struct{}
+	closed   bool
+	running  sync.WaitGroup
 }
 
-// Cut says where a connection is cut: once Postgres has committed, and before the client is told.
+// Cut says where a connection is cut: after Postgres has committed, and before the client has the answer.
 type Cut struct {
 	// Command begins the tag of the command that commits; "" is any.
 	Command string
@@ -44,33 +48,62 @@ type Cut struct {
 	Always bool
 }
 
-// New listens on a free port of 127.0.0.1 for connections to the database at databaseURL. Close must be called in the end.
+// New listens on a free port of 127.0.0.1 for connections to the server of a database's URL. Close must be called in the end.
 func New(ctx context.Context, databaseURL string) (*Proxy, error) {
-	through, err := url.Parse(databaseURL)
+	return NewDelayed(ctx, databaseURL, 0)
+}
+
+// NewDelayed is New with a delay of every answer, as a longer network has it.
+func NewDelayed(ctx context.Context, databaseURL string, delay time.Duration) (*Proxy, error) {
+	server, err := url.Parse(databaseURL)
 	if err != nil {
-		// The parser's own error would show the password.
-		return nil, errors.New("the URL of Postgres is not of the form postgres://user:password@host:port/database")
+		return nil, errURL
 	}
 	var config net.ListenConfig
 	listener, err := config.Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("listen for connections to Postgres: %w", err)
 	}
-	p := &Proxy{server: through.Host, listener: listener, links: map[*link]struct{}{}}
-	through.Host = listener.Addr().String()
-	p.url = through.String()
+	p := &Proxy{databaseURL: databaseURL, delay: delay, server: server.Host, listener: listener, links: map[*link]struct{}{}}
 	p.running.Go(p.accept)
 	return p, nil
 }
 
-// URL is that of the database, through the proxy.
-func (p *Proxy) URL() string { return p.url }
+// errURL has no cause: the parser's own error would show the password.
+var errURL = errors.New("the URL of Postgres is not of the form postgres://user:password@host:port/database")
 
-// Route has new connections go to the server of another URL, as a failover does, and ends those that there are.
+// URL is that of the database that New was given, through the proxy.
+func (p *Proxy) URL() string { return p.Through(p.databaseURL) }
+
+// Through returns the URL of a database of the server, through the proxy.
+func (p *Proxy) Through(databaseURL string) string {
+	return withHost(databaseURL, p.listener.Addr().String())
+}
+
+// Direct returns the URL of a database without the proxy.
+func (p *Proxy) Direct(databaseURL string) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return withHost(databaseURL, p.server)
+}
+
+func withHost(databaseURL, host string) string {
+	u, err := url.Parse(databaseURL)
+	if err != nil {
+		return databaseURL
+	}
+	u.Host = host
+	return u.String()
+}
+
+// Trips returns how often Postgres has reported that it is ready for the next query: once for each round trip.
+func (p *Proxy) Trips() int64 { return p.trips.Load() }
+
+// Route connects new clients to the server of another URL, as a failover does, and closes all connections.
 func (p *Proxy) Route(databaseURL string) error {
 	to, err := url.Parse(databaseURL)
 	if err != nil {
-		return errors.New("the URL of Postgres is not of the form postgres://user:password@host:port/database")
+		return errURL
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -81,14 +114,14 @@ func (p *Proxy) Route(databaseURL string) error {
 	return nil
 }
 
-// Cut has a connection cut; nil has none cut any more.
+// Cut sets where a connection is cut next; nil is nowhere.
 func (p *Proxy) Cut(c *Cut) { p.next.Store(c) }
 
 // Cutting reports whether a cut is still to be made.
 func (p *Proxy) Cutting() bool { return p.next.Load() != nil }
 
-// HalfOpen has the connections that there are go on as if they were alive, and nothing get through on them any more, for ever: neither side
-// is told. So it goes with new ones, until Heal.
+// HalfOpen leaves all connections open and passes nothing on them any more, forever; neither side notices. New connections are half open, too,
+// until Heal.
 func (p *Proxy) HalfOpen() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -98,18 +131,18 @@ func (p *Proxy) HalfOpen() {
 	}
 }
 
-// HangAfter has every connection become half open once Postgres was ready for a query so many times: after 1, a client has logged in, and its
-// first query is not answered.
+// HangAfter makes every connection half open as soon as Postgres was ready for a query so many times: after 1, a client has logged in, and its
+// first query has no answer.
 func (p *Proxy) HangAfter(answers int) { p.answers.Store(int64(answers)) }
 
-// Heal lets new connections through. Those that are half open stay so until their client gives them up.
+// Heal connects new clients again. Connections that are half open stay so until their client closes them.
 func (p *Proxy) Heal() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.halfOpen = false
 }
 
-// Close ends all connections and listens no more.
+// Close stops listening and closes all connections.
 func (p *Proxy) Close() error {
 	err := p.listener.Close()
 	p.mu.Lock()
@@ -166,7 +199,7 @@ func (p *Proxy) connect(client net.Conn) {
 	})
 	p.answer(l)
 	if l.dead.Load() {
-		asking.Wait() // Postgres has gone, and nobody tells the client.
+		asking.Wait() // Postgres has gone, and the client does not notice.
 	}
 }
 
@@ -202,42 +235,123 @@ func (g gate) Write(b []byte) (int, error) {
 
 // answer passes on what Postgres says, up to the cut.
 func (p *Proxy) answer(l *link) {
-	client, messages := gate{l, l.client}, pgproto3.NewFrontend(l.server, io.Discard)
+	out, finish := p.toClient(l)
+	defer func() { finish() }()
+	messages := bufio.NewReaderSize(l.server, chunkSize)
 	var here *Cut
 	var ready int64
 	for {
-		message, err := messages.Receive()
+		kind, size, err := next(messages)
 		if err != nil {
 			return
 		}
-		drop, last := false, false
-		switch said := message.(type) {
-		case *pgproto3.CommandComplete:
-			if next := p.next.Load(); next != nil && strings.HasPrefix(string(said.CommandTag), next.Command) && p.take(next) {
-				here, drop = next, !next.KeepsTag
-			}
-		case *pgproto3.ReadyForQuery:
+		switch kind {
+		case readyForQuery:
+			p.trips.Add(1)
 			if here != nil {
+				_ = out.Flush()
 				return
 			}
 			ready++
-			last = ready == p.answers.Load()
+		case commandComplete:
+			message := make([]byte, size)
+			if _, err := io.ReadFull(messages, message); err != nil {
+				return
+			}
+			if c := p.cut(message[headSize:]); c != nil {
+				if here = c; !c.KeepsTag {
+					continue
+				}
+			}
+			_, err = out.Write(message)
+			size = 0
 		}
-		encoded, err := message.Encode(nil)
+		if err == nil {
+			_, err = io.CopyN(out, messages, size)
+		}
+		last := kind == readyForQuery && ready == p.answers.Load()
+		if err == nil && (last || messages.Buffered() == 0) {
+			err = out.Flush()
+		}
 		if err != nil {
 			return
 		}
-		if drop {
-			continue
-		}
-		if _, err := client.Write(encoded); err != nil {
-			return
-		}
 		if last {
+			finish()
 			l.dead.Store(true)
+			out, finish = bufio.NewWriter(io.Discard), func() {}
 		}
 	}
 }
 
-// take reports whether the cut is this connection's to make.
-func (p *Proxy) take(c *Cut) bool { return c.Always || p.next.CompareAndSwap(c, nil) }
+// The kinds of messages that the proxy looks at. A message begins with its kind, and its length without that.
+const (
+	readyForQuery   = 'Z'
+	commandComplete = 'C'
+
+	headSize  = 5
+	chunkSize = 64 << 10
+)
+
+// next returns the kind of the next message, and its size with its head.
+func next(messages *bufio.Reader) (kind byte, size int64, err error) {
+	head, err := messages.Peek(headSize)
+	if err != nil {
+		return 0, 0, err
+	}
+	return head[0], int64(binary.BigEndian.Uint32(head[1:])) + 1, nil
+}
+
+// cut returns the cut that a command with this tag has to make, and nil if there is none.
+func (p *Proxy) cut(tag []byte) *Cut {
+	if c := p.next.Load(); c != nil && bytes.HasPrefix(tag, []byte(c.Command)) && (c.Always || p.next.CompareAndSwap(c, nil)) {
+		return c
+	}
+	return nil
+}
+
+// toClient returns a writer to the client. With a delay, what is flushed arrives that much later. finish waits until all of it has.
+func (p *Proxy) toClient(l *link) (out *bufio.Writer, finish func()) {
+	client := gate{l, l.client}
+	if p.delay == 0 {
+		return bufio.NewWriterSize(client, chunkSize), func() {}
+	}
+	late := &delayed{delay: p.delay, chunks: make(chan chunk, maxChunks)}
+	var writing sync.WaitGroup
+	writing.Go(func() { late.deliver(client) })
+	return bufio.NewWriterSize(late, chunkSize), func() {
+		close(late.chunks)
+		writing.Wait()
+	}
+}
+
+// maxChunks is how many chunks of a connection may be on their way.
+const maxChunks = 1024
+
+// delayed is a writer that delivers each chunk later.
+type delayed struct {
+	delay  time.Duration
+	chunks chan chunk
+}
+
+type chunk struct {
+	bytes []byte
+	due   time.Time
+}
+
+func (d *delayed) Write(b []byte) (int, error) {
+	d.chunks <- chunk{bytes.Clone(b), time.Now().Add(d.delay)}
+	return len(b), nil
+}
+
+// deliver writes the chunks when they are due. After an error it drops the rest, so that Write does not block.
+func (d *delayed) deliver(to io.Writer) {
+	broken := false
+	for c := range d.chunks {
+		time.Sleep(time.Until(c.due))
+		if !broken {
+			_, err := to.Write(c.bytes)
+			broken = err != nil
+		}
+	}
+}

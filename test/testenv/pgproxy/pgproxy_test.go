@@ -42,7 +42,7 @@ func count(t *testing.T, conn *pgx.Conn) (n int) {
 	return n
 }
 
-func TestACutConnectionHasCommittedAndItsClientIsNotTold(t *testing.T) {
+func TestACutConnectionHasCommittedAndItsClientHasNoAnswer(t *testing.T) {
 	t.Parallel()
 	proxy, direct := start(t)
 	proxy.Cut(&pgproxy.Cut{Command: "INSERT"})
@@ -101,4 +101,37 @@ func TestAConnectionHangsAfterSoManyAnswers(t *testing.T) {
 	}
 	proxy.HangAfter(0)
 	assert.Equal(t, 0, count(t, connect(t, proxy.URL())))
+}
+
+func TestRoundTripsAreCountedHoweverLargeTheAnswers(t *testing.T) {
+	t.Parallel()
+	proxy, _ := start(t)
+	conn := connect(t, proxy.URL())
+	before := proxy.Trips()
+	for range 10 {
+		_, err := conn.Exec(t.Context(), "SELECT 'Z', repeat('Z', 200000) FROM generate_series(1, 3)")
+		require.NoError(t, err)
+	}
+	assert.Equal(t, int64(10), proxy.Trips()-before)
+
+	before = proxy.Trips()
+	batch := &pgx.Batch{}
+	batch.Queue("SELECT 1")
+	batch.Queue("SELECT 2")
+	require.NoError(t, conn.SendBatch(t.Context(), batch).Close())
+	assert.LessOrEqual(t, proxy.Trips()-before, int64(2), "what is sent together is answered together, once it is prepared")
+}
+
+func TestEveryAnswerIsLateByTheDelay(t *testing.T) {
+	t.Parallel()
+	const delay = 50 * time.Millisecond
+	url := testenv.Postgres(t)
+	proxy, err := pgproxy.NewDelayed(t.Context(), url, delay)
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, proxy.Close()) })
+	require.Equal(t, url, proxy.Direct(proxy.Through(url)))
+	conn := connect(t, proxy.URL())
+	began := time.Now()
+	require.NoError(t, conn.Ping(t.Context()))
+	assert.GreaterOrEqual(t, time.Since(began), delay)
 }
