@@ -11,8 +11,8 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/testenv/system"
 )
 
-// leaveBehind stops the processes and leaves a database of the earlier middleware in place of theirs.
-func leaveBehind(t *testing.T, s *system.System, pending int) {
+// adoptLegacy stops the processes and replaces their database by one of the legacy middleware.
+func adoptLegacy(t *testing.T, s *system.System, pending int) {
 	t.Helper()
 	for _, p := range slices.Concat(s.Receivers, s.Controllers) {
 		require.NoError(t, p.Stop())
@@ -22,15 +22,15 @@ func leaveBehind(t *testing.T, s *system.System, pending int) {
 		require.NoError(t, err)
 	}
 	for status, rows := range map[string]int{"pending": pending, "done": finished, "error": finished} {
-		_, err := s.Database.Exec(t.Context(), leftBehind, status, rows)
+		_, err := s.Database.Exec(t.Context(), legacyRows, status, rows)
 		require.NoError(t, err)
 	}
 	_, err := s.Database.Exec(t.Context(), "ANALYZE")
 	require.NoError(t, err)
 }
 
-// leftBehind makes rows of changed contacts, each of another contact and of about 1 KB, in no order.
-const leftBehind = `
+// legacyRows inserts rows of changed contacts, each of another contact and of about 1 KB, in random order.
+const legacyRows = `
 INSERT INTO webhook_events (received_at, source, event_type, entity_type, entity_id, payload_json, dedupe_key, status, error_message, processed_at)
 SELECT now() - interval '14 days' + n * interval '20 seconds', 'ghl', 'contact.updated', 'contact', 'contact-' || $1 || '-' || n,
        jsonb_build_object(
@@ -45,7 +45,7 @@ SELECT now() - interval '14 days' + n * interval '20 seconds', 'ghl', 'contact.u
 FROM generate_series(1, $2::int) n
 ORDER BY random()`
 
-// finishedRows returns what the rows say that the earlier middleware had finished, in its own columns.
+// finishedRows returns the rows that the legacy middleware had finished, in its own columns.
 func finishedRows(t *testing.T, s *system.System) []string {
 	t.Helper()
 	rows, err := s.Database.Query(t.Context(), `

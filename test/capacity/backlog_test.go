@@ -8,6 +8,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/dfmiddleware/verity-sync/test/testenv/systemtest"
 )
 
 const (
@@ -33,14 +35,14 @@ func TestABacklogIsDrainedOldestFirstWithinItsBounds(t *testing.T) {
 	s := start(t, map[string]string{"MAX_LIVE_EVENTS": strconv.Itoa(maxLive)})
 	require.NoError(t, s.Controllers[0].Stop())
 	exec(t, s, lay, backlog)
-	filled := watch(t, s, patience, func(p sample) bool { return p.live >= maxLive })
-	t.Logf("the house was full after %s", filled[len(filled)-1].at.Round(time.Second))
+	filled := watch(t, s, systemtest.Timeout, func(p sample) bool { return p.live >= maxLive })
+	t.Logf("the live events reached their limit after %s", filled[len(filled)-1].at.Round(time.Second))
 	require.NoError(t, s.Controllers[0].Start(t.Context()))
 
 	// What comes in meanwhile is of other entities.
 	var posted []string
 	wanted := either(drained, backlog)
-	samples := watch(t, s, time.Duration(wanted)*slowest+patience, func(p sample) bool {
+	samples := watch(t, s, time.Duration(wanted)*slowest+systemtest.Timeout, func(p sample) bool {
 		answer, err := s.Post(t.Context(), s.Receivers[len(posted)%receivers], s.Sender.Marketplace("NoteCreate", map[string]any{"id": "new"}))
 		require.NoError(t, err)
 		require.Equal(t, http.StatusOK, answer.Status, answer.Error)
@@ -61,15 +63,15 @@ func TestABacklogIsDrainedOldestFirstWithinItsBounds(t *testing.T) {
 SELECT coalesce(max(abs(received - started)), 0) FROM (
     SELECT row_number() OVER (ORDER BY received_at, id) AS received, row_number() OVER (ORDER BY started_at) AS started
     FROM webhook_events WHERE started_at IS NOT NULL AND dedupe_key LIKE 'ghl:lay-%') places`
-	assert.LessOrEqual(t, value[int](t, s, overtaken), maxLive+receivers*batch, "none was overtaken by more than are live at a time")
+	assert.LessOrEqual(t, systemtest.Value[int](t, s, overtaken), maxLive+receivers*batch, "none was overtaken by more than are live at a time")
 	if !full {
-		assert.Less(t, value[int](t, s, `SELECT coalesce(max(place), 0) FROM (SELECT dispatched_at, row_number() OVER (ORDER BY received_at, id) AS place
+		assert.Less(t, systemtest.Value[int](t, s, `SELECT coalesce(max(place), 0) FROM (SELECT dispatched_at, row_number() OVER (ORDER BY received_at, id) AS place
 			FROM webhook_events) rows WHERE dispatched_at IS NOT NULL`), last.done+2*(maxLive+receivers*batch), "the youngest that was relayed")
 		return
 	}
-	watch(t, s, patience, func(sample) bool {
-		return value[int](t, s, `SELECT count(*) FROM webhook_events WHERE id = ANY($1::uuid[]) AND status = 'done'`, posted) == len(posted)
+	watch(t, s, systemtest.Timeout, func(sample) bool {
+		return systemtest.Value[int](t, s, `SELECT count(*) FROM webhook_events WHERE id = ANY($1::uuid[]) AND status = 'done'`, posted) == len(posted)
 	})
-	assert.Equal(t, backlog+len(posted), value[int](t, s, `SELECT count(*) FROM webhook_events WHERE status = 'done' AND attempts = 1`))
+	assert.Equal(t, backlog+len(posted), systemtest.Value[int](t, s, `SELECT count(*) FROM webhook_events WHERE status = 'done' AND attempts = 1`))
 	assert.Len(t, s.Verity.Deliveries(), backlog+len(posted), "each was forwarded once")
 }

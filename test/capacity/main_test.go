@@ -1,13 +1,11 @@
-// Package capacity tests what becomes of verity-sync when there is much to do: a backlog, a destination that is down with thousands of
-// events behind it, an entity with a long queue. Real processes on a real API server and a real Postgres, with simulators around them.
+// Package capacity tests verity-sync under load: a backlog, a destination that is down while thousands of events wait for it, an entity with a
+// long queue. It runs real processes on a real API server and a real Postgres, with simulators around them.
 //
-// By themselves the tests do as much as a busy machine of two cores does in a minute. With CAPACITY=full they do as much as the promises
-// speak of: `make capacity`.
+// By default the tests do as much as a busy machine of two cores does in a minute. With CAPACITY=full they do as much as the promises say:
+// `make capacity`.
 package capacity
 
 import (
-	"context"
-	"fmt"
 	"os"
 	"slices"
 	"sync"
@@ -19,22 +17,16 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
-	"github.com/dfmiddleware/verity-sync/test/testenv"
 	"github.com/dfmiddleware/verity-sync/test/testenv/proc"
 	"github.com/dfmiddleware/verity-sync/test/testenv/system"
+	"github.com/dfmiddleware/verity-sync/test/testenv/systemtest"
 )
 
 const (
 	receivers = 2
-	// batch is by how much each receiver may exceed MAX_LIVE_EVENTS.
+	// batch is how far each receiver may exceed MAX_LIVE_EVENTS.
 	batch = 100
-
-	// startTimeout leaves time to build verity-sync.
-	startTimeout = 10 * time.Minute
-	// patience is for what should happen soon, on a machine that has much else to do.
-	patience = 2 * time.Minute
-	tick     = 100 * time.Millisecond
-	// maxRSS is what a process may take, with the race detector, which makes it several times as much.
+	// maxRSS is how much memory a process may use with the race detector, which multiplies it.
 	maxRSS = 768 << 20
 )
 
@@ -49,72 +41,23 @@ func either(short, all int) int {
 	return short
 }
 
-// shared has the servers and the program that the systems of the tests run on, and no processes of verity-sync itself.
-var shared struct {
-	sync.Once
-	*system.System
-	err error
-}
+func TestMain(m *testing.M) { systemtest.Main(m) }
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if shared.System != nil {
-		if err := shared.Close(); err != nil {
-			fmt.Fprintln(os.Stderr, "capacity:", err)
-			code = max(code, 1)
-		}
-	}
-	os.Exit(code)
-}
-
-// machine is held by the test that runs: they measure, and would measure each other.
+// machine is locked by the test that runs: tests that ran at the same time would measure each other.
 var machine sync.Mutex
 
-// start starts a system on the shared servers, with two receivers and a controller. If the test fails, the ends of its logs are shown.
+// start starts a system on the shared servers, with two receivers and a controller.
 func start(t *testing.T, env map[string]string) *system.System {
 	t.Helper()
 	machine.Lock()
 	t.Cleanup(machine.Unlock)
-	shared.Do(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
-		defer cancel()
-		shared.System, shared.err = system.Start(ctx, system.Options{
-			DatabaseURL: os.Getenv(testenv.DatabaseURLVariable), Kubeconfig: os.Getenv(testenv.KubeconfigVariable),
-		})
-	})
-	require.NoError(t, shared.err)
-	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
-	defer cancel()
-	s, err := system.Start(ctx, system.Options{
-		Receivers: receivers, Controllers: 1, Env: env,
-		Binary: shared.Binary, DatabaseURL: shared.DatabaseURL, Kubeconfig: shared.Kubeconfig,
-	})
-	require.NoError(t, err)
-	t.Cleanup(func() {
-		if t.Failed() {
-			for _, p := range slices.Concat(s.Receivers, s.Controllers) {
-				const most = 16 << 10
-				log, err := p.Log()
-				t.Logf("%s (%v)\n%s", p.Name, err, log[max(0, len(log)-most):])
-			}
-		}
-		assert.NoError(t, s.Close())
-	})
-	return s
+	return systemtest.Start(t, system.Options{Receivers: receivers, Controllers: 1, Env: env})
 }
 
 func exec(t *testing.T, s *system.System, query string, args ...any) {
 	t.Helper()
 	_, err := s.Database.Exec(t.Context(), query, args...)
 	require.NoError(t, err)
-}
-
-// value returns what a query with one column and one row says.
-func value[T any](t *testing.T, s *system.System, query string, args ...any) T {
-	t.Helper()
-	var v T
-	require.NoError(t, s.Database.QueryRow(t.Context(), query, args...).Scan(&v))
-	return v
 }
 
 // sample is what is seen of a system at a time.
@@ -129,8 +72,8 @@ type sample struct {
 	rss map[string]int
 }
 
-// house is the store's own count of what is due, put here in words of its own.
-const house = `
+// dueEvents counts the events that are due, independently of the store's own count.
+const dueEvents = `
 SELECT count(*) FROM webhook_events e
 WHERE e.status IN ('pending', 'processing') AND e.dispatched_at IS NOT NULL AND NOT e.suspended
   AND (e.next_attempt_at IS NULL OR e.next_attempt_at <= now())
@@ -142,9 +85,9 @@ WHERE e.status IN ('pending', 'processing') AND e.dispatched_at IS NOT NULL AND 
 func look(t *testing.T, s *system.System, began time.Time) sample {
 	t.Helper()
 	p := sample{at: time.Since(began), rss: map[string]int{}}
-	p.due = value[int](t, s, house)
-	p.parked = value[int](t, s, `SELECT count(*) FROM webhook_events WHERE parked AND dispatched_at IS NULL AND status = 'pending'`)
-	p.done = value[int](t, s, `SELECT count(*) FROM webhook_events WHERE status = 'done'`)
+	p.due = systemtest.Value[int](t, s, dueEvents)
+	p.parked = systemtest.Value[int](t, s, `SELECT count(*) FROM webhook_events WHERE parked AND dispatched_at IS NULL AND status = 'pending'`)
+	p.done = systemtest.Value[int](t, s, `SELECT count(*) FROM webhook_events WHERE status = 'done'`)
 	var list v1alpha1.WebhookEventList
 	require.NoError(t, s.Kubernetes.List(t.Context(), &list, client.InNamespace(s.Namespace)))
 	for i := range list.Items {
@@ -164,7 +107,7 @@ func look(t *testing.T, s *system.System, began time.Time) sample {
 	return p
 }
 
-// watch takes a sample a second until one is what is wanted, and returns them.
+// watch takes a sample a second until one is as wanted, and returns them.
 func watch(t *testing.T, s *system.System, limit time.Duration, until func(sample) bool) []sample {
 	t.Helper()
 	began := time.Now()
@@ -182,7 +125,7 @@ func watch(t *testing.T, s *system.System, limit time.Duration, until func(sampl
 	}
 }
 
-// most returns the greatest of what of says.
+// most returns the greatest value of of.
 func most(samples []sample, of func(sample) int) int {
 	greatest := 0
 	for _, p := range samples {
@@ -191,7 +134,7 @@ func most(samples []sample, of func(sample) int) int {
 	return greatest
 }
 
-// assertMemoryIsFlat compares what each process took in the second quarter of the time, when it has got going, with the last.
+// assertMemoryIsFlat compares the memory of each process in the first half of the time with that in the last quarter.
 func assertMemoryIsFlat(t *testing.T, samples []sample) {
 	t.Helper()
 	const (

@@ -13,6 +13,7 @@ import (
 
 	"github.com/dfmiddleware/verity-sync/test/sim/verity"
 	"github.com/dfmiddleware/verity-sync/test/testenv/system"
+	"github.com/dfmiddleware/verity-sync/test/testenv/systemtest"
 )
 
 // queue makes events of one entity, of which one in ten is refused by Verity.
@@ -49,11 +50,11 @@ func TestEventsOfAnEntityFollowEachOtherAtOnceAndLeaveRoomForOthers(t *testing.T
 	exec(t, s, happenings)
 	exec(t, s, queue, events)
 	var posted []string
-	samples := watch(t, s, patience+time.Duration(events)*slowest*5, func(sample) bool {
+	samples := watch(t, s, systemtest.Timeout+time.Duration(events)*slowest*5, func(sample) bool {
 		answer, err := s.Post(t.Context(), s.Receivers[len(posted)%receivers], s.Sender.Marketplace("NoteCreate", map[string]any{"id": strconv.Itoa(len(posted))}))
 		require.NoError(t, err)
 		posted = append(posted, answer.ID)
-		return value[int](t, s, `SELECT count(*) FROM webhook_events WHERE entity_id = 'busy' AND status IN ('pending', 'processing')`) == 0
+		return systemtest.Value[int](t, s, `SELECT count(*) FROM webhook_events WHERE entity_id = 'busy' AND status IN ('pending', 'processing')`) == 0
 	})
 	const gaps = `
 SELECT coalesce(max(extract(epoch FROM started_at - before)), 0)::float8, coalesce(min(extract(epoch FROM started_at - before)), 0)::float8
@@ -63,19 +64,19 @@ FROM (SELECT started_at, lag(processed_at) OVER (ORDER BY received_at, id) AS be
 	mostLive := most(samples, func(p sample) int { return p.live })
 	last := samples[len(samples)-1]
 	t.Logf("%d events of one entity took %s; between two of them passed %.3f s at most; up to %d were live", events, last.at.Round(time.Second), longest, mostLive)
-	assert.Zero(t, value[int](t, s, overtaken), "none begins before the one ahead of it is finished")
+	assert.Zero(t, systemtest.Value[int](t, s, overtaken), "none begins before the one ahead of it is finished")
 	assert.GreaterOrEqual(t, shortest, 0.0, "the times say so, too")
-	assert.Equal(t, events, value[int](t, s, `SELECT count(DISTINCT event_id) FROM happenings WHERE status IN ('done', 'error')`))
+	assert.Equal(t, events, systemtest.Value[int](t, s, `SELECT count(DISTINCT event_id) FROM happenings WHERE status IN ('done', 'error')`))
 	order := forwarded(s)
 	assert.GreaterOrEqual(t, len(order), events-events/10)
 	assert.True(t, slices.IsSorted(order), "Verity is sent them in their order")
 	assert.Less(t, longest, 15.0, "each is woken by the one ahead of it, and does not wait for the look that is taken every 30 s")
 	assert.LessOrEqual(t, mostLive, 3*live+receivers*min(batch, live), "the rest waits in the database")
-	assert.Equal(t, events/10, value[int](t, s, `SELECT count(*) FROM webhook_events WHERE entity_id = 'busy' AND status = 'error'`), "an error unblocks")
+	assert.Equal(t, events/10, systemtest.Value[int](t, s, `SELECT count(*) FROM webhook_events WHERE entity_id = 'busy' AND status = 'error'`), "an error unblocks")
 	require.Eventually(t, func() bool {
-		return value[int](t, s, `SELECT count(*) FROM webhook_events WHERE id = ANY($1::uuid[]) AND status = 'done'`, posted) == len(posted)
-	}, patience, tick)
-	assert.Less(t, value[float64](t, s, `SELECT max(extract(epoch FROM processed_at - received_at))::float8 FROM webhook_events WHERE id = ANY($1::uuid[])`, posted),
+		return systemtest.Value[int](t, s, `SELECT count(*) FROM webhook_events WHERE id = ANY($1::uuid[]) AND status = 'done'`, posted) == len(posted)
+	}, systemtest.Timeout, systemtest.Tick)
+	assert.Less(t, systemtest.Value[float64](t, s, `SELECT max(extract(epoch FROM processed_at - received_at))::float8 FROM webhook_events WHERE id = ANY($1::uuid[])`, posted),
 		15.0, "others pass")
 }
 

@@ -16,15 +16,16 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/sim/fault"
 	"github.com/dfmiddleware/verity-sync/test/sim/ghlsender"
 	"github.com/dfmiddleware/verity-sync/test/testenv/system"
+	"github.com/dfmiddleware/verity-sync/test/testenv/systemtest"
 )
 
 const (
-	// people are those who book appointments.
+	// people is how many contacts book appointments.
 	people = 20
-	// undelayed is by how much an appointment may take longer in the outage: a look of the relay at what was left behind, and a share of a
-	// machine that has thousands of other events to do.
+	// undelayed is how much longer an appointment may take in the outage: one poll of the relay for orphaned rows, and its share of a machine
+	// that processes thousands of other events.
 	undelayed = 3 * time.Second
-	// workers are how many events the controller works on at a time.
+	// workers is how many events the controller processes at a time.
 	workers = 32
 )
 
@@ -52,14 +53,14 @@ func TestAppointmentsAreNotDelayedByThousandsOfContactsThatWaitForAloware(t *tes
 
 	require.NoError(t, s.Aloware.Faults.Add(fault.Fault{Kind: fault.Answer, Status: http.StatusServiceUnavailable, Times: -1, Match: tap.note}))
 	exec(t, s, changed, contacts)
-	samples := watch(t, s, patience+time.Duration(contacts)*slowest, func(p sample) bool {
-		return p.parked > 0 && value[int](t, s, `SELECT count(*) FROM webhook_events WHERE entity_type = 'contact' AND attempts = 0 AND started_at IS NULL`) == 0
+	samples := watch(t, s, systemtest.Timeout+time.Duration(contacts)*slowest, func(p sample) bool {
+		return p.parked > 0 && systemtest.Value[int](t, s, `SELECT count(*) FROM webhook_events WHERE entity_type = 'contact' AND attempts = 0 AND started_at IS NULL`) == 0
 	})
 	during := appointments(t, s, "during", either(20, 200))
-	samples = append(samples, watch(t, s, patience, func(p sample) bool { return p.live-p.due <= waiting+workers+live })...)
+	samples = append(samples, watch(t, s, systemtest.Timeout, func(p sample) bool { return p.live-p.due <= waiting+workers+live })...)
 	parked := most(samples, func(p sample) int { return p.parked })
 	calls := tap.calls.Load()
-	assert.Equal(t, contacts, value[int](t, s, waitingContacts), "all of them wait")
+	assert.Equal(t, contacts, systemtest.Value[int](t, s, waitingContacts), "all of them wait")
 	assert.Positive(t, parked)
 	assert.LessOrEqual(t, most(samples, func(p sample) int { return p.due }), live+receivers*batch+workers)
 	t.Logf("%d contacts waited, up to %d of them parked; Aloware was called %d times in %s", contacts, parked, calls, tap.lasted().Round(time.Second))
@@ -72,17 +73,17 @@ func TestAppointmentsAreNotDelayedByThousandsOfContactsThatWaitForAloware(t *tes
 	ended := time.Now()
 	tap.reset()
 	// Aloware takes 75 requests a second, two for a contact, and events wait up to 5 minutes for its breaker.
-	watch(t, s, 10*time.Minute+time.Duration(contacts)*slowest, func(sample) bool { return value[int](t, s, waitingContacts) == 0 })
+	watch(t, s, 10*time.Minute+time.Duration(contacts)*slowest, func(sample) bool { return systemtest.Value[int](t, s, waitingContacts) == 0 })
 	took := time.Since(ended)
 	t.Logf("all were done %s after it, with up to %d calls of Aloware in a second", took.Round(time.Second), tap.most.Load())
-	assert.LessOrEqual(t, tap.most.Load(), int64(200+2*75), "a burst and what flows in meanwhile")
-	assert.Equal(t, contacts, value[int](t, s, `SELECT count(*) FROM webhook_events WHERE entity_type = 'contact' AND status = 'done'`))
-	assert.LessOrEqual(t, value[int](t, s, `SELECT coalesce(sum(attempts - 1), 0) FROM webhook_events WHERE entity_type = 'contact'`), workers+5,
-		"attempts were given back, but for those that opened the breaker")
+	assert.LessOrEqual(t, tap.most.Load(), int64(200+2*75), "a burst, and the rate during it")
+	assert.Equal(t, contacts, systemtest.Value[int](t, s, `SELECT count(*) FROM webhook_events WHERE entity_type = 'contact' AND status = 'done'`))
+	assert.LessOrEqual(t, systemtest.Value[int](t, s, `SELECT coalesce(sum(attempts - 1), 0) FROM webhook_events WHERE entity_type = 'contact'`), workers+5,
+		"attempts were not counted, except those that opened the breaker")
 	assertMemoryIsFlat(t, samples)
 }
 
-// known makes those who book known to all.
+// known adds the contacts who book to all systems.
 func known(t *testing.T, s *system.System) {
 	t.Helper()
 	for i := range people {
@@ -102,7 +103,7 @@ func (d times) String() string {
 	return fmt.Sprintf("%s (median, %s at most)", d.median.Round(time.Millisecond), d.longest.Round(time.Millisecond))
 }
 
-// appointments posts appointments, a few a second, and waits until all are done.
+// appointments sends appointments, a few a second, and waits until all are done.
 func appointments(t *testing.T, s *system.System, name string, n int) times {
 	t.Helper()
 	ticker := time.NewTicker(200 * time.Millisecond)
@@ -119,8 +120,8 @@ func appointments(t *testing.T, s *system.System, name string, n int) times {
 		<-ticker.C
 	}
 	require.Eventually(t, func() bool {
-		return value[int](t, s, `SELECT count(*) FROM webhook_events WHERE id = ANY($1::uuid[]) AND status = 'done'`, ids) == n
-	}, patience, tick)
+		return systemtest.Value[int](t, s, `SELECT count(*) FROM webhook_events WHERE id = ANY($1::uuid[]) AND status = 'done'`, ids) == n
+	}, systemtest.Timeout, systemtest.Tick)
 	rows, err := s.Database.Query(t.Context(), `SELECT extract(epoch FROM processed_at - received_at)::float8 FROM webhook_events WHERE id = ANY($1::uuid[])`, ids)
 	require.NoError(t, err)
 	defer rows.Close()

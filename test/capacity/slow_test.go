@@ -10,13 +10,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dfmiddleware/verity-sync/test/sim/fault"
+	"github.com/dfmiddleware/verity-sync/test/testenv/systemtest"
 )
 
-// places is how many calls to Aloware may be under way at a time: a third of the workers.
-const places = workers / 3
+// slots is how many calls to Aloware may be in flight: a third of the workers.
+const slots = workers / 3
 
-// TestASlowAlowareIsKeptBusyAndItsQueueCostsNothing has many contacts change at once where each of the two calls that a contact takes
-// lasts for long.
+// TestASlowAlowareIsKeptBusyAndItsQueueCostsNothing changes many contacts at once while each of the two calls for a contact takes
+// long.
 func TestASlowAlowareIsKeptBusyAndItsQueueCostsNothing(t *testing.T) {
 	t.Parallel()
 	contacts := either(60, 300)
@@ -28,17 +29,17 @@ func TestASlowAlowareIsKeptBusyAndItsQueueCostsNothing(t *testing.T) {
 	}))
 	began := time.Now()
 	exec(t, s, changed, contacts)
-	// What the calls take where all places are busy all the time.
-	least := time.Duration((contacts+places-1)/places) * 2 * call
-	watch(t, s, patience+2*least, func(sample) bool { return value[int](t, s, waitingContacts) == 0 })
+	// How long the calls take if all slots are always busy.
+	least := time.Duration((contacts+slots-1)/slots) * 2 * call
+	watch(t, s, systemtest.Timeout+2*least, func(sample) bool { return systemtest.Value[int](t, s, waitingContacts) == 0 })
 	took := time.Since(began)
 	t.Logf("%d contacts with calls of %s took %s; no fewer than %s are possible with %d calls at a time", contacts, call,
-		took.Round(100*time.Millisecond), least, places)
-	assert.GreaterOrEqual(t, took, least, "no more calls at a time than there are places")
-	// The start and the end of a run, and what a place stands empty between two calls.
+		took.Round(100*time.Millisecond), least, slots)
+	assert.GreaterOrEqual(t, took, least, "no more calls at a time than there are slots")
+	// This allows for the start and the end of a run, and for slots that are empty between two calls.
 	assert.LessOrEqual(t, took, least+least/3+15*time.Second)
 	assert.Equal(t, int64(2*contacts), calls.Load(), "two calls for a contact")
-	assert.Zero(t, value[int](t, s, `SELECT count(*) FROM sync_log WHERE status = 'error'`), "who waits for a place has not failed")
-	assert.Equal(t, 2*contacts, value[int](t, s, `SELECT count(*) FROM sync_log WHERE status = 'success'`))
-	assert.Equal(t, contacts, value[int](t, s, `SELECT count(*) FROM webhook_events WHERE status = 'done' AND attempts = 1`))
+	assert.Zero(t, systemtest.Value[int](t, s, `SELECT count(*) FROM sync_log WHERE status = 'error'`), "an event that waits for a slot has not failed")
+	assert.Equal(t, 2*contacts, systemtest.Value[int](t, s, `SELECT count(*) FROM sync_log WHERE status = 'success'`))
+	assert.Equal(t, contacts, systemtest.Value[int](t, s, `SELECT count(*) FROM webhook_events WHERE status = 'done' AND attempts = 1`))
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
 	"github.com/dfmiddleware/verity-sync/internal/failpoint"
+	"github.com/dfmiddleware/verity-sync/test/testenv/systemtest"
 )
 
 // crash is the death of a process at a point, and what must come of it.
@@ -210,11 +211,11 @@ func TestAnEventIsDoneOnceWhereverAProcessDies(t *testing.T) {
 		}
 	}
 	t.Run("nothing is left", func(t *testing.T) {
-		require.EventuallyWithT(t, func(c *assert.CollectT) {
+		systemtest.Eventually(t, func(c *assert.CollectT) {
 			var left v1alpha1.WebhookEventList
 			require.NoError(c, e.Kubernetes.List(t.Context(), &left, client.InNamespace(e.Namespace)))
 			require.Empty(c, left.Items, "every WebhookEvent is done and has expired")
-		}, eventually, tick)
+		})
 		var unfinished int
 		require.NoError(t, e.Database.QueryRow(t.Context(), "SELECT count(*) FROM webhook_events WHERE status <> 'done'").Scan(&unfinished))
 		assert.Zero(t, unfinished)
@@ -259,12 +260,12 @@ func (e *environment) dieAfterAnswer(t *testing.T, c crash, s *subject) []*subje
 	e.arm(t, c.point)
 	var sent []*subject
 	for begun := time.Now(); ; s = c.webhook(t, e) {
-		require.Less(t, time.Since(begun), eventually, "the point %s is reached", c.point)
+		require.Less(t, time.Since(begun), systemtest.Timeout, "the point %s is reached", c.point)
 		answer, err := e.post(t.Context(), s)
 		require.NoError(t, err)
 		assert.Equal(t, accepted, answer.Outcome)
 		sent = append(sent, s)
-		require.Eventually(t, func() bool { return e.points.Hit(c.point) || e.shownDone(s.id) }, eventually, tick)
+		require.Eventually(t, func() bool { return e.points.Hit(c.point) || e.shownDone(s.id) }, systemtest.Timeout, systemtest.Tick)
 		if e.points.Hit(c.point) {
 			require.NoError(t, e.points.Release(c.point))
 			return sent
@@ -288,11 +289,11 @@ func (e *environment) arm(t *testing.T, p failpoint.Point) {
 
 func (e *environment) waitHit(t *testing.T, p failpoint.Point) {
 	t.Helper()
-	require.Eventually(t, func() bool { return e.points.Hit(p) }, eventually, tick, "the point %s is reached", p)
+	require.Eventually(t, func() bool { return e.points.Hit(p) }, systemtest.Timeout, systemtest.Tick, "the point %s is reached", p)
 }
 
 // waitRestarted waits until all that died is there again.
 func (e *environment) waitRestarted(t *testing.T) {
 	t.Helper()
-	require.Eventually(t, func() bool { return e.deaths() >= e.expected }, startTimeout, tick)
+	require.Eventually(t, func() bool { return e.deaths() >= e.expected }, systemtest.StartTimeout, systemtest.Tick)
 }

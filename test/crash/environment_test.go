@@ -1,43 +1,34 @@
-// Package crash has the processes of verity-sync die by SIGKILL at every point between two steps (package failpoint has the list), and
-// checks what comes of the webhook that was on its way: two receivers, two controllers, a real API server, a real Postgres, and simulators
-// of everything else. The processes are built with the tag failpoints, and started again as a kubelet does.
+// Package crash kills the processes of verity-sync by SIGKILL at every point between two steps (package failpoint has the list), and checks
+// what happens to the webhook in progress. It runs two receivers, two controllers, a real API server, a real Postgres, and simulators of
+// everything else. The processes are built with the tag failpoints, and are restarted as a kubelet does.
 package crash
 
 import (
 	"context"
 	"errors"
-	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
 	"github.com/dfmiddleware/verity-sync/internal/failpoint"
-	"github.com/dfmiddleware/verity-sync/test/testenv"
 	"github.com/dfmiddleware/verity-sync/test/testenv/system"
+	"github.com/dfmiddleware/verity-sync/test/testenv/systemtest"
 )
 
 const (
-	// startTimeout leaves time to build verity-sync.
-	startTimeout = 10 * time.Minute
-	eventually   = 90 * time.Second
-	tick         = 20 * time.Millisecond
 	// relayPoll is how often a receiver looks for orphaned rows (the default of relay.Options).
 	relayPoll = 500 * time.Millisecond
 
 	// retryDelay is how long an event waits after a failed attempt: longer than housekeeping takes to look at it.
 	retryDelay = 4 * time.Second
-	// doneTTL lets a watch see what is done before it goes.
+	// doneTTL is long enough for a watch to see a WebhookEvent that is Done before it is deleted.
 	doneTTL = 2 * time.Second
 
 	tag = "booked"
@@ -48,9 +39,9 @@ type environment struct {
 	*system.System
 	points   failpoint.Dir
 	replicas []*replica
-	// expected is how many deaths there must have been.
+	// expected is how often processes must have died.
 	expected int
-	// begun counts contacts, each of which has a phone number of its own.
+	// begun counts contacts, each of which has its own phone number.
 	begun atomic.Int32
 
 	mu sync.Mutex
@@ -58,60 +49,24 @@ type environment struct {
 	done map[string]bool
 }
 
-var built struct {
-	sync.Once
-	dir, path string
-	err       error
-}
-
-// binary builds verity-sync with its failpoints, once for all tests.
-func binary(t *testing.T) string {
-	t.Helper()
-	built.Do(func() {
-		if built.dir, built.err = os.MkdirTemp("", "verity-sync-failpoints-"); built.err != nil { //nolint:usetesting // It serves all tests.
-			return
-		}
-		built.path = filepath.Join(built.dir, "verity-sync")
-		built.err = system.Build(context.Background(), built.path, "-tags=failpoints")
-	})
-	require.NoError(t, built.err)
-	return built.path
-}
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if err := os.RemoveAll(built.dir); err != nil {
-		fmt.Fprintln(os.Stderr, "crash:", err)
-		code = max(code, 1)
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { systemtest.Main(m, "-tags=failpoints") }
 
 func startEnvironment(t *testing.T) *environment {
 	t.Helper()
 	e := &environment{points: failpoint.Dir(t.TempDir()), done: map[string]bool{}}
-	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
-	defer cancel()
-	var err error
-	e.System, err = system.Start(ctx, system.Options{
-		Receivers: 2, Controllers: 2, Binary: binary(t),
-		DatabaseURL: os.Getenv(testenv.DatabaseURLVariable), Kubeconfig: os.Getenv(testenv.KubeconfigVariable),
+	e.System = systemtest.Start(t, system.Options{
+		Receivers: 2, Controllers: 2,
 		Env: map[string]string{
 			failpoint.Variable: string(e.points),
 			"RETRY_BASE_DELAY": retryDelay.String(), "RETRY_MAX_DELAY": retryDelay.String(),
 			"DONE_TTL": doneTTL.String(), "MAX_WAITING_EVENTS": "1", "GHL_APPOINTMENT_TAGS": tag,
 		},
 	})
-	require.NoError(t, err)
 	var looking sync.WaitGroup
 	looked, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 	t.Cleanup(func() {
 		stop()
 		looking.Wait()
-		if t.Failed() {
-			e.showLogs(t)
-		}
-		assert.NoError(t, e.Close())
 	})
 	for _, p := range slices.Concat(e.Receivers, e.Controllers) {
 		r := &replica{Process: p, environment: e, leads: slices.Contains(e.Controllers, p)}
@@ -122,26 +77,17 @@ func startEnvironment(t *testing.T) *environment {
 	return e
 }
 
-func (e *environment) showLogs(t *testing.T) {
-	t.Helper()
-	const most = 10 << 10
-	for _, r := range e.replicas {
-		log, err := r.Log()
-		t.Logf("the end of the log of %s (%v):\n%s", r.Name, err, log[max(0, len(log)-most):])
-	}
-}
-
-// replica is a process with one that looks after it, as a kubelet does: what has ended is started again.
+// replica is a process that is restarted when it has ended, as a kubelet does.
 type replica struct {
 	*system.Process
 	environment *environment
 	// leads says that it is a controller.
 	leads bool
-	// mu is held by whoever ends or starts the process.
+	// mu is locked while the process is ended or started.
 	mu sync.Mutex
-	// deaths counts the times that it was started again.
+	// deaths counts the restarts.
 	deaths atomic.Int32
-	// trouble is why it could not be started the last time.
+	// trouble is the error of the last restart.
 	trouble error
 }
 
@@ -157,10 +103,10 @@ func (r *replica) lookAfter(ctx context.Context) {
 	}
 }
 
-// restart starts a process that is not there. Nobody waits for the lease of a dead leader to run out: how long that takes
-// is tested elsewhere, and here it would be most of the time.
+// restart starts a process that has ended. It deletes the lease of a dead leader instead of waiting until it expires: how long that takes is
+// tested elsewhere, and here it would be most of the time.
 func (r *replica) restart(ctx context.Context) error {
-	if err := r.Kill(); err != nil { // It takes note that the process has ended.
+	if err := r.Kill(); err != nil { // It records that the process has ended.
 		return err
 	}
 	if r.leads {
@@ -179,7 +125,7 @@ func (r *replica) end() error {
 	return r.Kill()
 }
 
-// endControllers kills all controllers, so that whoever comes back has to begin to lead.
+// endControllers kills all controllers, so that a restarted one has to become the leader.
 func (e *environment) endControllers() error {
 	var failures []error
 	for _, r := range e.replicas {
@@ -199,7 +145,7 @@ func (e *environment) deaths() (n int) {
 	return n
 }
 
-// watch notes what is shown as Done.
+// watch records which events are shown as Done.
 func (env *environment) watch(ctx context.Context) {
 	for pause(ctx) {
 		stream, err := env.Kubernetes.Watch(ctx, &v1alpha1.WebhookEventList{}, client.InNamespace(env.Namespace))
@@ -227,7 +173,7 @@ func pause(ctx context.Context) bool {
 	select {
 	case <-ctx.Done():
 		return false
-	case <-time.After(tick):
+	case <-time.After(systemtest.Tick):
 		return true
 	}
 }

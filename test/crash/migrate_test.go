@@ -10,6 +10,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/failpoint"
 	"github.com/dfmiddleware/verity-sync/test/testenv"
 	"github.com/dfmiddleware/verity-sync/test/testenv/legacy"
+	"github.com/dfmiddleware/verity-sync/test/testenv/systemtest"
 )
 
 // migrations are the points of `verity-sync migrate`.
@@ -17,8 +18,8 @@ var migrations = []failpoint.Point{failpoint.MigrationBegun, failpoint.Migration
 
 func TestAMigrationThatDiesIsRunAgain(t *testing.T) {
 	t.Parallel()
-	program := binary(t)
-	whole := leftBehind(t)
+	program := systemtest.Shared(t).Binary
+	whole := legacyDatabase(t)
 	succeeds(t, []string{"DATABASE_URL=" + whole}, program, "migrate")
 	expected := adopted(t, whole)
 	require.Len(t, expected, 7)
@@ -27,7 +28,7 @@ func TestAMigrationThatDiesIsRunAgain(t *testing.T) {
 			t.Parallel()
 			points := failpoint.Dir(t.TempDir())
 			require.NoError(t, points.Arm(point))
-			database := leftBehind(t)
+			database := legacyDatabase(t)
 			environ := []string{"DATABASE_URL=" + database, failpoint.Variable + "=" + string(points)}
 
 			diesOf(t, environ, program, "migrate")
@@ -39,8 +40,8 @@ func TestAMigrationThatDiesIsRunAgain(t *testing.T) {
 	}
 }
 
-// leftBehind returns the URL of a database that the earlier middleware left behind.
-func leftBehind(t *testing.T) string {
+// legacyDatabase returns the URL of a database of the legacy middleware.
+func legacyDatabase(t *testing.T) string {
 	t.Helper()
 	url := testenv.Postgres(t)
 	for _, sql := range []string{legacy.Tables, legacy.Rows} {

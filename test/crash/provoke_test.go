@@ -13,6 +13,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
 	"github.com/dfmiddleware/verity-sync/internal/failpoint"
 	"github.com/dfmiddleware/verity-sync/test/sim/fault"
+	"github.com/dfmiddleware/verity-sync/test/testenv/systemtest"
 )
 
 // unavailable has Verity refuse forwards until the function returned is called.
@@ -29,14 +30,14 @@ func (env *environment) waits(t *testing.T, s *subject) *v1alpha1.WebhookEvent {
 	t.Helper()
 	env.deliver(t, s)
 	e := &v1alpha1.WebhookEvent{}
-	require.EventuallyWithT(t, func(c *assert.CollectT) {
-		require.NoError(c, env.Kubernetes.Get(t.Context(), env.nameOf(s), e))
+	systemtest.Eventually(t, func(c *assert.CollectT) {
+		require.NoError(c, env.Kubernetes.Get(t.Context(), systemtest.NameOf(env.System, s.id), e))
 		require.NotNil(c, e.Status.NextAttemptTime, "%+v", e.Status)
-	}, eventually, tick)
+	})
 	return e
 }
 
-// deleteUnfinished deletes the WebhookEvent of an event that waits for another attempt: it is to come back.
+// deleteUnfinished deletes the WebhookEvent of an event that waits for another attempt: it must be created again.
 func deleteUnfinished(point failpoint.Point) provocation {
 	return func(t *testing.T, env *environment, s *subject) {
 		t.Helper()
@@ -63,7 +64,7 @@ func (e *environment) refused(t *testing.T, s *subject) *v1alpha1.WebhookEvent {
 	t.Helper()
 	require.NoError(t, e.Verity.Faults.Add(fault.Status(http.StatusUnprocessableEntity)))
 	e.deliver(t, s)
-	return e.waitFor(t, s, v1alpha1.PhaseError)
+	return systemtest.WaitForPhase(t, e.System, s.id, v1alpha1.PhaseError)
 }
 
 // replay replays an event that ended in error.
@@ -146,11 +147,11 @@ func removeOld(t *testing.T, e *environment, s *subject) {
 	e.deliver(t, s)
 	e.isDoneOnce(t, s, 1)
 	e.arm(t, failpoint.RetentionRemoved)
-	require.NoError(t, e.endControllers()) // Whoever leads next begins with what is old.
+	require.NoError(t, e.endControllers()) // The next leader starts with the oldest events.
 	e.waitHit(t, failpoint.RetentionRemoved)
-	require.EventuallyWithT(t, func(c *assert.CollectT) {
+	systemtest.Eventually(t, func(c *assert.CollectT) {
 		var old int
 		require.NoError(c, e.Database.QueryRow(t.Context(), "SELECT count(*) FROM webhook_events WHERE dedupe_key LIKE 'old:%'").Scan(&old))
 		require.Zero(c, old)
-	}, eventually, tick)
+	})
 }

@@ -12,14 +12,13 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
 	"github.com/dfmiddleware/verity-sync/test/sim/aloware"
 	"github.com/dfmiddleware/verity-sync/test/sim/ghlapi"
 	"github.com/dfmiddleware/verity-sync/test/sim/ghlsender"
 	"github.com/dfmiddleware/verity-sync/test/sim/verity"
 	"github.com/dfmiddleware/verity-sync/test/testenv/system"
+	"github.com/dfmiddleware/verity-sync/test/testenv/systemtest"
 )
 
 // subject is a webhook on its way, about a contact of its own.
@@ -101,37 +100,21 @@ func (e *environment) deliver(t *testing.T, s *subject) (answer system.Answer, l
 			lost++
 		}
 		return err == nil
-	}, eventually, tick)
+	}, systemtest.Timeout, systemtest.Tick)
 	return answer, lost
-}
-
-// nameOf is that of the WebhookEvent.
-func (e *environment) nameOf(s *subject) types.NamespacedName {
-	return types.NamespacedName{Namespace: e.Namespace, Name: v1alpha1.NameOf("ghl", s.id)}
-}
-
-// waitFor waits until the event is in a phase.
-func (env *environment) waitFor(t *testing.T, s *subject, phase v1alpha1.WebhookEventPhase) *v1alpha1.WebhookEvent {
-	t.Helper()
-	e := &v1alpha1.WebhookEvent{}
-	require.EventuallyWithT(t, func(c *assert.CollectT) {
-		require.NoError(c, env.Kubernetes.Get(t.Context(), env.nameOf(s), e))
-		require.Equal(c, phase, e.Status.Phase, "%+v", e.Status)
-	}, eventually, tick)
-	return e
 }
 
 // isDoneOnce waits until the subject's event is done, and checks that all of its effects are there once. Verity was sent it so many
 // times, under one key.
 func (e *environment) isDoneOnce(t *testing.T, s *subject, forwards int) {
 	t.Helper()
-	require.EventuallyWithT(t, func(c *assert.CollectT) {
+	systemtest.Eventually(t, func(c *assert.CollectT) {
 		var status, trouble string
 		require.NoError(c, e.Database.QueryRow(t.Context(),
 			"SELECT status, coalesce(error_message, '') FROM webhook_events WHERE id = $1", s.id).Scan(&status, &trouble))
 		require.Equal(c, "done", status, trouble)
 		require.True(c, e.shownDone(s.id), "the WebhookEvent was shown as Done")
-	}, eventually, tick)
+	})
 
 	hash := sha256.Sum256(s.webhook.Body)
 	var rows int

@@ -13,6 +13,7 @@ import (
 
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
 	"github.com/dfmiddleware/verity-sync/test/testenv/system"
+	"github.com/dfmiddleware/verity-sync/test/testenv/systemtest"
 )
 
 // newObject returns a WebhookEvent that the API server accepts, in a namespace that no controller watches.
@@ -36,10 +37,10 @@ func create(t *testing.T, s *system.System) *v1alpha1.WebhookEvent {
 
 func TestAWebhookEventWithoutStatusIsPendingAndFoundAsSuch(t *testing.T) {
 	t.Parallel()
-	s := sharedSystem(t)
+	s := systemtest.Shared(t)
 	object := create(t, s)
 
-	read, err := get(t.Context(), s, object.Spec.EventID)
+	read, err := systemtest.Get(t.Context(), s, object.Spec.EventID)
 	require.NoError(t, err)
 	assert.Equal(t, v1alpha1.PhasePending, read.Status.Phase)
 	for field, value := range map[string]string{
@@ -71,7 +72,7 @@ func namesBy(t *testing.T, s *system.System, field, value string) []string {
 
 func TestTheSpecOfAWebhookEventIsImmutable(t *testing.T) {
 	t.Parallel()
-	s := sharedSystem(t)
+	s := systemtest.Shared(t)
 	for field, change := range map[string]func(*v1alpha1.WebhookEventSpec){
 		"eventID":            func(spec *v1alpha1.WebhookEventSpec) { spec.EventID = uuid.NewString() },
 		"source":             func(spec *v1alpha1.WebhookEventSpec) { spec.Source = "another" },
@@ -106,7 +107,7 @@ func TestTheSpecOfAWebhookEventIsImmutable(t *testing.T) {
 
 func TestWhatTheAPIServerRefuses(t *testing.T) {
 	t.Parallel()
-	s := sharedSystem(t)
+	s := systemtest.Shared(t)
 	for name, test := range map[string]struct {
 		change func(*v1alpha1.WebhookEvent)
 		says   string

@@ -12,6 +12,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
 	"github.com/dfmiddleware/verity-sync/test/sim/ghlsender"
 	"github.com/dfmiddleware/verity-sync/test/testenv/system"
+	"github.com/dfmiddleware/verity-sync/test/testenv/systemtest"
 )
 
 func TestADeliveryThatReachesTwoReceiversAtOnceIsOneEvent(t *testing.T) {
@@ -38,7 +39,7 @@ func TestADeliveryThatReachesTwoReceiversAtOnceIsOneEvent(t *testing.T) {
 		outcomes[answer.Outcome]++
 	}
 	assert.Equal(t, map[string]int{"accepted": 1, "duplicate": posts - 1}, outcomes)
-	waitFor(t, s, answers[0].ID, v1alpha1.PhaseDone)
+	systemtest.WaitForPhase(t, s, answers[0].ID, v1alpha1.PhaseDone)
 	var rows int
 	require.NoError(t, s.Database.QueryRow(t.Context(), "SELECT count(*) FROM webhook_events").Scan(&rows))
 	assert.Equal(t, 1, rows)

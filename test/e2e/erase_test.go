@@ -17,6 +17,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/sim/ghlsender"
 	"github.com/dfmiddleware/verity-sync/test/testenv/pgbouncer"
 	"github.com/dfmiddleware/verity-sync/test/testenv/system"
+	"github.com/dfmiddleware/verity-sync/test/testenv/systemtest"
 )
 
 // erase runs verity-sync erase with nothing but the database, and returns its report.
@@ -50,9 +51,9 @@ func stored(t *testing.T, s *system.System, texts ...string) (found []string) {
 	return found
 }
 
-// TestAPersonIsErasedWhileEventsOfThePersonAreUnderWay erases behind a pooler that shares its sessions, while an attempt hangs at Verity and
+// TestAPersonIsErasedWhileEventsOfThePersonAreInProgress erases behind a pooler that shares its sessions, while an attempt hangs at Verity and
 // an event is suspended.
-func TestAPersonIsErasedWhileEventsOfThePersonAreUnderWay(t *testing.T) {
+func TestAPersonIsErasedWhileEventsOfThePersonAreInProgress(t *testing.T) {
 	t.Parallel()
 	s, pooler := behind(t, 1, pgbouncer.Options{Mode: "transaction"})
 	url, err := pooler.URL(s.DatabaseURL)
@@ -62,22 +63,22 @@ func TestAPersonIsErasedWhileEventsOfThePersonAreUnderWay(t *testing.T) {
 	}
 	texts := []string{"Adelheid", "Unmistakable", "5550163"}
 	first := s.Sender.Contact(ghlsender.Create, person)
-	done := post(t, s, first)
-	waitFor(t, s, done, v1alpha1.PhaseDone)
-	booked := post(t, s, s.Sender.WorkflowAppointment(ghlsender.Appointment{ID: ghlsender.NewID(), ContactID: person.ID, Status: "confirmed"}, person))
-	waitFor(t, s, booked, v1alpha1.PhaseDone)
+	done := systemtest.Post(t, s, first)
+	systemtest.WaitForPhase(t, s, done, v1alpha1.PhaseDone)
+	booked := systemtest.Post(t, s, s.Sender.WorkflowAppointment(ghlsender.Appointment{ID: ghlsender.NewID(), ContactID: person.ID, Status: "confirmed"}, person))
+	systemtest.WaitForPhase(t, s, booked, v1alpha1.PhaseDone)
 	require.NotEmpty(t, stored(t, s, texts...))
 
 	require.NoError(t, s.Verity.Faults.Add(fault.Fault{Kind: fault.Hang}))
 	sent := s.Verity.Requests.Total()
-	underWay := post(t, s, s.Sender.Contact(ghlsender.Update, person))
+	underWay := systemtest.Post(t, s, s.Sender.Contact(ghlsender.Update, person))
 	waitForRequests(t, s, sent+1)
-	waitFor(t, s, underWay, v1alpha1.PhaseProcessing)
-	behindIt := post(t, s, s.Sender.Contact(ghlsender.Update, person))
-	waitFor(t, s, behindIt, v1alpha1.PhasePending)
+	systemtest.WaitForPhase(t, s, underWay, v1alpha1.PhaseProcessing)
+	behindIt := systemtest.Post(t, s, s.Sender.Contact(ghlsender.Update, person))
+	systemtest.WaitForPhase(t, s, behindIt, v1alpha1.PhasePending)
 	kubectl(t, s, "patch", "webhookevent", nameOf(behindIt), "--type=merge", `--patch={"spec":{"suspend":true}}`)
-	other := post(t, s, booking(s))
-	waitFor(t, s, other, v1alpha1.PhaseDone)
+	other := systemtest.Post(t, s, booking(s))
+	systemtest.WaitForPhase(t, s, other, v1alpha1.PhaseDone)
 
 	report := erase(t, s, url, "--contact="+person.ID)
 
@@ -86,9 +87,9 @@ func TestAPersonIsErasedWhileEventsOfThePersonAreUnderWay(t *testing.T) {
 	assert.Equal(t, 1, report.Rows["contact_mappings"])
 	assert.Equal(t, 1, report.Rows["appointments"])
 	assert.Empty(t, stored(t, s, texts...))
-	s.Verity.Faults.Clear() // The attempt goes on.
+	s.Verity.Faults.Clear() // The attempt continues.
 	for _, id := range []string{underWay, behindIt} {
-		e := waitFor(t, s, id, v1alpha1.PhaseError)
+		e := systemtest.WaitForPhase(t, s, id, v1alpha1.PhaseError)
 		ready := meta.FindStatusCondition(e.Status.Conditions, v1alpha1.ReadyCondition)
 		assert.Equal(t, v1alpha1.ErasedReason, ready.Reason)
 		assert.Equal(t, "the data of the event was erased at a person's request; it does not run again", ready.Message)
@@ -99,22 +100,22 @@ func TestAPersonIsErasedWhileEventsOfThePersonAreUnderWay(t *testing.T) {
 	for _, id := range []string{done, underWay} {
 		kubectl(t, s, "annotate", "webhookevent", nameOf(id), "webhooks.dfmiddleware.io/replay-requested-at=1")
 		kubectl(t, s, "wait", "webhookevent/"+nameOf(id), "--for=condition=ReplayRefused", "--timeout=120s")
-		e, err := get(t.Context(), s, id)
+		e, err := systemtest.Get(t.Context(), s, id)
 		require.NoError(t, err)
 		refused := meta.FindStatusCondition(e.Status.Conditions, v1alpha1.ReplayRefusedCondition)
 		assert.Equal(t, v1alpha1.ErasedReason, refused.Reason)
 		assert.Contains(t, refused.Message, "the data of the event was erased")
 	}
 	assert.Contains(t, replay(t, s, "--status=error", "--since=24h", "--from=start"), "replays 0 events")
-	assert.Empty(t, stored(t, s, texts...), "nothing comes back")
+	assert.Empty(t, stored(t, s, texts...), "nothing is stored again")
 
 	answer, err := s.Post(t.Context(), s.Receivers[0], first)
 	require.NoError(t, err)
 	assert.Equal(t, http.StatusOK, answer.Status)
 	assert.Equal(t, "duplicate", answer.Outcome)
 	assert.Equal(t, done, answer.ID)
-	waitFor(t, s, post(t, s, s.Sender.Contact(ghlsender.Update, person)), v1alpha1.PhaseDone)
-	assert.NotEmpty(t, stored(t, s, texts...), "a later webhook is stored anew")
+	systemtest.WaitForPhase(t, s, systemtest.Post(t, s, s.Sender.Contact(ghlsender.Update, person)), v1alpha1.PhaseDone)
+	assert.NotEmpty(t, stored(t, s, texts...), "a later webhook is stored again")
 	assert.Len(t, erase(t, s, url, "--contact="+person.ID).Events, 1)
 	assert.Empty(t, stored(t, s, texts...))
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/sim/ghlsender"
 	"github.com/dfmiddleware/verity-sync/test/testenv/postgres"
 	"github.com/dfmiddleware/verity-sync/test/testenv/system"
+	"github.com/dfmiddleware/verity-sync/test/testenv/systemtest"
 )
 
 // hang has Verity leave its next request unanswered.
@@ -26,7 +27,7 @@ func hang(t *testing.T, s *system.System) {
 // waitForRequests waits until Verity was sent so many requests.
 func waitForRequests(t *testing.T, s *system.System, n int) {
 	t.Helper()
-	require.Eventually(t, func() bool { return s.Verity.Requests.Total() >= n }, eventually, tick)
+	require.Eventually(t, func() bool { return s.Verity.Requests.Total() >= n }, systemtest.Timeout, systemtest.Tick)
 }
 
 // booking is an appointment of a contact of its own, whom Verity comes to know by the webhook.
@@ -42,15 +43,15 @@ func TestAnEventIsDoneOnceThoughItsControllerIsKilled(t *testing.T) {
 	t.Parallel()
 	s := start(t, system.Options{Receivers: 1, Controllers: 1})
 	hang(t, s)
-	id := post(t, s, booking(s))
+	id := systemtest.Post(t, s, booking(s))
 	waitForRequests(t, s, 1)
-	waitFor(t, s, id, v1alpha1.PhaseProcessing)
+	systemtest.WaitForPhase(t, s, id, v1alpha1.PhaseProcessing)
 	require.NoError(t, s.Controllers[0].Kill())
 	assert.Equal(t, row{Status: "processing", Attempts: 1}, rowOf(t, s, id))
 
 	require.NoError(t, s.Controllers[0].Start(t.Context()))
 
-	e := waitFor(t, s, id, v1alpha1.PhaseDone)
+	e := systemtest.WaitForPhase(t, s, id, v1alpha1.PhaseDone)
 	assert.Equal(t, int32(2), e.Status.Attempts, "the attempt that was cut off counts")
 	assert.Equal(t, row{Status: "done", Attempts: 2, Reason: "Done"}, rowOf(t, s, id))
 	requests := s.Verity.Requests.Requests(http.MethodPost, "")
@@ -58,7 +59,7 @@ func TestAnEventIsDoneOnceThoughItsControllerIsKilled(t *testing.T) {
 	for _, r := range requests {
 		assert.Equal(t, id, r.Header.Get("Idempotency-Key"))
 	}
-	times, _ := forwardsOf(s, id)
+	times, _ := systemtest.Forwards(s, id)
 	assert.Equal(t, 1, times)
 	assert.Equal(t, map[string]int{"verity.forward success": 1, "verity.lead success": 1}, ledgerOf(t, s, id))
 	leads, err := s.VerityDatabase.Leads(t.Context())
@@ -66,36 +67,36 @@ func TestAnEventIsDoneOnceThoughItsControllerIsKilled(t *testing.T) {
 	assert.Len(t, leads, 1)
 }
 
-func TestAWebhookEventThatIsDeletedComesBackUnlessItIsFinished(t *testing.T) {
+func TestADeletedWebhookEventIsCreatedAgainUnlessItIsFinished(t *testing.T) {
 	t.Parallel()
 	s := start(t, system.Options{Receivers: 1, Controllers: 1})
-	finished := post(t, s, booking(s))
-	before := waitFor(t, s, finished, v1alpha1.PhaseDone)
+	finished := systemtest.Post(t, s, booking(s))
+	before := systemtest.WaitForPhase(t, s, finished, v1alpha1.PhaseDone)
 	unavailable := fault.Status(http.StatusServiceUnavailable)
 	unavailable.DelayMillis, unavailable.Times = 1000, -1
 	require.NoError(t, s.Verity.Faults.Add(unavailable))
-	unfinished := post(t, s, booking(s))
-	deleted := waitFor(t, s, unfinished, v1alpha1.PhaseProcessing)
+	unfinished := systemtest.Post(t, s, booking(s))
+	deleted := systemtest.WaitForPhase(t, s, unfinished, v1alpha1.PhaseProcessing)
 
 	// What is finished goes first, so that it would be back when the other one is.
 	require.NoError(t, s.Kubernetes.Delete(t.Context(), before))
 	require.NoError(t, s.Kubernetes.Delete(t.Context(), deleted))
 
-	require.EventuallyWithT(t, func(c *assert.CollectT) {
-		back, err := get(t.Context(), s, unfinished)
+	systemtest.Eventually(t, func(c *assert.CollectT) {
+		back, err := systemtest.Get(t.Context(), s, unfinished)
 		require.NoError(c, err)
 		require.NotEqual(c, deleted.UID, back.UID)
-	}, eventually, tick)
-	_, err := get(t.Context(), s, finished)
+	})
+	_, err := systemtest.Get(t.Context(), s, finished)
 	require.True(t, apierrors.IsNotFound(err), "%v", err)
 
 	s.Verity.Faults.Clear()
-	waitFor(t, s, unfinished, v1alpha1.PhaseDone)
-	times, _ := forwardsOf(s, unfinished)
+	systemtest.WaitForPhase(t, s, unfinished, v1alpha1.PhaseDone)
+	times, _ := systemtest.Forwards(s, unfinished)
 	assert.Equal(t, 1, times)
 	assert.Equal(t, row{Status: "done", Attempts: 1, Reason: "Done"}, rowOf(t, s, finished))
 	assert.Equal(t, map[string]int{"verity.forward success": 1, "verity.lead success": 1}, ledgerOf(t, s, finished))
-	times, _ = forwardsOf(s, finished)
+	times, _ = systemtest.Forwards(s, finished)
 	assert.Equal(t, 1, times)
 }
 
@@ -105,7 +106,7 @@ func TestWithoutPostgresWebhooksAreAskedForAgainAndNothingIsLost(t *testing.T) {
 	receiver, controller := s.Receivers[0], s.Controllers[0]
 	receiverPID, controllerPID := receiver.PID(), controller.PID()
 	hang(t, s)
-	underWay := post(t, s, booking(s))
+	underWay := systemtest.Post(t, s, booking(s))
 	waitForRequests(t, s, 1)
 
 	require.NoError(t, s.Postgres.Stop(postgres.Fast))
@@ -121,20 +122,20 @@ func TestWithoutPostgresWebhooksAreAskedForAgainAndNothingIsLost(t *testing.T) {
 	}
 	assert.Equal(t, http.StatusOK, statusOf(t, receiver.URL+"/readyz"), "out of the load balancer, it could not even say 429")
 
-	ctx, cancel := context.WithTimeout(t.Context(), eventually)
+	ctx, cancel := context.WithTimeout(t.Context(), systemtest.Timeout)
 	defer cancel()
 	require.NoError(t, s.Postgres.Start(ctx))
 	var again system.Answer
-	require.EventuallyWithT(t, func(c *assert.CollectT) {
+	systemtest.Eventually(t, func(c *assert.CollectT) {
 		var err error
 		again, err = s.Post(t.Context(), receiver, missed)
 		require.NoError(c, err)
 		require.Equal(c, http.StatusOK, again.Status)
-	}, eventually, tick)
+	})
 
 	for _, id := range []string{underWay, again.ID} {
-		waitFor(t, s, id, v1alpha1.PhaseDone)
-		times, _ := forwardsOf(s, id)
+		systemtest.WaitForPhase(t, s, id, v1alpha1.PhaseDone)
+		times, _ := systemtest.Forwards(s, id)
 		assert.Equal(t, 1, times)
 	}
 	var events int
@@ -142,5 +143,5 @@ func TestWithoutPostgresWebhooksAreAskedForAgainAndNothingIsLost(t *testing.T) {
 	assert.Equal(t, 2, events)
 	assert.Equal(t, receiverPID, receiver.PID())
 	assert.Equal(t, controllerPID, controller.PID())
-	assert.True(t, receiver.Running() && controller.Running(), "nobody was restarted")
+	assert.True(t, receiver.Running() && controller.Running(), "no process was restarted")
 }

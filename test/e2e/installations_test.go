@@ -11,6 +11,7 @@ import (
 
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
 	"github.com/dfmiddleware/verity-sync/test/testenv/system"
+	"github.com/dfmiddleware/verity-sync/test/testenv/systemtest"
 )
 
 // leasesOf returns who holds which lease of the namespace, by the installation that each belongs to.
@@ -38,7 +39,7 @@ func TestTwoInstallationsInOneNamespaceDoNotTouchEachOthersEvents(t *testing.T) 
 	require.Eventually(t, func() bool {
 		lease := leasesOf(t, first)[one]
 		return lease.Spec.HolderIdentity != nil && *lease.Spec.HolderIdentity != ""
-	}, eventually, tick)
+	}, systemtest.Timeout, systemtest.Tick)
 	second := start(t, system.Options{Receivers: 1, Controllers: 2, Namespace: first.Namespace})
 	two := installation(t.Context(), t, second)
 	require.NotEqual(t, one, two)
@@ -47,14 +48,14 @@ func TestTwoInstallationsInOneNamespaceDoNotTouchEachOthersEvents(t *testing.T) 
 	for i, s := range []*system.System{first, second} {
 		ids[i] = append(ids[i], refuse(t, s, opportunity(s)))
 		for range 10 {
-			ids[i] = append(ids[i], post(t, s, booking(s)))
+			ids[i] = append(ids[i], systemtest.Post(t, s, booking(s)))
 		}
 	}
 	for i, s := range []*system.System{first, second} {
 		for _, id := range ids[i][1:] {
-			e := waitFor(t, s, id, v1alpha1.PhaseDone)
+			e := systemtest.WaitForPhase(t, s, id, v1alpha1.PhaseDone)
 			assert.Equal(t, []string{one, two}[i], e.Labels[v1alpha1.InstallationLabel])
-			times, _ := forwardsOf(s, id)
+			times, _ := systemtest.Forwards(s, id)
 			assert.Equal(t, 1, times)
 		}
 		annotate(t, s, nameOf(ids[i][0]), "1")
@@ -65,12 +66,12 @@ func TestTwoInstallationsInOneNamespaceDoNotTouchEachOthersEvents(t *testing.T) 
 	assert.Equal(t, "verity-sync-controller-"+two[:8], leases[two].Name)
 	assert.Len(t, leases, 2)
 
-	// Each goes on when the other one stops, and when its own leader is replaced.
+	// Each continues when the other one stops, and when its own leader is replaced.
 	for _, c := range first.Controllers {
 		require.NoError(t, c.Stop())
 	}
-	waitFor(t, second, post(t, second, note(second)), v1alpha1.PhaseDone)
-	waiting := post(t, first, note(first))
+	systemtest.WaitForPhase(t, second, systemtest.Post(t, second, note(second)), v1alpha1.PhaseDone)
+	waiting := systemtest.Post(t, first, note(first))
 	for _, c := range second.Controllers {
 		require.NoError(t, c.Stop())
 	}
@@ -79,8 +80,8 @@ func TestTwoInstallationsInOneNamespaceDoNotTouchEachOthersEvents(t *testing.T) 
 			require.NoError(t, c.Start(t.Context()))
 		}
 	}
-	waitFor(t, first, waiting, v1alpha1.PhaseDone)
-	waitFor(t, second, post(t, second, note(second)), v1alpha1.PhaseDone)
+	systemtest.WaitForPhase(t, first, waiting, v1alpha1.PhaseDone)
+	systemtest.WaitForPhase(t, second, systemtest.Post(t, second, note(second)), v1alpha1.PhaseDone)
 	assert.Equal(t, leases[one].Name, leasesOf(t, first)[one].Name)
 	assert.Equal(t, leases[two].Name, leasesOf(t, first)[two].Name)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/sim/fault"
 	"github.com/dfmiddleware/verity-sync/test/sim/ghlsender"
 	"github.com/dfmiddleware/verity-sync/test/testenv/system"
+	"github.com/dfmiddleware/verity-sync/test/testenv/systemtest"
 )
 
 func TestKubectlTellsWhereAnEventStandsAndWhy(t *testing.T) {
@@ -24,11 +25,11 @@ func TestKubectlTellsWhereAnEventStandsAndWhy(t *testing.T) {
 		require.NoError(t, err)
 		return output
 	}
-	done := nameOf(post(t, s, s.Sender.Opportunity(ghlsender.Create, ghlsender.Opportunity{ID: "opportunity-1", ContactID: "contact-1"})))
+	done := nameOf(systemtest.Post(t, s, s.Sender.Opportunity(ghlsender.Create, ghlsender.Opportunity{ID: "opportunity-1", ContactID: "contact-1"})))
 	kubectl(t, "wait", "--for=create", "webhookevent/"+done, "--timeout=120s")
 	assert.Contains(t, kubectl(t, "wait", "--for=condition=Ready", "whe/"+done, "--timeout=120s"), "condition met")
 	require.NoError(t, s.Verity.Faults.Add(fault.Status(http.StatusUnprocessableEntity)))
-	refused := nameOf(post(t, s, s.Sender.Opportunity(ghlsender.Update, ghlsender.Opportunity{ID: "opportunity-2", ContactID: "contact-2"})))
+	refused := nameOf(systemtest.Post(t, s, s.Sender.Opportunity(ghlsender.Update, ghlsender.Opportunity{ID: "opportunity-2", ContactID: "contact-2"})))
 	kubectl(t, "wait", "--for=create", "webhookevent/"+refused, "--timeout=120s")
 	kubectl(t, "wait", "--for=jsonpath={.status.phase}=Error", "whe/"+refused, "--timeout=120s")
 

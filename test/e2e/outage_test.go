@@ -15,11 +15,12 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/sim/fault"
 	"github.com/dfmiddleware/verity-sync/test/sim/ghlsender"
 	"github.com/dfmiddleware/verity-sync/test/testenv/system"
+	"github.com/dfmiddleware/verity-sync/test/testenv/systemtest"
 )
 
-// TestAfterAnOutageOfHoursWhatPiledUpIsDoneAtOnce has Verity answer nobody until events wait for it. That they are told to
-// wait for as long as in an outage of hours is done by hand.
-func TestAfterAnOutageOfHoursWhatPiledUpIsDoneAtOnce(t *testing.T) {
+// TestAfterAnOutageOfHoursWaitingEventsAreDoneAtOnce makes Verity fail until events wait for it. The test sets their next attempt as far ahead as
+// an outage of hours does.
+func TestAfterAnOutageOfHoursWaitingEventsAreDoneAtOnce(t *testing.T) {
 	t.Parallel()
 	s := start(t, system.Options{Receivers: 1, Controllers: 1, Env: map[string]string{"MAX_WAITING_EVENTS": "10"}})
 	down := fault.Status(http.StatusServiceUnavailable)
@@ -27,7 +28,7 @@ func TestAfterAnOutageOfHoursWhatPiledUpIsDoneAtOnce(t *testing.T) {
 	require.NoError(t, s.Verity.Faults.Add(down))
 	ids := make([]string, 25)
 	for i := range ids {
-		ids[i] = post(t, s, s.Sender.Opportunity(ghlsender.Create, ghlsender.Opportunity{ID: ghlsender.NewID()}))
+		ids[i] = systemtest.Post(t, s, s.Sender.Opportunity(ghlsender.Create, ghlsender.Opportunity{ID: ghlsender.NewID()}))
 	}
 	count := func(where string) (n int) {
 		require.NoError(t, s.Database.QueryRow(t.Context(), "SELECT count(*) FROM webhook_events WHERE "+where).Scan(&n))
@@ -38,26 +39,26 @@ func TestAfterAnOutageOfHoursWhatPiledUpIsDoneAtOnce(t *testing.T) {
 		_, err := s.Database.Exec(t.Context(), "UPDATE webhook_events SET next_attempt_at = now() + interval '1 hour' WHERE status = 'pending' AND "+held)
 		require.NoError(t, err)
 		return count(held+" AND "+long) == len(ids) && count("parked") >= 15
-	}, eventually, tick)
+	}, systemtest.Timeout, systemtest.Tick)
 	attempts := count("attempts > 0")
 	calls := s.Verity.Requests.Total()
 
 	ended := time.Now()
 	s.Verity.Faults.Clear()
 	for _, id := range ids {
-		waitFor(t, s, id, v1alpha1.PhaseDone)
-		times, _ := forwardsOf(s, id)
+		systemtest.WaitForPhase(t, s, id, v1alpha1.PhaseDone)
+		times, _ := systemtest.Forwards(s, id)
 		assert.Equal(t, 1, times)
 	}
 	t.Logf("%d events were done %s after the end of the outage, in %d calls", len(ids), time.Since(ended).Round(time.Millisecond),
 		s.Verity.Requests.Total()-calls)
 	assert.Less(t, time.Since(ended), time.Minute, "and not after an hour")
-	assert.LessOrEqual(t, s.Verity.Requests.Total()-calls, len(ids)+2, "each calls once, bar who was trying when it ended")
+	assert.LessOrEqual(t, s.Verity.Requests.Total()-calls, len(ids)+2, "each calls once, except those in an attempt when the outage ended")
 	assert.LessOrEqual(t, count("attempts > 1"), attempts, "the first failures count, the wait does not")
 }
 
-// TestAnOutageIsToldOfInKubernetesEvents has two destinations go down at a time and come back.
-func TestAnOutageIsToldOfInKubernetesEvents(t *testing.T) {
+// TestAnOutageIsReportedInKubernetesEvents has an outage of two destinations at a time.
+func TestAnOutageIsReportedInKubernetesEvents(t *testing.T) {
 	t.Parallel()
 	s := start(t, system.Options{Receivers: 1, Controllers: 2})
 	down := fault.Status(http.StatusServiceUnavailable)
@@ -66,9 +67,9 @@ func TestAnOutageIsToldOfInKubernetesEvents(t *testing.T) {
 	require.NoError(t, s.Aloware.Faults.Add(down))
 	ids := make([]string, 5)
 	for i := range ids {
-		ids[i] = post(t, s, s.Sender.Contact(ghlsender.Update, ghlsender.Contact{ID: ghlsender.NewID(), Phone: "+12055550142"}))
+		ids[i] = systemtest.Post(t, s, s.Sender.Contact(ghlsender.Update, ghlsender.Contact{ID: ghlsender.NewID(), Phone: "+12055550142"}))
 	}
-	told := func(t require.TestingT) map[string]string {
+	reported := func(t require.TestingT) map[string]string {
 		var list corev1.EventList
 		require.NoError(t, s.Kubernetes.List(context.Background(), &list, client.InNamespace(s.Namespace),
 			client.MatchingFields{"involvedObject.kind": "Lease", "involvedObject.name": "verity-sync-controller"}))
@@ -84,16 +85,16 @@ func TestAnOutageIsToldOfInKubernetesEvents(t *testing.T) {
 		"destinations{verity-http} DestinationUnavailable": "Warning: verity-http does not answer: the events that need it wait",
 		"destinations{aloware} DestinationUnavailable":     "Warning: aloware does not answer: the events that need it wait",
 	}
-	require.EventuallyWithT(t, func(c *assert.CollectT) { require.Equal(c, want, told(c)) }, eventually, tick)
+	systemtest.Eventually(t, func(c *assert.CollectT) { require.Equal(c, want, reported(c)) })
 
 	s.Verity.Faults.Clear()
 	s.Aloware.Faults.Clear()
 	for _, id := range ids {
-		waitFor(t, s, id, v1alpha1.PhaseDone)
+		systemtest.WaitForPhase(t, s, id, v1alpha1.PhaseDone)
 	}
 	want["destinations{verity-http} DestinationAvailable"] = "Normal: verity-http answers again: the events that wait for it go on"
 	want["destinations{aloware} DestinationAvailable"] = "Normal: aloware answers again: the events that wait for it go on"
-	require.EventuallyWithT(t, func(c *assert.CollectT) { require.Equal(c, want, told(c)) }, eventually, tick)
+	systemtest.Eventually(t, func(c *assert.CollectT) { require.Equal(c, want, reported(c)) })
 	shown, err := s.Kubectl(t.Context(), "describe", "lease", "verity-sync-controller")
 	require.NoError(t, err)
 	assert.Contains(t, shown, "aloware answers again", "where one looks for it")

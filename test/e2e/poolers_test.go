@@ -14,6 +14,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/testenv"
 	"github.com/dfmiddleware/verity-sync/test/testenv/pgbouncer"
 	"github.com/dfmiddleware/verity-sync/test/testenv/system"
+	"github.com/dfmiddleware/verity-sync/test/testenv/systemtest"
 )
 
 // behind starts a system both of whose databases are behind a pooler, with so many receivers and controllers, and returns the pooler.
@@ -56,13 +57,13 @@ func book(ctx context.Context, s *system.System, receiver *system.Process) (stri
 // requireLeads waits until everything is done and every appointment has its lead.
 func requireLeads(t *testing.T, s *system.System, appointments []string) {
 	t.Helper()
-	require.EventuallyWithT(t, func(c *assert.CollectT) {
+	systemtest.Eventually(t, func(c *assert.CollectT) {
 		var done, other int
 		require.NoError(c, s.Database.QueryRow(t.Context(),
 			`SELECT count(*) FILTER (WHERE status = 'done'), count(*) FILTER (WHERE status <> 'done') FROM webhook_events`).Scan(&done, &other))
 		assert.Equal(c, 2*len(appointments), done)
 		assert.Zero(c, other)
-	}, eventually, tick)
+	})
 	leads, err := s.VerityDatabase.Leads(t.Context())
 	require.NoError(t, err)
 	var pointed []string

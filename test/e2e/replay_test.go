@@ -15,6 +15,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/sim/ghlapi"
 	"github.com/dfmiddleware/verity-sync/test/sim/ghlsender"
 	"github.com/dfmiddleware/verity-sync/test/testenv/system"
+	"github.com/dfmiddleware/verity-sync/test/testenv/systemtest"
 )
 
 // annotate asks for a replay with kubectl, as docs/sync.md shows it, and waits until it was served and has ended well.
@@ -38,8 +39,8 @@ func kubectl(t *testing.T, s *system.System, arguments ...string) string {
 func refuse(t *testing.T, s *system.System, w ghlsender.Webhook) string {
 	t.Helper()
 	require.NoError(t, s.Verity.Faults.Add(fault.Status(http.StatusUnprocessableEntity)))
-	id := post(t, s, w)
-	waitFor(t, s, id, v1alpha1.PhaseError)
+	id := systemtest.Post(t, s, w)
+	systemtest.WaitForPhase(t, s, id, v1alpha1.PhaseError)
 	return id
 }
 
@@ -51,38 +52,38 @@ func opportunity(s *system.System) ghlsender.Webhook {
 	return s.Sender.Opportunity(ghlsender.Create, ghlsender.Opportunity{ID: ghlsender.NewID(), ContactID: ghlsender.NewID()})
 }
 
-func TestARefusedEventIsReplayedWithKubectlOnceItsDestinationIsMended(t *testing.T) {
+func TestARefusedEventIsReplayedWithKubectlOnceItsDestinationIsFixed(t *testing.T) {
 	t.Parallel()
 	s := start(t, system.Options{Receivers: 1, Controllers: 1})
 	id := refuse(t, s, opportunity(s))
 
 	annotate(t, s, nameOf(id), "1")
 
-	times, _ := forwardsOf(s, id)
+	times, _ := systemtest.Forwards(s, id)
 	assert.Equal(t, 1, times, "under the key of the attempt that was refused")
 	assert.Equal(t, map[string]int{"verity.forward error": 1, "verity.forward success": 1}, ledgerOf(t, s, id))
 	assert.Equal(t, row{Status: "done", Attempts: 1, Reason: "Done"}, rowOf(t, s, id))
 
 	annotate(t, s, nameOf(id), "2")
-	times, _ = forwardsOf(s, id)
+	times, _ = systemtest.Forwards(s, id)
 	assert.Equal(t, 1, times, "what has succeeded is not repeated")
 
 	annotate(t, s, nameOf(id), "3", "webhooks.dfmiddleware.io/replay-from=start")
-	times, _ = forwardsOf(s, id)
+	times, _ = systemtest.Forwards(s, id)
 	assert.Equal(t, 1, times)
-	times, _ = forwardsOf(s, id+".3")
+	times, _ = systemtest.Forwards(s, id+".3")
 	assert.Equal(t, 1, times, "from the start, under a key of its own")
 
 	annotate(t, s, nameOf(id), "4", "webhooks.dfmiddleware.io/replay-from-")
-	times, _ = forwardsOf(s, id+".4")
+	times, _ = systemtest.Forwards(s, id+".4")
 	assert.Zero(t, times, "without the second annotation nothing is repeated again")
 
 	annotate(t, s, nameOf(id), "5", "webhooks.dfmiddleware.io/replay-from=Start")
-	times, _ = forwardsOf(s, id+".5")
+	times, _ = systemtest.Forwards(s, id+".5")
 	assert.Equal(t, 1, times, "in any case")
 }
 
-func TestAnEventIsReplayedOnceTheConfigurationIsMended(t *testing.T) {
+func TestAnEventIsReplayedOnceTheConfigurationIsFixed(t *testing.T) {
 	t.Parallel()
 	s := start(t, system.Options{Receivers: 1, Controllers: 1, Env: map[string]string{"GHL_API_TOKEN": ""}})
 	location, contact := ghlsender.NewID(), ghlsender.NewID()
@@ -92,17 +93,17 @@ func TestAnEventIsReplayedOnceTheConfigurationIsMended(t *testing.T) {
 	s.Sender.LocationID = location
 	w := s.Sender.Appointment(ghlsender.Create, ghlsender.Appointment{ID: ghlsender.NewID(), ContactID: contact, Status: "confirmed"})
 	s.Sender.LocationID = home
-	id := post(t, s, w)
-	e := waitFor(t, s, id, v1alpha1.PhaseError)
+	id := systemtest.Post(t, s, w)
+	e := systemtest.WaitForPhase(t, s, id, v1alpha1.PhaseError)
 	assert.Equal(t, row{Status: "error", Attempts: 1, Reason: "LocationUnknown"}, rowOf(t, s, id), "%+v", e.Status.Conditions)
 
 	s.GHL.PutContact(ghlapi.Contact{ID: contact, LocationID: location, Email: contact + "@example.com"})
 	require.NoError(t, s.AddLocation(location))
 	annotate(t, s, nameOf(id), "1")
 
-	assert.Equal(t, "LeadInserted", waitFor(t, s, id, v1alpha1.PhaseDone).Status.Result)
+	assert.Equal(t, "LeadInserted", systemtest.WaitForPhase(t, s, id, v1alpha1.PhaseDone).Status.Result)
 	assert.Equal(t, map[string]int{"verity.forward success": 1, "verity.lead error": 1, "verity.lead success": 1}, ledgerOf(t, s, id))
-	times, _ := forwardsOf(s, id)
+	times, _ := systemtest.Forwards(s, id)
 	assert.Equal(t, 1, times, "it had been forwarded")
 }
 
@@ -119,10 +120,10 @@ func replay(t *testing.T, s *system.System, flags ...string) string {
 func TestTheReplayCommandReplaysManyAlsoThoseWhoseWebhookEventIsGone(t *testing.T) {
 	t.Parallel()
 	s := start(t, system.Options{Receivers: 1, Controllers: 1})
-	done := post(t, s, booking(s))
-	waitFor(t, s, done, v1alpha1.PhaseDone)
+	done := systemtest.Post(t, s, booking(s))
+	systemtest.WaitForPhase(t, s, done, v1alpha1.PhaseDone)
 	there, gone, other := refuse(t, s, opportunity(s)), refuse(t, s, opportunity(s)), refuse(t, s, note(s))
-	e, err := get(t.Context(), s, gone)
+	e, err := systemtest.Get(t.Context(), s, gone)
 	require.NoError(t, err)
 	require.NoError(t, s.Kubernetes.Delete(t.Context(), e))
 	errors := []string{"--status=error", "--since=24h", "--type=opportunity.created"}
@@ -130,14 +131,14 @@ func TestTheReplayCommandReplaysManyAlsoThoseWhoseWebhookEventIsGone(t *testing.
 
 	assert.Equal(t, "would replay "+those+"\n", replay(t, s, append(errors, "--dry-run")...))
 	assert.Equal(t, row{Status: "error", Attempts: 1, Reason: "Rejected"}, rowOf(t, s, there), "a dry run changes nothing")
-	_, err = get(t.Context(), s, gone)
+	_, err = systemtest.Get(t.Context(), s, gone)
 	require.True(t, apierrors.IsNotFound(err), "%v", err)
 
 	assert.Regexp(t, "^replays "+those+` \(.+\)\n$`, replay(t, s, errors...))
 	for _, id := range []string{there, gone} {
-		waitFor(t, s, id, v1alpha1.PhaseDone)
+		systemtest.WaitForPhase(t, s, id, v1alpha1.PhaseDone)
 		assert.Equal(t, map[string]int{"verity.forward error": 1, "verity.forward success": 1}, ledgerOf(t, s, id))
-		times, _ := forwardsOf(s, id)
+		times, _ := systemtest.Forwards(s, id)
 		assert.Equal(t, 1, times)
 	}
 	assert.Equal(t, row{Status: "error", Attempts: 1, Reason: "Rejected"}, rowOf(t, s, other), "of another type")
@@ -154,16 +155,16 @@ func TestTheReplayCommandReplaysManyAlsoThoseWhoseWebhookEventIsGone(t *testing.
 	t.Run("those that are done, from the start", func(t *testing.T) {
 		assert.True(t, strings.HasPrefix(replay(t, s, "--status=done", "--since=1h", "--type=appointment.created", "--from=start"), "replays 1 event"))
 		require.Eventually(t, func() bool {
-			times, _ := forwardsOf(s, done+".1")
+			times, _ := systemtest.Forwards(s, done+".1")
 			return times == 1
-		}, eventually, tick)
-		waitFor(t, s, done, v1alpha1.PhaseDone)
-		times, _ := forwardsOf(s, done)
+		}, systemtest.Timeout, systemtest.Tick)
+		systemtest.WaitForPhase(t, s, done, v1alpha1.PhaseDone)
+		times, _ := systemtest.Forwards(s, done)
 		assert.Equal(t, 1, times)
 	})
 }
 
-func TestATagThatWasAddedComesBackAndEndsThere(t *testing.T) {
+func TestTheWebhookOfAnAddedTagHasNoFurtherEffect(t *testing.T) {
 	t.Parallel()
 	s := start(t, system.Options{Receivers: 1, Controllers: 1, Env: map[string]string{"GHL_APPOINTMENT_TAGS": "booked"}})
 	back := make(chan system.Answer, 10)
@@ -177,16 +178,16 @@ func TestATagThatWasAddedComesBackAndEndsThere(t *testing.T) {
 	s.GHL.PutContact(ghlapi.Contact{ID: contact.ID, LocationID: s.Sender.LocationID, Email: contact.Email})
 	appointment := ghlsender.Appointment{ID: ghlsender.NewID(), ContactID: contact.ID, Status: "confirmed"}
 
-	booked := post(t, s, s.Sender.WorkflowAppointment(appointment, contact))
-	waitFor(t, s, booked, v1alpha1.PhaseDone)
+	booked := systemtest.Post(t, s, s.Sender.WorkflowAppointment(appointment, contact))
+	systemtest.WaitForPhase(t, s, booked, v1alpha1.PhaseDone)
 	assert.Equal(t, map[string]int{"verity.forward success": 1, "verity.lead success": 1, "ghl.tags success": 1}, ledgerOf(t, s, booked))
-	require.Len(t, back, 1, "GoHighLevel tells of the tag before it answers")
-	e := waitFor(t, s, (<-back).ID, v1alpha1.PhaseDone)
+	require.Len(t, back, 1, "GoHighLevel sends the webhook of the tag before it answers")
+	e := systemtest.WaitForPhase(t, s, (<-back).ID, v1alpha1.PhaseDone)
 	assert.Equal(t, "contact.tag_updated", e.Spec.EventType)
 	assert.Equal(t, "ContactSkipped", e.Status.Result)
 
-	again := post(t, s, s.Sender.WorkflowAppointment(appointment, contact))
-	waitFor(t, s, again, v1alpha1.PhaseDone)
+	again := systemtest.Post(t, s, s.Sender.WorkflowAppointment(appointment, contact))
+	systemtest.WaitForPhase(t, s, again, v1alpha1.PhaseDone)
 	assert.Len(t, s.GHL.Requests.Requests(http.MethodPost, "/contacts/*/tags"), 1, "the contact has it")
 	assert.Empty(t, back)
 	assert.Empty(t, s.Aloware.Contacts())

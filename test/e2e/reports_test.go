@@ -13,6 +13,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/sim/ghlsender"
 	"github.com/dfmiddleware/verity-sync/test/testenv/repo"
 	"github.com/dfmiddleware/verity-sync/test/testenv/system"
+	"github.com/dfmiddleware/verity-sync/test/testenv/systemtest"
 )
 
 const reportsLocation = "locExampleLocation01"
@@ -24,8 +25,8 @@ func postReport(t *testing.T, s *system.System, name string) *v1alpha1.WebhookEv
 	require.NoError(t, err)
 	body, err := os.ReadFile(file)
 	require.NoError(t, err)
-	id := post(t, s, ghlsender.Webhook{Body: body, ContentType: "application/json", Signed: true})
-	return waitFor(t, s, id, v1alpha1.PhaseDone)
+	id := systemtest.Post(t, s, ghlsender.Webhook{Body: body, ContentType: "application/json", Signed: true})
+	return systemtest.WaitForPhase(t, s, id, v1alpha1.PhaseDone)
 }
 
 func TestAnUpdateOfAnOlderAppointmentLeavesTheLeadWhereItIs(t *testing.T) {
@@ -45,7 +46,7 @@ func TestAnUpdateOfAnOlderAppointmentLeavesTheLeadWhereItIs(t *testing.T) {
 	assert.Equal(t, []string{"aptExampleNewerP10"}, leads)
 }
 
-func TestAnAppointmentOfNobodyIsSkipped(t *testing.T) {
+func TestAnAppointmentWithoutAContactIsSkipped(t *testing.T) {
 	t.Parallel()
 	s := start(t, system.Options{Receivers: 1, Controllers: 1})
 	require.NoError(t, s.AddLocation(reportsLocation))

@@ -16,6 +16,7 @@ import (
 
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
 	"github.com/dfmiddleware/verity-sync/test/testenv/system"
+	"github.com/dfmiddleware/verity-sync/test/testenv/systemtest"
 )
 
 // The vendor published one body as three examples: posted one right after the other they are one event.
@@ -39,12 +40,12 @@ func TestEverySampleEndsDone(t *testing.T) {
 	events := postSamples(t, s)
 	require.Len(t, events, 13)
 	for id, body := range events {
-		e := waitFor(t, s, id, v1alpha1.PhaseDone)
+		e := systemtest.WaitForPhase(t, s, id, v1alpha1.PhaseDone)
 		name := e.Spec.EventType + " " + e.Spec.EntityID
 		assert.Equal(t, "done", rowOf(t, s, id).Status, name)
 		phases.waitFor(t, e.Name, v1alpha1.PhasePending, v1alpha1.PhaseProcessing, v1alpha1.PhaseDone)
 
-		times, hash := forwardsOf(s, id)
+		times, hash := systemtest.Forwards(s, id)
 		assert.Equal(t, 1, times, "%s is forwarded once, under its id", name)
 		assert.Equal(t, sha256Of(body), hash, "%s is forwarded byte for byte", name)
 		want := map[string]int{"verity.forward success": 1}
@@ -76,7 +77,7 @@ func postSamples(t *testing.T, s *system.System) map[string][]byte {
 			continue
 		}
 		if first == "" {
-			first = post(t, s, sample.Webhook)
+			first = systemtest.Post(t, s, sample.Webhook)
 			events[first] = sample.Webhook.Body
 			continue
 		}
@@ -86,7 +87,7 @@ func postSamples(t *testing.T, s *system.System) map[string][]byte {
 		assert.Equal(t, first, answer.ID, sample.Name)
 	}
 	for _, sample := range slices.DeleteFunc(samples, same) {
-		events[post(t, s, sample.Webhook)] = sample.Webhook.Body
+		events[systemtest.Post(t, s, sample.Webhook)] = sample.Webhook.Body
 	}
 	return events
 }
@@ -212,9 +213,9 @@ func (p *phases) add(e *v1alpha1.WebhookEvent) {
 // waitFor waits until a WebhookEvent has been seen in just these phases.
 func (p *phases) waitFor(t *testing.T, name string, want ...v1alpha1.WebhookEventPhase) {
 	t.Helper()
-	require.EventuallyWithT(t, func(c *assert.CollectT) {
+	systemtest.Eventually(t, func(c *assert.CollectT) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		require.Equal(c, want, p.seen[name])
-	}, eventually, tick)
+	})
 }

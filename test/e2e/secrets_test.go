@@ -13,6 +13,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/sim/ghlapi"
 	"github.com/dfmiddleware/verity-sync/test/sim/ghlsender"
 	"github.com/dfmiddleware/verity-sync/test/testenv/system"
+	"github.com/dfmiddleware/verity-sync/test/testenv/systemtest"
 )
 
 // TestNothingSecretOrPersonalIsSaidWhereDestinationsFail has each destination fail in every way in which an error could carry
@@ -49,16 +50,16 @@ func TestNothingSecretOrPersonalIsSaidWhereDestinationsFail(t *testing.T) {
 		contact := ghlsender.Contact{ID: ghlsender.NewID(), FirstName: name, Email: email, Phone: phone}
 		s.GHL.PutContact(ghlapi.Contact{ID: contact.ID, LocationID: s.Sender.LocationID, FirstName: name, Email: email, Phone: phone, SSN: ssn})
 		ids = append(ids,
-			post(t, s, s.Sender.Contact(ghlsender.Update, contact)),
-			post(t, s, s.Sender.Appointment(ghlsender.Create, ghlsender.Appointment{ID: ghlsender.NewID(), ContactID: ghlsender.NewID(), Status: "confirmed"})),
-			post(t, s, s.Sender.WorkflowAppointment(ghlsender.Appointment{ID: ghlsender.NewID(), ContactID: contact.ID, Status: "confirmed"}, contact)))
+			systemtest.Post(t, s, s.Sender.Contact(ghlsender.Update, contact)),
+			systemtest.Post(t, s, s.Sender.Appointment(ghlsender.Create, ghlsender.Appointment{ID: ghlsender.NewID(), ContactID: ghlsender.NewID(), Status: "confirmed"})),
+			systemtest.Post(t, s, s.Sender.WorkflowAppointment(ghlsender.Appointment{ID: ghlsender.NewID(), ContactID: contact.ID, Status: "confirmed"}, contact)))
 		for _, id := range ids[len(ids)-3:] {
 			require.Eventually(t, func() bool {
 				var tried bool
 				err := s.Database.QueryRow(t.Context(), "SELECT EXISTS (SELECT 1 FROM sync_log WHERE webhook_event_id = $1)", id).Scan(&tried)
 				require.NoError(t, err)
 				return tried
-			}, eventually, tick, way)
+			}, systemtest.Timeout, systemtest.Tick, way)
 		}
 		for _, sim := range []*fault.Script{&s.Verity.Faults, &s.GHL.Faults, &s.Aloware.Faults} {
 			sim.Clear()

@@ -13,6 +13,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/sim/ghlsender"
 	"github.com/dfmiddleware/verity-sync/test/testenv/repo"
 	"github.com/dfmiddleware/verity-sync/test/testenv/system"
+	"github.com/dfmiddleware/verity-sync/test/testenv/systemtest"
 )
 
 // probe returns what a process answers.
@@ -39,20 +40,20 @@ func TestAControllerThatMayNotWatchIsAliveAndNotReadyUntilItMay(t *testing.T) {
 	require.NoError(t, controller.Start(t.Context()))
 	pid := controller.PID()
 
-	id := post(t, s, s.Sender.Opportunity(ghlsender.Create, ghlsender.Opportunity{ID: ghlsender.NewID()}))
-	require.EventuallyWithT(t, func(c *assert.CollectT) {
+	id := systemtest.Post(t, s, s.Sender.Opportunity(ghlsender.Create, ghlsender.Opportunity{ID: ghlsender.NewID()}))
+	systemtest.Eventually(t, func(c *assert.CollectT) {
 		log, err := controller.Log()
 		require.NoError(c, err)
 		require.Contains(c, log, "cannot list or watch WebhookEvents")
-	}, eventually, tick)
+	})
 	assert.Equal(t, http.StatusInternalServerError, probe(t, controller, "/readyz"))
 	assert.Equal(t, http.StatusOK, probe(t, controller, "/healthz"))
 
 	giveRights(t, s, "nobody")
-	require.EventuallyWithT(t, func(c *assert.CollectT) {
+	systemtest.Eventually(t, func(c *assert.CollectT) {
 		require.Equal(c, http.StatusOK, probe(c, controller, "/readyz"))
-	}, eventually, tick)
-	waitFor(t, s, id, v1alpha1.PhaseDone)
+	})
+	systemtest.WaitForPhase(t, s, id, v1alpha1.PhaseDone)
 	assert.Equal(t, pid, controller.PID(), "it was not started again")
 	assert.True(t, controller.Running())
 }

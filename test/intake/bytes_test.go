@@ -17,6 +17,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/sim/verity"
 	"github.com/dfmiddleware/verity-sync/test/testenv/repo"
 	"github.com/dfmiddleware/verity-sync/test/testenv/system"
+	"github.com/dfmiddleware/verity-sync/test/testenv/systemtest"
 )
 
 const (
@@ -31,12 +32,12 @@ func TestVerityGetsTheBytesThatWereSent(t *testing.T) {
 			t.Parallel()
 			answer := post(t, middleware.Receivers[0], webhook)
 			// What Verity makes of it is not asked: a byte-order mark, for one, is more than it understands.
-			require.EventuallyWithT(t, func(c *assert.CollectT) {
+			systemtest.Eventually(t, func(c *assert.CollectT) {
 				forwarded := forwardsOf(answer.ID)
 				require.NotEmpty(c, forwarded)
 				assert.Equal(c, sum(webhook.Body), sum([]byte(forwarded[0].Body)))
 				assert.Equal(c, webhook.ContentType, forwarded[0].Header.Get("Content-Type"))
-			}, eventually, tick)
+			})
 		})
 	}
 }

@@ -118,7 +118,7 @@ func TestWebhooksWithoutAnIDAreTheSameEventOnlyWhereNothingCameInBetween(t *test
 	}
 }
 
-// booking is an appointment as a workflow tells of it.
+// booking is an appointment in the form in which a workflow sends it.
 type booking struct {
 	ghlsender.Appointment
 	contact ghlsender.Contact

@@ -1,5 +1,5 @@
-// Package intake tests how webhooks come in, on real processes: two receivers, a controller and a Postgres that fails in every way that it
-// has. The rules of what is answered to whom are tested in internal/receiver, those of what is read from a body in internal/ghl.
+// Package intake tests how webhooks are accepted, with real processes: two receivers, a controller and a Postgres that fails in every way that it
+// can. The rules for answers are tested in internal/receiver, those for what is read from a body in internal/ghl.
 package intake_test
 
 import (
@@ -10,7 +10,6 @@ import (
 	"os"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/assert"
@@ -21,16 +20,10 @@ import (
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
 	"github.com/dfmiddleware/verity-sync/test/sim/ghlsender"
 	"github.com/dfmiddleware/verity-sync/test/testenv/system"
+	"github.com/dfmiddleware/verity-sync/test/testenv/systemtest"
 )
 
-const (
-	// startTimeout leaves time to build verity-sync.
-	startTimeout = 10 * time.Minute
-	eventually   = 2 * time.Minute
-	tick         = 20 * time.Millisecond
-)
-
-// middleware is what all tests of this package share. Those that break its Postgres are not parallel, so that they have it to themselves.
+// middleware is the system that all tests of this package share. Tests that break its Postgres are not parallel.
 var middleware *system.System
 
 func TestMain(m *testing.M) {
@@ -43,7 +36,7 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) (code int, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), systemtest.StartTimeout)
 	defer cancel()
 	options := system.Options{Receivers: 2, Controllers: 1, Env: map[string]string{
 		// Every WebhookEvent stays, to be counted.
@@ -62,7 +55,7 @@ func run(m *testing.M) (code int, err error) {
 	return code, middleware.Close()
 }
 
-// printLogs shows what the processes had to say to a failure.
+// printLogs prints the logs of the processes after a failure.
 func printLogs() {
 	for _, p := range slices.Concat(middleware.Receivers, middleware.Controllers) {
 		log, err := p.Log()
@@ -70,12 +63,12 @@ func printLogs() {
 	}
 }
 
-// note is a webhook that names nobody whom anything would be synced for.
+// note is a webhook without a contact, for which nothing is synced.
 func note() ghlsender.Webhook {
 	return middleware.Sender.Marketplace("NoteCreate", map[string]any{"id": ghlsender.NewID(), "body": "Prefers the afternoon"})
 }
 
-// post posts w to a receiver and demands that it is taken.
+// post sends w to a receiver, which must accept it.
 func post(t *testing.T, receiver *system.Process, w ghlsender.Webhook) system.Answer {
 	t.Helper()
 	answer, err := middleware.Post(t.Context(), receiver, w)
@@ -98,14 +91,14 @@ func stored(t *testing.T, body []byte) []string {
 // requireDoneOnce waits until the events are done and demands that each was forwarded once and has one WebhookEvent.
 func requireDoneOnce(t *testing.T, ids ...string) {
 	t.Helper()
-	require.EventuallyWithT(t, func(c *assert.CollectT) {
+	systemtest.Eventually(t, func(c *assert.CollectT) {
 		rows, err := middleware.Database.Query(t.Context(), `SELECT id || ' is ' || status || ': ' || coalesce(error_message, '')
 			FROM webhook_events WHERE id = ANY($1::uuid[]) AND status <> 'done'`, ids)
 		require.NoError(c, err)
 		unfinished, err := pgx.CollectRows(rows, pgx.RowTo[string])
 		require.NoError(c, err)
 		assert.Empty(c, unfinished)
-	}, eventually, tick)
+	})
 
 	forwards, objects := map[string]int{}, map[string]int{}
 	for _, d := range middleware.Verity.Deliveries() {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/dfmiddleware/verity-sync/test/sim/ghlsender"
 	"github.com/dfmiddleware/verity-sync/test/testenv/system"
+	"github.com/dfmiddleware/verity-sync/test/testenv/systemtest"
 )
 
 // TestAFloodIsAnswered429WhereThereIsLittleMemory is not parallel: it changes one of the receivers, and locks the table of all.
@@ -40,11 +41,11 @@ func TestAFloodIsAnswered429WhereThereIsLittleMemory(t *testing.T) {
 	}
 	posting.Wait()
 	unlock()
-	require.EventuallyWithT(t, func(c *assert.CollectT) {
+	systemtest.Eventually(t, func(c *assert.CollectT) {
 		answer, err := middleware.Post(t.Context(), receiver, large(0))
 		require.NoError(c, err)
 		assert.Equal(c, http.StatusOK, answer.Status, "one body always fits")
-	}, eventually, tick)
+	})
 	assertWithinLittleMemory(t, peak())
 	assert.Equal(t, pid, receiver.PID())
 }
@@ -95,7 +96,7 @@ func TestAFloodOfConnectionsLeavesAReceiverAlive(t *testing.T) {
 				answer, err := middleware.Post(t.Context(), receiver, large(0))
 				require.NoError(c, err)
 				assert.Equal(c, http.StatusOK, answer.Status)
-			}, 5*time.Second, tick)
+			}, 5*time.Second, systemtest.Tick)
 			assertWithinLittleMemory(t, peak())
 			assert.Equal(t, pid, receiver.PID())
 		})

@@ -13,6 +13,7 @@ import (
 
 	"github.com/dfmiddleware/verity-sync/test/sim/ghlsender"
 	"github.com/dfmiddleware/verity-sync/test/testenv/system"
+	"github.com/dfmiddleware/verity-sync/test/testenv/systemtest"
 )
 
 const (
@@ -108,7 +109,7 @@ func newDeliveries() deliveries {
 // send posts all at once.
 func (all deliveries) send(t *testing.T, sender ghlsender.Sender) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), eventually)
+	ctx, cancel := context.WithTimeout(t.Context(), systemtest.Timeout)
 	defer cancel()
 	poster := system.System{Sender: &sender}
 	var wg sync.WaitGroup
@@ -138,7 +139,7 @@ func awaitOutage(t *testing.T) {
 			assert.Eventually(t, func() bool {
 				answer, err := middleware.Post(t.Context(), receiver, note())
 				return err == nil && answer.Status == http.StatusTooManyRequests
-			}, eventually, tick)
+			}, systemtest.Timeout, systemtest.Tick)
 		})
 	}
 	wg.Wait()

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dfmiddleware/verity-sync/test/testenv/postgres"
+	"github.com/dfmiddleware/verity-sync/test/testenv/systemtest"
 )
 
 // stop and those that follow have Postgres refuse what receivers want to write, each in its own way, and return what ends that. It drops
@@ -17,7 +18,7 @@ func stop(t *testing.T) func() {
 	t.Helper()
 	require.NoError(t, middleware.Postgres.Stop(postgres.Fast))
 	return func() {
-		ctx, cancel := context.WithTimeout(context.Background(), eventually)
+		ctx, cancel := context.WithTimeout(context.Background(), systemtest.Timeout)
 		defer cancel()
 		assert.NoError(t, middleware.Postgres.Start(ctx))
 		middleware.Database.Reset()

@@ -11,6 +11,7 @@ import (
 
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
 	"github.com/dfmiddleware/verity-sync/test/sim/ghlsender"
+	"github.com/dfmiddleware/verity-sync/test/testenv/systemtest"
 )
 
 func TestABodyThatAMergeFieldHasBrokenEndsInErrorAndIsKept(t *testing.T) {
@@ -33,11 +34,11 @@ func TestABodyThatAMergeFieldHasBrokenEndsInErrorAndIsKept(t *testing.T) {
 			assert.Equal(t, first.ID, again.ID)
 
 			var e v1alpha1.WebhookEvent
-			require.EventuallyWithT(t, func(c *assert.CollectT) {
+			systemtest.Eventually(t, func(c *assert.CollectT) {
 				key := client.ObjectKey{Namespace: middleware.Namespace, Name: v1alpha1.NameOf("ghl", first.ID)}
 				require.NoError(c, middleware.Kubernetes.Get(t.Context(), key, &e))
 				require.Equal(c, v1alpha1.PhaseError, e.Status.Phase)
-			}, eventually, tick)
+			})
 			assert.Equal(t, "unparseable", e.Spec.EventType)
 			ready := meta.FindStatusCondition(e.Status.Conditions, v1alpha1.ReadyCondition)
 			require.NotNil(t, ready)

@@ -1,5 +1,5 @@
 // Package metrics reads the metrics of real processes as Prometheus does, over HTTPS and with a token, while one thing after the other
-// happens to them: who may read, with which certificate, and that each metric moves with what it tells of.
+// happens to them. It tests who may read, with which certificate, and that each metric changes when it should.
 package metrics
 
 import (
@@ -16,7 +16,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -28,26 +27,19 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/yaml"
 
-	"github.com/dfmiddleware/verity-sync/test/testenv"
 	"github.com/dfmiddleware/verity-sync/test/testenv/repo"
 	"github.com/dfmiddleware/verity-sync/test/testenv/system"
+	"github.com/dfmiddleware/verity-sync/test/testenv/systemtest"
 )
 
-const (
-	// startTimeout leaves time to build verity-sync.
-	startTimeout = 10 * time.Minute
-	eventually   = 90 * time.Second
-	tick         = 50 * time.Millisecond
-)
-
-// environment is a system whose processes serve metrics as they do in a cluster, and somebody who may read them.
+// environment is a system whose processes serve metrics as they do in a cluster, and accounts that may read them.
 type environment struct {
 	*system.System
 	authority *authority
 	// certificates are the directories that the processes read theirs from, by the process's name.
 	certificates map[string]string
-	// token is that of whoever may read metrics, stranger of somebody who may not.
-	// profiler is of one who may read profiles and nothing else.
+	// token is that of an account that may read metrics, stranger of one that may not, and profiler of one that may read profiles and nothing
+	// else.
 	token, stranger, profiler string
 	// also are further endpoints that are scraped, without a token.
 	also []string
@@ -55,31 +47,19 @@ type environment struct {
 
 func start(t *testing.T) *environment {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
-	defer cancel()
-	s, err := system.Start(ctx, system.Options{
-		Receivers: 1, Controllers: 1, Kubeconfig: os.Getenv(testenv.KubeconfigVariable),
-		// Few live events, so that some can be had that find no room.
-		Env: map[string]string{"GOMEMLIMIT": "256MiB", "RETRY_BASE_DELAY": "200ms", "RETRY_MAX_DELAY": "2s", "MAX_LIVE_EVENTS": "3"},
+	s := systemtest.StartOnOwnPostgres(t, system.Options{
+		Receivers: 1, Controllers: 1,
+		// Few live events, so that a test can have more than there is room for.
+		Env: systemtest.ShortRetries(map[string]string{"GOMEMLIMIT": "256MiB", "MAX_LIVE_EVENTS": "3"}),
 	})
-	require.NoError(t, err)
 	e := &environment{System: s, authority: newAuthority(t), certificates: map[string]string{}}
-	t.Cleanup(func() {
-		if t.Failed() {
-			for _, p := range e.processes() {
-				log, err := p.Log()
-				t.Logf("%s: %v\n%s", p.Name, err, log)
-			}
-		}
-		assert.NoError(t, s.Close())
-	})
 	e.token, e.stranger = e.reader(t), e.account(t, "stranger")
 	e.profiler = e.allow(t, "profiler", &rbacv1.ClusterRole{
 		ObjectMeta: metav1.ObjectMeta{GenerateName: "profiler-"},
 		Rules:      []rbacv1.PolicyRule{{NonResourceURLs: []string{"/debug/pprof/*"}, Verbs: []string{"get"}}},
 	}, "/debug/pprof/heap")
 	for _, p := range e.processes() {
-		e.secure(ctx, t, p)
+		e.secure(t, p)
 	}
 	return e
 }
@@ -89,7 +69,7 @@ func (e *environment) processes() []*system.Process {
 }
 
 // secure starts a process again with the flags of the manifests for metrics with a certificate.
-func (e *environment) secure(ctx context.Context, t *testing.T, p *system.Process) {
+func (e *environment) secure(t *testing.T, p *system.Process) {
 	t.Helper()
 	directory := t.TempDir()
 	e.certificates[p.Name] = directory
@@ -102,12 +82,12 @@ func (e *environment) secure(ctx context.Context, t *testing.T, p *system.Proces
 	p.Env = maps.Clone(p.Env)
 	p.Env["GHL_APP_IDS"], p.Env["GHL_LOCATION_IDS"] = e.Sender.AppID, e.Sender.LocationID
 	require.NoError(t, p.Stop())
-	require.NoError(t, p.Start(ctx))
-	// It is ready a moment before it listens for who reads its metrics.
-	require.EventuallyWithT(t, func(c *assert.CollectT) {
+	require.NoError(t, p.Start(t.Context()))
+	// It is ready a moment before it serves its metrics.
+	systemtest.Eventually(t, func(c *assert.CollectT) {
 		_, _, _, err := e.get(t.Context(), p.MetricsURL, "")
 		require.NoError(c, err)
-	}, eventually, tick)
+	})
 }
 
 // unprivileged returns a kubeconfig of an account that may ask who reads its metrics, and nothing else.
@@ -137,7 +117,7 @@ func (e *environment) restartAs(t *testing.T, kubeconfig string) {
 	require.NoError(t, p.Start(t.Context()))
 }
 
-// reader returns the token of an account that is bound to the ClusterRole for whoever scrapes.
+// reader returns the token of an account that is bound to the ClusterRole for scrapers.
 func (e *environment) reader(t *testing.T) string {
 	t.Helper()
 	path, err := repo.Path("config", "metrics", "reader_role.yaml")
@@ -146,12 +126,12 @@ func (e *environment) reader(t *testing.T) string {
 	require.NoError(t, err)
 	role := &rbacv1.ClusterRole{}
 	require.NoError(t, yaml.UnmarshalStrict(content, role))
-	// Other tests of the same API server have one too.
+	// Other tests on the same API server create one, too.
 	role.Name, role.GenerateName = "", role.Name+"-"
 	return e.allow(t, "prometheus", role, "/metrics")
 }
 
-// allow makes a role and an account that has it, and returns the account's token, once the API server lets it read a path.
+// allow creates a role and an account that has it, and returns the account's token as soon as the API server allows it to read a path.
 func (e *environment) allow(t *testing.T, account string, role *rbacv1.ClusterRole, path string) string {
 	t.Helper()
 	require.NoError(t, e.Kubernetes.Create(t.Context(), role))
@@ -161,19 +141,19 @@ func (e *environment) allow(t *testing.T, account string, role *rbacv1.ClusterRo
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name},
 		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Name: account, Namespace: e.Namespace}},
 	}))
-	// A process remembers for half a minute whom the API server did not let in.
-	require.EventuallyWithT(t, func(c *assert.CollectT) {
+	// A process caches for half a minute that the API server denied an account.
+	systemtest.Eventually(t, func(c *assert.CollectT) {
 		review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
 			User:                  "system:serviceaccount:" + e.Namespace + ":" + account,
 			NonResourceAttributes: &authorizationv1.NonResourceAttributes{Path: path, Verb: "get"},
 		}}
 		require.NoError(c, e.Kubernetes.Create(t.Context(), review))
 		require.True(c, review.Status.Allowed)
-	}, eventually, tick)
+	})
 	return token
 }
 
-// account makes a ServiceAccount and returns a token of it.
+// account creates a ServiceAccount and returns its token.
 func (e *environment) account(t *testing.T, name string) string {
 	t.Helper()
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: e.Namespace}}
@@ -183,7 +163,7 @@ func (e *environment) account(t *testing.T, name string) string {
 	return request.Status.Token
 }
 
-// get reads an endpoint over a connection of its own, and returns what it answered and the serial number of its certificate.
+// get reads an endpoint over a new connection, and returns the answer and the serial number of the certificate.
 func (e *environment) get(ctx context.Context, url, token string) (code int, body, serial string, err error) {
 	roots := x509.NewCertPool()
 	roots.AddCert(e.authority.certificate)

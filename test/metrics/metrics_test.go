@@ -10,25 +10,25 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/dfmiddleware/verity-sync/test/testenv"
 	"github.com/dfmiddleware/verity-sync/test/testenv/system"
+	"github.com/dfmiddleware/verity-sync/test/testenv/systemtest"
 )
 
-func TestMain(m *testing.M) { testenv.Main(m) }
+func TestMain(m *testing.M) { systemtest.Main(m) }
 
-// The parts follow upon each other on one system: what was counted in one is there in the next.
+// The subtests run one after the other on one system: each sees what the earlier ones counted.
 func TestMetrics(t *testing.T) {
 	t.Parallel()
 	e := start(t)
-	t.Run("are for those whom the API server lets read them", func(t *testing.T) { onlyReadersRead(t, e) })
-	t.Run("come with profiles where that is asked for, for those who may read these", func(t *testing.T) { profilersRead(t, e) })
-	t.Run("come with the certificate of the day, without a restart", func(t *testing.T) { certificatesRotate(t, e) })
+	t.Run("are shown to accounts that the API server allows to read them", func(t *testing.T) { onlyReadersRead(t, e) })
+	t.Run("come with profiles if enabled, for accounts that may read these", func(t *testing.T) { profilersRead(t, e) })
+	t.Run("are served with the current certificate, without a restart", func(t *testing.T) { certificatesRotate(t, e) })
 
 	seen := map[string]bool{}
 	for _, s := range slices.Concat(intake(e), work(e), outages(e), rollbacks(e), builds()) {
-		t.Run("tell of "+s.of, func(t *testing.T) { tell(t, e, s, seen) })
+		t.Run("show "+s.of, func(t *testing.T) { show(t, e, s, seen) })
 	}
-	t.Run("have all been seen to tell of something", func(t *testing.T) {
+	t.Run("have each changed in one of the stories", func(t *testing.T) {
 		now, err := e.scrape(t.Context())
 		require.NoError(t, err)
 		var unseen []string
@@ -47,22 +47,22 @@ func onlyReadersRead(t *testing.T, e *environment) {
 			token string
 			code  int
 		}{
-			"who may":         {e.token, http.StatusOK},
-			"who may not":     {e.stranger, http.StatusForbidden},
-			"without a token": {"", http.StatusUnauthorized},
-			// controller-runtime answers so where the API server says what is wrong with a token.
-			"with a made-up token": {"guess", http.StatusInternalServerError},
+			"an account that may read them":     {e.token, http.StatusOK},
+			"an account that may not read them": {e.stranger, http.StatusForbidden},
+			"a client without a token":          {"", http.StatusUnauthorized},
+			// controller-runtime answers so if the API server reports why a token is invalid.
+			"a client with an invalid token": {"guess", http.StatusInternalServerError},
 		}
 		for name, test := range tests {
-			t.Run(p.Name+" asked by somebody "+name, func(t *testing.T) {
+			t.Run(p.Name+" for "+name, func(t *testing.T) {
 				code, body, _, err := e.get(t.Context(), p.MetricsURL, test.token)
 				require.NoError(t, err)
 				assert.Equal(t, test.code, code, body)
 				assert.Equal(t, test.code == http.StatusOK, strings.Contains(body, "verity_sync_build_info"), "stats are shown to readers only")
 			})
 		}
-		t.Run(p.Name+" asked by somebody without TLS", func(t *testing.T) {
-			// The server says so and hangs up, and its word may be lost with the connection.
+		t.Run(p.Name+" for a client without TLS", func(t *testing.T) {
+			// The server answers so and closes the connection, which can lose the answer.
 			code, body, _, err := e.get(t.Context(), strings.Replace(p.MetricsURL, "https://", "http://", 1), e.token)
 			assert.True(t, err != nil || code == http.StatusBadRequest, "answered %d", code)
 			assert.NotContains(t, body, "verity_sync_build_info")
@@ -77,12 +77,12 @@ func profilersRead(t *testing.T, e *environment) {
 		token string
 		code  int
 	}{
-		"who may":                       {with, e.profiler, http.StatusOK},
-		"who may read metrics":          {with, e.token, http.StatusForbidden},
-		"without a token":               {with, "", http.StatusUnauthorized},
-		"who may, where there are none": {without, e.profiler, http.StatusNotFound},
+		"an account that may read them":                    {with, e.profiler, http.StatusOK},
+		"an account that may read metrics":                 {with, e.token, http.StatusForbidden},
+		"a client without a token":                         {with, "", http.StatusUnauthorized},
+		"an account that may read them, if there are none": {without, e.profiler, http.StatusNotFound},
 	} {
-		t.Run("asked by somebody "+name, func(t *testing.T) {
+		t.Run("for "+name, func(t *testing.T) {
 			url := strings.TrimSuffix(test.of.MetricsURL, "/metrics") + "/debug/pprof/heap?debug=1"
 			code, body, _, err := e.get(t.Context(), url, test.token)
 			require.NoError(t, err)
@@ -99,14 +99,14 @@ func certificatesRotate(t *testing.T, e *environment) {
 		require.NoError(t, err)
 		renewed := e.authority.issue(t, e.certificates[p.Name])
 		require.NotEqual(t, first, renewed)
-		require.EventuallyWithT(t, func(c *assert.CollectT) {
+		systemtest.Eventually(t, func(c *assert.CollectT) {
 			code, _, serial, err := e.get(t.Context(), p.MetricsURL, e.token)
 			require.NoError(c, err)
 			require.Equal(c, http.StatusOK, code)
 			require.Equal(c, renewed, serial, p.Name)
-		}, eventually, tick)
+		})
 		assert.True(t, p.Running())
-		assert.Equal(t, pid, p.PID(), "nobody was restarted")
+		assert.Equal(t, pid, p.PID(), "no process was restarted")
 	}
 }
 
@@ -128,7 +128,7 @@ func exactly(value float64) bounds { return bounds{value, value} }
 
 func atLeast(value float64) bounds { return bounds{value, 1e12} }
 
-func tell(t *testing.T, e *environment, s story, seen map[string]bool) {
+func show(t *testing.T, e *environment, s story, seen map[string]bool) {
 	before, err := e.scrape(t.Context())
 	require.NoError(t, err)
 	if s.happens != nil {
@@ -137,7 +137,7 @@ func tell(t *testing.T, e *environment, s story, seen map[string]bool) {
 	if s.over != nil {
 		defer s.over(t, e)
 	}
-	require.EventuallyWithT(t, func(c *assert.CollectT) {
+	systemtest.Eventually(t, func(c *assert.CollectT) {
 		now, err := e.scrape(t.Context())
 		require.NoError(c, err)
 		for series, least := range s.grows {
@@ -150,7 +150,7 @@ func tell(t *testing.T, e *environment, s story, seen map[string]bool) {
 			assert.True(c, found, series)
 			assert.True(c, want.least <= value && value <= want.most, "%s is %v, want %v", series, value, want)
 		}
-	}, eventually, tick)
+	})
 	for series := range s.grows {
 		seen[nameOf(series)] = true
 	}

@@ -11,18 +11,17 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/sim/fault"
 )
 
-// auditNow has the controller compare rows and WebhookEvents at once.
+// auditNow requests that the controller compares rows and WebhookEvents at once.
 const auditNow = "UPDATE controller_term SET audit_requested_at = clock_timestamp()"
 
-// rollbacks are what becomes of a database that goes back to an earlier moment. test/restore has one do so.
+// rollbacks are stories of a database that was set back to an earlier moment. test/restore sets a real one back.
 func rollbacks(*environment) []story {
-	lost := &v1alpha1.WebhookEvent{}
+	var lost *v1alpha1.WebhookEvent
 	return []story{
 		{of: "an event that the database has lost", happens: func(t *testing.T, e *environment) {
 			t.Helper()
 			require.NoError(t, e.Verity.Faults.Add(fault.Status(http.StatusUnprocessableEntity)))
-			name := post(t, e, note(e), v1alpha1.PhaseError)
-			require.NoError(t, e.Kubernetes.Get(t.Context(), name, lost))
+			lost = post(t, e, note(e), v1alpha1.PhaseError)
 			exec(t, e, "DELETE FROM webhook_events WHERE id = $1", lost.Spec.EventID)
 			exec(t, e, auditNow)
 		}, shows: map[string]bounds{"verity_sync_lost_events": exactly(1)}, over: func(t *testing.T, e *environment) {
@@ -33,9 +32,7 @@ func rollbacks(*environment) []story {
 		{of: "nothing that is lost any more", shows: map[string]bounds{"verity_sync_lost_events": exactly(0)}},
 		{of: "an event whose end the database has lost", happens: func(t *testing.T, e *environment) {
 			t.Helper()
-			name := post(t, e, note(e), v1alpha1.PhaseDone)
-			event := &v1alpha1.WebhookEvent{}
-			require.NoError(t, e.Kubernetes.Get(t.Context(), name, event))
+			event := post(t, e, note(e), v1alpha1.PhaseDone)
 			exec(t, e, `UPDATE webhook_events SET status = 'pending', started_at = NULL, processed_at = NULL, attempts = 0 WHERE id = $1`,
 				event.Spec.EventID)
 			exec(t, e, auditNow)

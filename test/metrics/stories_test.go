@@ -14,7 +14,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
@@ -26,6 +25,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/sim/ghlapi"
 	"github.com/dfmiddleware/verity-sync/test/sim/ghlsender"
 	"github.com/dfmiddleware/verity-sync/test/testenv/postgres"
+	"github.com/dfmiddleware/verity-sync/test/testenv/systemtest"
 )
 
 // answered is the series of posts that were answered with a code.
@@ -176,7 +176,7 @@ func work(e *environment) []story {
 			require.NoError(t, e.Verity.Faults.Add(fault.Status(http.StatusUnprocessableEntity)))
 			event := post(t, e, note(e), v1alpha1.PhaseError)
 			for _, request := range []string{"once", "twice"} {
-				replay(t, e, event, request)
+				replay(t, e, event.Spec.EventID, request)
 			}
 		}, grows: map[string]float64{
 			attempted("verity.forward", "permanent"): 1, changed("processing", "error"): 1,
@@ -313,35 +313,21 @@ func send(t *testing.T, e *environment, hook ghlsender.Webhook) int {
 	return answer.Status
 }
 
-// post posts a webhook and waits until its event is in a phase.
-func post(t *testing.T, env *environment, hook ghlsender.Webhook, phase v1alpha1.WebhookEventPhase) types.NamespacedName {
+// post sends a webhook, waits until its event is in a phase, and returns its WebhookEvent.
+func post(t *testing.T, e *environment, hook ghlsender.Webhook, phase v1alpha1.WebhookEventPhase) *v1alpha1.WebhookEvent {
 	t.Helper()
-	answer, err := env.Post(t.Context(), env.Receivers[0], hook)
-	require.NoError(t, err)
-	require.Equal(t, "accepted", answer.Outcome, answer.Error)
-	name := types.NamespacedName{Namespace: env.Namespace, Name: v1alpha1.NameOf("ghl", answer.ID)}
-	waitFor(t, env, name, func(e *v1alpha1.WebhookEvent) bool { return e.Status.Phase == phase })
-	return name
+	return systemtest.WaitForPhase(t, e.System, systemtest.Post(t, e.System, hook), phase)
 }
 
-// replay asks for an event to run again and waits until it has, to a good end.
-func replay(t *testing.T, env *environment, name types.NamespacedName, request string) {
+// replay requests that an event runs again, and waits until it has succeeded.
+func replay(t *testing.T, e *environment, id, request string) {
 	t.Helper()
-	event := &v1alpha1.WebhookEvent{}
-	require.NoError(t, env.Kubernetes.Get(t.Context(), name, event))
+	event, err := systemtest.Get(t.Context(), e.System, id)
+	require.NoError(t, err)
 	before := event.DeepCopy()
 	event.Annotations = map[string]string{v1alpha1.ReplayRequestedAtAnnotation: request}
-	require.NoError(t, env.Kubernetes.Patch(t.Context(), event, client.MergeFrom(before)))
-	waitFor(t, env, name, func(e *v1alpha1.WebhookEvent) bool {
-		return e.Status.LastHandledReplay == request && e.Status.Phase == v1alpha1.PhaseDone
+	require.NoError(t, e.Kubernetes.Patch(t.Context(), event, client.MergeFrom(before)))
+	systemtest.WaitFor(t, e.System, id, "replayed", func(o *v1alpha1.WebhookEvent) bool {
+		return o.Status.LastHandledReplay == request && o.Status.Phase == v1alpha1.PhaseDone
 	})
-}
-
-func waitFor(t *testing.T, e *environment, name types.NamespacedName, holds func(*v1alpha1.WebhookEvent) bool) {
-	t.Helper()
-	require.EventuallyWithT(t, func(c *assert.CollectT) {
-		event := &v1alpha1.WebhookEvent{}
-		require.NoError(c, e.Kubernetes.Get(t.Context(), name, event))
-		require.True(c, holds(event), "%+v", event.Status)
-	}, eventually, tick)
 }

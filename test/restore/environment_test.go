@@ -1,5 +1,5 @@
 // Package restore sets the database of a running system back, as a restore, a point-in-time recovery and an asynchronous failover do, and
-// checks what is repeated, what is lost, and what verity-sync notices by itself. All parts are real but GoHighLevel, Verity and Aloware.
+// checks what is repeated, what is lost, and what verity-sync detects. All parts are real except GoHighLevel, Verity and Aloware.
 package restore
 
 import (
@@ -7,12 +7,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
-	"sync"
 	"testing"
 	"time"
 
@@ -28,49 +25,13 @@ import (
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
 	"github.com/dfmiddleware/verity-sync/test/sim/fault"
 	"github.com/dfmiddleware/verity-sync/test/sim/ghlsender"
-	"github.com/dfmiddleware/verity-sync/test/testenv"
 	"github.com/dfmiddleware/verity-sync/test/testenv/system"
+	"github.com/dfmiddleware/verity-sync/test/testenv/systemtest"
 )
 
-const (
-	// startTimeout leaves time to build verity-sync.
-	startTimeout = 10 * time.Minute
-	eventually   = 2 * time.Minute
-	tick         = 50 * time.Millisecond
-)
+func TestMain(m *testing.M) { systemtest.Main(m) }
 
-// built has verity-sync, built once for all tests.
-var built struct {
-	sync.Once
-	directory string
-	err       error
-}
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if err := os.RemoveAll(built.directory); err != nil {
-		fmt.Fprintln(os.Stderr, "restore:", err)
-		code = max(code, 1)
-	}
-	os.Exit(code)
-}
-
-func binary(t *testing.T) string {
-	t.Helper()
-	built.Do(func() {
-		//nolint:usetesting // it outlives the test that comes first
-		if built.directory, built.err = os.MkdirTemp("", "verity-sync-restore-"); built.err != nil {
-			return
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
-		defer cancel()
-		built.err = system.Build(ctx, filepath.Join(built.directory, "verity-sync"))
-	})
-	require.NoError(t, built.err)
-	return filepath.Join(built.directory, "verity-sync")
-}
-
-// environment is a system with a Postgres of its own that can be set back, while that of Verity stays.
+// environment is a system whose Postgres can be set back, while Verity's is separate and stays.
 type environment struct {
 	*system.System
 	t *testing.T
@@ -80,23 +41,9 @@ type environment struct {
 
 func start(t *testing.T, options system.Options) *environment {
 	t.Helper()
-	options.Binary, options.Kubeconfig, options.OwnVerityServer = binary(t), os.Getenv(testenv.KubeconfigVariable), true
-	options.Receivers, options.Controllers = 1, 2
-	options.Env = map[string]string{"RETRY_BASE_DELAY": "200ms", "RETRY_MAX_DELAY": "2s"}
-	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
-	defer cancel()
-	s, err := system.Start(ctx, options)
-	require.NoError(t, err)
-	t.Cleanup(func() {
-		if t.Failed() {
-			for _, p := range append(s.Receivers, s.Controllers...) {
-				log, err := p.Log()
-				t.Logf("%s: %v\n%s", p.Name, err, log)
-			}
-		}
-		assert.NoError(t, s.Close())
-	})
-	return &environment{System: s, t: t}
+	options.OwnVerityServer, options.Receivers, options.Controllers = true, 1, 2
+	options.Env = systemtest.ShortRetries(options.Env)
+	return &environment{System: systemtest.StartOnOwnPostgres(t, options), t: t}
 }
 
 // sent is a webhook that was answered 200.
@@ -105,7 +52,7 @@ type sent struct {
 	webhook ghlsender.Webhook
 }
 
-// booking posts an appointment of somebody whom Verity comes to know by the webhook.
+// booking sends an appointment of a contact that Verity adds because of the webhook.
 func (e *environment) booking() sent {
 	e.t.Helper()
 	at := time.Now().Add(-time.Minute)
@@ -121,13 +68,10 @@ func (e *environment) contact(phone string) sent {
 	return e.post(e.Sender.Contact(ghlsender.Create, ghlsender.Contact{ID: ghlsender.NewID(), FirstName: "Ben", Phone: phone}))
 }
 
-// post posts a webhook that must be accepted as new.
+// post sends a webhook that must be accepted as new.
 func (e *environment) post(w ghlsender.Webhook) sent {
 	e.t.Helper()
-	answer, err := e.Post(e.t.Context(), e.Receivers[0], w)
-	require.NoError(e.t, err)
-	require.Equal(e.t, "accepted", answer.Outcome, answer.Error)
-	return sent{answer.ID, w}
+	return sent{systemtest.Post(e.t, e.System, w), w}
 }
 
 // verityFails has Verity answer 503 until it works again.
@@ -140,23 +84,15 @@ func (e *environment) verityFails() {
 func (e *environment) verityWorks() { e.Verity.Faults.Clear() }
 
 // until waits until a WebhookEvent is as wanted.
-func (e *environment) until(s sent, what string, is func(*v1alpha1.WebhookEvent) bool) {
+func (e *environment) until(s sent, want string, is func(*v1alpha1.WebhookEvent) bool) {
 	e.t.Helper()
-	object := &v1alpha1.WebhookEvent{}
-	require.EventuallyWithT(e.t, func(c *assert.CollectT) {
-		require.NoError(c, e.Kubernetes.Get(e.t.Context(), e.nameOf(s), object))
-		require.True(c, is(object), "%s is to be %s: %+v", object.Name, what, object.Status)
-	}, eventually, tick)
-}
-
-func (e *environment) nameOf(s sent) types.NamespacedName {
-	return types.NamespacedName{Namespace: e.Namespace, Name: v1alpha1.NameOf("ghl", s.id)}
+	systemtest.WaitFor(e.t, e.System, s.id, want, is)
 }
 
 func (e *environment) untilPhase(phase v1alpha1.WebhookEventPhase, events ...sent) {
 	e.t.Helper()
 	for _, s := range events {
-		e.until(s, string(phase), func(o *v1alpha1.WebhookEvent) bool { return o.Status.Phase == phase })
+		systemtest.WaitForPhase(e.t, e.System, s.id, phase)
 	}
 }
 
@@ -171,14 +107,10 @@ func (e *environment) untilReason(reason string, events ...sent) {
 	}
 }
 
-// forwards returns how often Verity took an event; each time it has the same body under the same key.
+// forwards returns how often Verity accepted an event.
 func (e *environment) forwards(s sent) int {
-	for _, d := range e.Verity.Deliveries() {
-		if d.Key == s.id {
-			return len(d.Times)
-		}
-	}
-	return 0
+	times, _ := systemtest.Forwards(e.System, s.id)
+	return times
 }
 
 // leaseHeartbeat returns the heartbeat on the lease of the leader election.
@@ -193,11 +125,11 @@ func (e *environment) leaseHeartbeat(ctx context.Context) (time.Time, error) {
 // untilHeartbeatAfter waits until the lease has a later heartbeat.
 func (e *environment) untilHeartbeatAfter(at time.Time) {
 	e.t.Helper()
-	require.EventuallyWithT(e.t, func(c *assert.CollectT) {
+	systemtest.Eventually(e.t, func(c *assert.CollectT) {
 		beat, err := e.leaseHeartbeat(e.t.Context())
 		require.NoError(c, err)
 		require.True(c, beat.After(at), "%s after %s", beat, at)
-	}, eventually, tick)
+	})
 }
 
 // reported returns the Kubernetes Events about a database that has gone back.
@@ -211,7 +143,7 @@ func (e *environment) reported() []eventsv1.Event {
 // untilMetric waits until the controllers together have a value of a metric.
 func (e *environment) untilMetric(name string, want float64) {
 	e.t.Helper()
-	require.EventuallyWithT(e.t, func(c *assert.CollectT) {
+	systemtest.Eventually(e.t, func(c *assert.CollectT) {
 		var sum float64
 		for _, p := range e.Controllers {
 			value, err := metric(e.t.Context(), p.MetricsURL, name)
@@ -219,7 +151,7 @@ func (e *environment) untilMetric(name string, want float64) {
 			sum += value
 		}
 		require.InDelta(c, want, sum, 0, name)
-	}, eventually, tick)
+	})
 }
 
 func metric(ctx context.Context, url, name string) (float64, error) {
@@ -246,7 +178,7 @@ func metric(ctx context.Context, url, name string) (float64, error) {
 // leadsFollow waits until there is one lead for each appointment that was booked, and no other.
 func (e *environment) leadsFollow() {
 	e.t.Helper()
-	require.EventuallyWithT(e.t, func(c *assert.CollectT) {
+	systemtest.Eventually(e.t, func(c *assert.CollectT) {
 		leads, err := e.VerityDatabase.Leads(e.t.Context())
 		require.NoError(c, err)
 		var have []string
@@ -254,7 +186,7 @@ func (e *environment) leadsFollow() {
 			have = append(have, l.AppointmentID)
 		}
 		require.ElementsMatch(c, e.booked, have)
-	}, eventually, tick)
+	})
 }
 
 // connect connects the test to another server.

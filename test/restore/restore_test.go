@@ -19,6 +19,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/sim/fault"
 	"github.com/dfmiddleware/verity-sync/test/testenv/pgproxy"
 	"github.com/dfmiddleware/verity-sync/test/testenv/system"
+	"github.com/dfmiddleware/verity-sync/test/testenv/systemtest"
 )
 
 // way is a way in which a database goes back: prepare begins with it, save keeps the moment, and back goes back to it.
@@ -138,7 +139,7 @@ func goBack(t *testing.T, w way) {
 	for _, s := range append(before, forgotten) {
 		assert.Equal(t, 1, e.forwards(s), "nothing else is")
 	}
-	require.EventuallyWithT(t, func(c *assert.CollectT) { require.Len(c, e.reported(), 1) }, eventually, tick)
+	systemtest.Eventually(t, func(c *assert.CollectT) { require.Len(c, e.reported(), 1) })
 	assert.Equal(t, pids, e.pids(), "no process was restarted")
 
 	for i, s := range append(lost, failed) {
@@ -146,7 +147,7 @@ func goBack(t *testing.T, w way) {
 		assert.NotEqual(t, s.id, again.id, "%d: it is a new event", i)
 		e.untilDone(again)
 		require.NoError(t, e.Kubernetes.Delete(t.Context(), &v1alpha1.WebhookEvent{ObjectMeta: metav1.ObjectMeta{
-			Namespace: e.Namespace, Name: e.nameOf(s).Name,
+			Namespace: e.Namespace, Name: systemtest.NameOf(e.System, s.id).Name,
 		}}))
 	}
 	e.untilMetric("verity_sync_lost_events", 0)
@@ -165,20 +166,18 @@ func goBack(t *testing.T, w way) {
 // heartbeat returns that of the database.
 func (e *environment) heartbeat() time.Time {
 	e.t.Helper()
-	var at time.Time
-	require.NoError(e.t, e.Database.QueryRow(e.t.Context(), "SELECT beat_at FROM controller_heartbeat").Scan(&at))
-	return at
+	return systemtest.Value[time.Time](e.t, e.System, "SELECT beat_at FROM controller_heartbeat")
 }
 
 // untilNoticed waits until the database says that it has gone back, and returns to which moment.
 func (e *environment) untilNoticed() (to time.Time) {
 	e.t.Helper()
-	require.EventuallyWithT(e.t, func(c *assert.CollectT) {
+	systemtest.Eventually(e.t, func(c *assert.CollectT) {
 		var at *time.Time
 		require.NoError(c, e.Database.QueryRow(e.t.Context(), "SELECT rolled_back_to FROM controller_heartbeat").Scan(&at))
 		require.NotNil(c, at)
 		to = *at
-	}, eventually, tick)
+	})
 	return to
 }
 
@@ -186,11 +185,11 @@ func (e *environment) untilNoticed() (to time.Time) {
 func (e *environment) untilDone(events ...sent) {
 	e.t.Helper()
 	for _, s := range events {
-		require.EventuallyWithT(e.t, func(c *assert.CollectT) {
+		systemtest.Eventually(e.t, func(c *assert.CollectT) {
 			var status string
 			require.NoError(c, e.Database.QueryRow(e.t.Context(), "SELECT status FROM webhook_events WHERE id = $1", s.id).Scan(&status))
 			require.Equal(c, "done", status)
-		}, eventually, tick)
+		})
 	}
 }
 
@@ -224,7 +223,7 @@ func TestAnAsynchronousFailoverThatLosesTheLeadersTerm(t *testing.T) {
 	standby, err := e.Postgres.Standby(t.Context())
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, standby.Close()) })
-	kept := e.booking() // Nobody is there to begin with it.
+	kept := e.booking() // No controller runs that could start it.
 	require.NoError(t, standby.StopFollowing(t.Context(), e.Postgres))
 	saved := e.heartbeat()
 
@@ -251,9 +250,9 @@ func TestAnAsynchronousFailoverThatLosesTheLeadersTerm(t *testing.T) {
 	e.untilNoticed()
 	assert.Greater(t, e.term(), oldTerm, "the term is above that of the leader that was paused")
 	e.untilReason(v1alpha1.RowLostReason, lost)
-	require.EventuallyWithT(t, func(c *assert.CollectT) { require.Equal(c, e.term(), e.claimedTerm(kept)) }, eventually, tick)
+	systemtest.Eventually(t, func(c *assert.CollectT) { require.Equal(c, e.term(), e.claimedTerm(kept)) })
 	require.NoError(t, old.Continue())
-	require.Eventually(t, func() bool { return !old.Running() }, eventually, tick, "it ends")
+	require.Eventually(t, func() bool { return !old.Running() }, systemtest.Timeout, systemtest.Tick, "it ends")
 	e.verityWorks()
 	e.untilDone(kept)
 	assert.Equal(t, e.term(), e.claimedTerm(kept), "nothing was recorded by the leader that was paused")
@@ -262,22 +261,19 @@ func TestAnAsynchronousFailoverThatLosesTheLeadersTerm(t *testing.T) {
 
 	e.untilDone(e.post(lost.webhook))
 	require.NoError(t, client.IgnoreNotFound(e.Kubernetes.Delete(t.Context(), &v1alpha1.WebhookEvent{
-		ObjectMeta: metav1.ObjectMeta{Namespace: e.Namespace, Name: e.nameOf(lost).Name},
+		ObjectMeta: metav1.ObjectMeta{Namespace: e.Namespace, Name: systemtest.NameOf(e.System, lost.id).Name},
 	})))
 	e.leadsFollow()
 }
 
 // term returns the term of leadership that the database has.
-func (e *environment) term() (term int64) {
+func (e *environment) term() int64 {
 	e.t.Helper()
-	require.NoError(e.t, e.Database.QueryRow(e.t.Context(), "SELECT term FROM controller_term").Scan(&term))
-	return term
+	return systemtest.Value[int64](e.t, e.System, "SELECT term FROM controller_term")
 }
 
 // claimedTerm returns the term under which an event was begun last.
-func (e *environment) claimedTerm(s sent) (term int64) {
+func (e *environment) claimedTerm(s sent) int64 {
 	e.t.Helper()
-	require.NoError(e.t, e.Database.QueryRow(e.t.Context(),
-		"SELECT coalesce(claimed_term, 0) FROM webhook_events WHERE id = $1", s.id).Scan(&term))
-	return term
+	return systemtest.Value[int64](e.t, e.System, "SELECT coalesce(claimed_term, 0) FROM webhook_events WHERE id = $1", s.id)
 }

@@ -31,7 +31,7 @@ func Kubernetes(t testing.TB) *rest.Config {
 	return rest.CopyConfig(config)
 }
 
-// KubernetesServer returns a control plane of the test's own, to kill and start again. It is gone at the end of the test.
+// KubernetesServer returns a control plane for one test, to kill and restart. It is removed at the end of the test.
 func KubernetesServer(t testing.TB) *controlplane.ControlPlane {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
@@ -84,6 +84,6 @@ var sharedKubernetes = sync.OnceValues(func() (*rest.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	atExit(server.Close)
+	AtExit(server.Close)
 	return server.Config(), nil
 })

@@ -17,7 +17,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/testenv/postgres"
 )
 
-// DatabaseURLVariable is how a program that runs several test binaries tells them of the Postgres that they are to share.
+// DatabaseURLVariable is the variable in which a program that runs several test binaries passes the Postgres that they share.
 const DatabaseURLVariable = "TESTENV_DATABASE_URL"
 
 // How long a part may take to start on a machine that has much else to do.
@@ -33,7 +33,7 @@ func Postgres(t testing.TB) string {
 	schema := "test_" + strings.ToLower(rand.Text())
 	require.NoError(t, execute(base, "CREATE SCHEMA "+schema))
 	t.Cleanup(func() {
-		// A connection that the test left in a transaction would hold the schema for ever: that is its mistake, and it is told.
+		// A connection that the test left in a transaction would block this forever: that is a mistake of the test, and is reported.
 		if err := execute(base, "SET lock_timeout = '10s'", "DROP SCHEMA "+schema+" CASCADE"); err != nil {
 			t.Errorf("drop the schema of the test: %v", err)
 		}
@@ -43,7 +43,7 @@ func Postgres(t testing.TB) string {
 	return scoped
 }
 
-// PostgresServer returns a server of the test's own, to stop, kill and start again. It is gone at the end of the test.
+// PostgresServer returns a server for one test, to stop, kill and restart. It is removed at the end of the test.
 func PostgresServer(t testing.TB) *postgres.Server {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
@@ -70,7 +70,7 @@ var sharedPostgres = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	atExit(server.Close)
+	AtExit(server.Close)
 	return server.URL(), nil
 })
 

@@ -56,7 +56,7 @@ func TestTheSchemaIsDroppedAtTheEndOfTheTest(t *testing.T) {
 	assert.False(t, query[bool](t, outside, "SELECT to_regnamespace($1) IS NOT NULL", schema))
 }
 
-func TestAServerComesBackWithItsDataUnderTheSameURL(t *testing.T) {
+func TestAServerRestartsWithItsDataUnderTheSameURL(t *testing.T) {
 	t.Parallel()
 	down := map[string]func(*postgres.Server) error{
 		"after a fast shutdown":       func(s *postgres.Server) error { return s.Stop(postgres.Fast) },

@@ -21,15 +21,14 @@ var exits struct {
 	functions []func() error
 }
 
-// atExit has Main call f after the tests.
-func atExit(f func() error) {
+// AtExit makes Main call f after the tests.
+func AtExit(f func() error) {
 	exits.Lock()
 	defer exits.Unlock()
 	exits.functions = append(exits.functions, f)
 }
 
-// Main runs the tests of a package, stops what they started and exits. What a package without it starts ends as well, but is
-// killed.
+// Main runs the tests of a package, stops the servers that they started and exits. Without it, those servers are killed when the tests end.
 func Main(m *testing.M) {
 	code := m.Run()
 	var failures []error

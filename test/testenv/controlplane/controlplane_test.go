@@ -68,7 +68,7 @@ func put(t *testing.T, client kubernetes.Interface, name string) error {
 	return err
 }
 
-func TestAComponentComesBackWithTheData(t *testing.T) {
+func TestAComponentRestartsWithItsData(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		component func(*controlplane.ControlPlane) *controlplane.Component
@@ -199,7 +199,7 @@ func TestFromStartToClose(t *testing.T) {
 	assert.NoDirExists(t, server.Dir())
 	var dialer net.Dialer
 	_, err = dialer.DialContext(t.Context(), "tcp", address)
-	require.Error(t, err, "nobody must listen any more")
+	require.Error(t, err, "no server may listen any more")
 }
 
 func TestAMissingPartIsNamed(t *testing.T) {

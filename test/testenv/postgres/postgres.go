@@ -210,7 +210,7 @@ func (s *Server) arguments() []string {
 		"unix_socket_directories": "",
 		"max_connections":         "300",
 		"timezone":                "UTC",
-		// What is left behind by a crash must lie in the data directory, to go with it.
+		// Shared memory that a crash leaves must lie in the data directory, to be removed with it.
 		"dynamic_shared_memory_type": "mmap",
 	}
 	if s.options.NoSync {

@@ -55,7 +55,7 @@ func TestNothingOutlivesAProcessThatIsKilled(t *testing.T) {
 	assert.Eventually(t, func() bool {
 		_, err := pgx.Connect(t.Context(), url)
 		return err != nil
-	}, time.Minute, 10*time.Millisecond, "nobody listens any more")
+	}, time.Minute, 10*time.Millisecond, "no server listens any more")
 	assert.Eventually(t, func() bool {
 		_, err := os.Stat(dir)
 		return os.IsNotExist(err)

@@ -9,8 +9,7 @@ import (
 	"syscall"
 )
 
-// Account returns whom a program must run as that refuses root, as Postgres and PgBouncer do: nil for this user, another one
-// for root.
+// Account returns the user to run programs as that refuse root, as Postgres and PgBouncer do. It is nil if this user is not root.
 func Account() (*syscall.Credential, error) {
 	if os.Geteuid() != 0 {
 		return nil, nil
@@ -27,7 +26,7 @@ func Account() (*syscall.Credential, error) {
 		}
 		return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
 	}
-	return nil, errors.New("it refuses to run as root, and there is neither a user postgres nor a user nobody to run it as")
+	return nil, errors.New("it refuses to run as root, and there is neither a user postgres nor a user \"nobody\" to run it")
 }
 
 // Own gives files to an account; nil is this user, who has them already.

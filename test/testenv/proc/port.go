@@ -9,8 +9,8 @@ import (
 	"syscall"
 )
 
-// FreePort returns a TCP port of 127.0.0.1 that nobody listens on. It lies below the ports that kernels hand out to outgoing connections
-// (from 32768 on Linux): a server that is down for a while must find its port free when it comes back, and a client that dials an unused
+// FreePort returns a TCP port of 127.0.0.1 that is free. It lies below the ports that kernels hand out to outgoing connections
+// (from 32768 on Linux): a server that is down for a while must find its port free when it restarts, and a client that dials an unused
 // port of that range on the same machine can even end up connected to itself.
 func FreePort(ctx context.Context) (int, error) {
 	const lowest, highest, tries = 20000, 32000, 100

@@ -19,8 +19,8 @@ type Process struct {
 }
 
 // Start starts cmd as a child that the kernel ends with onDeath as soon as this process is gone (on Linux; elsewhere only Stop and Kill
-// end it). The child gets a process group of its own, so that a Ctrl-C on the terminal does not take it away from under those who still
-// use it. It must not inherit this process's output: `go test` waits until nobody holds that open any more.
+// end it). The child gets a separate process group, so that a Ctrl-C on the terminal does not end it while it is still used. It
+// must not inherit this process's output: `go test` waits until no process has that open any more.
 func Start(cmd *exec.Cmd, onDeath syscall.Signal) (*Process, error) {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}

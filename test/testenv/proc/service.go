@@ -16,7 +16,7 @@ import (
 type Service struct {
 	// Name is what errors call it.
 	Name string
-	// Command makes the command to run, anew for every start.
+	// Command returns the command to run; it is called for every start.
 	Command func() *exec.Cmd
 	// LogPath is where its output goes, that of the newest start only.
 	LogPath string

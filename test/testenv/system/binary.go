@@ -45,7 +45,7 @@ func (s *System) build(ctx context.Context) error {
 	}
 	s.say("building verity-sync")
 	s.Binary = filepath.Join(s.Dir, "verity-sync")
-	return Build(ctx, s.Binary)
+	return Build(ctx, s.Binary, s.options.BuildFlags...)
 }
 
 func (s *System) migrate(ctx context.Context) error {

@@ -30,7 +30,7 @@ func (s *simulator) close() error {
 	return s.server.Close()
 }
 
-// startSimulators starts them in this process: whoever tests can reach into them.
+// startSimulators starts them in this process, so that tests can read and change their state.
 func (s *System) startSimulators(ctx context.Context) error {
 	s.say("starting the simulators of Verity, GoHighLevel and Aloware")
 	s.alowareToken = rand.Text()

@@ -1,6 +1,6 @@
 // Package system runs the whole of verity-sync as real processes on this machine: receivers and controllers, a Postgres, a control plane,
 // and simulators of everything that they talk to, each on a free port of 127.0.0.1. The processes can be killed, paused and started again
-// one by one, and the simulators told to fail. Nothing outlives the process that started it, and nothing is left behind.
+// one by one, and the simulators can be set to fail. Nothing outlives the process that started it, and no file remains.
 //
 // It serves the dev environment, tests and benchmarks alike, and therefore knows nothing of package testing.
 package system
@@ -34,8 +34,9 @@ import (
 type Options struct {
 	// Receivers and Controllers are how many of each are started. More than one controller elect a leader.
 	Receivers, Controllers int
-	// Binary is the verity-sync to run. It is built where none is given.
-	Binary string
+	// Binary is the verity-sync to run. Without it, it is built, with BuildFlags as further flags of go build.
+	Binary     string
+	BuildFlags []string
 	// DatabaseURL names a database of a Postgres that runs already, whose user may create others; Kubeconfig a control plane that has the
 	// custom resource definition. The system makes databases and a namespace of its own there, and drops the databases in the end. Where
 	// one is not given, it starts a server of its own.
@@ -49,12 +50,12 @@ type Options struct {
 	Durable bool
 	// PostgresSettings are configuration parameters of the servers that the system starts.
 	PostgresSettings map[string]string
-	// Env is added to the environment of all processes, in which nothing else is but the system's own variables.
+	// Env is added to the environment of all processes, which otherwise has only the variables of the system.
 	Env map[string]string
 	// Wire is called before the processes start, when all that they talk to is there, with the environment that they will have: it can put
 	// something in between. It may be nil.
 	Wire func(ctx context.Context, s *System, env map[string]string) error
-	// Say is told what is being done, in a sentence. It may be nil.
+	// Say is called with each step, in a sentence. It may be nil.
 	Say func(string)
 }
 
@@ -172,8 +173,8 @@ func (s *System) startProcesses(ctx context.Context) error {
 
 func (s *System) processes() []*Process { return slices.Concat(s.Receivers, s.Controllers) }
 
-// Close kills the processes, stops everything else and removes what it left. It may be called again. An error tells of what could not be
-// stopped, or of a data race in one of the processes.
+// Close kills the processes, stops everything else and removes what it left. It may be called again. The error is about what could not be
+// stopped, or a data race in one of the processes.
 func (s *System) Close() error { return s.close() }
 
 func (s *System) closeAll() error {

@@ -13,26 +13,14 @@ import (
 
 	"github.com/dfmiddleware/verity-sync/test/sim/ghlsender"
 	"github.com/dfmiddleware/verity-sync/test/testenv/system"
+	"github.com/dfmiddleware/verity-sync/test/testenv/systemtest"
 )
-
-// startTimeout leaves time to build verity-sync.
-const startTimeout = 10 * time.Minute
-
-func start(t *testing.T, options system.Options) *system.System {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
-	defer cancel()
-	s, err := system.Start(ctx, options)
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, s.Close()) })
-	return s
-}
 
 // TestASystem goes through the life of one system, since starting it is most of the work.
 func TestASystem(t *testing.T) {
 	t.Parallel()
 	var said []string
-	s := start(t, system.Options{Receivers: 1, Controllers: 1, Say: func(what string) { said = append(said, what) }})
+	s := systemtest.StartOnOwnServers(t, system.Options{Receivers: 1, Controllers: 1, Say: func(what string) { said = append(said, what) }})
 	receiver := s.Receivers[0]
 	assert.Contains(t, said, "starting a Postgres")
 
@@ -46,7 +34,7 @@ func TestASystem(t *testing.T) {
 	require.NoError(t, err)
 	assert.Contains(t, output, "condition met")
 
-	t.Run("a process that is paused does not answer until it goes on", func(t *testing.T) {
+	t.Run("a process that is paused does not answer until it continues", func(t *testing.T) {
 		require.NoError(t, receiver.Pause())
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 		defer cancel()
@@ -81,7 +69,7 @@ func TestASystem(t *testing.T) {
 		require.NoError(t, receiver.Start(t.Context()))
 	})
 	t.Run("a system on another one's servers goes and leaves them as they were", func(t *testing.T) {
-		guest := start(t, system.Options{Receivers: 1, Binary: s.Binary, DatabaseURL: s.DatabaseURL, Kubeconfig: s.Kubeconfig})
+		guest := systemtest.StartOnOwnServers(t, system.Options{Receivers: 1, Binary: s.Binary, DatabaseURL: s.DatabaseURL, Kubeconfig: s.Kubeconfig})
 		assert.Nil(t, guest.Postgres)
 		assert.NotEqual(t, s.Namespace, guest.Namespace)
 		assert.Len(t, databases(t, s), 4)
