@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A recipe that names a file that is no longer there misleads whoever follows it.
+// A recipe must not name a file that does not exist.
 func TestWhatTheRecipesNameExists(t *testing.T) {
 	t.Parallel()
 	page := text(t, "CONTRIBUTING.md")

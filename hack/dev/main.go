@@ -101,7 +101,7 @@ func (d *dev) round(ctx context.Context) error {
 	return errors.Join(d.show(ctx), verdict(posted, finished))
 }
 
-// unlessInterrupted returns nil where somebody has asked for the end: what fails then fails for that.
+// unlessInterrupted returns nil after an interrupt, which is then the reason of the error.
 func unlessInterrupted(ctx context.Context, err error) error {
 	if ctx.Err() == nil {
 		return err
@@ -113,5 +113,5 @@ func (d *dev) say(format string, arguments ...any) {
 	d.print("==> "+format+"\n", arguments...)
 }
 
-// print ignores the error: where nobody reads, there is nobody to tell.
+// print ignores the error: a terminal that is gone shows none.
 func (d *dev) print(format string, arguments ...any) { _, _ = fmt.Fprintf(d.out, format, arguments...) }

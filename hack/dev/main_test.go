@@ -62,7 +62,7 @@ func TestTheFirstRoundShowsEverythingAndEnds(t *testing.T) {
 	} {
 		assert.Regexp(t, line, text)
 	}
-	assert.NotContains(t, text, "curl", "nobody stays to be invited")
+	assert.NotContains(t, text, "curl", "nothing is left running to call")
 	assert.NoDirExists(t, d.Dir)
 }
 

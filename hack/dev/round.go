@@ -42,14 +42,14 @@ func (d *dev) post(ctx context.Context, chapters []chapter) (map[string]post, er
 	return posted, nil
 }
 
-// An echo is a webhook that came of a write of verity-sync itself, and its event.
+// An echo is a webhook about a write of verity-sync itself, and its event.
 type echo struct {
 	contact, name string
 	post          post
 	err           error
 }
 
-// echo has GoHighLevel tell of the tags that verity-sync adds, as it does of every change.
+// echo makes GoHighLevel send a webhook of each tag that verity-sync adds, as it does of every change.
 func (d *dev) echo(ctx context.Context) <-chan echo {
 	echoes := make(chan echo, 10)
 	d.GHL.OnTags = func(c ghlapi.Contact) {
@@ -61,15 +61,15 @@ func (d *dev) echo(ctx context.Context) <-chan echo {
 		answer, err := d.Post(ctx, d.Receivers[0], p.webhook)
 		select {
 		case echoes <- echo{c.ID, v1alpha1.NameOf("ghl", answer.ID), p, err}:
-		default: // Who plays on after the round books as well; nobody waits for those.
+		default: // After the round, a user may book further appointments; nothing waits for their tags.
 		}
 	}
 	return echoes
 }
 
-// awaitTag waits until GoHighLevel has told of the tag that a contact gets, and adds what it has told to what was posted.
+// awaitTag waits until GoHighLevel has reported the tag that a contact gets, and adds its webhooks to posted.
 func (d *dev) awaitTag(ctx context.Context, contact string, echoes <-chan echo, posted map[string]post) error {
-	d.say("waiting for GoHighLevel to tell of the tag %q that verity-sync adds to %s", tag, contact)
+	d.say("waiting until GoHighLevel reports the tag %q that verity-sync adds to %s", tag, contact)
 	for {
 		select {
 		case e := <-echoes:

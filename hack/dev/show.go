@@ -109,7 +109,7 @@ The logs are in {{.Logs}}, the metrics at {{.Metrics}}.
 ==> Ctrl-C stops everything and removes it
 `))
 
-// invite says how to go on.
+// invite prints what a user can do next.
 func (d *dev) invite() error {
 	kubectl := "kubectl"
 	if _, err := exec.LookPath(kubectl); err != nil {

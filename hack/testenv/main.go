@@ -36,7 +36,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: testenv [--] COMMAND [ARGUMENT...]")
 		os.Exit(2)
 	}
-	// What the installer of custom resource definitions logs is of no use here.
+	// The log of the installer of custom resource definitions is of no use here.
 	log.SetLogger(logr.Discard())
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, arguments)
@@ -111,10 +111,10 @@ func (p *parts) close() error {
 	return errors.Join(failures...)
 }
 
-// runCommand runs the command in a process group of its own, so that an interrupt, which `go test` does not hand on, reaches every test
-// binary, and nothing that it started is left.
+// runCommand runs the command in a separate process group, so that an interrupt, which `go test` does not pass on, reaches every test
+// binary, and every process that it started ends.
 func runCommand(ctx context.Context, arguments, environment []string) error {
-	cmd := exec.CommandContext(ctx, arguments[0], arguments[1:]...) //nolint:gosec // running what it is told to is what this is for
+	cmd := exec.CommandContext(ctx, arguments[0], arguments[1:]...) //nolint:gosec // running the given command is its purpose
 	cmd.Env = append(os.Environ(), environment...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -123,6 +123,6 @@ func runCommand(ctx context.Context, arguments, environment []string) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	defer syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) //nolint:errcheck // most often nobody is left
+	defer syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) //nolint:errcheck // mostly, no process is left
 	return cmd.Wait()
 }

@@ -97,13 +97,13 @@ func (r *running) done(ctx context.Context) (int, error) {
 
 // reach waits until so many rows are done.
 func (r *running) reach(ctx context.Context, n int) error {
-	return await(ctx, patience, func() (bool, error) {
+	return await(ctx, timeout, func() (bool, error) {
 		done, err := r.done(ctx)
 		return done >= n, err
 	})
 }
 
-// pile puts n events into the database, as they are after they were taken in.
+// pile inserts n events into the database, as a receiver stores them.
 func (r *running) pile(ctx context.Context, e *environment, n int) error {
 	body := string(e.webhook(0, time.Now()).Body)
 	const rows = `

@@ -233,7 +233,7 @@ func (b *burst) load(ctx context.Context, name string, length time.Duration) (se
 	if name != phaseAfter && name != quarter(quarters-1) {
 		return seen, nil
 	}
-	return seen, await(ctx, patience, func() (bool, error) {
+	return seen, await(ctx, timeout, func() (bool, error) {
 		_, err := b.progress(ctx)
 		return b.done == b.acknowledged, err
 	})

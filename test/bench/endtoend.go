@@ -20,8 +20,8 @@ import (
 const (
 	// prelude is how many events go before those that are counted, so that connections are open and programs warm.
 	prelude = 100
-	// patience is how long a measurement may take at most.
-	patience = 10 * time.Minute
+	// timeout is how long a measurement may take at most.
+	timeout = 10 * time.Minute
 )
 
 const (
@@ -133,7 +133,7 @@ func (e *environment) drive(ctx context.Context, system *running, supply *load.S
 
 // finished waits until n events are done: the row says so, and with verity-sync the WebhookEvent.
 func (r *running) finished(ctx context.Context, n int) error {
-	if err := await(ctx, patience, func() (bool, error) {
+	if err := await(ctx, timeout, func() (bool, error) {
 		done, err := query[int](ctx, r.database, "SELECT count(*) FROM webhook_events WHERE status = 'done'")
 		return done >= n, err
 	}); err != nil || r.system == nil {
@@ -142,7 +142,7 @@ func (r *running) finished(ctx context.Context, n int) error {
 	unfinished := []client.ListOption{client.InNamespace(r.system.Namespace), client.Limit(1)}
 	for _, phase := range []v1alpha1.WebhookEventPhase{v1alpha1.PhasePending, v1alpha1.PhaseProcessing} {
 		options := append(slices.Clone(unfinished), client.MatchingFields{"status.phase": string(phase)})
-		if err := await(ctx, patience, func() (bool, error) {
+		if err := await(ctx, timeout, func() (bool, error) {
 			var left v1alpha1.WebhookEventList
 			err := r.system.Kubernetes.List(ctx, &left, options...)
 			return len(left.Items) == 0, err

@@ -68,7 +68,7 @@ func (e *environment) footprintOf(ctx context.Context, r record, name string, cl
 		attempted = "SELECT count(*) FROM webhook_events WHERE started_at IS NOT NULL AND status = 'pending'"
 		processes = map[string]int{receiverName: s.system.Receivers[0].PID(), controller: s.system.Controllers[0].PID()}
 	}
-	if err := await(ctx, patience, func() (bool, error) {
+	if err := await(ctx, timeout, func() (bool, error) {
 		tried, err := query[int](ctx, s.database, attempted)
 		return tried >= liveEvents, err
 	}); err != nil {
@@ -88,7 +88,7 @@ func (e *environment) footprintOf(ctx context.Context, r record, name string, cl
 	return nil
 }
 
-// restart starts verity-sync's processes anew, one by one, so that none waits for another.
+// restart restarts verity-sync's processes one by one, so that none waits for another.
 func restart(ctx context.Context, r record, s *running) error {
 	for name, p := range map[string]*system.Process{receiverName: s.system.Receivers[0], controller: s.system.Controllers[0]} {
 		if err := p.Stop(); err != nil {

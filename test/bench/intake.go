@@ -16,14 +16,14 @@ import (
 
 const (
 	connections = 32
-	// warmUp is how many webhooks are taken in before anything is measured: verity-sync's house is then full, so that its relay waits as it
-	// does in a burst.
+	// warmUp is how many webhooks are accepted before anything is measured: the live events are then at their limit, so that the relay waits
+	// as it does in a burst.
 	warmUp = 1200
 	// openRate is one that every system bears: half of what the slowest takes.
 	openRate = 200
 	// databaseDelay is what a Postgres in another zone may take longer.
 	databaseDelay = 10 * time.Millisecond
-	// most is how many webhooks a second are at hand for whoever may take them.
+	// most is how many webhooks a second are ready to be sent.
 	most = 15_000
 )
 
@@ -74,7 +74,7 @@ func (e *environment) intakeOf(ctx context.Context, r record, name string, s set
 		if s.database, err = pgproxy.NewDelayed(ctx, e.postgres.URL(), delay); err != nil {
 			return err
 		}
-		defer s.database.Close() //nolint:errcheck // Nobody is left behind it.
+		defer s.database.Close() //nolint:errcheck // No connection uses it any more.
 	}
 	system, err := e.startSystem(ctx, name, s)
 	if err != nil {
@@ -86,7 +86,7 @@ func (e *environment) intakeOf(ctx context.Context, r record, name string, s set
 		return err
 	}
 	if name == veritySync && !s.work {
-		if err := fullHouse(ctx, system); err != nil {
+		if err := untilFull(ctx, system); err != nil {
 			return err
 		}
 	}
@@ -115,7 +115,7 @@ func (e *environment) intakeOf(ctx context.Context, r record, name string, s set
 	return nil
 }
 
-// enterLoad adds what came of posting as fast as it was taken.
+// enterLoad adds the result of sending as fast as webhooks were accepted.
 func (e *environment) enterLoad(r record, name, suffix string, result load.Result) {
 	r.add(measureRate+suffix, name, result.Rate())
 	r.addDuration(measureP50+suffix, name, stats.Percentile(result.Latencies, 50))
@@ -124,22 +124,22 @@ func (e *environment) enterLoad(r record, name, suffix string, result load.Resul
 		figure(r.last(measureP50+suffix, name)), figure(r.last(measureP99+suffix, name)), result.Refused)
 }
 
-// fullHouse waits until verity-sync has as many WebhookEvents as it may have.
-func fullHouse(ctx context.Context, system *running) error {
-	const house = 1000
+// untilFull waits until verity-sync has as many WebhookEvents as it may have.
+func untilFull(ctx context.Context, system *running) error {
+	const maxLive = 1000
 	return await(ctx, time.Minute, func() (bool, error) {
 		live, err := query[int](ctx, system.database, "SELECT count(*) FROM webhook_events WHERE dispatched_at IS NOT NULL")
-		return live >= house, err
+		return live >= maxLive, err
 	})
 }
 
-// lookEvery is how often somebody looks whether what is measured has come to its end. A look costs what is measured a little, since
-// Postgres answers it, and ends a measurement later by half as much as this, which is taken for all alike.
+// lookEvery is the time between two checks whether a measurement is complete. Postgres answers a check, which costs the measured system a
+// little, and a measurement ends later by half of this time; both are the same for all.
 const lookEvery = 100 * time.Millisecond
 
-// await asks until the answer is yes.
-func await(ctx context.Context, patience time.Duration, done func() (bool, error)) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+// await repeats done until it returns true.
+func await(ctx context.Context, timeout time.Duration, done func() (bool, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	ticker := time.NewTicker(lookEvery)
 	defer ticker.Stop()

@@ -42,7 +42,7 @@ func (e *environment) pgbench(ctx context.Context, r record, suffix string, dela
 		if err != nil {
 			return err
 		}
-		defer p.Close() //nolint:errcheck // Nobody is left behind it.
+		defer p.Close() //nolint:errcheck // No connection uses it any more.
 		databaseURL = p.Through(databaseURL)
 	}
 	if err := e.settle(ctx); err != nil {

@@ -171,7 +171,7 @@ func (c *contender) prepare(ctx context.Context) (err error) {
 	return err
 }
 
-// run puts the events through and looks at what is left behind.
+// run stores and processes the events, and measures what they leave in the tables.
 func (c *contender) run(ctx context.Context) error {
 	postmaster, err := postmasterOf(c.server)
 	if err != nil {

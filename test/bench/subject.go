@@ -143,7 +143,7 @@ func (e *environment) startPgBoss(ctx context.Context, s setup) (*running, error
 	})
 }
 
-// startBaseline starts one of the baselines on the tables of the predecessor.
+// startBaseline starts one of the baselines on the tables of the legacy middleware.
 func (e *environment) startBaseline(ctx context.Context, name string, s setup, command func() *exec.Cmd) (*running, error) {
 	databaseURL, err := e.newDatabase(ctx)
 	if err != nil {

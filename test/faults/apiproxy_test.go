@@ -21,10 +21,10 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/sim/fault"
 )
 
-// user is whom the processes are to the API server: somebody with the two roles that come with verity-sync and no other right.
+// user is the user that the processes are for the API server. It has the two roles that come with verity-sync and no other right.
 const user = "verity-sync"
 
-// apiProxy stands between the processes and the API server.
+// apiProxy is a proxy between the processes and the API server.
 type apiProxy struct {
 	// Faults are what happens to requests.
 	faults fault.Script
@@ -53,7 +53,7 @@ func newAPIProxy(kubeconfig string) (*apiProxy, error) {
 	onward := &httputil.ReverseProxy{
 		Transport: transport, ErrorLog: silent, FlushInterval: -1,
 		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) },
-		// Whoever speaks to an API server that is down is told so by the connection.
+		// A client of an API server that is down sees that its connection fails.
 		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
 	}
 	p := &apiProxy{watches: map[int]context.CancelFunc{}}
@@ -112,7 +112,7 @@ func (p *apiProxy) keep(cancel context.CancelFunc) (forget func()) {
 	}
 }
 
-// closeWatches ends all watches that are under way, and returns how many.
+// closeWatches ends all open watches, and returns how many.
 func (p *apiProxy) closeWatches() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()

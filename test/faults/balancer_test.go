@@ -87,5 +87,5 @@ func (b *balancer) pick() string {
 			return b.backends[b.turn]
 		}
 	}
-	return b.backends[b.turn] // Nobody is ready, which the answer will show.
+	return b.backends[b.turn] // No backend is ready, which the answer will show.
 }

@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// Limits are what a run must stay within.
+// Limits bound a run.
 type Limits struct {
 	// Attempts is how many an event has.
 	Attempts int
 	// Outage is how many calls a destination may get while it is down, for the breaker to trip; Probe is how often one more is made.
 	Outage int
 	Probe  time.Duration
-	// Delay is how long an event may take while others are stuck, Handover how long one of a leader that is gone may, and Recovery how long
-	// a system may take to be itself again.
+	// Delay is how long an event may take while others are stuck, Handover how long an event of a leader that is gone may, and Recovery how
+	// long a system may take to recover.
 	Delay, Handover, Recovery time.Duration
 	// Live bounds the unfinished WebhookEvents, RSS the memory of a process in bytes, LogRate what it logs in a second, in bytes.
 	Live         int
@@ -44,7 +44,7 @@ type checker struct {
 	found    []Violation
 }
 
-// Check returns what a history breaks of the invariants, in the order of their numbers.
+// Check returns the invariants that a history breaks, in the order of their numbers.
 func Check(h *History, limits Limits) []Violation {
 	c := &checker{
 		History: h, limits: limits, webhooks: map[string]*Webhook{}, rows: map[string]*Row{}, stored: map[string]*Row{},
@@ -71,7 +71,7 @@ func Check(h *History, limits Limits) []Violation {
 	}
 	for _, check := range []func(){
 		c.nothingIsLost, c.oneEffect, c.doneIsDone, c.deletionIsHarmless, c.answersAreTrue, c.newestWins, c.attemptsAreBounded,
-		c.sizesAreBounded, c.othersAreNotDelayed, c.recoveryNeedsNobody,
+		c.sizesAreBounded, c.othersAreNotDelayed, c.recoveryIsAutomatic,
 	} {
 		check()
 	}
@@ -188,15 +188,15 @@ func (c *checker) oneEffect() {
 	}
 }
 
-// recordPatience is how long an attempt may take from the answer of one call to its record: the other calls have their bounds as well.
-const recordPatience = 60 * time.Second
+// recordTimeout is how long an attempt may take from the answer of one call to its record: the other calls have their bounds as well.
+const recordTimeout = 60 * time.Second
 
 // excused reports whether a call may be repeated: there was no answer or one that asks for it, or what was done may not be recorded.
 func (c *checker) excused(call, again *Call) bool {
 	if call.Status < 200 || call.Status > 299 {
 		return true
 	}
-	until := call.End.Add(recordPatience)
+	until := call.End.Add(recordTimeout)
 	if again.Start.Before(until) {
 		until = again.Start
 	}
@@ -241,14 +241,14 @@ func (c *checker) doneIsDone() {
 	}
 }
 
-// edited reports whether what was shown at a moment may have been written by somebody.
+// edited reports whether a user may have written what was shown at a moment.
 func (c *checker) edited(at time.Time) bool {
 	return slices.ContainsFunc(c.Faults, func(f Fault) bool {
 		return f.Edits && !at.Before(f.Begin) && !at.After(f.End.Add(deletionSlack))
 	})
 }
 
-// deletionSlack is how long what was under way at the time of a deletion may take.
+// deletionSlack is how long a step that was in progress at the time of a deletion may take.
 const deletionSlack = 5 * time.Second
 
 // 4: deleting all WebhookEvents repeats nothing. That it loses nothing is the first invariant.
@@ -268,7 +268,7 @@ func (c *checker) deletionIsHarmless() {
 		}
 		for _, s := range c.Sightings {
 			if s.Change == "ADDED" && s.At.After(f.End.Add(deletionSlack)) && finishedBefore(s.Event) {
-				c.violated(4, s.Event, "it was finished when its WebhookEvent was deleted, which came back")
+				c.violated(4, s.Event, "it was finished when its WebhookEvent was deleted, and the WebhookEvent was created again")
 			}
 		}
 	}

@@ -26,7 +26,7 @@ func (c *checker) newestWins() {
 	}
 }
 
-// endedInError reports whether a webhook's event did: nobody else need have been told of it.
+// endedInError reports whether a webhook's event ended in an error. Then no destination needs to have it.
 func (c *checker) endedInError(w *Webhook) bool {
 	row := c.stored[dedupeKey(w.Key)]
 	return row != nil && row.Status == statusError

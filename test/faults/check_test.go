@@ -154,7 +154,7 @@ func TestABrokenInvariantIsFound(t *testing.T) {
 			again.Start = at(201)
 			h.Calls = append(h.Calls, again)
 		}},
-		"a finished WebhookEvent comes back": {4, func(h *History) {
+		"a finished WebhookEvent is created again": {4, func(h *History) {
 			h.Sightings = append(h.Sightings, Sighting{At: at(210), Event: "stays-id", Change: "ADDED", Phase: "Done"})
 		}},
 		"in the end it says something else than its row":   {3, func(h *History) { h.Shown["contact-id"] = "Error" }},
@@ -276,18 +276,18 @@ func TestARoundHasEachLaneOnceAndEveryKindItsTurn(t *testing.T) {
 	}
 }
 
-func TestTheWholeHistoryOfAnEventIsTold(t *testing.T) {
+func TestTheWholeHistoryOfAnEventIsReported(t *testing.T) {
 	t.Parallel()
 	h := sound()
 	for _, id := range []string{"booked", "booked-id"} {
-		told := h.Tell(id)
+		report := h.Report(id)
 		for _, part := range []string{
 			"event booked-id, webhook booked, seed 7", "posted to receiver-0: 200 accepted", "at verity: 200", "WebhookEvent MODIFIED: Done",
 			"of verity.lead: success", "fault begins: the leader is killed",
 		} {
-			assert.Contains(t, told, part)
+			assert.Contains(t, report, part)
 		}
-		assert.NotContains(t, told, "stays-id")
+		assert.NotContains(t, report, "stays-id")
 	}
 }
 

@@ -74,8 +74,8 @@ func (c *checker) troubled(w *Webhook, at time.Time, one *Fault) bool {
 	})
 }
 
-// 10: recovery needs nobody.
-func (c *checker) recoveryNeedsNobody() {
+// 10: recovery needs no person.
+func (c *checker) recoveryIsAutomatic() {
 	for _, f := range c.Faults {
 		switch took := f.Recovered.Sub(f.End); {
 		case f.Aftermath || f.Unprobed:
@@ -87,7 +87,7 @@ func (c *checker) recoveryNeedsNobody() {
 		for _, id := range f.Owed {
 			row := c.rows[id]
 			if row == nil || row.ProcessedAt.IsZero() || row.ProcessedAt.Sub(f.OwedFrom) > c.limits.Handover {
-				c.violated(10, id, "it was under way, and not done within %s: %s", c.limits.Handover, f.Kind)
+				c.violated(10, id, "it was in progress, and not done within %s: %s", c.limits.Handover, f.Kind)
 			}
 		}
 	}

@@ -47,7 +47,7 @@ func newDisk(ctx context.Context, d database, e *environment) (*disk, error) {
 	return s, s.move(ctx, tablespace)
 }
 
-// size is what the tables take, and room to go on for a little.
+// size is the size of the tables, and some room to continue for a while.
 func (s *disk) size(ctx context.Context) (bytes int64, err error) {
 	conn, err := pgx.Connect(ctx, s.url(s.environment))
 	if err != nil {

@@ -39,7 +39,7 @@ func openDoor(ctx context.Context, handler http.Handler) (*door, error) {
 
 func (d *door) url() string { return "http://" + d.address }
 
-// open begins to listen, and goes on where it had listened before.
+// open starts to listen, at the address where it listened before.
 func (d *door) open(ctx context.Context) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -67,7 +67,7 @@ func (d *door) shut() error {
 	return err
 }
 
-// resetting is a listener that resets connections when it is told to.
+// resetting is a listener that resets connections while its door says so.
 type resetting struct {
 	net.Listener
 	door *door

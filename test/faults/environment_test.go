@@ -26,30 +26,30 @@ import (
 
 const (
 	startTimeout = 10 * time.Minute
-	// mendTimeout is how long something that was broken may take to be there again.
-	mendTimeout = 2 * time.Minute
-	tick        = 50 * time.Millisecond
+	// restoreTimeout is how long a part that was broken may take to work again.
+	restoreTimeout = 2 * time.Minute
+	tick           = 50 * time.Millisecond
 
 	maxLive, maxWaiting = 100, 200
-	// retryMaxDelay is the longest that an event or a destination is left alone.
+	// retryMaxDelay is the longest delay between two attempts of an event, and between two probes of a destination.
 	retryMaxDelay = 1500 * time.Millisecond
-	// drainDelay is how long a receiver goes on after it was told to stop.
+	// drainDelay is how long a receiver continues after SIGTERM.
 	drainDelay = 3 * time.Second
 )
 
-// environment is a system, its history so far, and what looks after it.
+// environment is a system, its history so far, and the proxies and watchers around it.
 type environment struct {
 	system   *system.System
 	replicas []*replica
 	watch    *watcher
-	// What stands between the processes and what they talk to.
+	// The proxies between the processes and the servers and destinations.
 	destinations map[string]*tap
 	api          *apiProxy
 	own, veritys *pgproxy.Proxy
-	// poolers stand behind those, where the run is to have them.
+	// poolers are behind the Postgres proxies, if the run has them.
 	poolers  []*pgbouncer.Pooler
 	balancer *balancer
-	// calls are how many have begun.
+	// calls is how many have begun.
 	calls atomic.Int64
 
 	mu      sync.Mutex
@@ -99,7 +99,7 @@ func startEnvironment(t *testing.T, seed uint64) *environment {
 	return e
 }
 
-// wire puts what can be broken between the processes and what they talk to.
+// wire puts proxies that can fail between the processes and the servers and destinations.
 func (e *environment) wire(ctx context.Context, s *system.System, env map[string]string) error {
 	for _, d := range []struct {
 		name, variable string
@@ -151,7 +151,7 @@ func (e *environment) pooled(ctx context.Context, databaseURL string) (string, e
 	return pooler.URL(databaseURL)
 }
 
-// close ends what wire has made.
+// close stops what wire has started.
 func (e *environment) close() error {
 	var failures []error
 	for _, tap := range e.destinations {
@@ -173,13 +173,13 @@ func (e *environment) close() error {
 	return errors.Join(failures...)
 }
 
-// replica is a process with one that looks after it, as a kubelet does: what ended by itself is started again.
+// replica is a process that is restarted when it has ended by itself, as a kubelet does.
 type replica struct {
 	*system.Process
 	environment *environment
-	// mu is held by whoever starts or ends the process.
+	// mu is locked while the process is started or ended.
 	mu sync.Mutex
-	// down says that it is to stay down, and broken that it did not end by itself.
+	// down says that it must stay down, and broken that it did not end by itself.
 	down, broken bool
 }
 
@@ -193,9 +193,9 @@ func (r *replica) lookAfter(ctx context.Context) {
 	}
 }
 
-// restart starts a process that is not there, and records that it was not.
+// restart starts a process that has ended, and records that it had.
 func (r *replica) restart(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, mendTimeout)
+	ctx, cancel := context.WithTimeout(ctx, restoreTimeout)
 	defer cancel()
 	receives := slices.Contains(r.environment.receivers(), r)
 	f := Fault{Kind: "the restart of " + r.Name, Aftermath: true, Refuses: receives, Begin: time.Now().Add(-time.Second)}
@@ -203,7 +203,7 @@ func (r *replica) restart(ctx context.Context) {
 		f.Kind, f.Aftermath, f.Unprobed, f.Forgets = "a process ended by itself", false, true, !receives
 	}
 	r.broken = false
-	err := errors.Join(r.Kill(), r.Start(ctx)) // Kill takes note that it has ended.
+	err := errors.Join(r.Kill(), r.Start(ctx)) // Kill records that it has ended.
 	f.End = time.Now()
 	if err != nil {
 		f.Kind += " that did not succeed: " + err.Error()
@@ -211,7 +211,7 @@ func (r *replica) restart(ctx context.Context) {
 	r.environment.record(func(h *History) { h.Faults = append(h.Faults, f) })
 }
 
-// end ends the process, and has it started again unless it is to stay down.
+// end ends the process, which is restarted unless it must stay down.
 func (r *replica) end(how func() error, down bool) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -219,7 +219,7 @@ func (r *replica) end(how func() error, down bool) error {
 	return how()
 }
 
-// up ends that a process is to stay down.
+// up allows the process to be restarted.
 func (r *replica) up() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -229,9 +229,9 @@ func (r *replica) up() {
 func (e *environment) receivers() []*replica   { return e.replicas[:2] }
 func (e *environment) controllers() []*replica { return e.replicas[2:] }
 
-// leader returns the controller that says that it leads.
+// leader returns the controller whose metrics say that it leads.
 func (e *environment) leader(ctx context.Context) (*replica, error) {
-	ctx, cancel := context.WithTimeout(ctx, mendTimeout)
+	ctx, cancel := context.WithTimeout(ctx, restoreTimeout)
 	defer cancel()
 	for {
 		for _, r := range e.controllers() {
@@ -264,7 +264,7 @@ func get(ctx context.Context, url string) (string, error) {
 	return string(text), err
 }
 
-// sample records every second what the processes take.
+// sample records every second the memory and the log of the processes.
 func (e *environment) sample(ctx context.Context) {
 	for pause(ctx, time.Second) {
 		s := Sample{At: time.Now(), Live: e.watch.unfinished(), RSS: map[string]int64{}, LogBytes: map[string]int64{}}

@@ -43,7 +43,7 @@ type Webhook struct {
 	At time.Time
 	// Invalid says that its sync must be refused for good.
 	Invalid bool
-	// Stranger says that nobody but GHL can say who the contact of the appointment is.
+	// Stranger says that only GHL knows the contact of the appointment.
 	Stranger bool
 	// Stuck says that it was made to wait.
 	Stuck bool
@@ -82,7 +82,7 @@ type Call struct {
 	Start, End                time.Time
 	// Key is the idempotency key, SHA256 the hash of the body.
 	Key, SHA256 string
-	// Phone and FirstName are whom and what Aloware is told.
+	// Phone and FirstName are those of the contact in a call to Aloware.
 	Phone, FirstName string
 	// Status is 0 where the answer was lost.
 	Status int
@@ -137,23 +137,23 @@ type Fault struct {
 	// Stuck is the destination that does not answer meanwhile, or "an event" where only single ones are made to wait. Nothing else may be
 	// delayed.
 	Stuck string
-	// Drains is the receiver that was told to stop, and Drain how long it has to go on as if it had not been.
+	// Drains is the receiver that was stopped by SIGTERM, and Drain how long it has to accept deliveries after that.
 	Drains string
 	Drain  time.Duration
-	// Owed are the events that were under way when a leader went, which another one has to finish in time: from OwedFrom on, which is when
-	// it went, or came back from a pause and may just have had its lease renewed.
+	// Owed are the events that were in progress when a leader ended, which another one has to finish in time: from OwedFrom on, which is when it
+	// ended, or when its pause ended, after which it may have renewed its lease.
 	Owed     []string
 	OwedFrom time.Time
-	// Aftermath says that it only follows from another one, Unprobed that nobody waited for its end.
+	// Aftermath says that it only follows from another one, Unprobed that the test did not wait for its end.
 	Aftermath, Unprobed bool
-	// Deletes says that all WebhookEvents were deleted, Edits that somebody wrote what they say.
+	// Deletes says that all WebhookEvents were deleted, Edits that a user wrote their status.
 	Deletes, Edits bool
 }
 
 // stuckEvents is what is stuck where it is no destination.
 const stuckEvents = "an event"
 
-// overlaps reports whether the fault, or its aftermath, was under way at some time between the two.
+// overlaps reports whether the fault, or its aftermath, overlaps the time between the two.
 func (f *Fault) overlaps(from, to time.Time) bool {
 	end := f.End
 	if f.Recovered.After(end) {
@@ -168,8 +168,8 @@ type line struct {
 	text string
 }
 
-// Tell returns all that is known of an event or a webhook, by its id or its webhookId, in the order in which it happened.
-func (h *History) Tell(id string) string {
+// Report returns all that is known of an event or a webhook, by its id or its webhookId, in the order in which it happened.
+func (h *History) Report(id string) string {
 	key := ""
 	for _, w := range h.Webhooks {
 		for _, r := range h.Rows {

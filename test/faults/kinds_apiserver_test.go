@@ -62,15 +62,15 @@ func endComponent(which func(*environment) *controlplane.Component, atLeast time
 	}
 }
 
-// startWithout starts everything anew while a component is down for a while.
+// startWithout restarts everything while a component is down for a while.
 func startWithout(which func(*environment) *controlplane.Component) func(context.Context, *breaking) error {
 	return func(ctx context.Context, b *breaking) error {
-		return errors.Join(which(b.environment).Kill(), b.startAnew(ctx, 10*time.Second), within(ctx, which(b.environment).Start))
+		return errors.Join(which(b.environment).Kill(), b.restartAll(ctx, 10*time.Second), within(ctx, which(b.environment).Start))
 	}
 }
 
-// startAnew kills all replicas and leaves it to those who look after them to bring them up, for as long as given. Receivers must be up then.
-func (b *breaking) startAnew(ctx context.Context, wait time.Duration) error {
+// restartAll kills all replicas and leaves it to those who look after them to bring them up, for as long as given. Receivers must be up then.
+func (b *breaking) restartAll(ctx context.Context, wait time.Duration) error {
 	var failures []error
 	for _, r := range b.replicas {
 		failures = append(failures, r.end(r.Kill, false))
@@ -117,7 +117,7 @@ func conflict() fault.Fault {
 
 func closeWatches(ctx context.Context, b *breaking) error {
 	for end := time.Now().Add(b.long); time.Now().Before(end); {
-		if err := until(ctx, "somebody watches", func(context.Context) bool { return b.api.closeWatches() > 0 }); err != nil {
+		if err := until(ctx, "a client watches", func(context.Context) bool { return b.api.closeWatches() > 0 }); err != nil {
 			return err
 		}
 		pause(ctx, 4*tick)
@@ -193,7 +193,7 @@ func startWithoutCRD(ctx context.Context, b *breaking) error {
 	err = envtest.UninstallCRDs(config, options)
 	err = errors.Join(err, until(ctx, "the custom resource definition is gone", func(ctx context.Context) bool {
 		return apierrors.IsNotFound(b.system.Kubernetes.List(ctx, &v1alpha1.WebhookEventList{}, client.InNamespace(b.system.Namespace)))
-	}), b.startAnew(ctx, b.long))
+	}), b.restartAll(ctx, b.long))
 	_, mendErr := envtest.InstallCRDs(config, options)
 	return errors.Join(err, mendErr)
 }

@@ -111,7 +111,7 @@ func destinationKinds() (all []kind) {
 	)
 }
 
-// met waits until the destination was called, so that nothing counts as survived that has met nobody.
+// met waits until the destination was called, so that a fault that met no call does not count as survived.
 func (b *breaking) met(ctx context.Context, destination string, since int64) error {
 	tap := b.destinations[destination]
 	return until(ctx, destination+" is called", func(context.Context) bool { return tap.calls.Load() > since })
@@ -203,7 +203,7 @@ func elsewhere(address func(destination string) string) func(context.Context, *b
 	}
 }
 
-// readdress starts the controllers anew, one after the other, with other addresses of the destinations.
+// readdress restarts the controllers, one after the other, with other addresses of the destinations.
 func (b *breaking) readdress(ctx context.Context, address func(destination string) string) error {
 	return within(ctx, func(ctx context.Context) error {
 		var failures []error
@@ -221,7 +221,7 @@ func (b *breaking) readdress(ctx context.Context, address func(destination strin
 	})
 }
 
-// untrusted has the destinations show a certificate that nobody has signed.
+// untrusted makes the destinations show a certificate of an unknown authority.
 func untrusted(ctx context.Context, b *breaking) error {
 	impostor := httptest.NewUnstartedServer(http.NotFoundHandler())
 	impostor.Config.ErrorLog = log.New(io.Discard, "", 0)

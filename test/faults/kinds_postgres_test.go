@@ -159,7 +159,7 @@ func (d database) hold(ctx context.Context, e *environment, do func(), sql strin
 	})
 }
 
-// holdContacts takes the locks under which leads are written, whoever's they are.
+// holdContacts takes the locks under which leads are written, for all contacts.
 func holdContacts(ctx context.Context, b *breaking) error {
 	conn, err := pgx.Connect(ctx, b.system.VerityDatabaseURL)
 	if err != nil {
@@ -216,7 +216,7 @@ func (d database) halfOpen(ctx context.Context, b *breaking) error {
 	return nil
 }
 
-// cut has the outcome of every statement be unknown to whoever made it.
+// cut makes the outcome of every statement unknown to its client.
 func (d database) cut(ctx context.Context, b *breaking) error {
 	d.proxy(b.environment).Cut(&pgproxy.Cut{Always: true})
 	pause(ctx, max(b.long, 2*time.Second))

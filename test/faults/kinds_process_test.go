@@ -9,10 +9,10 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// leaseDuration is how long a leader leads that does not say a word, and a little more.
+// leaseDuration is how long a leader leads without renewing its lease, and a little more.
 const leaseDuration = 17 * time.Second
 
-const waitsForLease = "the lease of a leader that was killed or paused runs for 15 seconds, and nobody can take it away"
+const waitsForLease = "the lease of a leader that was killed or paused runs for 15 seconds, and cannot be taken away"
 
 func processKinds() []kind {
 	drains := Fault{Refuses: true, Drain: drainDelay}
@@ -24,7 +24,7 @@ func processKinds() []kind {
 		{name: "the leader is paused for longer than its lease", does: pauseLeader, marks: forgets, slow: waitsForLease},
 		{name: "both controllers are killed", does: endControllers((*replica).Kill), marks: forgets, slow: waitsForLease},
 		{name: "both controllers are stopped", does: endControllers((*replica).Stop)},
-		// In the short runs this one, and the one that is paused, stand for all whom the lease keeps waiting.
+		// In the short runs this one, and the one that is paused, stand for all kinds that wait for the lease.
 		{name: "the leader is killed in the middle of a call", does: midCall(endLeader((*replica).Kill)), marks: forgets},
 		{name: "the leader is stopped in the middle of a call", does: midCall(endLeader((*replica).Stop))},
 		{name: "the leader is paused in the middle of a call", does: midCall(pauseLeader), marks: forgets, first: true},
@@ -52,18 +52,18 @@ func endLeader(how func(*replica) error) func(context.Context, *breaking) error 
 	}
 }
 
-// owe notes what is under way.
+// owe records the events that are in progress.
 func (b *breaking) owe(ctx context.Context) error {
 	rows, err := b.system.Database.Query(ctx, "SELECT id::text FROM webhook_events WHERE status = 'processing'")
 	if err != nil {
-		return fmt.Errorf("see what is under way: %w", err)
+		return fmt.Errorf("list the events in progress: %w", err)
 	}
 	b.fault.OwedFrom = time.Now()
 	b.fault.Owed, err = pgx.CollectRows(rows, pgx.RowTo[string])
 	return err
 }
 
-// settled waits until what a leader left behind is done, or should be.
+// settled waits until the events of the former leader are done, or should be.
 func (b *breaking) settled(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, limits.Handover)
 	defer cancel()
@@ -72,7 +72,7 @@ func (b *breaking) settled(ctx context.Context) error {
 		err := b.system.Database.QueryRow(ctx,
 			"SELECT count(*) FROM webhook_events WHERE id = ANY($1::uuid[]) AND processed_at IS NULL", b.fault.Owed).Scan(&unfinished)
 		if err == nil && unfinished == 0 || !pause(ctx, tick) {
-			return nil // Whether all are done is the checker's to say.
+			return nil // The checker reports those that are not done.
 		}
 	}
 }

@@ -20,12 +20,12 @@ const (
 	crowd = 48
 )
 
-// stuckKinds make some events wait, and nobody else may notice.
+// stuckKinds make some events wait, which must not delay others.
 func stuckKinds() []kind {
 	stuck := Fault{Stuck: stuckEvents}
 	return []kind{
 		{name: "Verity does not know the contacts of some appointments", does: withUnknownContacts(nil), marks: stuck},
-		{name: "a user suspends and resumes WebhookEvents", does: withUnknownContacts(suspendAndLetGo), marks: stuck},
+		{name: "a user suspends and resumes WebhookEvents", does: withUnknownContacts(suspendAndResume), marks: stuck},
 		{
 			name: "Aloware does not answer for many contacts", does: crowded(DestinationAloware, (*load).contactOf), first: true,
 			marks: Fault{Destination: DestinationAloware, Stuck: DestinationAloware},
@@ -63,8 +63,8 @@ func withUnknownContacts(does func(context.Context, *breaking, []string) error) 
 	}
 }
 
-// suspendAndLetGo holds WebhookEvents back, which nothing may be done for meanwhile, and lets them go again.
-func suspendAndLetGo(ctx context.Context, b *breaking, ids []string) error {
+// suspendAndResume holds WebhookEvents back, which nothing may be done for meanwhile, and lets them go again.
+func suspendAndResume(ctx context.Context, b *breaking, ids []string) error {
 	attempts := map[string]int32{}
 	for _, id := range ids {
 		e, err := b.setSuspended(ctx, id, true)

@@ -13,15 +13,15 @@ import (
 // kind is a way to break something.
 type kind struct {
 	name string
-	// does breaks it, and mends it in the end.
+	// does breaks it, and repairs it in the end.
 	does func(ctx context.Context, b *breaking) error
 	// marks says what may be seen meanwhile.
 	marks Fault
 	// lane is what is broken, where other lanes may be broken at the same time, and "" where nothing else may.
 	lane string
-	// slow says why it takes long; what is slow is left to the long run.
+	// slow says why it takes long; only the long run has slow kinds.
 	slow string
-	// first has it come before all that do not, where there is time for some only.
+	// first puts it before the others, where there is time for some only.
 	first bool
 }
 
@@ -46,7 +46,7 @@ func kinds() []kind {
 
 // within has f end by itself if what it waits for does not come.
 func within(ctx context.Context, f func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, mendTimeout)
+	ctx, cancel := context.WithTimeout(ctx, restoreTimeout)
 	defer cancel()
 	return f(ctx)
 }

@@ -38,7 +38,7 @@ func whatever(*v1alpha1.WebhookEvent) bool     { return true }
 func finished(e *v1alpha1.WebhookEvent) bool   { return e.Status.Phase.Finished() }
 func unfinished(e *v1alpha1.WebhookEvent) bool { return !finished(e) }
 
-// editing does something to some WebhookEvents, over and over for a while. That somebody else was faster is nothing to a user.
+// editing edits some WebhookEvents repeatedly for a while. It ignores conflicts, as a user does.
 func editing(which func(*v1alpha1.WebhookEvent) bool, edit func(context.Context, *breaking, *v1alpha1.WebhookEvent) error,
 ) func(context.Context, *breaking) error {
 	return func(ctx context.Context, b *breaking) error {
@@ -80,7 +80,7 @@ func putOff(ctx context.Context, b *breaking, e *v1alpha1.WebhookEvent) error {
 	return b.system.Kubernetes.Status().Update(ctx, e)
 }
 
-// relabel changes what nobody but users reads, which is enough to make the next write of the status a conflict.
+// relabel changes labels that only users read, which is enough to make the next write of the status a conflict.
 func relabel(ctx context.Context, b *breaking, e *v1alpha1.WebhookEvent) error {
 	before := e.DeepCopy()
 	delete(e.Labels, v1alpha1.EntityTypeLabel)

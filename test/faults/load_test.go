@@ -38,7 +38,7 @@ type load struct {
 	posts sync.WaitGroup
 	// prober is another one, at which only probes happen, and what faults need.
 	prober *load
-	// strangers are contacts that GHL and Verity know, and nobody has said a word of.
+	// strangers are contacts that GHL and Verity know, and that no webhook has named.
 	strangers chan *person
 	// turn is whose turn it is among the people, and newcomers how many there have been.
 	turn, newcomers int
@@ -177,7 +177,7 @@ func (l *load) happen() sending {
 
 func (l *load) anyOf(p *person) string { return p.appointments[l.random.IntN(len(p.appointments))] }
 
-// stranger is an appointment of somebody of whom only GHL can say who it is.
+// stranger is an appointment of a contact whom only GHL can name.
 func (l *load) stranger(ctx context.Context) (sending, error) {
 	select {
 	case p := <-l.strangers:

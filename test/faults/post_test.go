@@ -65,7 +65,7 @@ func (l *load) attempt(ctx context.Context, poster *system.System, receiver *sys
 	return p
 }
 
-// pause waits, and reports whether ctx goes on.
+// pause waits, and reports whether ctx is still valid.
 func pause(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

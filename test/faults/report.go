@@ -9,7 +9,7 @@ import (
 )
 
 // report returns a table of what each kind of fault led to, in Markdown. A violation counts for every fault during which its event was
-// under way.
+// in progress.
 func report(h *History, violations []Violation) string {
 	kinds := map[string][]*Fault{}
 	var names []string
@@ -64,7 +64,7 @@ func (h *History) sentAgain(f *Fault) int {
 	return again
 }
 
-// attributed returns how many violations of an invariant are about events that were under way during one of the faults.
+// attributed returns how many violations of an invariant are about events that were in progress during one of the faults.
 func (h *History) attributed(violations []Violation, invariant int, faults []*Fault) (n int) {
 	for _, v := range violations {
 		if v.Invariant != invariant {
@@ -72,7 +72,7 @@ func (h *History) attributed(violations []Violation, invariant int, faults []*Fa
 		}
 		for _, p := range h.Posts {
 			if (p.ID == v.Event || p.Webhook == v.Event) && slices.ContainsFunc(faults, func(f *Fault) bool {
-				return f.overlaps(p.Start, p.End.Add(recordPatience))
+				return f.overlaps(p.Start, p.End.Add(recordTimeout))
 			}) {
 				n++
 				break
@@ -82,7 +82,7 @@ func (h *History) attributed(violations []Violation, invariant int, faults []*Fa
 	return n
 }
 
-// summary says in a sentence what went on.
+// summary describes the run in a sentence.
 func (h *History) summary() string {
 	acknowledged, faults := map[string]bool{}, 0
 	refused, unanswered := 0, 0

@@ -25,7 +25,7 @@ import (
 const (
 	durationVariable = "FAULTS_DURATION"
 	seedVariable     = "FAULTS_SEED"
-	// longVariable has faults of all kinds come one by one, and take their time.
+	// longVariable injects faults of all kinds one by one, each for longer.
 	longVariable = "FAULTS_LONG"
 	// onlyVariable is a regular expression that the names of the kinds match that are wanted.
 	onlyVariable = "FAULTS_ONLY"
@@ -42,10 +42,10 @@ const (
 
 var limits = Limits{
 	Attempts: 12,
-	// The breaker trips at the fifth failure, when 31 more calls may be under way. The standard library sends a call again whose
+	// The breaker trips at the fifth failure, when 31 more calls may be in flight. The standard library sends a call again whose
 	// connection breaks, once.
 	Outage: 2 * (5 + 31), Probe: retryMaxDelay,
-	// A call that hangs ends after 10 s, which is more than who has nothing to do with it may be kept waiting. The rest of that is for a
+	// A call that hangs ends after 10 s, which is longer than the delay that other events may have. The rest of that is for a
 	// machine that has other tests to run.
 	Delay: 9 * time.Second, Handover: 30 * time.Second, Recovery: recoveryTimeout,
 	// Both caps, and by how much two replicas may exceed the first one.
@@ -68,7 +68,7 @@ func TestNothingIsLostAndNothingHappensTwice(t *testing.T) {
 	for i, v := range violations {
 		t.Errorf("invariant %d: %s", v.Invariant, v.Message)
 		if i < mostTold {
-			t.Log(e.history.Tell(v.Event))
+			t.Log(e.history.Report(v.Event))
 		}
 	}
 	table := report(&e.history, violations)
@@ -100,7 +100,7 @@ func settings(t *testing.T) (duration time.Duration, seed uint64, short bool) {
 	return duration, seed, os.Getenv(longVariable) == ""
 }
 
-// runFor runs load and faults for a while, mends everything, and waits until all is done.
+// runFor runs load and faults for a while, repairs everything, and waits until all is done.
 func (e *environment) runFor(t *testing.T, l *load, duration time.Duration, short bool) {
 	t.Helper()
 	watching, stop := context.WithCancel(t.Context())

@@ -28,7 +28,7 @@ func newWatcher(e *environment) *watcher {
 	return &watcher{environment: e, live: map[string]bool{}, seen: map[types.UID]string{}, done: map[string]time.Time{}}
 }
 
-// run watches until ctx ends, and begins anew where a watch breaks.
+// run watches until ctx ends, and starts again when a watch breaks.
 func (w *watcher) run(ctx context.Context) {
 	for {
 		stream, err := w.environment.system.Kubernetes.Watch(ctx, &v1alpha1.WebhookEventList{}, client.InNamespace(w.environment.system.Namespace))

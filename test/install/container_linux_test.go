@@ -27,7 +27,7 @@ const (
 )
 
 // containerCommand returns the command that runs the program of an image in a root file system that has nothing but what was put there, and
-// that nobody can write to: as a user without a name or a right, in PID and mount namespaces of its own. The network is that of the machine.
+// that is read-only: as a user without a name or a right, in separate PID and mount namespaces. The network is that of the machine.
 //
 // Without root, the kernel must let users make user namespaces.
 func containerCommand(root string, args, environ []string) (*exec.Cmd, error) {

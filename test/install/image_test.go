@@ -23,8 +23,8 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/testenv/proc"
 )
 
-// TestTheImageNeedsNothing runs the program without a container engine in what its image has, and that nobody can write to. What runs there
-// is not even in a cluster.
+// TestTheImageNeedsNothing runs the program without a container engine in a read-only copy of the files of its image. It does not
+// even run in a cluster.
 func TestTheImageNeedsNothing(t *testing.T) {
 	t.Parallel()
 	image := here(t)
@@ -46,12 +46,12 @@ func TestTheImageNeedsNothing(t *testing.T) {
 	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(freePort(t)))
 	receiver := newContainer(t, image, []string{
 		database, "GHL_WEBHOOK_PUBLIC_KEYS=" + sender.PublicKey(),
-		// Webhooks are taken in while the API server is away.
+		// Webhooks are accepted while the API server is away.
 		"KUBERNETES_SERVICE_HOST=127.0.0.1", "KUBERNETES_SERVICE_PORT=" + strconv.Itoa(freePort(t)),
 	}, "receiver", "--listen-address="+address, "--health-probe-bind-address=0", "--drain-delay=0s")
 	token := filepath.Join(receiver.root, serviceAccountDir, "token")
 	require.NoError(t, os.MkdirAll(filepath.Dir(token), 0o755))
-	require.NoError(t, os.WriteFile(token, []byte("nobody's"), 0o644))
+	require.NoError(t, os.WriteFile(token, []byte("unknown"), 0o644))
 	receiver.Ready = func(ctx context.Context) error {
 		connection, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
 		if err == nil {

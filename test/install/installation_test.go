@@ -221,7 +221,7 @@ func (i *installation) events(t require.TestingT, ctx context.Context, kind, nam
 	return list.Items
 }
 
-// denied waits until a process has been told that it may not do something, such as `cannot create resource "webhookevents"`.
+// denied waits until the API server has denied a process something, such as `cannot create resource "webhookevents"`.
 func denied(t *testing.T, p *pod, what string) {
 	t.Helper()
 	deniedTimes(t, p, what, 1)
@@ -229,10 +229,10 @@ func denied(t *testing.T, p *pod, what string) {
 
 func deniedTimes(t *testing.T, p *pod, what string, times int) {
 	t.Helper()
-	require.Eventually(t, func() bool { return len(denials(t, p, what)) >= times }, eventually, tick, "%s is told that it %s", p.Name, what)
+	require.Eventually(t, func() bool { return len(denials(t, p, what)) >= times }, eventually, tick, "the API server denies %s: %s", p.Name, what)
 }
 
-// denials returns when a process was told that it may not do something, to the second.
+// denials returns when the API server denied a process something, to the second.
 func denials(t *testing.T, p *pod, what string) []time.Time {
 	t.Helper()
 	var times []time.Time

@@ -34,7 +34,7 @@ type need struct {
 	fails string
 	// values are the chart's, besides the default ones.
 	values map[string]any
-	// show shows that it fails, has the right given back, and shows that it works then. Processes run; none is started again.
+	// show shows that it fails, restores the right, and shows that it works then. Processes run; none is restarted.
 	show func(*testing.T, *deprived)
 }
 
@@ -42,8 +42,8 @@ type need struct {
 type deprived struct {
 	*installation
 	receiver, controller *pod
-	// giveBack gives the right back.
-	giveBack func()
+	// restore restores the right.
+	restore func()
 }
 
 // needs has every right that there is.
@@ -53,15 +53,15 @@ var needs = map[right]need{
 		show:  func(t *testing.T, d *deprived) { d.staysUntil(t, d.receiver, `cannot create resource "webhookevents"`) },
 	},
 	{receiverAccount, "authentication.k8s.io", "tokenreviews", "create"}: {
-		fails: "nobody can read a receiver's metrics",
+		fails: "no account can read a receiver's metrics",
 		show:  func(t *testing.T, d *deprived) { d.metricsFail(t, d.receiver) },
 	},
 	{receiverAccount, "authorization.k8s.io", "subjectaccessreviews", "create"}: {
-		fails: "nobody can read a receiver's metrics",
+		fails: "no account can read a receiver's metrics",
 		show:  func(t *testing.T, d *deprived) { d.metricsFail(t, d.receiver) },
 	},
 	{controllerAccount, ourGroup, "webhookevents", "get"}: {
-		fails: "an event that somebody edits during its attempt does not say what became of the attempt",
+		fails: "an event that a user edits during its attempt does not show the result of the attempt",
 		show:  outcomeOfAnEditedEventIsLost,
 	},
 	{controllerAccount, ourGroup, "webhookevents", "list"}: {
@@ -102,19 +102,19 @@ var needs = map[right]need{
 		show:  func(t *testing.T, d *deprived) { d.staysUntil(t, d.controller, `cannot update resource "leases"`) },
 	},
 	{controllerAccount, "events.k8s.io", "events", "create"}: {
-		fails: "`kubectl describe` does not tell of an event that went wrong",
-		show:  nothingIsTold,
+		fails: "`kubectl describe` does not show that an event failed",
+		show:  nothingIsReported,
 	},
 	{controllerAccount, "events.k8s.io", "events", "patch"}: {
-		fails: "what goes wrong again leaves no trace in `kubectl get events`",
-		show:  repetitionsAreNotTold,
+		fails: "a repeated failure is missing in `kubectl get events`",
+		show:  repetitionsAreNotReported,
 	},
 	{controllerAccount, "authentication.k8s.io", "tokenreviews", "create"}: {
-		fails: "nobody can read a controller's metrics",
+		fails: "no account can read a controller's metrics",
 		show:  func(t *testing.T, d *deprived) { d.metricsFail(t, d.controller) },
 	},
 	{controllerAccount, "authorization.k8s.io", "subjectaccessreviews", "create"}: {
-		fails: "nobody can read a controller's metrics",
+		fails: "no account can read a controller's metrics",
 		show:  func(t *testing.T, d *deprived) { d.metricsFail(t, d.controller) },
 	},
 }
@@ -148,7 +148,7 @@ func deprive(t *testing.T, taken right, values map[string]any) *deprived {
 	rest := without(t, objects, taken)
 	for n, object := range objects {
 		if object.GetKind() == rest[0].GetKind() && object.GetName() == rest[0].GetName() {
-			d.giveBack = func() {
+			d.restore = func() {
 				d.apply(t, object)
 				d.awaitRight(t, taken, true)
 			}
@@ -191,7 +191,7 @@ func (d *deprived) staysUntil(t *testing.T, p *pod, what string) {
 	if event := d.event(t, t.Context(), id); event != nil {
 		assert.Equal(t, v1alpha1.PhasePending, event.Status.Phase)
 	}
-	d.giveBack()
+	d.restore()
 	d.await(t, id, v1alpha1.PhaseDone)
 }
 
@@ -206,7 +206,7 @@ func (d *deprived) metricsFail(t *testing.T, p *pod) {
 	metricsAreServed(t, p)
 	status, _ := scrape(t, t.Context(), p, reader)
 	assert.Equal(t, http.StatusInternalServerError, status)
-	d.giveBack()
+	d.restore()
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
 		status, _ := scrape(c, t.Context(), p, reader)
 		require.Equal(c, http.StatusOK, status)
@@ -216,12 +216,12 @@ func (d *deprived) metricsFail(t *testing.T, p *pod) {
 func outcomeOfAnEditedEventIsLost(t *testing.T, d *deprived) {
 	assert.Empty(t, conditionReason(d.editDuringAttempt(t), v1alpha1.SyncedCondition))
 	denied(t, d.controller, `cannot get resource "webhookevents"`)
-	d.giveBack()
+	d.restore()
 	assert.Equal(t, v1alpha1.SyncSkippedReason, conditionReason(d.editDuringAttempt(t), v1alpha1.SyncedCondition))
 }
 
-// editDuringAttempt has somebody label an event while it is being forwarded, and returns it as it is when it is done. One that has run out of
-// time meanwhile, and was forwarded in a second attempt that nobody disturbed, shows nothing: then it is another one's turn.
+// editDuringAttempt labels an event while it is being forwarded, and returns it when it is done. An event that ran out of time, and was
+// forwarded in a second attempt without an edit, shows nothing: then it tries another one.
 func (d *deprived) editDuringAttempt(t *testing.T) *v1alpha1.WebhookEvent {
 	t.Helper()
 	for began := time.Now(); ; {
@@ -272,7 +272,7 @@ func newEventsAreNotNoticed(t *testing.T, d *deprived) {
 	// The third pause is 3.2 seconds at the least, and the log has whole ones.
 	assert.GreaterOrEqual(t, times[4].Sub(times[3]), 3*time.Second)
 	require.Error(t, d.controller.probe(t.Context(), d.controller.container.ReadinessProbe), "a controller that lists again and again is not ready")
-	d.giveBack()
+	d.restore()
 	d.becomesReady(t, d.controller)
 	for given := time.Now(); d.deniedWhileNoticing(t) < len(denials(t, d.controller, cannotWatch)); {
 		require.Less(t, time.Since(given), eventually)
@@ -295,7 +295,7 @@ func finishedEventsStay(t *testing.T, d *deprived) {
 	d.await(t, id, v1alpha1.PhaseDone)
 	denied(t, d.controller, `cannot delete resource "webhookevents"`)
 	assert.NotNil(t, d.event(t, t.Context(), id))
-	d.giveBack()
+	d.restore()
 	require.EventuallyWithT(t, func(c *assert.CollectT) { require.Nil(c, d.event(c, t.Context(), id)) }, eventually, tick)
 }
 
@@ -307,22 +307,22 @@ func (d *deprived) refuse(t *testing.T) {
 	require.NoError(t, d.verity.Faults.Add(refusal))
 }
 
-func nothingIsTold(t *testing.T, d *deprived) {
+func nothingIsReported(t *testing.T, d *deprived) {
 	d.refuse(t)
 	event := d.await(t, d.post(t, d.receiver, d.note()), v1alpha1.PhaseError)
 	denied(t, d.controller, `cannot create resource "events" in API group "events.k8s.io"`)
 	assert.Empty(t, d.events(t, t.Context(), "WebhookEvent", event.Name))
-	d.giveBack()
+	d.restore()
 	event = d.await(t, d.post(t, d.receiver, d.note()), v1alpha1.PhaseError)
 	d.awaitTold(t, event.Name, 1)
 }
 
-func repetitionsAreNotTold(t *testing.T, d *deprived) {
+func repetitionsAreNotReported(t *testing.T, d *deprived) {
 	d.refuse(t)
 	told := d.failTwice(t)
 	denied(t, d.controller, `cannot patch resource "events" in API group "events.k8s.io"`)
 	d.awaitTold(t, told, 1)
-	d.giveBack()
+	d.restore()
 	d.awaitTold(t, d.failTwice(t), 2)
 }
 

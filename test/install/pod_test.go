@@ -101,8 +101,8 @@ func (p *pod) mapPort(t *testing.T, containerPort int32) {
 	require.Equal(t, 1, mapped, "one argument says that the process listens on the port %d: %v", containerPort, p.args)
 }
 
-// freePort returns a port that nobody is given again while this process runs: the name of a socket stands for it, as it does for the systems
-// of other tests.
+// freePort returns a port that no other test gets while this process runs: the name of a socket reserves it, as it does for the systems of
+// other tests.
 func freePort(t *testing.T) int {
 	t.Helper()
 	for {

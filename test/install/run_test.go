@@ -51,7 +51,7 @@ func TestWhatIsInstalledRunsUnderItsOwnAccounts(t *testing.T) {
 				assertRestricted(t, p)
 			}
 			i.eventsAreDone(t, receivers)
-			i.whatGoesWrongIsToldOf(t, receivers[0])
+			i.failuresAreReported(t, receivers[0])
 			reader := i.metricsReader(t, objects)
 			for _, p := range all {
 				i.metricsAreForThoseWhoMay(t, p, reader)
@@ -102,8 +102,8 @@ func (i *installation) eventsAreDone(t *testing.T, receivers []*pod) {
 	}
 }
 
-// whatGoesWrongIsToldOf looks for the Kubernetes Events, those of the leader election included.
-func (i *installation) whatGoesWrongIsToldOf(t *testing.T, receiver *pod) {
+// failuresAreReported looks for the Kubernetes Events, those of the leader election included.
+func (i *installation) failuresAreReported(t *testing.T, receiver *pod) {
 	t.Helper()
 	require.NoError(t, i.verity.Faults.Add(fault.Status(http.StatusUnprocessableEntity)))
 	event := i.await(t, i.post(t, receiver, i.note()), v1alpha1.PhaseError)
@@ -134,7 +134,7 @@ func (i *installation) metricsReader(t *testing.T, objects []*unstructured.Unstr
 		}
 	}
 	require.NotEmpty(t, role)
-	for _, account := range []string{"prometheus", "somebody"} {
+	for _, account := range []string{"prometheus", "stranger"} {
 		_, err := i.client.CoreV1().ServiceAccounts(i.namespace).Create(t.Context(),
 			&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: account}}, metav1.CreateOptions{})
 		require.NoError(t, err)
@@ -153,7 +153,7 @@ func (i *installation) metricsAreForThoseWhoMay(t *testing.T, p *pod, reader str
 	metricsAreServed(t, p)
 	status, _ := scrape(t, t.Context(), p, "")
 	assert.Equal(t, http.StatusUnauthorized, status, p.Name)
-	status, _ = scrape(t, t.Context(), p, i.token(t, "somebody"))
+	status, _ = scrape(t, t.Context(), p, i.token(t, "stranger"))
 	assert.Equal(t, http.StatusForbidden, status, p.Name)
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
 		status, metrics := scrape(c, t.Context(), p, reader)

@@ -163,7 +163,7 @@ func appVersion(t *testing.T) string {
 	return readYAML(t, file(t, "config", "chart", "Chart.yaml"))["appVersion"].(string)
 }
 
-// helm runs a command that migrates, and ends the migration's Job as it is told, after a look at the cluster as it is then.
+// helm runs a command that migrates, calls look while the migration's Job runs, and ends the Job with the outcome.
 func (r *release) helm(t *testing.T, outcome batchv1.JobConditionType, look func(), action string, arguments ...string) (string, error) {
 	t.Helper()
 	jobs := r.client.BatchV1().Jobs(r.namespace)

@@ -19,7 +19,7 @@ var accepted = map[string]string{
 	"deployment-has-host-podantiaffinity":           "topologySpreadConstraints spread the pods over hosts and zones",
 }
 
-// switchedOff are further findings that somebody who chose less gets, by the way to install.
+// switchedOff are further findings for installations with fewer options, by the way to install.
 var switchedOff = map[string]map[string]string{
 	"chart by default": {
 		"pod-networkpolicy": "what Ingress, Postgres and API server are reached by differs by cluster: networkPolicy.enabled",

@@ -11,7 +11,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/metrics"
 )
 
-func TestOperationsTellOfEveryMetricAndAlert(t *testing.T) {
+func TestOperationsDescribesEveryMetricAndAlert(t *testing.T) {
 	t.Parallel()
 	content, err := os.ReadFile(file(t, "docs", "operations.md"))
 	require.NoError(t, err)

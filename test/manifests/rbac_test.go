@@ -58,11 +58,11 @@ func accountsMayDoWhatTheyNeedAndNothingElse(t *testing.T, config *rest.Config) 
 	}
 	admin, err := kubernetes.NewForConfig(config)
 	require.NoError(t, err)
-	nobody := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "nobody"}}
-	_, err = admin.CoreV1().ServiceAccounts(namespace).Create(t.Context(), nobody, metav1.CreateOptions{})
+	stranger := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "stranger"}}
+	_, err = admin.CoreV1().ServiceAccounts(namespace).Create(t.Context(), stranger, metav1.CreateOptions{})
 	require.NoError(t, err)
 	resources := resourcesOf(t, admin)
-	everyones := allowed(t, actAs(t, config, admin, nobody.Name), namespace, resources)
+	everyones := allowed(t, actAs(t, config, admin, stranger.Name), namespace, resources)
 
 	for account, want := range rights {
 		client := actAs(t, config, admin, account)

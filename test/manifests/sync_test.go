@@ -15,7 +15,7 @@ import (
 // constants finds the conditions, their reasons, and the results of events.
 var constants = regexp.MustCompile(`(?m)^\t(?:\w+(?:Reason|Condition)|Result\w+) += "(\w+)"$`)
 
-func TestSyncTellsOfEveryReasonAndResult(t *testing.T) {
+func TestSyncDescribesEveryReasonAndResult(t *testing.T) {
 	t.Parallel()
 	content, err := os.ReadFile(file(t, "docs", "sync.md"))
 	require.NoError(t, err)

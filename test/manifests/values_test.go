@@ -218,7 +218,7 @@ func merged(values, over map[string]any) map[string]any {
 	return values
 }
 
-// misspell adds a property that nobody knows to every object that may not have it, and appends where these are to paths.
+// misspell adds an unknown property to every object that may not have it, and appends where these are to paths.
 func misspell(path string, value any, schema, definitions map[string]any, paths *[]string) {
 	if ref, ok := schema["$ref"].(string); ok {
 		schema = definitions[strings.TrimPrefix(ref, "#/$defs/")].(map[string]any)

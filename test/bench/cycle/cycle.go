@@ -21,7 +21,7 @@ import (
 )
 
 const (
-	// senders is how many deliveries can be under way at a time, and workers how many attempts.
+	// senders is how many deliveries can be in flight, and workers how many attempts.
 	senders, workers = 16, 8
 	// markEvery and askEvery are those of the relay, which marks rows as dispatched in batches and queries the backlog.
 	markEvery, askEvery = 250 * time.Millisecond, 500 * time.Millisecond

@@ -225,7 +225,7 @@ func (c *connection) post(request Request, start time.Time) error {
 // errAnswer says that something else than an answer of known length came.
 var errAnswer = errors.New("not an HTTP/1.1 answer with a Content-Length")
 
-// answer reads one and returns its status. net/http would make a header of it that nobody looks at.
+// answer reads one and returns its status. net/http would parse a header that is not used.
 func (c *connection) answer() (status int, err error) {
 	length := -1
 	for first := true; ; first = false {

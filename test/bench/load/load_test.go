@@ -90,7 +90,7 @@ func TestASupplyThatRunsOutIsAnError(t *testing.T) {
 }
 
 // A server that stands still once for a while is late for everybody who was to be served in that time, not for the one
-// request that a connection happened to have under way.
+// request that a connection happened to have in flight.
 func TestALatencyIsMeasuredFromWhenARequestWasToBeSent(t *testing.T) {
 	t.Parallel()
 	const (

@@ -1,5 +1,5 @@
 // The flow that verity-sync replaces, as a baseline of the benchmarks: a route on Node that stores a webhook and sends a job to
-// pg-boss, and a worker in the same process that forwards the webhook and writes the lead. The architecture is the predecessor's: look
+// pg-boss, and a worker in the same process that forwards the webhook and writes the lead. The architecture is the legacy middleware's: look
 // whether the payload was seen, insert, send, each a round trip of its own. What it was slow for besides, a cron job that drained ten
 // events every five minutes on one connection, is left out: pools are sized, statements are prepared, jobs are fetched in batches.
 import crypto from "node:crypto";

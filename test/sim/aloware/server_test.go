@@ -76,17 +76,17 @@ func TestRefusals(t *testing.T) {
 		code               int
 		contentType, want  string
 	}{
-		"a wrong token gets a web page and 200": {"POST", forms, `{"api_token":"other","phone_number":"+15550100001"}`, 200, "text/html", "<form>"},
-		"a look-up with a wrong token does too": {"GET", lookup + "?api_token=other&phone_number=%2B15550100001", "", 200, "text/html", "<form>"},
-		"a contact without a number":            {"POST", forms, `{"api_token":"secret"}`, 400, "application/json", "Phone number is empty or invalid."},
-		"a contact with half a number":          {"POST", forms, `{"api_token":"secret","phone_number":"555"}`, 400, "application/json", "Phone number is empty or invalid."},
-		"a form that is no JSON":                {"POST", forms, `api_token=secret`, 400, "application/json", "no JSON"},
-		"a look-up without a number":            {"GET", lookup + "?api_token=secret", "", 400, "application/json", "Phone number is empty or invalid."},
-		"a look-up of a number that nobody has": {"GET", lookup + "?api_token=secret&phone_number=%2B15550100009", "", 404, "application/json", `{"error":"Contact not found."}`},
-		"a path that it does not know":          {"GET", "/api/v1/webhook/contacts", "", 404, "text/plain", ""},
-		"a look-up that posts":                  {"POST", lookup, "", 405, "text/plain", ""},
-		"a look-up whose plus was not escaped":  {"GET", lookup + "?api_token=secret&phone_number=+15550100009", "", 404, "application/json", "Contact not found."},
-		"a form that is a JSON string":          {"POST", forms, `"text"`, 400, "application/json", "no JSON"},
+		"a wrong token gets a web page and 200":     {"POST", forms, `{"api_token":"other","phone_number":"+15550100001"}`, 200, "text/html", "<form>"},
+		"a look-up with a wrong token does too":     {"GET", lookup + "?api_token=other&phone_number=%2B15550100001", "", 200, "text/html", "<form>"},
+		"a contact without a number":                {"POST", forms, `{"api_token":"secret"}`, 400, "application/json", "Phone number is empty or invalid."},
+		"a contact with half a number":              {"POST", forms, `{"api_token":"secret","phone_number":"555"}`, 400, "application/json", "Phone number is empty or invalid."},
+		"a form that is no JSON":                    {"POST", forms, `api_token=secret`, 400, "application/json", "no JSON"},
+		"a look-up without a number":                {"GET", lookup + "?api_token=secret", "", 400, "application/json", "Phone number is empty or invalid."},
+		"a look-up of a number that no contact has": {"GET", lookup + "?api_token=secret&phone_number=%2B15550100009", "", 404, "application/json", `{"error":"Contact not found."}`},
+		"a path that it does not know":              {"GET", "/api/v1/webhook/contacts", "", 404, "text/plain", ""},
+		"a look-up that posts":                      {"POST", lookup, "", 405, "text/plain", ""},
+		"a look-up whose plus was not escaped":      {"GET", lookup + "?api_token=secret&phone_number=+15550100009", "", 404, "application/json", "Contact not found."},
+		"a form that is a JSON string":              {"POST", forms, `"text"`, 400, "application/json", "no JSON"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -1,5 +1,5 @@
-// Package fault makes an HTTP simulator fail on purpose: a Script wraps its handler and, for as many requests as it was
-// told to, answers in its place, late, in part or not at all. It knows no simulator in particular.
+// Package fault makes an HTTP simulator fail on purpose: a Script wraps its handler and, for the requests that it is set to fail, answers
+// instead of it, late, in part or not at all. It knows no particular simulator.
 package fault
 
 import (
@@ -23,7 +23,7 @@ type Kind string
 const (
 	// Answer: Status, Header and Body are answered in place of the simulator's own answer.
 	Answer Kind = "answer"
-	// Delay: the simulator answers as ever, once the delay is over.
+	// Delay: the simulator answers as usual, after the delay.
 	Delay Kind = "delay"
 	// Hang: nothing is answered until the client leaves or the script is cleared.
 	Hang Kind = "hang"

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Contact is a contact as the API shows it, cut to what matters here, and with fields that nobody should keep.
+// Contact is a contact as the API shows it, reduced to the fields that matter here, and with some that verity-sync must not store.
 type Contact struct {
 	ID         string `json:"id"`
 	LocationID string `json:"locationId"`

@@ -32,7 +32,7 @@ type location struct {
 	recent []time.Time
 }
 
-// PutLocation adds a location, or replaces its token and its daily budget. Its burst limit starts anew.
+// PutLocation adds a location, or replaces its token and its daily budget. Its burst limit starts again.
 func (s *Server) PutLocation(l Location) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -51,7 +51,7 @@ type Server struct {
 	handler http.Handler
 }
 
-// New returns a simulator that knows nobody yet.
+// New returns a simulator without contacts.
 func New() *Server {
 	s := &Server{locations: map[string]*location{}, contacts: map[string]*contact{}, appointments: map[string]Appointment{}}
 	api := http.NewServeMux()
@@ -111,7 +111,7 @@ func success(body any) reply { return reply{code: http.StatusOK, body: body} }
 
 var wrongLocation = refuse(http.StatusForbidden, "The token does not have access to this location.")
 
-// endpoint checks what all endpoints check, and lets do answer under the lock. do is told the token's location.
+// endpoint makes the checks that all endpoints have in common, and calls do under the lock, with the location of the token.
 func (s *Server) endpoint(version string, do func(r *http.Request, locationID string) reply) http.Handler {
 	answer := func(r *http.Request, h http.Header) reply {
 		s.mu.Lock()

@@ -211,14 +211,14 @@ func TestLimits(t *testing.T) {
 	})
 }
 
-func TestTagsAreTold(t *testing.T) {
+func TestTagsAreReported(t *testing.T) {
 	t.Parallel()
 	b := start(t)
-	var told []ghlapi.Contact
+	var reported []ghlapi.Contact
 	b.OnTags = func(c ghlapi.Contact) {
 		_, known := b.Contact(c.ID) // the callback may ask the simulator
 		assert.True(t, known)
-		told = append(told, c)
+		reported = append(reported, c)
 	}
 	before, _ := b.Contact("con1")
 	b.now = b.now.Add(time.Minute)
@@ -226,9 +226,9 @@ func TestTagsAreTold(t *testing.T) {
 		code, _, _ := b.send(t, request{method: "POST", path: "/contacts/con1/tags", body: `{"tags":["vip"]}`})
 		assert.Equal(t, 201, code)
 	}
-	require.Len(t, told, 1, "tags that were there already change nothing")
-	assert.Equal(t, []string{"new", "vip"}, told[0].Tags)
-	assert.True(t, told[0].DateUpdated.After(before.DateUpdated))
+	require.Len(t, reported, 1, "tags that were there already change nothing")
+	assert.Equal(t, []string{"new", "vip"}, reported[0].Tags)
+	assert.True(t, reported[0].DateUpdated.After(before.DateUpdated))
 	assert.Equal(t, []string{"new"}, before.Tags)
 }
 

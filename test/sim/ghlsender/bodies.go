@@ -21,7 +21,7 @@ const (
 	Delete Action = "Delete"
 )
 
-// Appointment is what GHL tells of one.
+// Appointment has the fields of an appointment in a webhook.
 type Appointment struct {
 	ID, CalendarID, ContactID string
 	// Status is "confirmed", "cancelled" and so on.
@@ -30,13 +30,13 @@ type Appointment struct {
 	UpdatedAt time.Time
 }
 
-// Contact is what GHL tells of one.
+// Contact has the fields of a contact in a webhook.
 type Contact struct {
 	ID, FirstName, LastName, Email, Phone string
 	Tags                                  []string
 }
 
-// Opportunity is what GHL tells of one.
+// Opportunity has the fields of an opportunity in a webhook.
 type Opportunity struct {
 	ID, ContactID, Name, PipelineID, StageID, Status string
 }

@@ -84,7 +84,7 @@ type Webhook struct {
 	Header http.Header
 }
 
-// Answer is what came back at last.
+// Answer is the last answer.
 type Answer struct {
 	Status int
 	Header http.Header

@@ -82,11 +82,11 @@ func TestWhatIsSentIsReadAsMeant(t *testing.T) {
 			s.Opportunity(ghlsender.Create, opportunity),
 			event.Event{Type: "opportunity.created", EntityType: "opportunity", EntityID: "opp"},
 		},
-		"a workflow tells of a booking": {
+		"a workflow sends a booking": {
 			s.WorkflowAppointment(appointment, contact),
 			event.Event{Type: "appointment.created", EntityType: "appointment", EntityID: "apt", AppointmentStatus: "confirmed"},
 		},
-		"a workflow tells of a contact": {
+		"a workflow sends a contact": {
 			s.WorkflowContact(contact, map[string]string{"source": "x"}),
 			event.Event{Type: "contact.updated", EntityType: "contact", EntityID: "con"},
 		},
@@ -191,7 +191,7 @@ func TestRetries(t *testing.T) {
 	}
 }
 
-func TestNobodyListens(t *testing.T) {
+func TestASendWithoutAListenerFails(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.NotFoundHandler())
 	server.Close()

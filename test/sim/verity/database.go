@@ -111,7 +111,7 @@ type Lead struct {
 	LastActivityAt time.Time
 }
 
-// AddLead stores a lead, as Verity does when it knows of somebody before an appointment is made, and returns its id. An
+// AddLead stores a lead, as Verity does for a contact that it knows before the first appointment, and returns its id. An
 // empty appointment id is NULL.
 func (db *Database) AddLead(ctx context.Context, contactID, appointmentID string) (id string, err error) {
 	const query = `INSERT INTO leads (contact_id, ghl_appointment_id) VALUES ($1, nullif($2, '')) RETURNING id::text`
