@@ -11,9 +11,9 @@ ignore-not-found ?= false
 # Where the files of a release are written, and what they are built for.
 DIST ?= dist
 PLATFORMS ?= linux/amd64 linux/arm64
-# Set to 1, `make run` ends after the first round.
+# 1 ends `make run` after the first round.
 ONCE ?=
-# Set, `make bench` measures these rows only, and so often.
+# The rows that `make bench` measures, and how often; empty measures all.
 ROWS ?=
 REPS ?=
 # How long `make bloat` and `make bloat-settings` run.
@@ -28,7 +28,7 @@ DATE ?= $(shell git log -1 --format=%cI 2>/dev/null)
 version := github.com/dfmiddleware/verity-sync/internal/version
 LDFLAGS := -s -w -X $(version).Version=$(VERSION) -X $(version).Commit=$(COMMIT) -X $(version).Date=$(DATE)
 
-# Programs, and the tests that are no race tests, are built with the same flags: what two of them need is compiled once.
+# Programs, and tests without the race detector, are built with the same flags, so that shared packages are compiled once.
 build := hack/go-build.sh
 test := CGO_ENABLED=0 go test -trimpath
 # The tools that tests run.
@@ -58,7 +58,7 @@ clean: cluster-down ## Remove everything that was built, the control plane inclu
 ##@ Development
 
 .PHONY: run
-run: build controlplane ## Run all of it here with simulators of what it talks to, and show an event's way through. ONCE=1 ends after one round.
+run: build controlplane ## Run the whole system here with simulators, and show events on their way. ONCE=1 ends after one round.
 	@hack/prerequisites.sh postgres
 	@$(build) dev bin/dev ./hack/dev
 	@ONCE=$(ONCE) bin/dev -binary=bin/verity-sync
@@ -70,15 +70,15 @@ test: controlplane ## Run every test, with the race detector, on a real API serv
 	PACKAGES='$(PACKAGES)' bin/testenv hack/test.sh -race -timeout=20m $(TESTFLAGS)
 
 .PHONY: test-tools
-test-tools: $(TEST_TOOLS:%=bin/%) # Of `make test`, which builds them beside the tests that need none.
+test-tools: $(TEST_TOOLS:%=bin/%) # For `make test`, which builds them while tests run that do not need them.
 
 .PHONY: adoption
-adoption: controlplane ## Take over a database with 43,500 rows that the earlier middleware left behind, and say how long that takes.
+adoption: controlplane ## Adopt a database of the legacy middleware with 43,500 rows, and print how long that takes.
 	@hack/prerequisites.sh postgres
 	ADOPTION_ROWS=43500 $(test) -count=1 -timeout=4h -v ./test/adoption
 
 .PHONY: faults
-faults: controlplane ## Break one thing after the other under load, and check what came of it: 4 minutes, with LONG=1 an hour. SEED=, DURATION=, ONLY=, POOLER=transaction, WRITE=1.
+faults: controlplane ## Inject one fault after the other under load, and check the result: 4 minutes, with LONG=1 an hour. SEED=, DURATION=, ONLY=, POOLER=transaction, WRITE=1.
 	@hack/prerequisites.sh postgres $(if $(POOLER),pgbouncer)
 	FAULTS_DURATION=$(or $(DURATION),$(if $(LONG),1h,3m)) FAULTS_SEED=$(or $(SEED),$(shell date +%s)) FAULTS_LONG=$(LONG) \
 		FAULTS_ONLY=$(if $(ONLY),'$(ONLY)') FAULTS_POOLER=$(POOLER) FAULTS_REPORT=$(if $(WRITE),$(CURDIR)/docs/reliability.md) $(test) -count=1 -timeout=3h -v -run=TestNothingIsLost ./test/faults
@@ -116,18 +116,19 @@ bench-programs: bench-driver
 	cd bin/bench/pgboss && npm ci --silent
 
 .PHONY: capacity
-capacity: controlplane ## Drain a backlog of 50,000, hold 10,000 contacts behind an Aloware that is down, and see what waits for what: half an hour.
+capacity: controlplane ## Drain a backlog of 50,000, hold 10,000 contacts behind an Aloware that is down, and check which events wait: half an hour.
 	@hack/prerequisites.sh postgres
 	CAPACITY=full $(test) -count=1 -timeout=3h -v ./test/capacity
 
 .PHONY: lint
-lint: bin/golangci-lint bin/actionlint ## Check the code and the workflows.
+lint: bin/golangci-lint bin/actionlint ## Check the code, the language and the workflows.
+	CGO_ENABLED=0 go run -trimpath ./hack/language
 	bin/actionlint -shellcheck= -pyflakes=
 	bin/golangci-lint run
 	cd test/bench/river && $(BIN)/golangci-lint run
 
 .PHONY: lint-fix
-lint-fix: bin/golangci-lint ## Check the code, and mend what can be mended.
+lint-fix: bin/golangci-lint ## Check the code, and fix what can be fixed.
 	bin/golangci-lint run --fix
 
 .PHONY: vulncheck
@@ -143,7 +144,7 @@ vet: ## Run go vet.
 	go vet ./...
 
 .PHONY: manifests
-manifests: bin/controller-gen ## Generate the custom resource definition, what the chart and kustomize have twice, and the variables in manifests and docs.
+manifests: bin/controller-gen ## Generate the custom resource definition, the files that the chart and kustomize both have, and the variables in manifests and docs.
 	bin/controller-gen crd paths=./api/... output:crd:dir=config/crd/bases
 	CGO_ENABLED=0 go run -trimpath ./hack/manifests
 
@@ -167,7 +168,7 @@ verify-generated: manifests generate api-docs ## Fail where a generated file is 
 build: ## Build bin/verity-sync.
 	@$(build) verity-sync bin/verity-sync -ldflags '$(LDFLAGS)' ./cmd
 
-# Empty where VERSION is not given, but described by git.
+# Empty if VERSION comes from git and is not given.
 given_version = $(if $(filter command environment,$(firstword $(origin VERSION))),$(VERSION))
 
 .PHONY: docker-build
@@ -257,7 +258,7 @@ uninstall: bin/kustomize ## Remove the custom resource definition, and with it e
 	bin/kustomize build config/crd | $(KUBECTL) delete --ignore-not-found=$(ignore-not-found) --filename=-
 
 .PHONY: deploy
-deploy: bin/kustomize ## Deploy the image IMG. The Secret verity-sync is yours to make: config/samples/secret.yaml.
+deploy: bin/kustomize ## Deploy the image IMG. Create the Secret verity-sync first: config/samples/secret.yaml.
 	@# A Job cannot be changed.
 	$(KUBECTL) --namespace verity-sync delete job verity-sync-migrate --ignore-not-found
 	$(deployment) | $(KUBECTL) apply --filename=-
@@ -271,7 +272,7 @@ build-installer: bin/kustomize ## Write all that `deploy` deploys into dist/inst
 	mkdir -p $(DIST)
 	$(deployment) > $(DIST)/install.yaml
 
-# An overlay in bin/ names the image, so that deploying changes no file of the repository. Each make has one of its own.
+# An overlay in bin/ names the image, so that deploying changes no file of the repository. Each make has a separate one.
 define deployment
 mkdir -p bin; \
 overlay=$$(mktemp -d bin/deploy.XXXXXX); trap "rm -rf $$overlay" EXIT; \
@@ -293,8 +294,8 @@ tools: $(TOOLS:%=bin/%) ## Build the tools.
 tags_promtool := -tags=remove_all_sd
 # sqlc's parser is written in C.
 cgo_sqlc := CGO_ENABLED=1
-# Each tool is a module of its own: their dependencies must not meet. Where they can do with the version that the project or the control
-# plane has, they have that one, so that it is compiled once.
+# Each tool is a separate module, so that their dependencies do not conflict. Where it can, a tool uses the version that the project or the
+# control plane has, so that a dependency is compiled once.
 $(TOOLS:%=bin/%): bin/%: hack/tools/%/go.mod hack/tools/%/go.sum
 	@[[ $* != sqlc ]] || hack/prerequisites.sh compiler
 	@echo "building $* from source, once"

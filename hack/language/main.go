@@ -1,0 +1,142 @@
+// Command language fails if a text has a phrase that the glossary of CONTRIBUTING.md replaces. It reads docs, the chart, alerts, comments,
+// string literals of the code (messages, help, cases of tests), and the names of tests.
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/dfmiddleware/verity-sync/test/testenv/repo"
+)
+
+// pending are the folders and files that still have such phrases. One that has none any more must be removed from the list.
+var pending = []string{
+	"api/v1alpha1", "cmd", "config/chart", "config/metrics", "config/receiver", "config/rbac", "controllers",
+	"internal/aloware", "internal/database", "internal/destination", "internal/erasure", "internal/ghl", "internal/metrics",
+	"internal/operation", "internal/store", "internal/verity",
+	// These assert messages of the controllers.
+	"test/e2e/outage_test.go",
+}
+
+func main() {
+	root, err := repo.Path()
+	if err == nil {
+		err = run(root, pending, os.Stdout)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "language:", err)
+		os.Exit(1)
+	}
+}
+
+func run(root string, pending []string, output io.Writer) error {
+	contributing, err := os.ReadFile(filepath.Join(root, "CONTRIBUTING.md"))
+	if err != nil {
+		return err
+	}
+	g, err := parseGlossary(string(contributing))
+	if err != nil {
+		return err
+	}
+	findings, err := checkTree(root, g)
+	if err != nil {
+		return err
+	}
+	problems := 0
+	unclean := map[string]bool{}
+	for _, f := range findings {
+		if entry, found := entryOf(pending, f.path); found {
+			unclean[entry] = true
+			continue
+		}
+		problems++
+		fmt.Fprintf(output, "%s:%d: %q: write %s\n", f.path, f.line, f.phrase, f.instead)
+	}
+	for _, entry := range pending {
+		if !unclean[entry] {
+			problems++
+			fmt.Fprintf(output, "%s has no such phrase: remove it from the list in hack/language/main.go\n", entry)
+		}
+	}
+	if problems > 0 {
+		return fmt.Errorf("%d problems; the glossary is in CONTRIBUTING.md", problems)
+	}
+	return nil
+}
+
+// entryOf returns the entry of the list that a file falls under.
+func entryOf(pending []string, path string) (string, bool) {
+	i := slices.IndexFunc(pending, func(entry string) bool { return path == entry || strings.HasPrefix(path, entry+"/") })
+	if i < 0 {
+		return "", false
+	}
+	return pending[i], true
+}
+
+// A finding is a phrase of the glossary in a file.
+type finding struct {
+	path            string
+	line            int
+	phrase, instead string
+}
+
+// check returns the findings in a file.
+func (g *glossary) check(path, content string) ([]finding, error) {
+	texts, err := passages(path, content)
+	var findings []finding
+	for _, p := range texts {
+		for _, m := range g.find(p.text) {
+			findings = append(findings, finding{path, p.line + strings.Count(p.text[:m.offset], "\n"), m.phrase, m.instead})
+		}
+	}
+	slices.SortStableFunc(findings, func(a, b finding) int { return cmp.Compare(a.line, b.line) })
+	return findings, err
+}
+
+var (
+	// skippedFolders have what is built, what others wrote, and samples.
+	skippedFolders = []string{"bin", "dist", "node_modules", "testdata"}
+	// skippedPaths are generated from files that are checked, or must not be changed any more.
+	skippedPaths = []string{
+		"config/chart/README.md", "config/chart/files/defaults.yaml", "config/crd/bases", "config/prometheus/prometheus_rule.yaml",
+		"docs/api.md", "internal/store/dbsqlc", "internal/store/migrations",
+	}
+	extensions = []string{".env", ".go", ".gotmpl", ".js", ".json", ".md", ".sh", ".sql", ".tpl", ".txt", ".yaml", ".yml"}
+)
+
+func checkTree(root string, g *glossary) ([]finding, error) {
+	var findings []finding
+	err := filepath.WalkDir(root, func(file string, entry fs.DirEntry, err error) error {
+		if err != nil || file == root {
+			return err
+		}
+		path, err := filepath.Rel(root, file)
+		if err != nil {
+			return err
+		}
+		path = filepath.ToSlash(path)
+		if slices.Contains(skippedPaths, path) || entry.IsDir() && (strings.HasPrefix(entry.Name(), ".") || slices.Contains(skippedFolders, entry.Name())) {
+			if entry.IsDir() {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if !entry.Type().IsRegular() || entry.Name() != "Makefile" && !slices.Contains(extensions, filepath.Ext(path)) {
+			return nil
+		}
+		content, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		found, err := g.check(path, string(content))
+		findings = append(findings, found...)
+		return err
+	})
+	return findings, err
+}
