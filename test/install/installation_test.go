@@ -32,6 +32,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/sim/verity"
 	"github.com/dfmiddleware/verity-sync/test/testenv"
 	"github.com/dfmiddleware/verity-sync/test/testenv/controlplane"
+	"github.com/dfmiddleware/verity-sync/test/testenv/systemtest"
 )
 
 // installation is one in a namespace of its own, with what its processes talk to.
@@ -103,15 +104,15 @@ func (i *installation) apply(t *testing.T, objects ...*unstructured.Unstructured
 			err := i.api.Delete(t.Context(), object, client.PropagationPolicy(metav1.DeletePropagationBackground))
 			require.NoError(t, client.IgnoreNotFound(err))
 		}
-		require.EventuallyWithT(t, func(c *assert.CollectT) {
+		systemtest.Eventually(t, func(c *assert.CollectT) {
 			object := object.DeepCopy()
 			err := i.api.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(object), client.FieldOwner("test"), client.ForceOwnership)
 			require.NoError(c, err, "%s %s", object.GetKind(), object.GetName())
-		}, eventually, tick)
+		})
 	}
-	require.EventuallyWithT(t, func(c *assert.CollectT) {
+	systemtest.Eventually(t, func(c *assert.CollectT) {
 		require.NoError(c, i.api.List(t.Context(), &v1alpha1.WebhookEventList{}, client.InNamespace(i.namespace)))
-	}, eventually, tick, "the API server serves WebhookEvents")
+	}, "the API server serves WebhookEvents")
 	for _, right := range rightsOf(t, objects) {
 		i.awaitRight(t, right, true)
 	}
@@ -194,11 +195,11 @@ func (i *installation) event(t require.TestingT, ctx context.Context, id string)
 func (i *installation) await(t *testing.T, id string, phase v1alpha1.WebhookEventPhase) *v1alpha1.WebhookEvent {
 	t.Helper()
 	var event *v1alpha1.WebhookEvent
-	require.EventuallyWithT(t, func(c *assert.CollectT) {
+	systemtest.Eventually(t, func(c *assert.CollectT) {
 		event = i.event(c, t.Context(), id)
 		require.NotNil(c, event, "there is a WebhookEvent")
 		require.Equal(c, phase, event.Status.Phase, "%+v", event.Status)
-	}, eventually, tick)
+	})
 	return event
 }
 
@@ -229,7 +230,7 @@ func denied(t *testing.T, p *pod, what string) {
 
 func deniedTimes(t *testing.T, p *pod, what string, times int) {
 	t.Helper()
-	require.Eventually(t, func() bool { return len(denials(t, p, what)) >= times }, eventually, tick, "the API server denies %s: %s", p.Name, what)
+	require.Eventually(t, func() bool { return len(denials(t, p, what)) >= times }, systemtest.Timeout, systemtest.Tick, "the API server denies %s: %s", p.Name, what)
 }
 
 // denials returns when the API server denied a process something, to the second.
@@ -259,6 +260,6 @@ func leader(t *testing.T, controllers []*pod) (leads, waits *pod) {
 			}
 		}
 		return false
-	}, eventually, tick, "a controller leads")
+	}, systemtest.Timeout, systemtest.Tick, "a controller leads")
 	return leads, waits
 }

@@ -16,13 +16,9 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/testenv/controlplane"
 )
 
-const (
-	startTimeout = 5 * time.Minute
-	eventually   = 2 * time.Minute
-	tick         = 20 * time.Millisecond
-)
+const startTimeout = 5 * time.Minute
 
-// shared is the control plane of all tests but those that change what is cluster-wide. It begins with nothing.
+// shared is the control plane of all tests except those that change cluster-wide objects. It starts empty.
 var shared struct {
 	sync.Once
 	*controlplane.ControlPlane
@@ -33,12 +29,12 @@ func TestMain(m *testing.M) {
 	if root := os.Getenv(runtimeVariable); root != "" {
 		runContainer(root)
 	}
-	// What clients log is of no use that their errors are not.
+	// The errors of clients say all that their log says.
 	log.SetLogger(logr.Discard())
 	testenv.Main(m)
 }
 
-// sharedServer starts it for the first who asks. It ends with the test binary.
+// sharedServer starts it at the first call. It ends with the test binary.
 func sharedServer(t *testing.T) *controlplane.ControlPlane {
 	t.Helper()
 	shared.Do(func() {
@@ -50,7 +46,7 @@ func sharedServer(t *testing.T) *controlplane.ControlPlane {
 	return shared.ControlPlane
 }
 
-// ownServer is one whose cluster-wide objects are the test's own.
+// ownServer starts a control plane for one test.
 func ownServer(t *testing.T) *controlplane.ControlPlane {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)

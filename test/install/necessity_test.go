@@ -20,6 +20,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
 	"github.com/dfmiddleware/verity-sync/test/sim/fault"
 	"github.com/dfmiddleware/verity-sync/test/sim/ghlsender"
+	"github.com/dfmiddleware/verity-sync/test/testenv/systemtest"
 )
 
 const (
@@ -197,7 +198,7 @@ func (d *deprived) staysUntil(t *testing.T, p *pod, what string) {
 
 func (d *deprived) becomesReady(t *testing.T, p *pod) {
 	t.Helper()
-	require.Eventually(t, func() bool { return p.probe(t.Context(), p.container.ReadinessProbe) == nil }, eventually, tick)
+	require.Eventually(t, func() bool { return p.probe(t.Context(), p.container.ReadinessProbe) == nil }, systemtest.Timeout, systemtest.Tick)
 }
 
 func (d *deprived) metricsFail(t *testing.T, p *pod) {
@@ -207,10 +208,10 @@ func (d *deprived) metricsFail(t *testing.T, p *pod) {
 	status, _ := scrape(t, t.Context(), p, reader)
 	assert.Equal(t, http.StatusInternalServerError, status)
 	d.restore()
-	require.EventuallyWithT(t, func(c *assert.CollectT) {
+	systemtest.Eventually(t, func(c *assert.CollectT) {
 		status, _ := scrape(c, t.Context(), p, reader)
 		require.Equal(c, http.StatusOK, status)
-	}, eventually, tick)
+	})
 }
 
 func outcomeOfAnEditedEventIsLost(t *testing.T, d *deprived) {
@@ -228,7 +229,7 @@ func (d *deprived) editDuringAttempt(t *testing.T) *v1alpha1.WebhookEvent {
 		if event := d.editDuringFirstAttempt(t); event.Status.Attempts == 1 {
 			return event
 		}
-		require.Less(t, time.Since(began), eventually)
+		require.Less(t, time.Since(began), systemtest.Timeout)
 	}
 }
 
@@ -240,7 +241,7 @@ func (d *deprived) editDuringFirstAttempt(t *testing.T) *v1alpha1.WebhookEvent {
 	defer answer()
 	id := d.post(t, d.receiver, d.sender.Contact(ghlsender.Update, ghlsender.Contact{ID: ghlsender.NewID(), Phone: "+15555550100"}))
 	d.await(t, id, v1alpha1.PhaseProcessing)
-	require.Eventually(t, func() bool { return d.verity.Requests.Total() > before }, eventually, tick, "it is being forwarded")
+	require.Eventually(t, func() bool { return d.verity.Requests.Total() > before }, systemtest.Timeout, systemtest.Tick, "it is being forwarded")
 	event := d.event(t, t.Context(), id)
 	edited := event.DeepCopy()
 	edited.Labels["edited"] = "true"
@@ -264,7 +265,7 @@ const cannotWatch = `cannot watch resource "webhookevents"`
 func newEventsAreNotNoticed(t *testing.T, d *deprived) {
 	deniedTimes(t, d.controller, cannotWatch, 2)
 	before := d.deniedWhileNoticing(t)
-	require.Eventually(t, func() bool { return len(denials(t, d.controller, cannotWatch)) > before }, eventually, tick,
+	require.Eventually(t, func() bool { return len(denials(t, d.controller, cannotWatch)) > before }, systemtest.Timeout, systemtest.Tick,
 		"without a list a new event is not noticed")
 	// The first denial is reported twice: that the watch fails from now on is reported once.
 	deniedTimes(t, d.controller, cannotWatch, 5)
@@ -275,13 +276,13 @@ func newEventsAreNotNoticed(t *testing.T, d *deprived) {
 	d.restore()
 	d.becomesReady(t, d.controller)
 	for given := time.Now(); d.deniedWhileNoticing(t) < len(denials(t, d.controller, cannotWatch)); {
-		require.Less(t, time.Since(given), eventually)
+		require.Less(t, time.Since(given), systemtest.Timeout)
 	}
 }
 
-// deniedWhileNoticing has the controller notice two events, of which the second is posted when the first is done, and returns how often it had
-// been told by then that it may not watch, which is after each list. Where it takes a list to notice an event, the second one's comes after
-// that: it may be counted a moment later.
+// deniedWhileNoticing lets the controller notice two events, the second sent when the first is done, and returns how often the API server had
+// denied it to watch before the second one, which is after each list. If the controller notices an event only by a list, a denial follows that
+// list and may be counted a moment later.
 func (d *deprived) deniedWhileNoticing(t *testing.T) int {
 	t.Helper()
 	d.await(t, d.post(t, d.receiver, d.note()), v1alpha1.PhaseDone)
@@ -296,7 +297,7 @@ func finishedEventsStay(t *testing.T, d *deprived) {
 	denied(t, d.controller, `cannot delete resource "webhookevents"`)
 	assert.NotNil(t, d.event(t, t.Context(), id))
 	d.restore()
-	require.EventuallyWithT(t, func(c *assert.CollectT) { require.Nil(c, d.event(c, t.Context(), id)) }, eventually, tick)
+	systemtest.Eventually(t, func(c *assert.CollectT) { require.Nil(c, d.event(c, t.Context(), id)) })
 }
 
 // refuse has Verity refuse the webhooks of all events from now on.
@@ -314,16 +315,16 @@ func nothingIsReported(t *testing.T, d *deprived) {
 	assert.Empty(t, d.events(t, t.Context(), "WebhookEvent", event.Name))
 	d.restore()
 	event = d.await(t, d.post(t, d.receiver, d.note()), v1alpha1.PhaseError)
-	d.awaitTold(t, event.Name, 1)
+	d.awaitReported(t, event.Name, 1)
 }
 
 func repetitionsAreNotReported(t *testing.T, d *deprived) {
 	d.refuse(t)
-	told := d.failTwice(t)
+	reported := d.failTwice(t)
 	denied(t, d.controller, `cannot patch resource "events" in API group "events.k8s.io"`)
-	d.awaitTold(t, told, 1)
+	d.awaitReported(t, reported, 1)
 	d.restore()
-	d.awaitTold(t, d.failTwice(t), 2)
+	d.awaitReported(t, d.failTwice(t), 2)
 }
 
 // failTwice has an event fail, and fail again when it is replayed, and returns the name of its WebhookEvent.
@@ -331,27 +332,27 @@ func (d *deprived) failTwice(t *testing.T) string {
 	t.Helper()
 	id := d.post(t, d.receiver, d.note())
 	event := d.await(t, id, v1alpha1.PhaseError)
-	d.awaitTold(t, event.Name, 1)
+	d.awaitReported(t, event.Name, 1)
 	replayed := event.DeepCopy()
 	replayed.Annotations = map[string]string{v1alpha1.ReplayRequestedAtAnnotation: "again"}
 	require.NoError(t, d.api.Patch(t.Context(), replayed, client.MergeFrom(event)))
-	require.EventuallyWithT(t, func(c *assert.CollectT) {
+	systemtest.Eventually(t, func(c *assert.CollectT) {
 		event := d.event(c, t.Context(), id)
 		require.NotNil(c, event)
 		require.Equal(c, "again", event.Status.LastHandledReplay)
 		require.Equal(c, v1alpha1.PhaseError, event.Status.Phase)
-	}, eventually, tick)
+	})
 	return event.Name
 }
 
-// awaitTold waits until one Kubernetes Event tells that a WebhookEvent went wrong so often.
-func (d *deprived) awaitTold(t *testing.T, name string, times int32) {
+// awaitReported waits until one Kubernetes Event tells that a WebhookEvent went wrong so often.
+func (d *deprived) awaitReported(t *testing.T, name string, times int32) {
 	t.Helper()
-	require.EventuallyWithT(t, func(c *assert.CollectT) {
-		told := d.events(c, t.Context(), "WebhookEvent", name)
-		require.Len(c, told, 1)
-		require.Equal(c, times, timesOf(told[0]))
-	}, eventually, tick)
+	systemtest.Eventually(t, func(c *assert.CollectT) {
+		reported := d.events(c, t.Context(), "WebhookEvent", name)
+		require.Len(c, reported, 1)
+		require.Equal(c, times, timesOf(reported[0]))
+	})
 }
 
 func timesOf(event corev1.Event) int32 {

@@ -16,6 +16,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/sim/fault"
 	"github.com/dfmiddleware/verity-sync/test/sim/ghlsender"
 	"github.com/dfmiddleware/verity-sync/test/testenv/proc"
+	"github.com/dfmiddleware/verity-sync/test/testenv/systemtest"
 )
 
 var (
@@ -82,7 +83,7 @@ func TestResourcesAreEnough(t *testing.T) {
 func (i *installation) postMany(t *testing.T, receiver *pod, posts int, webhook func() ghlsender.Webhook) {
 	t.Helper()
 	sender := *i.sender
-	sender.Retries, sender.RetryDelay, sender.RetryAll = int(eventually/time.Second), time.Second, true
+	sender.Retries, sender.RetryDelay, sender.RetryAll = int(systemtest.Timeout/time.Second), time.Second, true
 	group, ctx := errgroup.WithContext(t.Context())
 	group.SetLimit(largePosts)
 	for range posts {
@@ -104,7 +105,7 @@ func (i *installation) awaitShown(t *testing.T, events int) {
 		var shown int
 		require.NoError(c, i.database.QueryRow(t.Context(), "SELECT count(*) FROM webhook_events WHERE dispatched_at IS NOT NULL").Scan(&shown))
 		require.Equal(c, events, shown)
-	}, eventually, 10*tick)
+	}, systemtest.Timeout, 10*systemtest.Tick)
 }
 
 // memory returns the bytes of a field of the process's status.

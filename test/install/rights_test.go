@@ -10,6 +10,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/dfmiddleware/verity-sync/test/testenv/systemtest"
 )
 
 // right is one verb on one resource that a ServiceAccount has.
@@ -101,10 +103,10 @@ func nonEmpty(rules []rbacv1.PolicyRule) []rbacv1.PolicyRule {
 	return kept
 }
 
-// awaitRight waits until the API server has heard that an account may do something, or may not.
+// awaitRight waits until the API server allows an account something, or denies it.
 func (i *installation) awaitRight(t *testing.T, r right, allowed bool) {
 	t.Helper()
-	require.Eventually(t, func() bool { return i.hasRight(t, r) == allowed }, eventually, tick, r.String())
+	require.Eventually(t, func() bool { return i.hasRight(t, r) == allowed }, systemtest.Timeout, systemtest.Tick, r.String())
 }
 
 func (i *installation) hasRight(t *testing.T, r right) bool {

@@ -22,6 +22,7 @@ import (
 
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
 	"github.com/dfmiddleware/verity-sync/test/sim/fault"
+	"github.com/dfmiddleware/verity-sync/test/testenv/systemtest"
 )
 
 func TestWhatIsInstalledRunsUnderItsOwnAccounts(t *testing.T) {
@@ -111,12 +112,12 @@ func (i *installation) failuresAreReported(t *testing.T, receiver *pod) {
 	require.NoError(t, i.api.Get(t.Context(), types.NamespacedName{Namespace: i.namespace, Name: "verity-sync-controller"}, lease))
 	assert.NotEmpty(t, *lease.Spec.HolderIdentity)
 	for kind, name := range map[string]string{"WebhookEvent": event.Name, "Lease": lease.Name} {
-		var told []corev1.Event
-		require.EventuallyWithT(t, func(c *assert.CollectT) {
-			told = i.events(c, t.Context(), kind, name)
-			require.NotEmpty(c, told, "there is an Event about the %s", kind)
-		}, eventually, tick)
-		for _, e := range told {
+		var reported []corev1.Event
+		systemtest.Eventually(t, func(c *assert.CollectT) {
+			reported = i.events(c, t.Context(), kind, name)
+			require.NotEmpty(c, reported, "there is an Event about the %s", kind)
+		})
+		for _, e := range reported {
 			assert.Equal(t, "verity-sync", e.ReportingController, "events.k8s.io has it")
 			assert.NotEmpty(t, e.Action)
 			assert.NotZero(t, e.EventTime)
@@ -155,19 +156,19 @@ func (i *installation) metricsAreForThoseWhoMay(t *testing.T, p *pod, reader str
 	assert.Equal(t, http.StatusUnauthorized, status, p.Name)
 	status, _ = scrape(t, t.Context(), p, i.token(t, "stranger"))
 	assert.Equal(t, http.StatusForbidden, status, p.Name)
-	require.EventuallyWithT(t, func(c *assert.CollectT) {
+	systemtest.Eventually(t, func(c *assert.CollectT) {
 		status, metrics := scrape(c, t.Context(), p, reader)
 		require.Equal(c, http.StatusOK, status, p.Name)
 		for _, value := range release {
 			assert.Regexp(c, `verity_sync_build_info\{.*"`+value+`".*\} 1`, metrics)
 		}
-	}, eventually, tick)
+	})
 }
 
 // metricsAreServed waits until a process that is ready also listens for who reads its metrics: it makes itself a certificate first.
 func metricsAreServed(t *testing.T, p *pod) {
 	t.Helper()
-	require.EventuallyWithT(t, func(c *assert.CollectT) { scrape(c, t.Context(), p, "") }, eventually, tick)
+	systemtest.Eventually(t, func(c *assert.CollectT) { scrape(c, t.Context(), p, "") })
 }
 
 // scrape reads the metrics of a process as Prometheus does, with a token or without one.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/dfmiddleware/verity-sync/test/sim/fault"
 	"github.com/dfmiddleware/verity-sync/test/sim/verity"
+	"github.com/dfmiddleware/verity-sync/test/testenv/systemtest"
 )
 
 // Rollouts wait for load balancers, of which there are none here.
@@ -124,7 +125,7 @@ func (i *installation) awaitAttemptsUnderWay(t *testing.T) {
 	before := i.verity.Requests.Total()
 	slow := fault.Fault{Kind: fault.Delay, DelayMillis: 2000, Times: attempts, Path: verity.WebhookPath}
 	require.NoError(t, i.verity.Faults.Add(slow))
-	require.Eventually(t, func() bool { return i.verity.Requests.Total() >= before+attempts }, eventually, tick)
+	require.Eventually(t, func() bool { return i.verity.Requests.Total() >= before+attempts }, systemtest.Timeout, systemtest.Tick)
 }
 
 func (i *installation) awaitDone(t *testing.T, id string) {
@@ -133,7 +134,7 @@ func (i *installation) awaitDone(t *testing.T, id string) {
 		var status string
 		err := i.database.QueryRow(t.Context(), "SELECT status FROM webhook_events WHERE id = $1", id).Scan(&status)
 		return err == nil && status == "done"
-	}, eventually, tick, "event %s", id)
+	}, systemtest.Timeout, systemtest.Tick, "event %s", id)
 }
 
 // traffic is webhooks that are posted one after the other, to the receivers in turn, as through their Service.
@@ -234,7 +235,7 @@ func (tr *traffic) awaitMoreIn(t *testing.T, list func() []string) []string {
 		return slices.Clone(list())
 	}
 	before := len(accepted())
-	require.Eventually(t, func() bool { return len(accepted()) >= before+more }, eventually, tick, "webhooks are accepted")
+	require.Eventually(t, func() bool { return len(accepted()) >= before+more }, systemtest.Timeout, systemtest.Tick, "webhooks are accepted")
 	return accepted()[before:]
 }
 
