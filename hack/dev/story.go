@@ -78,7 +78,7 @@ func (d *dev) ann(context.Context) (chapter, error) {
 	}}, nil
 }
 
-// bob has to be looked up: the webhooks of the marketplace say no more of him than his id.
+// bob has to be looked up: the webhooks of the marketplace have only his id.
 func (d *dev) bob(ctx context.Context) (chapter, error) {
 	d.GHL.PutContact(ghlapi.Contact{ID: "bob", LocationID: d.Sender.LocationID, Phone: "(202) 555-0102", Country: "US"})
 	if _, err := d.VerityDatabase.AddContact(ctx, "+12025550102", ""); err != nil {

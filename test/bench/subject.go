@@ -28,7 +28,7 @@ const (
 	pgbench    = "pgbench"
 )
 
-// setup says how a system is to run.
+// setup describes how a system runs.
 type setup struct {
 	// work has it work on events, besides taking them in.
 	work bool

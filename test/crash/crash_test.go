@@ -26,7 +26,7 @@ type crash struct {
 	forwards int
 	// again says what is done once more, in words.
 	again string
-	// provoke has the process die where the webhook alone does not.
+	// provoke makes the process reach the point if the webhook alone does not.
 	provoke provocation
 }
 
@@ -225,7 +225,7 @@ func TestAnEventIsDoneOnceWhereverAProcessDies(t *testing.T) {
 	}
 }
 
-// crashAt has a process die at the point, and checks what comes of the webhook. It returns how long after that the event was done.
+// crashAt kills a process at the point, and checks what happens to the webhook. It returns how long after that the event was done.
 func (e *environment) crashAt(t *testing.T, c crash) time.Duration {
 	t.Helper()
 	e.waitRestarted(t)
@@ -280,7 +280,7 @@ const (
 	duplicate = "duplicate"
 )
 
-// arm has a process die at the point.
+// arm makes the next process that reaches the point die there.
 func (e *environment) arm(t *testing.T, p failpoint.Point) {
 	t.Helper()
 	require.NoError(t, e.points.Arm(p))

@@ -62,18 +62,18 @@ func startEnvironment(t *testing.T) *environment {
 			"DONE_TTL": doneTTL.String(), "MAX_WAITING_EVENTS": "1", "GHL_APPOINTMENT_TAGS": tag,
 		},
 	})
-	var looking sync.WaitGroup
-	looked, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	var supervising sync.WaitGroup
+	supervised, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 	t.Cleanup(func() {
 		stop()
-		looking.Wait()
+		supervising.Wait()
 	})
 	for _, p := range slices.Concat(e.Receivers, e.Controllers) {
 		r := &replica{Process: p, environment: e, leads: slices.Contains(e.Controllers, p)}
 		e.replicas = append(e.replicas, r)
-		looking.Go(func() { r.lookAfter(looked) })
+		supervising.Go(func() { r.supervise(supervised) })
 	}
-	looking.Go(func() { e.watch(looked) })
+	supervising.Go(func() { e.watch(supervised) })
 	return e
 }
 
@@ -91,7 +91,7 @@ type replica struct {
 	trouble error
 }
 
-func (r *replica) lookAfter(ctx context.Context) {
+func (r *replica) supervise(ctx context.Context) {
 	for pause(ctx) {
 		r.mu.Lock()
 		if !r.Running() {

@@ -17,7 +17,7 @@ import (
 )
 
 // unavailable has Verity refuse forwards until the function returned is called.
-func (e *environment) unavailable(t *testing.T) (mend func()) {
+func (e *environment) unavailable(t *testing.T) (repair func()) {
 	t.Helper()
 	down := fault.Status(http.StatusServiceUnavailable)
 	down.Times = -1
@@ -41,12 +41,12 @@ func (env *environment) waits(t *testing.T, s *subject) *v1alpha1.WebhookEvent {
 func deleteUnfinished(point failpoint.Point) provocation {
 	return func(t *testing.T, env *environment, s *subject) {
 		t.Helper()
-		mend := env.unavailable(t)
+		repair := env.unavailable(t)
 		e := env.waits(t, s)
 		env.arm(t, point)
 		require.NoError(t, env.Kubernetes.Delete(t.Context(), e))
 		env.waitHit(t, point)
-		mend()
+		repair()
 	}
 }
 
@@ -122,16 +122,16 @@ func succeeds(t *testing.T, environ []string, binary string, arguments ...string
 	require.NoError(t, err, "%s", output)
 }
 
-// parkOne has one more event wait than may, so that one of them is parked.
+// parkOne makes one more event wait than may, so that one of them is parked.
 func parkOne(t *testing.T, e *environment, s *subject) {
 	t.Helper()
-	mend := e.unavailable(t)
+	repair := e.unavailable(t)
 	other := booking(t, e)
 	e.arm(t, failpoint.Parked)
 	e.deliver(t, s)
 	e.deliver(t, other)
 	e.waitHit(t, failpoint.Parked)
-	mend()
+	repair()
 	e.isDoneOnce(t, other, 1)
 }
 

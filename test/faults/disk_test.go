@@ -72,7 +72,7 @@ func (s *disk) give(of string) error {
 	return nil
 }
 
-// move puts the tables where they are to be, their indexes included.
+// move moves the tables and their indexes to the tablespace.
 func (s *disk) move(ctx context.Context, to string) error {
 	var statements []string
 	for _, table := range s.tables {

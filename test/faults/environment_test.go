@@ -183,7 +183,7 @@ type replica struct {
 	down, broken bool
 }
 
-func (r *replica) lookAfter(ctx context.Context) {
+func (r *replica) supervise(ctx context.Context) {
 	for pause(ctx, 4*tick) {
 		r.mu.Lock()
 		if !r.down && !r.Running() {

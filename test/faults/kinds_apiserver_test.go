@@ -194,6 +194,6 @@ func startWithoutCRD(ctx context.Context, b *breaking) error {
 	err = errors.Join(err, until(ctx, "the custom resource definition is gone", func(ctx context.Context) bool {
 		return apierrors.IsNotFound(b.system.Kubernetes.List(ctx, &v1alpha1.WebhookEventList{}, client.InNamespace(b.system.Namespace)))
 	}), b.restartAll(ctx, b.long))
-	_, mendErr := envtest.InstallCRDs(config, options)
-	return errors.Join(err, mendErr)
+	_, repairErr := envtest.InstallCRDs(config, options)
+	return errors.Join(err, repairErr)
 }

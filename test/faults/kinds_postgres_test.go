@@ -116,7 +116,7 @@ func (d database) setReadOnly(ctx context.Context, b *breaking) error {
 		"ALTER SYSTEM RESET default_transaction_read_only", reload))
 }
 
-// demote has the server come up as a standby, which reads only, and promotes it again.
+// demote restarts the server as a standby, which is read-only, and promotes it again.
 func (d database) demote(ctx context.Context, b *breaking) error {
 	server := d.at(b.environment)
 	return within(ctx, func(ctx context.Context) error {

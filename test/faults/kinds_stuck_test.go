@@ -106,7 +106,7 @@ func (b *breaking) setSuspended(ctx context.Context, id string, suspended bool) 
 	return e, err
 }
 
-// crowded has a destination answer nothing until its callers give up, while more webhooks wait for it than are worked on at a time.
+// crowded makes a destination hang until its callers give up, while more webhooks wait for it than are processed at a time.
 func crowded(destination string, next func(*load, context.Context) (sending, error)) func(context.Context, *breaking) error {
 	return func(ctx context.Context, b *breaking) error {
 		script := b.destinations[destination].faults(b.environment)

@@ -86,7 +86,7 @@ func midCall(does func(context.Context, *breaking) error) func(context.Context, 
 const slowness = 800
 
 // rounds says which faults are made in which order: all kinds in an order of chance, those that come first before the others. A round has
-// several faults at the same time only where they are to be short.
+// several faults at the same time only in a short run.
 func rounds(all []kind, short bool, random interface{ Perm(int) []int }) [][]kind {
 	var list [][]kind
 	lanes := map[string]int{} // which round has the next of a lane

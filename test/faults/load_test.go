@@ -75,7 +75,7 @@ func newLoad(ctx context.Context, e *environment) (*load, error) {
 	return l, nil
 }
 
-// introduce makes a contact known to GHL, and to Verity: no attempt is to be spent on waiting until it knows its people.
+// introduce adds a contact to GHL and to Verity, so that no attempt waits until Verity has it.
 func (l *load) introduce(ctx context.Context, p *person) error {
 	l.system.GHL.PutContact(ghlapi.Contact{ID: p.id, LocationID: p.location, Phone: p.phone})
 	if _, err := l.system.VerityDatabase.AddContact(ctx, p.phone, ""); err != nil {

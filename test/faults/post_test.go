@@ -36,10 +36,10 @@ func (l *load) post(ctx context.Context, s sending) {
 
 // deliver posts a webhook, again and again until it is acknowledged, and returns the event's id.
 func (l *load) deliver(ctx context.Context, s sending, random *rand.Rand) (id string) {
-	poster := system.System{Sender: &l.sender}
+	via := system.System{Sender: &l.sender}
 	for {
 		receiver := l.system.Receivers[random.IntN(len(l.system.Receivers))]
-		p := l.attempt(ctx, &poster, receiver, receiver.Name, s)
+		p := l.attempt(ctx, &via, receiver, receiver.Name, s)
 		if p.Status == http.StatusOK {
 			return p.ID
 		}
@@ -50,9 +50,9 @@ func (l *load) deliver(ctx context.Context, s sending, random *rand.Rand) (id st
 }
 
 // attempt posts once.
-func (l *load) attempt(ctx context.Context, poster *system.System, receiver *system.Process, name string, s sending) Post {
+func (l *load) attempt(ctx context.Context, via *system.System, receiver *system.Process, name string, s sending) Post {
 	p := Post{Webhook: s.Key, Receiver: name, Start: time.Now()}
-	answer, err := poster.Post(ctx, receiver, s.bytes)
+	answer, err := via.Post(ctx, receiver, s.bytes)
 	p.End, p.Status, p.ID, p.Outcome = time.Now(), answer.Status, answer.ID, answer.Outcome
 	if err != nil {
 		p.Err = err.Error()
@@ -109,7 +109,7 @@ func (l *load) postThrough(ctx context.Context, b *balancer) *sync.WaitGroup {
 	const period = 50 * time.Millisecond
 	sender := l.sender
 	sender.Client = &http.Client{Timeout: postTimeout, Transport: b}
-	poster := system.System{Sender: &sender}
+	via := system.System{Sender: &sender}
 	var posts sync.WaitGroup
 	posts.Go(func() {
 		for pause(ctx, period) {
@@ -118,7 +118,7 @@ func (l *load) postThrough(ctx context.Context, b *balancer) *sync.WaitGroup {
 			random := randomOf(l.random.Uint64(), 0)
 			posts.Go(func() {
 				ctx := context.WithoutCancel(ctx)
-				if l.attempt(ctx, &poster, l.system.Receivers[0], Balancer, s).Status != http.StatusOK {
+				if l.attempt(ctx, &via, l.system.Receivers[0], Balancer, s).Status != http.StatusOK {
 					l.deliver(ctx, s, random)
 				}
 			})

@@ -109,7 +109,7 @@ func (e *environment) runFor(t *testing.T, l *load, duration time.Duration, shor
 	tasks.Go(func() { e.sample(watching) })
 	tasks.Go(func() { l.introduceStrangers(watching) })
 	for _, r := range e.replicas {
-		tasks.Go(func() { r.lookAfter(watching) })
+		tasks.Go(func() { r.supervise(watching) })
 	}
 	defer tasks.Wait()
 	defer stop()

@@ -25,7 +25,7 @@ const (
 
 // TestWhatPostgresDoesNotTakeIsAnswered429AndTakenLater is not parallel: it breaks the Postgres of all.
 func TestWhatPostgresDoesNotTakeIsAnswered429AndTakenLater(t *testing.T) {
-	for name, breakPostgres := range map[string]func(*testing.T) (mend func()){
+	for name, breakPostgres := range map[string]func(*testing.T) (repair func()){
 		"stopped":                  stop,
 		"read-only":                setReadOnly,
 		"out of connections":       exhaustConnections,
@@ -33,8 +33,8 @@ func TestWhatPostgresDoesNotTakeIsAnswered429AndTakenLater(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := pids()
-			mend := sync.OnceFunc(breakPostgres(t))
-			defer mend()
+			repair := sync.OnceFunc(breakPostgres(t))
+			defer repair()
 			awaitOutage(t)
 
 			deliveries := newDeliveries()
@@ -59,7 +59,7 @@ func TestWhatPostgresDoesNotTakeIsAnswered429AndTakenLater(t *testing.T) {
 			recovered := make(chan struct{})
 			go func() {
 				defer close(recovered)
-				mend()
+				repair()
 			}()
 			deliveries.send(t, asGHLRetries())
 			<-recovered

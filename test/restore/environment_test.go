@@ -74,7 +74,7 @@ func (e *environment) post(w ghlsender.Webhook) sent {
 	return sent{systemtest.Post(e.t, e.System, w), w}
 }
 
-// verityFails has Verity answer 503 until it works again.
+// verityFails makes Verity answer 503 until verityWorks.
 func (e *environment) verityFails() {
 	f := fault.Status(http.StatusServiceUnavailable)
 	f.Times = -1

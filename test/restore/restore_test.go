@@ -29,7 +29,7 @@ type way struct {
 
 var nothing = func(context.Context, *environment) error { return nil }
 
-// ways are those for which no process has to be stopped.
+// ways are the ways that need no stop of a process.
 var ways = map[string]way{
 	"a point-in-time recovery, from a base backup and the write-ahead log": {
 		prepare: func(ctx context.Context, e *environment) error { return e.Postgres.BaseBackup(ctx) },

@@ -31,7 +31,7 @@ const (
 	retentionEvery = 500
 	// grace is how long a row may be without a WebhookEvent.
 	grace = 2 * time.Second
-	// commitTimeout is longer than a receiver's: no sender waits, and a machine that stalls for seconds is to end no run.
+	// commitTimeout is longer than a receiver's: no sender waits, and a machine that stalls for seconds must not end a run.
 	commitTimeout = 15 * time.Second
 	// drainTimeout bounds how long the last events may take.
 	drainTimeout = 5 * time.Minute

@@ -26,7 +26,7 @@ const answerTimeout = 30 * time.Second
 // Request is a request as it goes over the wire.
 type Request []byte
 
-// Encode makes the request of a webhook, signed by sender where it is to be.
+// Encode returns the request of a webhook, signed by sender if it has a signature.
 func Encode(sender *ghlsender.Sender, path string, w ghlsender.Webhook) Request {
 	head := "POST " + path + " HTTP/1.1\r\nHost: bench\r\nContent-Type: " + w.ContentType +
 		"\r\nContent-Length: " + strconv.Itoa(len(w.Body)) + "\r\n"
@@ -110,7 +110,7 @@ func Count(ctx context.Context, address string, supply *Supply, connections, n i
 }
 
 // Open posts at a rate for as long as duration, whatever the answers take. A latency is measured from when the request was to be sent: one
-// that had to wait because all connections were waiting for answers has waited as well, and is not left out because it was sent late.
+// that was sent late because all connections were waiting for answers has its whole wait counted.
 func Open(ctx context.Context, address string, supply *Supply, connections int, rate float64, duration time.Duration) (Result, error) {
 	total := int64(rate * duration.Seconds())
 	interval := float64(time.Second) / rate
@@ -161,7 +161,7 @@ func run(ctx context.Context, address string, connections int, post func(*connec
 		if err != nil {
 			return Result{}, err
 		}
-		defer c.conn.Close() //nolint:revive // They are to be open together.
+		defer c.conn.Close() //nolint:revive // All must be open at the same time.
 		all[i] = c
 	}
 	failures := make([]error, connections)

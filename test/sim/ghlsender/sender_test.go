@@ -165,7 +165,7 @@ func TestRetries(t *testing.T) {
 		status   int
 		attempts int
 	}{
-		"none unless told":               {0, true, []int{429}, 429, 1},
+		"none by default":                {0, true, []int{429}, 429, 1},
 		"429 until it is taken":          {6, false, []int{429, 429}, 200, 3},
 		"429 until they are used up":     {2, false, []int{429, 429, 429, 429}, 429, 3},
 		"a failure of ours is final":     {6, false, []int{500}, 500, 1},

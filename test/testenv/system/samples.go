@@ -52,7 +52,7 @@ func (s *System) SeedSamples(ctx context.Context) error {
 			return err
 		}
 	}
-	// By a mapping: an earlier webhook told the phone number.
+	// By a mapping: an earlier webhook had the phone number.
 	if err := s.Map(ctx, "9NkT25Vor1v4aQatFsv2", "0007BWpSzSwfiuSl0tR2", "+15555550110", ""); err != nil {
 		return err
 	}
