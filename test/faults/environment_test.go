@@ -22,10 +22,10 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/testenv/pgproxy"
 	"github.com/dfmiddleware/verity-sync/test/testenv/proc"
 	"github.com/dfmiddleware/verity-sync/test/testenv/system"
+	"github.com/dfmiddleware/verity-sync/test/testenv/systemtest"
 )
 
 const (
-	startTimeout = 10 * time.Minute
 	// restoreTimeout is how long a part that was broken may take to work again.
 	restoreTimeout = 2 * time.Minute
 	tick           = 50 * time.Millisecond
@@ -67,10 +67,7 @@ func startEnvironment(t *testing.T, seed uint64) *environment {
 	t.Helper()
 	e := &environment{history: History{Seed: seed}, destinations: map[string]*tap{}}
 	t.Cleanup(func() { assert.NoError(t, e.close()) })
-	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
-	defer cancel()
-	var err error
-	e.system, err = system.Start(ctx, system.Options{
+	e.system = systemtest.StartOnOwnServers(t, system.Options{
 		Receivers: 2, Controllers: 2, OwnVerityServer: true, Wire: e.wire,
 		// As many as are needed, so that it does not take long to take all.
 		PostgresSettings: map[string]string{"max_connections": "80"},
@@ -82,8 +79,6 @@ func startEnvironment(t *testing.T, seed uint64) *environment {
 			"FINISHED_HISTORY_LIMIT": "1000000",
 		},
 	})
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, e.system.Close()) })
 	for _, p := range e.system.Receivers {
 		p.Flags = append(p.Flags, "--drain-delay="+drainDelay.String())
 		e.replicas = append(e.replicas, &replica{Process: p, environment: e})
@@ -91,6 +86,8 @@ func startEnvironment(t *testing.T, seed uint64) *environment {
 	for _, p := range e.system.Controllers {
 		e.replicas = append(e.replicas, &replica{Process: p, environment: e})
 	}
+	ctx, cancel := context.WithTimeout(t.Context(), restoreTimeout)
+	defer cancel()
 	for _, r := range e.receivers() {
 		require.NoError(t, r.Restart(ctx), "start with the longer drain delay")
 	}
