@@ -84,7 +84,7 @@ func TestAcceptedWebhooksOutliveAReceiverThatIsKilled(t *testing.T) {
 	l.assertDone(t)
 }
 
-func TestEventsGoOnWithoutTheirLeader(t *testing.T) {
+func TestEventsContinueWithoutTheirLeader(t *testing.T) {
 	tests := map[string]func(t *testing.T, leader corev1.Pod){
 		"the leader is deleted": func(t *testing.T, leader corev1.Pod) {
 			t.Helper()
