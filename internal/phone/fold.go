@@ -4,10 +4,10 @@ import (
 	"html"
 	"regexp"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/net/idna"
-	"golang.org/x/text/cases"
 	"golang.org/x/text/unicode/norm"
 )
 
@@ -15,8 +15,8 @@ import (
 var encodedLabel = regexp.MustCompile(`xn--[0-9a-z-]+`)
 
 // Folded returns a text in the form in which e-mail addresses are compared: in lower case, with composed characters of one width, with
-// domains in Unicode instead of punycode, and without invisible characters. It is approximately Unicode's NFKC_Casefold: ß is ss, which
-// is its upper case.
+// domains in Unicode instead of punycode, and without invisible characters. It is approximately Unicode's NFKC_Casefold, with simple case
+// folding: straße.example and strasse.example are two domains (RFC 5894, 7.2), so ß is not ss.
 func Folded(text string) string {
 	text = plain(html.UnescapeString(text))
 	ascii := isASCII(text)
@@ -38,8 +38,17 @@ func Folded(text string) string {
 }
 
 func foldUnicode(text string) string {
-	text = norm.NFKC.String(cases.Fold().String(norm.NFKC.String(text)))
+	text = norm.NFKC.String(strings.Map(foldRune, norm.NFKC.String(text)))
 	return strings.ReplaceAll(text, "。", ".") // It stands for a dot in a domain (RFC 3490, 3.1).
+}
+
+// foldRune returns the same rune for all runes that differ only in case.
+func foldRune(r rune) rune {
+	first := r
+	for other := unicode.SimpleFold(r); other != r; other = unicode.SimpleFold(other) {
+		first = min(first, other)
+	}
+	return unicode.ToLower(first)
 }
 
 func isASCII(text string) bool {
