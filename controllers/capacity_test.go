@@ -77,7 +77,7 @@ func TestEventsAtAConcurrencyLimitWaitInOrderAndWithoutAFailedAttempt(t *testing
 		assert.Equal(t, v1alpha1.PhasePending, e.Status.Phase)
 		assert.Zero(t, e.Status.Attempts)
 		ready := meta.FindStatusCondition(e.Status.Conditions, v1alpha1.ReadyCondition)
-		assert.Contains(t, ready.Message, "narrow: the limit of 1 calls at a time is reached; this attempt does not count; "+
+		assert.Contains(t, ready.Message, "narrow: the concurrency limit of 1 calls is reached; this attempt does not count; "+
 			"next attempt when a slot is free, at the latest at ")
 		assert.True(t, meta.IsStatusConditionTrue(e.Status.Conditions, v1alpha1.ForwardedCondition), "forward and sync are independent")
 		synced := meta.FindStatusCondition(e.Status.Conditions, v1alpha1.SyncedCondition)

@@ -6,26 +6,27 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 )
 
-// ErrFull says that a call was not made, since as many calls as are allowed are under way. It is no failure of the event,
-// which waits for a place: see PlacesOf.
-var ErrFull = errors.New("the limit of calls at a time is reached")
+// ErrFull says that a call was not made because the concurrency limit is reached. The event has not failed: it waits for a
+// slot, see PlacesOf.
+var ErrFull = errors.New("the concurrency limit is reached")
 
-// fullError is ErrFull with the places that the event waits for.
+// fullError is ErrFull with the name of the limit.
 type fullError struct {
 	places string
 	calls  int
 }
 
 func (e *fullError) Error() string {
-	return fmt.Sprintf("the limit of %d calls at a time is reached", e.calls)
+	return fmt.Sprintf("the concurrency limit of %d calls is reached", e.calls)
 }
 
 func (*fullError) Is(target error) bool { return target == ErrFull }
 
-// PlacesOf returns the name of the places that an event waits for whose call ended with err, "" where the call was made, or was
-// not made for another reason.
+// PlacesOf returns the name of the concurrency limit that err reports, "" if err is another failure.
 func PlacesOf(err error) string {
 	if full, ok := errors.AsType[*fullError](err); ok {
 		return full.places
@@ -34,22 +35,25 @@ func PlacesOf(err error) string {
 }
 
 const (
-	// fullTimeout is how long a call waits for its turn while those under way are quick.
+	// fullTimeout is how long a call waits for a slot while the calls in flight are quick.
 	fullTimeout = 100 * time.Millisecond
-	// slowCall is how long a call may take before it counts as stuck: then nobody waits behind it.
+	// slowCall is the duration after which a call in flight counts as stuck. Then no call waits for a slot.
 	slowCall = time.Second
-	// fullPause is the least that an event waits that found no place, where it has to wait for something else too.
+	// fullPause is the shortest wait of an event that found no slot and waits for something else, too.
 	fullPause = 2 * time.Second
 )
 
-// Bulkhead bounds how many calls to a destination are under way at a time, so that one that hangs does not keep all workers
-// from what has nothing to do with it until its breaker opens. It may be shared by several breakers. A nil Bulkhead bounds
-// nothing.
+// Bulkhead limits the calls to a destination that are in flight at the same time, so that a destination that hangs does not
+// occupy all workers before its breaker opens. Several breakers can share one. A nil Bulkhead limits nothing.
+//
+// The slots are a semaphore. The Bulkhead adds what a semaphore does not report: the free slots, the refused calls, and
+// whether a call is stuck.
 type Bulkhead struct {
 	name  string
-	slots chan struct{}
-	// left is called whenever a place is given back. It must not block.
-	left func()
+	calls int
+	slots *semaphore.Weighted
+	// released is called after a slot is released. It must not block.
+	released func()
 
 	mu      sync.Mutex
 	begun   map[*time.Time]struct{}
@@ -57,87 +61,80 @@ type Bulkhead struct {
 	tried   int
 }
 
-// NewBulkhead returns one that lets so many calls to the destination called name through at a time, at least one. left is called
-// whenever a call has ended; it must not block, and may be nil.
-func NewBulkhead(name string, calls int, left func()) *Bulkhead {
-	if left == nil {
-		left = func() {}
+// NewBulkhead returns a Bulkhead that allows so many calls in flight to the destination called name, at least one. released
+// is called after each call; it must not block, and may be nil.
+func NewBulkhead(name string, calls int, released func()) *Bulkhead {
+	if released == nil {
+		released = func() {}
 	}
-	return &Bulkhead{name: name, slots: make(chan struct{}, max(1, calls)), left: left, begun: map[*time.Time]struct{}{}}
+	calls = max(1, calls)
+	return &Bulkhead{
+		name: name, calls: calls, slots: semaphore.NewWeighted(int64(calls)), released: released, begun: map[*time.Time]struct{}{},
+	}
 }
 
-// Vacancy is what a bulkhead has to offer to the events that wait for a place.
+// Vacancy is the state of a Bulkhead, for the release of the events that wait for a slot.
 type Vacancy struct {
-	// Places is the name under which events wait: see PlacesOf. It is no destination's.
+	// Places is the name under which events wait, see PlacesOf. It is not the name of a destination.
 	Places string
-	// Free is how many calls could begin now.
+	// Free is the number of free slots.
 	Free int
-	// Refused is when a call was last turned away, zero where none was.
+	// Refused is the time of the last refused call, zero if there was none.
 	Refused time.Time
-	// Tried counts the calls that were let in or turned away.
+	// Tried counts the calls that got a slot or were refused.
 	Tried int
 }
 
-// Vacancy says what is free.
+// Vacancy returns the current state.
 func (b *Bulkhead) Vacancy() Vacancy {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return Vacancy{Places: b.places(), Free: cap(b.slots) - len(b.slots), Refused: b.refused, Tried: b.tried}
+	return Vacancy{Places: b.places(), Free: max(0, b.calls-len(b.begun)), Refused: b.refused, Tried: b.tried}
 }
 
+// places is stored in the column held_by.
 func (b *Bulkhead) places() string { return "places:" + b.name }
 
-// enter takes a place, which leave gives back, or says that there is none.
+// enter acquires a slot, which leave releases, or returns a fullError.
 func (b *Bulkhead) enter(ctx context.Context) (leave func(), err error) {
 	if b == nil {
 		return func() {}, nil
 	}
-	leave = b.tryToEnter(ctx)
+	acquired := b.acquire(ctx)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.tried++
-	if leave != nil {
-		return leave, nil
+	if !acquired {
+		b.refused = time.Now()
+		return nil, &fullError{places: b.places(), calls: b.calls}
 	}
-	b.refused = time.Now()
-	return nil, &fullError{places: b.places(), calls: cap(b.slots)}
+	now := time.Now()
+	b.begun[&now] = struct{}{}
+	return func() { b.leave(&now) }, nil
 }
 
-func (b *Bulkhead) tryToEnter(ctx context.Context) (leave func()) {
-	select {
-	case b.slots <- struct{}{}:
-		return b.taken()
-	default:
+func (b *Bulkhead) acquire(ctx context.Context) bool {
+	if b.slots.TryAcquire(1) {
+		return true
 	}
 	if b.stuck() {
-		return nil
+		return false
 	}
-	timeout := time.NewTimer(fullTimeout)
-	defer timeout.Stop()
-	select {
-	case b.slots <- struct{}{}:
-		return b.taken()
-	case <-timeout.C:
-	case <-ctx.Done():
-	}
-	return nil
+	ctx, cancel := context.WithTimeout(ctx, fullTimeout)
+	defer cancel()
+	return b.slots.Acquire(ctx, 1) == nil
 }
 
-func (b *Bulkhead) taken() (leave func()) {
-	now := time.Now()
+// leave releases the slot before Vacancy counts it as free: an event that is released for it finds it.
+func (b *Bulkhead) leave(begun *time.Time) {
+	b.slots.Release(1)
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.begun[&now] = struct{}{}
-	return func() {
-		b.mu.Lock()
-		delete(b.begun, &now)
-		b.mu.Unlock()
-		<-b.slots
-		b.left()
-	}
+	delete(b.begun, begun)
+	b.mu.Unlock()
+	b.released()
 }
 
-// stuck reports whether a call has been under way for long.
+// stuck reports whether a call has been in flight for long.
 func (b *Bulkhead) stuck() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

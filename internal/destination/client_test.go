@@ -92,7 +92,7 @@ func TestClient(t *testing.T) {
 			_ = resp.Body.Close()
 		}
 		require.Error(t, err)
-		assert.Equal(t, destination.Transient, destination.ClassifyTransport(err))
+		assert.Equal(t, destination.Transient, destination.FromTransport("test", err).Class)
 	})
 
 	t.Run("uses a connection again", func(t *testing.T) {

@@ -13,15 +13,9 @@ import (
 	"syscall"
 )
 
-// ClassifyTransport returns the class of an error that left a call without a complete answer. Where no connection
-// could be made (refused, unknown host, certificate not trusted, no answer to the dial) nothing was said about the
-// event, so that the destination is Unavailable; what went wrong on a connection (timeout, reset) is Transient.
-func ClassifyTransport(err error) Class {
-	class, _ := describe(err)
-	return class
-}
-
-// FromTransport returns the Error of a call that got no complete answer. The message is one of a fixed set, since the
+// FromTransport returns the Error of a call that got no complete answer. Without a connection (refused, unknown host,
+// untrusted certificate, dial timeout) the destination is Unavailable: the failure is not about the event. A failure on a
+// connection (timeout, reset) is Transient. The message is one of a fixed set, since the
 // text of such errors holds the URL with its query, addresses that change, and bytes that the other side sent. Err
 // keeps the cause without the *url.Error around it, which carries the URL.
 func FromTransport(destination string, err error) *Error {
