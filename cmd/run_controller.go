@@ -16,6 +16,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/controllers"
 	"github.com/dfmiddleware/verity-sync/internal/config"
 	"github.com/dfmiddleware/verity-sync/internal/metrics"
+	"github.com/dfmiddleware/verity-sync/internal/plan"
 	"github.com/dfmiddleware/verity-sync/internal/preflight"
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
@@ -38,7 +39,7 @@ func runController(ctx context.Context, cfg config.Controller, flags controllerF
 	if err := checkMiddleware(ctx, db, checks, ofMiddleware(db, cfg.DatabaseURL, store.ControllerProcess), log); err != nil {
 		return err
 	}
-	measures := metrics.NewController(ctrlmetrics.Registry)
+	measures := metrics.NewController(ctrlmetrics.Registry, plan.Specs())
 	if err := registerCommon(db); err != nil {
 		return err
 	}
@@ -53,20 +54,22 @@ func runController(ctx context.Context, cfg config.Controller, flags controllerF
 		measures.Breaker(name, up)
 		tell.destination(name, up)
 	}
-	destinations, err := openDestinations(ctx, cfg, flags.maxConcurrentReconciles, db, measures, changed, log)
+	planner, err := openPlanner(ctx, plan.Options{
+		Config: cfg, Workers: flags.maxConcurrentReconciles, Store: db, Metrics: measures, Changed: changed, Log: log,
+	})
 	if err != nil {
 		return err
 	}
-	defer destinations.Close()
-	if destinations.leads != nil {
-		if err := checks.start(ctx, ofVerity(destinations.leads, cfg.VerityDatabaseURL)); err != nil {
+	defer planner.Close()
+	if leads := planner.Leads(); leads != nil {
+		if err := checks.start(ctx, ofVerity(leads, cfg.VerityDatabaseURL)); err != nil {
 			return err
 		}
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	heartbeat := &controllers.Heartbeat{Rows: db, Mark: mark, RolledBack: tell.databaseRolledBack, Log: mgr.GetLogger().WithName("heartbeat")}
-	if err := addController(mgr, cfg, flags, namespace, db, destinations, heartbeat, measures, cancel); err != nil {
+	if err := addController(mgr, cfg, flags, namespace, db, planner, heartbeat, measures, cancel); err != nil {
 		return err
 	}
 	go func() {
@@ -87,13 +90,13 @@ func runController(ctx context.Context, cfg config.Controller, flags controllerF
 
 // addController registers the reconciler and what goes with it.
 func addController(mgr ctrl.Manager, cfg config.Controller, flags controllerFlags, namespace string, db *store.Store,
-	destinations *destinations, heartbeat *controllers.Heartbeat, measures *metrics.Controller, stop context.CancelCauseFunc,
+	planner *plan.Planner, heartbeat *controllers.Heartbeat, measures *metrics.Controller, stop context.CancelCauseFunc,
 ) error {
 	reconciler := &controllers.WebhookEventReconciler{
 		Client:    mgr.GetClient(),
 		APIReader: mgr.GetAPIReader(),
 		Rows:      db,
-		Plan:      destinations,
+		Plan:      planner,
 		Recorder:  mgr.GetEventRecorder(eventSource),
 		Backoff: controllers.Backoff{
 			Base: cfg.RetryBaseDelay, Max: cfg.RetryMaxDelay,
@@ -124,8 +127,9 @@ func addController(mgr ctrl.Manager, cfg config.Controller, flags controllerFlag
 		return fmt.Errorf("set up housekeeping: %w", err)
 	}
 	if err := mgr.Add(&controllers.Releaser{
-		Reconciler: reconciler, Rows: db, Namespace: namespace, Outages: destinations.Outages, Capacity: destinations.Capacity(),
-		Log: mgr.GetLogger().WithName("releaser"),
+		Reconciler: reconciler, Rows: db, Namespace: namespace, Outages: planner.Outages,
+		Capacity: controllers.Capacity{Vacancies: planner.Vacancies, Left: planner.Released()},
+		Log:      mgr.GetLogger().WithName("releaser"),
 	}); err != nil {
 		return fmt.Errorf("set up the release of what waits: %w", err)
 	}

@@ -15,30 +15,17 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-// Planner returns the operations of an event.
+// Planner returns the operations of an event; *plan.Planner implements it.
 type Planner interface {
-	Plan(e *store.Attempt) Plan
-}
-
-// Plan is the list of operations of an event.
-type Plan struct {
-	// Forward is nil if the event is not forwarded. NoForward then says why, as a reason of the condition Forwarded.
-	Forward   operation.Operation
-	NoForward string
-	// Unparseable says why the body does not parse. If it is set, the event has no operations and ends in error.
-	Unparseable string
-	// Syncs run in order, each only if the one before succeeded. If there are none, NoSync says why.
-	Syncs  []operation.Operation
-	NoSync string
+	Plan(e *store.Attempt) operation.Plan
 }
 
 // operationResult is the result of one operation in an attempt.
 type operationResult struct {
 	operation.Outcome
-	name      string
-	direction string
-	started   time.Time
-	finished  time.Time
+	spec     operation.Spec
+	started  time.Time
+	finished time.Time
 	// alreadyDone is true if the ledger has the result, a success or a refusal, so that the operation did not run in this attempt.
 	alreadyDone bool
 }
@@ -71,8 +58,8 @@ func (o operationResult) label() string {
 	}
 }
 
-// attempt runs the operations that the ledger does not have, and records their results. Forward and sync are independent: each runs even
-// if the other fails. If the process dies before the record, the next leader repeats the operations: a forward has the same idempotency
+// attempt runs the operations that the ledger does not have, and records their results. Operations are independent: each runs even
+// if others fail, unless it is declared to come after one of them. If the process dies before the record, the next leader repeats the operations: a forward has the same idempotency
 // key, and a sync finds its effect.
 func (r *WebhookEventReconciler) attempt(ctx context.Context, s *scope) (*ctrl.Result, error) {
 	settleStatus := r.showProcessingInTime(ctx, s)
@@ -109,29 +96,30 @@ func (r *WebhookEventReconciler) attempt(ctx context.Context, s *scope) (*ctrl.R
 }
 
 // runAll runs the operations of a plan.
-func (r *WebhookEventReconciler) runAll(ctx context.Context, c *store.Attempt, plan Plan) []operationResult {
+func (r *WebhookEventReconciler) runAll(ctx context.Context, c *store.Attempt, plan operation.Plan) []operationResult {
 	var results []operationResult
-	if plan.Forward != nil {
-		results = append(results, r.run(ctx, c, plan.Forward))
-	}
-	for _, op := range plan.Syncs {
+	failed := map[string]bool{}
+	for _, op := range plan.Operations {
+		spec := op.Spec()
+		if failed[spec.After] {
+			failed[spec.Name] = true // It did not run, so operations that come after it do not run either.
+			continue
+		}
 		result := r.run(ctx, c, op)
 		results = append(results, result)
-		if result.failed() {
-			break
-		}
+		failed[spec.Name] = result.failed()
 	}
 	return results
 }
 
 // run runs one operation, unless the ledger has its result.
 func (r *WebhookEventReconciler) run(ctx context.Context, c *store.Attempt, op operation.Operation) operationResult {
-	o := operationResult{name: op.Name(), direction: op.Direction(), started: time.Now()}
-	if slices.Contains(c.Succeeded, o.name) {
+	o := operationResult{spec: op.Spec(), started: time.Now()}
+	if slices.Contains(c.Succeeded, o.spec.Name) {
 		o.alreadyDone = true
 		return o
 	}
-	if refusal, ok := c.Refused[o.name]; ok {
+	if refusal, ok := c.Refused[o.spec.Name]; ok {
 		o.alreadyDone, o.Reason, o.Err = true, refusal.Reason, errors.New(refusal.Message)
 		return o
 	}

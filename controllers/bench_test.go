@@ -20,6 +20,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/event"
 	"github.com/dfmiddleware/verity-sync/internal/metrics"
 	"github.com/dfmiddleware/verity-sync/internal/operation"
+	"github.com/dfmiddleware/verity-sync/internal/plan"
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
@@ -38,7 +39,7 @@ func BenchmarkReconcile(b *testing.B) {
 	r := &controllers.WebhookEventReconciler{
 		Client: memoryClient{object: object}, Rows: benchRows{id: id, payload: []byte(`{"notes":"` + strings.Repeat("x", 700) + `"}`)},
 		Plan: forwardAndSync{}, Recorder: events.NewFakeRecorder(1), TTL: controllers.TTL{Done: time.Hour, Error: time.Hour},
-		Metrics: metrics.NewController(prometheus.NewRegistry()), Identity: "bench", Concurrency: 1,
+		Metrics: metrics.NewController(prometheus.NewRegistry(), plan.Specs()), Identity: "bench", Concurrency: 1,
 		OnFenced: func(err error) { b.Error(err) },
 	}
 	ctx := ctrl.LoggerInto(b.Context(), logr.Discard())
@@ -94,16 +95,18 @@ func (benchRows) FinishAttempt(_ context.Context, _ *store.Attempt, f store.Atte
 // forwardAndSync plans a forward and a sync for each event. Both succeed.
 type forwardAndSync struct{}
 
-func (forwardAndSync) Plan(*store.Attempt) controllers.Plan {
-	forward := instantOperation{store.OperationForward, ""}
-	return controllers.Plan{Forward: forward, Syncs: []operation.Operation{instantOperation{store.OperationLead, v1alpha1.ResultLeadUpdated}}}
+func (forwardAndSync) Plan(*store.Attempt) operation.Plan {
+	return operation.Plan{Operations: []operation.Operation{
+		instantOperation{operation.ForwardSpec, ""}, instantOperation{operation.LeadSpec, v1alpha1.ResultLeadUpdated},
+	}}
 }
 
-type instantOperation struct{ name, result string }
+type instantOperation struct {
+	spec   operation.Spec
+	result string
+}
 
-func (i instantOperation) Name() string { return i.name }
-
-func (instantOperation) Direction() string { return store.DirectionToVerity }
+func (i instantOperation) Spec() operation.Spec { return i.spec }
 
 func (i instantOperation) Run(context.Context, *store.Attempt) operation.Outcome {
 	return operation.Done(i.result)

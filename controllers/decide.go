@@ -11,6 +11,7 @@ import (
 
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
 	"github.com/dfmiddleware/verity-sync/internal/destination"
+	"github.com/dfmiddleware/verity-sync/internal/operation"
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
@@ -19,7 +20,7 @@ import (
 // A refusal ends the event only after the other operation has succeeded or was refused, too. An attempt counts if an operation failed for a
 // reason that may be specific to this event. Failures caused by an open breaker or a 429 do not count; nor does a sync that still waits for
 // the forward.
-func (r *WebhookEventReconciler) decide(c *store.Attempt, plan Plan, results []operationResult) store.AttemptResult {
+func (r *WebhookEventReconciler) decide(c *store.Attempt, plan operation.Plan, results []operationResult) store.AttemptResult {
 	result := store.AttemptResult{Attempts: c.Attempts, Result: c.Result, Ledger: ledgerOf(results)}
 	if plan.Unparseable != "" {
 		result.Status, result.Reason, result.Message = store.StatusError, v1alpha1.UnparseableReason, plan.Unparseable
@@ -97,7 +98,7 @@ type retryWait struct {
 
 func waitFor(c *store.Attempt, retried []operationResult) retryWait {
 	var w retryWait
-	forwardPending := slices.ContainsFunc(retried, func(o operationResult) bool { return o.name == store.OperationForward })
+	forwardPending := slices.ContainsFunc(retried, func(o operationResult) bool { return o.spec.Condition == v1alpha1.ForwardedCondition })
 	for _, o := range retried {
 		w.retryAfter = max(w.retryAfter, destination.RetryAfterOf(o.Err))
 		switch {
@@ -134,8 +135,8 @@ func waitsTooLong(c *store.Attempt, err error) bool {
 }
 
 // resultOf is the result of an event whose operations returned none.
-func resultOf(plan Plan) string {
-	if plan.Forward == nil {
+func resultOf(plan operation.Plan) string {
+	if !plan.Has(v1alpha1.ForwardedCondition) {
 		return v1alpha1.ResultStoredOnly
 	}
 	return v1alpha1.ResultForwardedOnly
@@ -157,7 +158,7 @@ func ledgerOf(results []operationResult) []store.LedgerEntry {
 			continue // It did not run.
 		}
 		entry := store.LedgerEntry{
-			Operation: o.name, Direction: o.direction, Status: store.LedgerSuccess, TargetID: o.TargetID, Details: map[string]any{},
+			Operation: o.spec.Name, Direction: o.spec.Direction, Status: store.LedgerSuccess, TargetID: o.TargetID, Details: map[string]any{},
 			StartedAt: o.started, FinishedAt: o.finished,
 		}
 		maps.Copy(entry.Details, o.Details)

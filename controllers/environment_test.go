@@ -29,6 +29,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/event"
 	"github.com/dfmiddleware/verity-sync/internal/metrics"
 	"github.com/dfmiddleware/verity-sync/internal/operation"
+	"github.com/dfmiddleware/verity-sync/internal/plan"
 	"github.com/dfmiddleware/verity-sync/internal/relay"
 	"github.com/dfmiddleware/verity-sync/internal/store"
 	"github.com/dfmiddleware/verity-sync/test/testenv"
@@ -86,8 +87,8 @@ func newEnvironment(t *testing.T, change ...func(*settings)) *environment {
 	t.Helper()
 	env := &environment{
 		t: t, scheme: runtime.NewScheme(), fenced: make(chan error, 10), mark: &controllers.Mark{}, rolledBack: make(chan [2]time.Time, 10),
-		forward: &scripted{name: store.OperationForward, direction: store.DirectionToVerity},
-		sync:    &scripted{name: store.OperationLead, direction: store.DirectionToVerity, result: v1alpha1.ResultLeadUpdated},
+		forward: &scripted{spec: operation.ForwardSpec},
+		sync:    &scripted{spec: operation.LeadSpec, result: v1alpha1.ResultLeadUpdated},
 		settings: settings{
 			backoff: controllers.Backoff{Base: time.Millisecond, Max: 10 * time.Millisecond, MaxAttempts: 4},
 			ttl:     controllers.TTL{Done: time.Hour, Error: time.Hour}, finishedLimit: 100, maxWaiting: 100,
@@ -148,7 +149,7 @@ func (env *environment) background(f func(context.Context) error) context.Cancel
 // start starts a controller.
 func (env *environment) start() {
 	env.registry = prometheus.NewRegistry()
-	measures := metrics.NewController(env.registry)
+	measures := metrics.NewController(env.registry, plan.Specs())
 	env.health = controllers.NewWatchHealth(measures, testr.New(env.t), watchTolerance)
 	mgr, err := ctrl.NewManager(cmp.Or(env.settings.watchAs, env.cluster), ctrl.Options{
 		Scheme: env.scheme, Logger: testr.NewWithOptions(env.t, testr.Options{}),
@@ -188,24 +189,24 @@ func (env *environment) start() {
 }
 
 // Plan implements controllers.Planner.
-func (env *environment) Plan(e *store.Attempt) controllers.Plan {
+func (env *environment) Plan(e *store.Attempt) operation.Plan {
 	if e.Event.Type == event.TypeUnparseable {
-		return controllers.Plan{Unparseable: "body is not valid JSON at byte 7, in line 1"}
+		return operation.Plan{Unparseable: "body is not valid JSON at byte 7, in line 1"}
 	}
-	return controllers.Plan{Forward: env.forward, Syncs: []operation.Operation{env.sync}}
+	return operation.Plan{Operations: []operation.Operation{env.forward, env.sync}}
 }
 
 // scripted is an operation whose outcomes the test sets.
 type scripted struct {
-	name, direction, result string
+	spec   operation.Spec
+	result string
 
 	mu       sync.Mutex
 	answer   func(call int, e *store.Attempt) operation.Outcome
 	attempts []*store.Attempt
 }
 
-func (o *scripted) Name() string      { return o.name }
-func (o *scripted) Direction() string { return o.direction }
+func (o *scripted) Spec() operation.Spec { return o.spec }
 
 func (o *scripted) Run(_ context.Context, e *store.Attempt) operation.Outcome {
 	o.mu.Lock()

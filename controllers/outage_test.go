@@ -30,6 +30,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/event"
 	"github.com/dfmiddleware/verity-sync/internal/metrics"
 	"github.com/dfmiddleware/verity-sync/internal/operation"
+	"github.com/dfmiddleware/verity-sync/internal/plan"
 	"github.com/dfmiddleware/verity-sync/internal/store"
 	"github.com/dfmiddleware/verity-sync/internal/verity"
 )
@@ -160,8 +161,8 @@ func (n *fakeNetwork) setDown(down bool) time.Time {
 type forwardOnly struct{ forward operation.Operation }
 
 // Plan implements controllers.Planner.
-func (p forwardOnly) Plan(*store.Attempt) controllers.Plan {
-	return controllers.Plan{Forward: p.forward}
+func (p forwardOnly) Plan(*store.Attempt) operation.Plan {
+	return operation.Plan{Operations: []operation.Operation{p.forward}}
 }
 
 const (
@@ -234,7 +235,7 @@ func outageReconciler(t *testing.T, rows *memoryRows, verityHTTP *fakeNetwork) (
 	forwarder, err := verity.NewForwarder(verity.ForwarderConfig{BaseURL: "http://verity.example.com", Client: &http.Client{Transport: verityHTTP}})
 	require.NoError(t, err)
 	return &controllers.WebhookEventReconciler{
-		Client: cluster, APIReader: cluster, Rows: rows, Recorder: &events.FakeRecorder{}, Metrics: metrics.NewController(prometheus.NewRegistry()),
+		Client: cluster, APIReader: cluster, Rows: rows, Recorder: &events.FakeRecorder{}, Metrics: metrics.NewController(prometheus.NewRegistry(), plan.Specs()),
 		Plan:    forwardOnly{&operation.Forward{Forwarder: forwarder, Breaker: destination.NewBreaker(verity.HTTPDestination, destination.BreakerOptions{})}},
 		Backoff: controllers.Backoff{Base: 5 * time.Second, Max: 15 * time.Minute, MaxAttempts: 12},
 		TTL:     controllers.TTL{Done: time.Hour, Error: time.Hour}, Identity: "test", Concurrency: outageWorkers,

@@ -33,8 +33,8 @@ func (r *WebhookEventReconciler) countAttempt(c *store.Attempt, result store.Att
 		if o.alreadyDone || o.limit() != "" {
 			continue // It did not run.
 		}
-		r.Metrics.Attempt(o.name, o.label())
-		if o.name == store.OperationLead && !o.failed() {
+		r.Metrics.Attempt(o.spec.Name, o.label())
+		if o.spec.Name == store.OperationLead && !o.failed() {
 			r.Metrics.Lead(o.Result)
 		}
 	}
@@ -47,7 +47,7 @@ func (*WebhookEventReconciler) logAttempt(log logr.Logger, c *store.Attempt, res
 		"seconds", time.Since(c.ClaimedAt).Seconds(),
 	}
 	for _, o := range results {
-		fields = append(fields, o.name, o.label())
+		fields = append(fields, o.spec.Name, o.label())
 	}
 	if result.Message != "" {
 		fields = append(fields, "error", result.Message)

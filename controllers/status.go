@@ -15,6 +15,7 @@ import (
 
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
 	"github.com/dfmiddleware/verity-sync/internal/event"
+	"github.com/dfmiddleware/verity-sync/internal/operation"
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
@@ -41,7 +42,7 @@ func (r *WebhookEventReconciler) showProcessing(ctx context.Context, s *scope) e
 }
 
 // showResult writes the result of an attempt.
-func (r *WebhookEventReconciler) showResult(ctx context.Context, s *scope, plan Plan, result store.AttemptResult, row store.RecordedResult,
+func (r *WebhookEventReconciler) showResult(ctx context.Context, s *scope, plan operation.Plan, result store.AttemptResult, row store.RecordedResult,
 	results []operationResult,
 ) error {
 	return r.updateStatus(ctx, s, func(st *v1alpha1.WebhookEventStatus) {
@@ -220,7 +221,7 @@ func errorMessage(state store.EventState) string {
 }
 
 // showForwarded sets the condition Forwarded.
-func showForwarded(st *v1alpha1.WebhookEventStatus, generation int64, c *store.Attempt, plan Plan, results []operationResult) {
+func showForwarded(st *v1alpha1.WebhookEventStatus, generation int64, c *store.Attempt, plan operation.Plan, results []operationResult) {
 	set := func(status metav1.ConditionStatus, reason, message string) {
 		setCondition(st, generation, v1alpha1.ForwardedCondition, status, reason, message)
 	}
@@ -228,16 +229,16 @@ func showForwarded(st *v1alpha1.WebhookEventStatus, generation int64, c *store.A
 	case plan.Unparseable != "":
 		set(metav1.ConditionFalse, v1alpha1.UnparseableReason, "not forwarded: "+plan.Unparseable)
 		return
-	case plan.Forward == nil && !c.Forward:
+	case !plan.Has(v1alpha1.ForwardedCondition) && !c.Forward:
 		set(metav1.ConditionTrue, plan.NoForward, "the legacy middleware forwarded the webhook")
 		return
-	case plan.Forward == nil:
+	case !plan.Has(v1alpha1.ForwardedCondition):
 		set(metav1.ConditionTrue, plan.NoForward, "not forwarded: VERITY_BASE_URL is not set")
 		return
 	}
 	for _, o := range results {
 		switch {
-		case o.name != store.OperationForward:
+		case o.spec.Condition != v1alpha1.ForwardedCondition:
 		case o.failed():
 			set(metav1.ConditionFalse, v1alpha1.ForwardFailedReason, o.Err.Error())
 		default:
@@ -247,7 +248,7 @@ func showForwarded(st *v1alpha1.WebhookEventStatus, generation int64, c *store.A
 }
 
 // showSynced sets the condition Synced. If an operation failed, it shows the first failure.
-func showSynced(st *v1alpha1.WebhookEventStatus, generation int64, plan Plan, results []operationResult) {
+func showSynced(st *v1alpha1.WebhookEventStatus, generation int64, plan operation.Plan, results []operationResult) {
 	set := func(status metav1.ConditionStatus, reason, message string) {
 		setCondition(st, generation, v1alpha1.SyncedCondition, status, reason, message)
 	}
@@ -255,14 +256,14 @@ func showSynced(st *v1alpha1.WebhookEventStatus, generation int64, plan Plan, re
 	case plan.Unparseable != "":
 		set(metav1.ConditionFalse, v1alpha1.UnparseableReason, "not synced: "+plan.Unparseable)
 		return
-	case len(plan.Syncs) == 0:
+	case !plan.Has(v1alpha1.SyncedCondition):
 		set(metav1.ConditionTrue, v1alpha1.SyncSkippedReason, plan.NoSync)
 		return
 	}
 	skipped, note := "", "see status.result"
 	for _, o := range results {
 		switch {
-		case o.name == store.OperationForward:
+		case o.spec.Condition != v1alpha1.SyncedCondition:
 		case o.limit() != "":
 			set(metav1.ConditionFalse, v1alpha1.WaitingForCapacityReason, o.Err.Error())
 			return

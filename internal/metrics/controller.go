@@ -7,6 +7,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/dfmiddleware/verity-sync/internal/destination"
+	"github.com/dfmiddleware/verity-sync/internal/operation"
+	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
 // Label values that are known beforehand.
@@ -16,12 +20,11 @@ var (
 		{"processing", "done"}, {"processing", "error"}, {"processing", "pending"}, // An attempt ends.
 		{"done", "pending"}, {"error", "pending"}, // A replay begins.
 	}
-	steps      = []string{"replay", "expire", "hold", "claim", "attempt"}
-	operations = []string{"verity.forward", "verity.lead", "aloware.contact", "ghl.tags"}
+	steps = []string{"replay", "expire", "hold", "claim", "attempt"}
 	// attemptResults are how an operation of an attempt can end.
-	attemptResults = []string{"success", "skipped", "transient", "permanent", "unavailable", "limited"}
-	leadResults    = []string{
-		"LeadUpdated", "LeadInserted", "LeadCleared", "LeadUnchanged", "LeadNotInsertable", "LeadSkipped", "Superseded",
+	attemptResults = []string{
+		store.LedgerSuccess, store.LedgerSkipped, destination.Transient.String(), destination.Permanent.String(),
+		destination.Unavailable.String(), destination.Limited.String(),
 	}
 )
 
@@ -40,8 +43,9 @@ type Controller struct {
 	rolledBack  prometheus.Counter
 }
 
-// NewController registers the metrics of the controller with reg, which must not have them yet.
-func NewController(reg prometheus.Registerer) *Controller {
+// NewController registers the metrics of the controller with reg, which must not have them yet. Operations and their results
+// are label values that start at 0.
+func NewController(reg prometheus.Registerer, operations []operation.Spec) *Controller {
 	with := promauto.With(reg)
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return with.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
@@ -88,13 +92,16 @@ func NewController(reg prometheus.Registerer) *Controller {
 		m.steps.WithLabelValues(step, "success")
 		m.steps.WithLabelValues(step, "error")
 	}
-	for _, operation := range operations {
+	for _, spec := range operations {
 		for _, result := range attemptResults {
-			m.attempts.WithLabelValues(operation, result)
+			m.attempts.WithLabelValues(spec.Name, result)
 		}
-	}
-	for _, result := range leadResults {
-		m.leads.WithLabelValues(result)
+		if spec.Name != store.OperationLead {
+			continue
+		}
+		for _, result := range spec.Results {
+			m.leads.WithLabelValues(result)
+		}
 	}
 	return m
 }

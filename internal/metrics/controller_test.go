@@ -9,12 +9,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dfmiddleware/verity-sync/internal/metrics"
+	"github.com/dfmiddleware/verity-sync/internal/plan"
 )
 
 func TestControllerMetricsStartAtZero(t *testing.T) {
 	t.Parallel()
 	reg := prometheus.NewPedanticRegistry()
-	metrics.NewController(reg).Endpoints([]string{"contacts.get"})
+	metrics.NewController(reg, plan.Specs()).Endpoints([]string{"contacts.get"})
 	start := gather(t, reg)
 
 	for _, series := range []string{
@@ -107,7 +108,7 @@ func TestControllerMetricsMove(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			reg := prometheus.NewPedanticRegistry()
-			test.move(metrics.NewController(reg))
+			test.move(metrics.NewController(reg, plan.Specs()))
 			for series, value := range gather(t, reg) {
 				if series == test.series {
 					assert.InDelta(t, test.want, value, 0)
@@ -123,7 +124,7 @@ func TestControllerMetricsMove(t *testing.T) {
 func TestAStepIsMeasuredInSeconds(t *testing.T) {
 	t.Parallel()
 	reg := prometheus.NewPedanticRegistry()
-	m := metrics.NewController(reg)
+	m := metrics.NewController(reg, plan.Specs())
 	m.Step("attempt", false, 1500*time.Millisecond)
 	m.Done(2 * time.Minute)
 	families, err := reg.Gather()

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dfmiddleware/verity-sync/internal/metrics"
+	"github.com/dfmiddleware/verity-sync/internal/plan"
 	"github.com/dfmiddleware/verity-sync/test/testenv"
 )
 
@@ -27,7 +28,7 @@ func everything(t *testing.T) *prometheus.Registry {
 	relay := metrics.NewRelay(reg)
 	relay.Committed(3)
 	relay.Relayed(time.Second)
-	controller := metrics.NewController(reg)
+	controller := metrics.NewController(reg, plan.Specs())
 	controller.Done(time.Second)
 	controller.Breaker("verity-db", true)
 	controller.Request("get-contact", 200)

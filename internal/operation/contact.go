@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
 	"github.com/dfmiddleware/verity-sync/internal/aloware"
 	"github.com/dfmiddleware/verity-sync/internal/destination"
 	"github.com/dfmiddleware/verity-sync/internal/event"
@@ -23,7 +24,14 @@ type Aloware interface {
 	Lookup(ctx context.Context, phoneE164 string) (string, error)
 }
 
-// Contact keeps what a contact event says of its contact, and tells Aloware.
+// ContactSpec declares Contact.
+var ContactSpec = Spec{
+	Name: store.OperationContact, Direction: store.DirectionToAloware, Condition: v1alpha1.SyncedCondition,
+	EntityTypes: []string{event.EntityContact},
+	Results:     []string{v1alpha1.ResultContactSynced, v1alpha1.ResultContactSkipped, v1alpha1.ResultSuperseded},
+}
+
+// Contact stores what a contact event says about its contact, and syncs the contact to Aloware.
 type Contact struct {
 	Known ContactStore
 	// Aloware is nil where it is not configured; Breaker stands before it.
@@ -38,16 +46,13 @@ type Contact struct {
 	KeepOnPhoneChange bool
 }
 
-// Name implements Operation.
-func (*Contact) Name() string { return store.OperationContact }
-
-// Direction implements Operation.
-func (*Contact) Direction() string { return store.DirectionToAloware }
+// Spec implements Operation.
+func (*Contact) Spec() Spec { return ContactSpec }
 
 // Run implements Operation.
 func (c *Contact) Run(ctx context.Context, e *store.Attempt) Outcome {
 	if e.Event.ContactID == "" {
-		return Permanent("payload", reasonInvalidPayload, "it names no contact")
+		return Permanent("payload", v1alpha1.InvalidPayloadReason, "it names no contact")
 	}
 	s := &contactSync{Contact: c, event: e, details: map[string]any{}}
 	out, err := s.run(ctx)
@@ -136,20 +141,20 @@ func (s *contactSync) run(ctx context.Context) (Outcome, error) {
 		return Outcome{}, err
 	}
 	if s.Aloware != nil && mapping.SyncedOccurredAt != nil && mapping.SyncedOccurredAt.After(at) {
-		return Done(resultSuperseded), nil
+		return Done(v1alpha1.ResultSuperseded), nil
 	}
 	if said.silent {
 		contact.PhoneNumber = s.Regions.e164(mapping.Phone, where)
 		contact.Email = cmp.Or(contact.Email, mapping.Email)
 	}
 	if why := s.whyNot(contact, said.reach.Phones, where); why != "" {
-		return Skip(resultContactSkipped, why), nil
+		return Skip(v1alpha1.ResultContactSkipped, why), nil
 	}
 	former := s.Regions.e164(mapping.AlowarePhone, where)
 	changed := mapping.AlowareContactID != "" && former != "" && former != contact.PhoneNumber
 	if changed && s.KeepOnPhoneChange {
 		s.details["alowareContactID"] = mapping.AlowareContactID
-		return Skip(resultContactSkipped,
+		return Skip(v1alpha1.ResultContactSkipped,
 			"the phone number changed, and with ALOWARE_ON_PHONE_CHANGE=keep Aloware's contact stays as it is"), nil
 	}
 	told, alowareID, err := s.send(ctx, contact)
@@ -164,7 +169,7 @@ func (s *contactSync) run(ctx context.Context) (Outcome, error) {
 		return Outcome{}, err
 	}
 	note := s.noteOther(mapping, former == contact.PhoneNumber, alowareID, at)
-	return Outcome{Result: resultContactSynced, TargetID: alowareID, Note: note}, nil
+	return Outcome{Result: v1alpha1.ResultContactSynced, TargetID: alowareID, Note: note}, nil
 }
 
 // noteOther reports that Aloware has another contact than before: for another phone number, or for the same one where somebody

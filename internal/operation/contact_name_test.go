@@ -29,16 +29,11 @@ func TestWhatIsNotAContactLeavesTheContactsName(t *testing.T) {
 			sim, client := newAloware(t)
 			x := w.stranger()
 			op := &operation.Contact{Known: w.store, Aloware: client, Breaker: patient("aloware"), Regions: inUS}
-			syncs, err := operation.NewSyncs(operation.Dependencies{
-				Known: w.store, Aloware: client, AlowareBreaker: patient("aloware"), Regions: inUS,
-			})
-			require.NoError(t, err)
 			person := body{"phone": x.phone, "firstName": "Paul", "lastName": "Example"}
 			require.NoError(t, op.Run(t.Context(), claimed(t, changed("ContactCreate", x.ghl, 1, person))).Err)
 
 			event := claimed(t, body{"contactId": x.ghl, "locationId": location, "phone": x.phone}.with(other))
-			operations, _ := syncs.For(event.Event.EntityType)
-			for _, op := range operations {
+			if op.Spec().Serves(event.Event.EntityType) {
 				require.NoError(t, op.Run(t.Context(), event).Err)
 			}
 			require.Len(t, sim.Contacts(), 1)

@@ -11,18 +11,6 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-// Results and reasons, in the words of status.result and of the condition Ready.
-const (
-	resultLeadSkipped    = "LeadSkipped"
-	resultSuperseded     = "Superseded"
-	resultContactSynced  = "ContactSynced"
-	resultContactSkipped = "ContactSkipped"
-
-	reasonInvalidPayload  = "InvalidPayload"
-	reasonLocationUnknown = "LocationUnknown"
-	reasonContactNotFound = "ContactNotFound"
-)
-
 // failure is an error together with what an Outcome says of it.
 type failure struct {
 	err    error

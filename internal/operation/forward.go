@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
 	"github.com/dfmiddleware/verity-sync/internal/destination"
 	"github.com/dfmiddleware/verity-sync/internal/failpoint"
 	"github.com/dfmiddleware/verity-sync/internal/ghl"
@@ -15,9 +16,14 @@ import (
 // signatureHeader is the name under which the receiver stores the signature's header.
 var signatureHeader = http.CanonicalHeaderKey(ghl.HeaderSignature)
 
-// Forwarder sends a webhook on; a verity.Forwarder is one.
+// Forwarder forwards a webhook; *verity.Forwarder implements it.
 type Forwarder interface {
-	Forward(ctx context.Context, d verity.Request) (verity.Receipt, error)
+	Forward(ctx context.Context, d verity.Request) error
+}
+
+// ForwardSpec declares Forward.
+var ForwardSpec = Spec{
+	Name: store.OperationForward, Direction: store.DirectionToVerity, Condition: v1alpha1.ForwardedCondition,
 }
 
 // Forward sends the bytes that were received to Verity.
@@ -26,21 +32,16 @@ type Forward struct {
 	Breaker   *destination.Breaker
 }
 
-// Name implements Operation.
-func (*Forward) Name() string { return store.OperationForward }
+// Spec implements Operation.
+func (*Forward) Spec() Spec { return ForwardSpec }
 
-// Direction implements Operation.
-func (*Forward) Direction() string { return store.DirectionToVerity }
-
-// Run implements Operation. An event that is forwarded again, because the answer to the first time was not recorded,
-// carries the same idempotency key.
+// Run implements Operation. A repeated forward, whose first answer was not recorded, has the same idempotency key.
 func (f *Forward) Run(ctx context.Context, e *store.Attempt) Outcome {
 	key := IdempotencyKey(e)
 	err := f.Breaker.Do(ctx, func(ctx context.Context) error {
-		_, err := f.Forwarder.Forward(ctx, verity.Request{
+		return f.Forwarder.Forward(ctx, verity.Request{
 			IdempotencyKey: key, Body: e.Body(), ContentType: e.Headers["Content-Type"], Signature: e.Headers[signatureHeader],
 		})
-		return err
 	})
 	failpoint.Hit(failpoint.Forwarded)
 	outcome := Outcome{Err: err, Details: map[string]any{"idempotencyKey": key}}
@@ -50,8 +51,8 @@ func (f *Forward) Run(ctx context.Context, e *store.Attempt) Outcome {
 	return outcome
 }
 
-// IdempotencyKey lets Verity tell a repetition from a new event: the event's id, with the number of the run where it was
-// replayed from its start.
+// IdempotencyKey identifies an event at a destination, so that it can recognise a repetition: the event's id, followed by the
+// number of the run if the event was replayed from its start.
 func IdempotencyKey(e *store.Attempt) string {
 	if e.LedgerRun == 0 {
 		return e.ID.String()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 
+	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
 	"github.com/dfmiddleware/verity-sync/internal/destination"
 	ghlapi "github.com/dfmiddleware/verity-sync/internal/ghl/api"
 )
@@ -56,12 +57,12 @@ func (g *GHL) do(ctx context.Context, location string, call func(context.Context
 	})
 	switch {
 	case unvouched != nil:
-		return &failure{err: unvouched, reason: reasonLocationUnknown}
+		return &failure{err: unvouched, reason: v1alpha1.LocationUnknownReason}
 	case err == nil:
 		g.record(ctx, location)
 		return nil
 	case locationUnknown(err):
-		return &failure{err: err, reason: reasonLocationUnknown}
+		return &failure{err: err, reason: v1alpha1.LocationUnknownReason}
 	default:
 		return heldUp(breaker, err)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
 	"github.com/dfmiddleware/verity-sync/internal/destination"
 	"github.com/dfmiddleware/verity-sync/internal/event"
 	"github.com/dfmiddleware/verity-sync/internal/failpoint"
@@ -16,7 +17,25 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/verity"
 )
 
-// Leads is Verity's database; a *verity.Leads is one.
+// LeadSpec declares Lead.
+var LeadSpec = Spec{
+	Name: store.OperationLead, Direction: store.DirectionToVerity, Condition: v1alpha1.SyncedCondition,
+	EntityTypes: []string{event.EntityAppointment},
+	Results: []string{
+		v1alpha1.ResultLeadUpdated, v1alpha1.ResultLeadInserted, v1alpha1.ResultLeadCleared, v1alpha1.ResultLeadUnchanged,
+		v1alpha1.ResultLeadNotInsertable, v1alpha1.ResultLeadSkipped, v1alpha1.ResultSuperseded,
+	},
+	Unset: "VERITY_DATABASE_URL is not set: leads are not synced",
+}
+
+// leadResults are the results of what was done to leads.
+var leadResults = map[verity.Outcome]string{
+	verity.LeadUpdated: v1alpha1.ResultLeadUpdated, verity.LeadInserted: v1alpha1.ResultLeadInserted,
+	verity.LeadCleared: v1alpha1.ResultLeadCleared, verity.LeadUnchanged: v1alpha1.ResultLeadUnchanged,
+	verity.LeadNotInsertable: v1alpha1.ResultLeadNotInsertable,
+}
+
+// Leads is Verity's database; *verity.Leads implements it.
 type Leads interface {
 	FindContact(ctx context.Context, phones []string, email string) (verity.Contact, bool, error)
 	SyncLead(ctx context.Context, contactID string, desired func(context.Context) (verity.Desired, error)) (verity.Result, error)
@@ -49,16 +68,13 @@ type Lead struct {
 	Regions Regions
 }
 
-// Name implements Operation.
-func (*Lead) Name() string { return store.OperationLead }
-
-// Direction implements Operation.
-func (*Lead) Direction() string { return store.DirectionToVerity }
+// Spec implements Operation.
+func (*Lead) Spec() Spec { return LeadSpec }
 
 // Run implements Operation.
 func (l *Lead) Run(ctx context.Context, e *store.Attempt) Outcome {
 	if e.Event.EntityID == "" {
-		return Permanent("payload", reasonInvalidPayload, "it names no appointment")
+		return Permanent("payload", v1alpha1.InvalidPayloadReason, "it names no appointment")
 	}
 	s := &leadSync{Lead: l, event: e, details: map[string]any{}, asked: map[string]bool{}}
 	out, err := s.run(ctx)
@@ -101,7 +117,7 @@ func (s *leadSync) run(ctx context.Context) (Outcome, error) {
 	}
 	failpoint.Hit(failpoint.LeadMerged)
 	if !s.newest && !s.known.Unsynced {
-		return Done(resultSuperseded), nil
+		return Done(v1alpha1.ResultSuperseded), nil
 	}
 	// The contact that has lost the appointment does not wait until the one that got it is found.
 	left := s.known.FormerContactIDs
@@ -120,7 +136,7 @@ func (s *leadSync) run(ctx context.Context) (Outcome, error) {
 	case (isNobodys || errors.Is(err, errNoContact)) && !live:
 		return s.nothingToRelease(ctx)
 	case isNobodys:
-		return Skip(resultLeadSkipped, nobody.Error()), nil
+		return Skip(v1alpha1.ResultLeadSkipped, nobody.Error()), nil
 	case err != nil:
 		return Outcome{}, err
 	}
@@ -193,9 +209,9 @@ func (s *leadSync) nothingToRelease(ctx context.Context) (Outcome, error) {
 		return Outcome{}, ours(err)
 	}
 	if !s.newest {
-		return Done(resultSuperseded), nil
+		return Done(v1alpha1.ResultSuperseded), nil
 	}
-	return Skip(string(verity.LeadUnchanged), "the appointment has ended, and Verity has no contact whose lead could point at it"), nil
+	return Skip(v1alpha1.ResultLeadUnchanged, "the appointment has ended, and Verity has no contact whose lead could point at it"), nil
 }
 
 // attach records whose the appointment is in Verity, and derives the leads of those that turn out to have had it before.
@@ -226,7 +242,7 @@ func (s *leadSync) write(ctx context.Context, contactID string) (Outcome, error)
 	if desired.AppointmentID != "" {
 		s.details["appointment"] = desired.AppointmentID
 	}
-	out := Outcome{Result: string(result.Outcome), VerityContactID: contactID, TargetID: contactID, Skipped: result.Because}
+	out := Outcome{Result: leadResults[result.Outcome], VerityContactID: contactID, TargetID: contactID, Skipped: result.Because}
 	if result.Because != "" {
 		return out, nil // The leads stay out of date: the next event of the appointment tries again.
 	}
@@ -240,7 +256,7 @@ func (s *leadSync) write(ctx context.Context, contactID string) (Outcome, error)
 	}
 	switch {
 	case !s.newest && result.Leads == 0:
-		out.Result = resultSuperseded
+		out.Result = v1alpha1.ResultSuperseded
 	case result.Spared > 0:
 		s.details["spared"] = result.Spared
 		if result.Leads == 0 {

@@ -301,10 +301,7 @@ func TestTheReportOfAnOlderAppointment(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join("..", "ghl", "testdata", "reports", "p10-*.json"))
 	require.NoError(t, err)
 	require.Len(t, files, 3)
-	syncs, err := operation.NewSyncs(operation.Dependencies{
-		Known: w.store, Leads: w.leads, LeadsBreaker: patient("verity-db"), EndPolicy: store.EndPolicy{Deletion: true}, Regions: inUS,
-	})
-	require.NoError(t, err)
+	lead, contact := w.lead(), &operation.Contact{Known: w.store, Regions: inUS}
 	for n, order := range orders(files) {
 		phone := fmt.Sprintf("+1202555%04d", 100+n)
 		verityID := w.inVerity(phone, "")
@@ -324,8 +321,11 @@ func TestTheReportOfAnOlderAppointment(t *testing.T) {
 		for len(events) > 0 { // Whoever finds no contact yet comes again.
 			e := events[0]
 			events = events[1:]
-			ops, _ := syncs.For(e.Event.EntityType)
-			if out := ops[0].Run(t.Context(), e); out.Err != nil {
+			var op operation.Operation = contact
+			if lead.Spec().Serves(e.Event.EntityType) {
+				op = lead
+			}
+			if out := op.Run(t.Context(), e); out.Err != nil {
 				require.Equal(t, "ContactNotFound", out.Reason)
 				require.NotEmpty(t, events)
 				events = append(events, e)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
 	"github.com/dfmiddleware/verity-sync/internal/destination"
 	"github.com/dfmiddleware/verity-sync/internal/event"
 	ghlapi "github.com/dfmiddleware/verity-sync/internal/ghl/api"
@@ -39,14 +40,14 @@ func neverKnown(unusable string) error {
 	if unusable != "" {
 		message = "it names no contact, and GoHighLevel's API is not configured; " + unusable
 	}
-	return &failure{reason: reasonInvalidPayload, err: &destination.Error{
+	return &failure{reason: v1alpha1.InvalidPayloadReason, err: &destination.Error{
 		Destination: "payload", Class: destination.Permanent, Err: errNoContact, Message: message,
 	}}
 }
 
 func noContact(message string) error {
 	err := &destination.Error{Destination: verity.DatabaseDestination, Class: destination.Transient, Message: message, Err: errNoContact}
-	return &failure{err: err, reason: reasonContactNotFound, notYet: true}
+	return &failure{err: err, reason: v1alpha1.ContactNotFoundReason, notYet: true}
 }
 
 // find returns the contact of Verity that the appointment is for. Its phone number and e-mail address are those that are

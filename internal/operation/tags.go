@@ -4,10 +4,18 @@ import (
 	"context"
 	"errors"
 
+	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
+	"github.com/dfmiddleware/verity-sync/internal/event"
 	"github.com/dfmiddleware/verity-sync/internal/failpoint"
 	ghlapi "github.com/dfmiddleware/verity-sync/internal/ghl/api"
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
+
+// TagsSpec declares Tags.
+var TagsSpec = Spec{
+	Name: store.OperationTags, Direction: store.DirectionToGHL, Condition: v1alpha1.SyncedCondition,
+	EntityTypes: []string{event.EntityAppointment}, After: store.OperationLead,
+}
 
 // Tags adds tags to the contact of an appointment at GoHighLevel, those that are missing: a change of tags comes back as a
 // contact event, which asks for no tags, and nothing changed comes back as nothing. It is run after Lead, which knows whose
@@ -22,11 +30,8 @@ type Tags struct {
 	EndPolicy store.EndPolicy
 }
 
-// Name implements Operation.
-func (*Tags) Name() string { return store.OperationTags }
-
-// Direction implements Operation.
-func (*Tags) Direction() string { return store.DirectionToGHL }
+// Spec implements Operation.
+func (*Tags) Spec() Spec { return TagsSpec }
 
 // Run implements Operation.
 func (t *Tags) Run(ctx context.Context, e *store.Attempt) Outcome {

@@ -89,21 +89,21 @@ func TestTagsMakeNoLoop(t *testing.T) {
 		posts <- changed("ContactTagUpdate", c.ID, 2, body{"phone": c.Phone, "tags": c.Tags})
 	}
 	sim, client := newAloware(t)
-	syncs, err := operation.NewSyncs(operation.Dependencies{
-		Known: w.store, Leads: w.leads, LeadsBreaker: patient("verity-db"), EndPolicy: store.EndPolicy{Deletion: true}, GHL: g.api,
-		Tags: []string{"booked"}, Aloware: client, AlowareBreaker: patient("aloware"), Regions: inUS,
-	})
-	require.NoError(t, err)
+	lead, tags := w.lead(), w.tags(g)
+	lead.GHL, tags.Tags = g.api, []string{"booked"}
+	operations := []operation.Operation{
+		lead, tags, &operation.Contact{Known: w.store, Aloware: client, Breaker: patient("aloware"), GHL: g.api, Regions: inUS},
+	}
 
 	posts <- booked(w.appointment(), x.ghl, 1)
 	handled := 0
 	for ; len(posts) > 0; handled++ {
 		require.Less(t, handled, 5, "it goes on and on")
 		e := claimed(t, <-posts)
-		operations, why := syncs.For(e.Event.EntityType)
-		require.Empty(t, why)
 		for _, op := range operations {
-			require.NoError(t, op.Run(t.Context(), e).Err)
+			if op.Spec().Serves(e.Event.EntityType) {
+				require.NoError(t, op.Run(t.Context(), e).Err)
+			}
 		}
 	}
 	assert.Equal(t, 2, handled, "the booking, and the change of tags that it led to")

@@ -145,10 +145,10 @@ var stored = map[string][]string{
 	"sync_log.source_id":              {anID},
 	"sync_log.target_id":              {anID},
 	"sync_log.error_message":          {strings.Repeat("long ", 200)},
-	"sync_log.status":                 {"success", "error", "skipped"},
-	"sync_log.direction":              {"ghl_to_verity", "verity_to_ghl", "ghl_to_aloware"},
+	"sync_log.status":                 {LedgerSuccess, LedgerError, LedgerSkipped},
+	"sync_log.direction":              directions,
 	"sync_log.entity_type":            {"appointment", "contact", "opportunity", "user", "unknown"},
-	"contact_mappings.sync_direction": {"ghl_to_aloware"},
+	"contact_mappings.sync_direction": {DirectionToAloware},
 }
 
 // constraintObstacles are CHECK constraints of one column that refuse what verity-sync stores there.

@@ -29,28 +29,6 @@ const (
 // Finished reports whether the row is done or in error. Only a replay continues it.
 func (s Status) Finished() bool { return s == StatusDone || s == StatusError }
 
-// Operations of the ledger.
-const (
-	OperationForward = "verity.forward"
-	OperationLead    = "verity.lead"
-	OperationContact = "aloware.contact"
-	OperationTags    = "ghl.tags"
-)
-
-// Statuses of a ledger row.
-const (
-	LedgerSuccess = "success"
-	LedgerError   = "error"
-	LedgerSkipped = "skipped"
-)
-
-// Directions of a ledger row.
-const (
-	DirectionToVerity  = "ghl_to_verity"
-	DirectionToAloware = "ghl_to_aloware"
-	DirectionToGHL     = "verity_to_ghl"
-)
-
 var (
 	// ErrNotFound means that the row does not exist.
 	ErrNotFound = errors.New("no such event in the database")

@@ -80,45 +80,39 @@ type Request struct {
 	Signature string
 }
 
-// Receipt says how Verity took a delivery.
-type Receipt struct {
-	// Code is the HTTP status, a 2xx.
-	Code int
-}
-
 // Forward posts a delivery. Its errors are of type *destination.Error.
 //
 // Verity has taken a delivery once it has answered a 2xx status: an answer's body is read so that its connection can be
 // used again, but one that hangs, breaks off or does not end changes nothing. The exception is a 2xx with an HTML page.
 // Verity's endpoint answers JSON or nothing, so such a page comes from something in front of it or from another path of
 // the same site, and the destination is Unavailable.
-func (f *Forwarder) Forward(ctx context.Context, d Request) (Receipt, error) {
+func (f *Forwarder) Forward(ctx context.Context, d Request) error {
 	ctx, cancel := context.WithTimeout(ctx, destination.CallTimeout)
 	defer cancel()
 	req, err := f.request(ctx, d)
 	if err != nil {
-		return Receipt{}, &destination.Error{
+		return &destination.Error{
 			Destination: HTTPDestination, Class: destination.Permanent, Message: "the request cannot be made", Err: err,
 		}
 	}
 	resp, err := f.client.Do(req)
 	if err != nil {
-		return Receipt{}, destination.FromTransport(HTTPDestination, err)
+		return destination.FromTransport(HTTPDestination, err)
 	}
 	defer resp.Body.Close()
 	patience := time.AfterFunc(answerWait, cancel)
 	defer patience.Stop()
 	body, readErr := destination.ReadBody(resp.Body, answerLimit)
 	if failure := destination.FromResponse(HTTPDestination, resp, f.now()); failure != nil {
-		return Receipt{}, failure
+		return failure
 	}
 	if isPage(resp, body, readErr) {
-		return Receipt{}, &destination.Error{
+		return &destination.Error{
 			Destination: HTTPDestination, Class: destination.Unavailable, Code: resp.StatusCode,
 			Message: fmt.Sprintf("answered %d with a web page: the base URL may be wrong, or a proxy answered", resp.StatusCode),
 		}
 	}
-	return Receipt{Code: resp.StatusCode}, nil
+	return nil
 }
 
 func (f *Forwarder) request(ctx context.Context, d Request) (*http.Request, error) {

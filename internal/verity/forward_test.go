@@ -65,11 +65,10 @@ func newForwarder(t *testing.T, base string, client *http.Client) *verity.Forwar
 func TestForwardSendsTheDeliveryAsItCame(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	receipt, err := h.forwarder.Forward(t.Context(), verity.Request{
+	err := h.forwarder.Forward(t.Context(), verity.Request{
 		IdempotencyKey: "key.2", Body: []byte(body), ContentType: "application/json; charset=utf-8", Signature: "c2lnbmVk",
 	})
 	require.NoError(t, err)
-	assert.Equal(t, http.StatusOK, receipt.Code)
 
 	requests := h.sim.Requests.Requests(http.MethodPost, "/api/integrations/ghl/webhook")
 	require.Len(t, requests, 1)
@@ -91,7 +90,7 @@ func TestForwardLeavesOutWhatIsNotThere(t *testing.T) {
 	t.Cleanup(server.Close)
 	f, err := verity.NewForwarder(verity.ForwarderConfig{BaseURL: server.URL, Client: h.client})
 	require.NoError(t, err)
-	_, err = f.Forward(t.Context(), delivery)
+	err = f.Forward(t.Context(), delivery)
 	require.NoError(t, err)
 
 	header := h.sim.Requests.Requests("", "")[0].Header
@@ -116,7 +115,7 @@ func TestForwardFindsTheEndpointUnderTheBaseURL(t *testing.T) {
 			sim.Secret = secret
 			server := httptest.NewServer(http.StripPrefix(tt.prefix, sim))
 			t.Cleanup(server.Close)
-			_, err := newForwarder(t, server.URL+tt.suffix, destination.NewClient("test")).Forward(t.Context(), delivery)
+			err := newForwarder(t, server.URL+tt.suffix, destination.NewClient("test")).Forward(t.Context(), delivery)
 			require.NoError(t, err)
 			assert.Len(t, sim.Deliveries(), 1)
 		})
@@ -207,7 +206,7 @@ func TestForwardClassesWhatGoesWrong(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := newHarness(t, tt.fault)
-			_, err := h.forwarder.Forward(t.Context(), delivery)
+			err := h.forwarder.Forward(t.Context(), delivery)
 			var failure *destination.Error
 			require.ErrorAs(t, err, &failure)
 			assert.Equal(t, verity.HTTPDestination, failure.Destination)
@@ -224,29 +223,26 @@ func TestForwardClassesWhatGoesWrong(t *testing.T) {
 func TestForwardTakesASuccessAsOne(t *testing.T) {
 	t.Parallel()
 	html := http.Header{"Content-Type": {"text/html; charset=utf-8"}}
-	tests := map[string]struct {
-		fault fault.Fault
-		code  int
-	}{
-		"an empty 200":                          {fault.Fault{Kind: fault.Answer}, 200},
-		"an empty 200 of the framework's type":  {fault.Fault{Kind: fault.Answer, Header: html}, 200},
-		"201":                                   {fault.JSON(201, `{"id":1}`), 201},
-		"202 in plain text":                     {fault.Fault{Kind: fault.Answer, Status: 202, Body: "OK"}, 202},
-		"204":                                   {fault.Fault{Kind: fault.Answer, Status: 204}, 204},
-		"a body that never comes":               {fault.Fault{Kind: fault.HangAfterHeaders}, 200},
-		"a body that comes byte by byte":        {fault.Fault{Kind: fault.Drip, DelayMillis: 50}, 200},
-		"a body that does not end":              {fault.Fault{Kind: fault.Endless, Body: "{}"}, 200},
-		"a body that breaks off":                {fault.Fault{Kind: fault.Truncate}, 200},
-		"an answer that takes its time to come": {fault.Fault{Kind: fault.Delay, DelayMillis: 300}, 200},
+	tests := map[string]fault.Fault{
+		"an empty 200":                          fault.Fault{Kind: fault.Answer},
+		"an empty 200 of the framework's type":  fault.Fault{Kind: fault.Answer, Header: html},
+		"201":                                   fault.JSON(201, `{"id":1}`),
+		"202 in plain text":                     fault.Fault{Kind: fault.Answer, Status: 202, Body: "OK"},
+		"204":                                   fault.Fault{Kind: fault.Answer, Status: 204},
+		"a body that never comes":               fault.Fault{Kind: fault.HangAfterHeaders},
+		"a body that comes byte by byte":        fault.Fault{Kind: fault.Drip, DelayMillis: 50},
+		"a body that does not end":              fault.Fault{Kind: fault.Endless, Body: "{}"},
+		"a body that breaks off":                fault.Fault{Kind: fault.Truncate},
+		"an answer that takes its time to come": fault.Fault{Kind: fault.Delay, DelayMillis: 300},
 	}
-	for name, tt := range tests {
+	for name, answer := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := newHarness(t, tt.fault)
+			h := newHarness(t, answer)
 			started := time.Now()
-			receipt, err := h.forwarder.Forward(t.Context(), delivery)
+			err := h.forwarder.Forward(t.Context(), delivery)
 			require.NoError(t, err)
-			assert.Equal(t, tt.code, receipt.Code)
+
 			assert.Less(t, time.Since(started), destination.CallTimeout/2, "the status is enough")
 		})
 	}
@@ -259,11 +255,11 @@ func TestForwardGivesUpOnASilentVerity(t *testing.T) {
 		t.Parallel()
 		h := newHarness(t)
 		// The first call leaves a connection, so that the time does not run out while one is made.
-		_, err := h.forwarder.Forward(t.Context(), delivery)
+		err := h.forwarder.Forward(t.Context(), delivery)
 		require.NoError(t, err)
 		require.NoError(t, h.sim.Faults.Add(fault.Fault{Kind: fault.Hang}))
 		h.client.Timeout = 100 * time.Millisecond
-		_, err = h.forwarder.Forward(t.Context(), delivery)
+		err = h.forwarder.Forward(t.Context(), delivery)
 		require.Error(t, err)
 		assert.Equal(t, destination.Transient, destination.ClassOf(err))
 		assert.Contains(t, err.Error(), "timed out")
@@ -276,7 +272,7 @@ func TestForwardGivesUpOnASilentVerity(t *testing.T) {
 			assert.Eventually(t, func() bool { return h.sim.Requests.Total() == 1 }, time.Minute, time.Millisecond)
 			cancel()
 		}()
-		_, err := h.forwarder.Forward(ctx, delivery)
+		err := h.forwarder.Forward(ctx, delivery)
 		require.ErrorIs(t, err, context.Canceled)
 		assert.Equal(t, destination.Transient, destination.ClassOf(err))
 	})
@@ -284,7 +280,7 @@ func TestForwardGivesUpOnASilentVerity(t *testing.T) {
 		t.Parallel()
 		server := httptest.NewServer(http.NotFoundHandler())
 		server.Close()
-		_, err := newForwarder(t, server.URL, destination.NewClient("test")).Forward(t.Context(), delivery)
+		err := newForwarder(t, server.URL, destination.NewClient("test")).Forward(t.Context(), delivery)
 		require.Error(t, err)
 		assert.Equal(t, destination.Unavailable, destination.ClassOf(err))
 		assert.Contains(t, err.Error(), "connection refused")
@@ -298,7 +294,7 @@ func TestForwardReusesConnections(t *testing.T) {
 		t.Parallel()
 		h := newHarness(t, fault.Status(500), fault.HTML(), fault.Redirect("/"), fault.JSON(422, strings.Repeat("x", 60<<10)))
 		for range 6 {
-			_, _ = h.forwarder.Forward(t.Context(), delivery)
+			_ = h.forwarder.Forward(t.Context(), delivery)
 		}
 		assert.Len(t, h.sim.Deliveries(), 1)
 		assert.EqualValues(t, 1, h.opened.Load())
@@ -306,10 +302,10 @@ func TestForwardReusesConnections(t *testing.T) {
 	t.Run("and replaces one that breaks under a repeatable call within that call", func(t *testing.T) {
 		t.Parallel()
 		h := newHarness(t)
-		_, err := h.forwarder.Forward(t.Context(), delivery)
+		err := h.forwarder.Forward(t.Context(), delivery)
 		require.NoError(t, err)
 		require.NoError(t, h.sim.Faults.Add(fault.Fault{Kind: fault.Reset}))
-		_, err = h.forwarder.Forward(t.Context(), delivery)
+		err = h.forwarder.Forward(t.Context(), delivery)
 		require.NoError(t, err)
 
 		requests := h.sim.Requests.Requests("", "")
@@ -326,9 +322,9 @@ func TestForwardOverTLS(t *testing.T) {
 	server.StartTLS()
 	t.Cleanup(server.Close)
 
-	_, err := newForwarder(t, server.URL, server.Client()).Forward(t.Context(), delivery)
+	err := newForwarder(t, server.URL, server.Client()).Forward(t.Context(), delivery)
 	require.NoError(t, err, "with a client that trusts the certificate")
-	_, err = newForwarder(t, server.URL, destination.NewClient("test")).Forward(t.Context(), delivery)
+	err = newForwarder(t, server.URL, destination.NewClient("test")).Forward(t.Context(), delivery)
 	require.Error(t, err, "with one that does not")
 	assert.Equal(t, destination.Unavailable, destination.ClassOf(err))
 }

@@ -164,20 +164,20 @@ func (l *Leads) FindContact(ctx context.Context, phones []string, email string) 
 	return Contact{}, false, nil
 }
 
-// Outcome is what SyncLead did, in the words that users see.
+// Outcome is what SyncLead did.
 type Outcome string
 
 const (
 	// LeadUpdated says that leads of the contact point at the desired appointment and were active now.
-	LeadUpdated Outcome = "LeadUpdated"
+	LeadUpdated Outcome = "updated"
 	// LeadInserted says that the contact had no lead and got one.
-	LeadInserted Outcome = "LeadInserted"
+	LeadInserted Outcome = "inserted"
 	// LeadCleared says that leads which pointed at an ended appointment point at none.
-	LeadCleared Outcome = "LeadCleared"
+	LeadCleared Outcome = "cleared"
 	// LeadUnchanged says that the contact's leads stay as they are.
-	LeadUnchanged Outcome = "LeadUnchanged"
+	LeadUnchanged Outcome = "unchanged"
 	// LeadNotInsertable says that the contact has no lead, and that the table takes none from verity-sync.
-	LeadNotInsertable Outcome = "LeadNotInsertable"
+	LeadNotInsertable Outcome = "not insertable"
 )
 
 // Scope says which leads of the contact SyncLead may change.

@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/dfmiddleware/verity-sync/internal/metrics"
+	"github.com/dfmiddleware/verity-sync/internal/plan"
 )
 
 // dashboard is what is relied on of Grafana's format.
@@ -64,7 +65,7 @@ func everyMetric(t *testing.T) map[string][]string {
 	described := describer{}
 	metrics.NewReceiver(described)
 	metrics.NewRelay(described)
-	metrics.NewController(described)
+	metrics.NewController(described, plan.Specs())
 	require.NoError(t, metrics.RegisterEvents(described, noStats{}))
 	require.NoError(t, metrics.RegisterBuild(described))
 	require.NoError(t, metrics.RegisterPool(described, "middleware", nil))

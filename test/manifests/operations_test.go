@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dfmiddleware/verity-sync/internal/metrics"
+	"github.com/dfmiddleware/verity-sync/internal/plan"
 )
 
 func TestOperationsDescribesEveryMetricAndAlert(t *testing.T) {
@@ -20,7 +21,7 @@ func TestOperationsDescribesEveryMetricAndAlert(t *testing.T) {
 	described := describer{}
 	metrics.NewReceiver(described)
 	metrics.NewRelay(described)
-	metrics.NewController(described)
+	metrics.NewController(described, plan.Specs())
 	require.NoError(t, metrics.RegisterEvents(described, noStats{}))
 	require.NoError(t, metrics.RegisterBuild(described))
 	require.NoError(t, metrics.RegisterPool(described, "middleware", nil))
