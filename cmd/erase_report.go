@@ -55,6 +55,7 @@ var outside = []string{
 	"GoHighLevel: delete the contact there first; webhooks that it sends later are stored anew, and nothing erases them by itself",
 	"Verity: contacts, leads and webhooks that were forwarded to it; a call that was under way may still arrive",
 	"Aloware: contacts that were synced to it",
+	"the webhook sink: events that were sent to it",
 	"backups, replicas that lag, the write-ahead log, and dead row versions until VACUUM removes them",
 	"bodies that name the person by name only, or have a number or an address in a notation that is not " +
 		"recognised (spelt out, in pictures)",

@@ -136,10 +136,14 @@ func waitsTooLong(c *store.Attempt, err error) bool {
 
 // resultOf is the result of an event whose operations returned none.
 func resultOf(plan operation.Plan) string {
-	if !plan.Has(v1alpha1.ForwardedCondition) {
+	switch {
+	case plan.Has(v1alpha1.ForwardedCondition):
+		return v1alpha1.ResultForwardedOnly
+	case plan.Has(v1alpha1.SentCondition):
+		return v1alpha1.ResultSentOnly
+	default:
 		return v1alpha1.ResultStoredOnly
 	}
-	return v1alpha1.ResultForwardedOnly
 }
 
 func joined(failures []operationResult) string {

@@ -66,6 +66,8 @@ type environment struct {
 }
 
 type settings struct {
+	// more are operations that run after the forward and the sync.
+	more          []operation.Operation
 	backoff       controllers.Backoff
 	ttl           controllers.TTL
 	finishedLimit int
@@ -193,7 +195,7 @@ func (env *environment) Plan(e *store.Attempt) operation.Plan {
 	if e.Event.Type == event.TypeUnparseable {
 		return operation.Plan{Unparseable: "body is not valid JSON at byte 7, in line 1"}
 	}
-	return operation.Plan{Operations: []operation.Operation{env.forward, env.sync}}
+	return operation.Plan{Operations: append([]operation.Operation{env.forward, env.sync}, env.settings.more...)}
 }
 
 // scripted is an operation whose outcomes the test sets.

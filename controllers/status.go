@@ -53,6 +53,7 @@ func (r *WebhookEventReconciler) showResult(ctx context.Context, s *scope, plan 
 		})
 		showForwarded(st, s.object.Generation, s.claimed, plan, results)
 		showSynced(st, s.object.Generation, plan, results)
+		showSent(st, s.object.Generation, plan, results)
 	})
 }
 
@@ -198,6 +199,8 @@ func doneMessage(result string) string {
 		return "forwarded; Aloware has the contact"
 	case v1alpha1.ResultContactSkipped:
 		return "forwarded; the contact was not sent to Aloware, see the condition Synced"
+	case v1alpha1.ResultSentOnly:
+		return "sent to the webhook sink; nothing else is configured to be done"
 	case v1alpha1.ResultStoredOnly:
 		return "stored; there is nothing to forward or to sync"
 	default:
@@ -283,6 +286,26 @@ func showSynced(st *v1alpha1.WebhookEventStatus, generation int64, plan operatio
 	set(metav1.ConditionTrue, v1alpha1.SyncedReason, note)
 }
 
+// showSent sets the condition Sent.
+func showSent(st *v1alpha1.WebhookEventStatus, generation int64, plan operation.Plan, results []operationResult) {
+	if !plan.Has(v1alpha1.SentCondition) {
+		return // An earlier run may have sent it.
+	}
+	for _, o := range results {
+		if o.spec.Condition != v1alpha1.SentCondition {
+			continue
+		}
+		status, reason, message := metav1.ConditionTrue, v1alpha1.SentReason, "the webhook sink has the event"
+		if o.failed() {
+			status, reason, message = metav1.ConditionFalse, cmp.Or(o.Reason, v1alpha1.SendFailedReason), o.Err.Error()
+		}
+		if o.limit() != "" {
+			reason = v1alpha1.WaitingForCapacityReason
+		}
+		setCondition(st, generation, v1alpha1.SentCondition, status, reason, message)
+	}
+}
+
 // showProgress sets the conditions of kstatus: Reconciling while the event is in progress, and Stalled while it is in Error.
 func showProgress(st *v1alpha1.WebhookEventStatus, generation int64) {
 	ready := meta.FindStatusCondition(st.Conditions, v1alpha1.ReadyCondition)
@@ -301,7 +324,7 @@ func showProgress(st *v1alpha1.WebhookEventStatus, generation int64) {
 // conditionOrder is the order of the conditions in the status.
 var conditionOrder = map[string]int{
 	v1alpha1.ReadyCondition: 0, v1alpha1.ForwardedCondition: 1, v1alpha1.SyncedCondition: 2,
-	v1alpha1.ReconcilingCondition: 3, v1alpha1.StalledCondition: 4, v1alpha1.ReplayRefusedCondition: 5,
+	v1alpha1.SentCondition: 3, v1alpha1.ReconcilingCondition: 4, v1alpha1.StalledCondition: 5, v1alpha1.ReplayRefusedCondition: 6,
 }
 
 func setCondition(st *v1alpha1.WebhookEventStatus, generation int64, conditionType string, status metav1.ConditionStatus,

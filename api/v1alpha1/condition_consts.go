@@ -111,6 +111,16 @@ const (
 	SyncFailedReason = "SyncFailed"
 )
 
+// SentCondition says whether the webhook sink has the event. It is absent if no webhook sink is configured.
+const (
+	SentCondition = "Sent"
+
+	// SentReason (True) surfaces when the webhook sink answered the event's message with success.
+	SentReason = "Sent"
+	// SendFailedReason (False) surfaces when the last attempt to send the message failed; the message says how.
+	SendFailedReason = "SendFailed"
+)
+
 // ReplayRefusedCondition is True if the last replay request, status.lastHandledReplay, was refused: the event did not run
 // again. It is absent if that request was served.
 const (

@@ -150,6 +150,8 @@ const (
 	ResultContactSkipped = "ContactSkipped"
 	// ResultForwardedOnly: events of this type are forwarded and not synced.
 	ResultForwardedOnly = "ForwardedOnly"
+	// ResultSentOnly: the event was sent to the webhook sink; no forward target is configured, and nothing is synced.
+	ResultSentOnly = "SentOnly"
 	// ResultStoredOnly: the event was stored; there was nothing to forward or to sync.
 	ResultStoredOnly = "StoredOnly"
 )

@@ -57,6 +57,13 @@ func (r Receiver) Auth() ghl.AuthConfig {
 	}
 }
 
+// WebhookSink is the destination that gets every event as a message of Standard Webhooks.
+type WebhookSink struct {
+	WebhookSinkURL          *url.URL `env:"WEBHOOK_SINK_URL" unset:"events are not sent to a webhook sink" help:"URL to which every event is also sent, as a signed message of Standard Webhooks"`
+	WebhookSinkSecret       Secret   `env:"WEBHOOK_SINK_SECRET" unset:"WEBHOOK_SINK_URL must not be set" help:"secret that signs the messages to the webhook sink: whsec_ and the base64 of 24 to 64 random bytes"`
+	WebhookSinkAllowPrivate bool     `env:"WEBHOOK_SINK_ALLOW_PRIVATE" envDefault:"false" help:"also send messages to a webhook sink at an address that is not public, such as one in the cluster"`
+}
+
 // Controller is the environment of `verity-sync controller`.
 type Controller struct {
 	Database
@@ -76,6 +83,8 @@ type Controller struct {
 	AlowareAPIToken Secret   `env:"ALOWARE_API_TOKEN" unset:"contacts are not synced to Aloware" help:"token of Aloware's API"`
 	// Aloware identifies a contact by its phone number and has no call that changes it.
 	AlowareOnPhoneChange OnPhoneChange `env:"ALOWARE_ON_PHONE_CHANGE" envDefault:"create" help:"effect of a contact's new phone number at Aloware: create adds a contact with the new number and keeps the former one, keep sends nothing"`
+
+	WebhookSink
 
 	DefaultPhoneRegion string  `env:"DEFAULT_PHONE_REGION" type:"region" envDefault:"US" help:"region of phone numbers without a country code, as an ISO 3166-1 code"`
 	GHLLocationRegions Regions `env:"GHL_LOCATION_REGIONS" unset:"the country in the webhook's location, else DEFAULT_PHONE_REGION" help:"regions of phone numbers without a country code, by location, comma-separated: a location's id, =, and its region"`

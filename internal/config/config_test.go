@@ -28,6 +28,8 @@ func TestTheReceiverStartsWithItsDefaults(t *testing.T) {
 	}, got)
 }
 
+const sinkSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
 func TestTheControllerStartsWithItsDefaults(t *testing.T) {
 	t.Parallel()
 	got, err := config.Load[config.Controller]([]string{"DATABASE_URL=" + databaseURL})
@@ -87,12 +89,16 @@ func TestValuesOfEveryTypeAreRead(t *testing.T) {
 		"ERROR_TTL= 96h ",
 		"ALOWARE_BASE_URL=",
 		"ALOWARE_ON_PHONE_CHANGE=keep",
+		"WEBHOOK_SINK_URL=https://sink.example.com/hook", "WEBHOOK_SINK_SECRET=" + sinkSecret, "WEBHOOK_SINK_ALLOW_PRIVATE=true",
 	})
 	require.NoError(t, err)
 	assert.Equal(t, "http://verity.example.com:8080/base", got.VerityBaseURL.String())
 	assert.Equal(t, config.Clear, got.VerityOnCancel)
 	assert.Equal(t, config.KeepContact, got.AlowareOnPhoneChange)
 	assert.Equal(t, tokens, got.GHLTokensDir)
+	assert.Equal(t, "https://sink.example.com/hook", got.WebhookSinkURL.String())
+	assert.Equal(t, sinkSecret, got.WebhookSinkSecret.Reveal())
+	assert.True(t, got.WebhookSinkAllowPrivate)
 	assert.Equal(t, config.List{"booked", "from verity"}, got.GHLAppointmentTags)
 	assert.Equal(t, config.Regions{"location-1": "DE", "location-2": "CH"}, got.GHLLocationRegions)
 	assert.Equal(t, 90*time.Second, got.RetryBaseDelay)
@@ -155,6 +161,17 @@ func TestInvalidVariablesOfTheControllerAreErrors(t *testing.T) {
 		"the history limit is zero":                  {[]string{"FINISHED_HISTORY_LIMIT=0"}, "FINISHED_HISTORY_LIMIT: expected more than 0"},
 		"rows are deleted while GHL can resend them": {[]string{"RETENTION=30d"}, "RETENTION: expected at least 31d (744h0m0s), got 720h0m0s"},
 		"a secret has a control character":           {[]string{"VERITY_WEBHOOK_SECRET=hunter2\x00"}, "VERITY_WEBHOOK_SECRET: expected a single line"},
+		"a webhook sink has no secret": {
+			[]string{"WEBHOOK_SINK_URL=https://sink.example.com"}, "WEBHOOK_SINK_SECRET: expected whsec_ and the base64 of 24 to 64 random bytes",
+		},
+		"the secret of a webhook sink is too short": {
+			[]string{"WEBHOOK_SINK_URL=https://sink.example.com", "WEBHOOK_SINK_SECRET=whsec_aHVudGVyMg=="},
+			"WEBHOOK_SINK_SECRET: expected the base64 of 24 to 64 bytes after whsec_, got 7 bytes",
+		},
+		"the URL of a webhook sink has a password": {
+			[]string{"WEBHOOK_SINK_URL=https://me:hunter2@sink.example.com", "WEBHOOK_SINK_SECRET=" + sinkSecret},
+			"WEBHOOK_SINK_URL: expected a URL without user name",
+		},
 	})
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/nyaruka/phonenumbers"
 
 	"github.com/dfmiddleware/verity-sync/internal/ghl"
+	"github.com/dfmiddleware/verity-sync/internal/webhooksink"
 )
 
 // minRetention is longer than the 30 days in which GHL can resend a webhook on request: without its row, a resent webhook
@@ -54,6 +55,11 @@ func (c Controller) validate() []Problem {
 	}
 	rules.check(len(c.GHLAppointmentTags) == 0 || c.GHLAPIToken != "" || c.GHLTokensDir != "",
 		"tags cannot be added without GHL_API_TOKEN or GHL_TOKENS_DIR", "GHL_APPOINTMENT_TAGS")
+	if c.WebhookSinkURL != nil {
+		if _, err := webhooksink.ParseSecret(c.WebhookSinkSecret.Reveal()); err != nil {
+			rules.check(false, err.Error(), "WEBHOOK_SINK_SECRET")
+		}
+	}
 	return rules
 }
 

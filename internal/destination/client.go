@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"syscall"
 	"time"
 )
 
@@ -30,21 +31,35 @@ const (
 // A request that carries an Idempotency-Key, or whose method is idempotent, is sent again by net/http within the same
 // call where a kept connection turns out to have been closed by the other side.
 func NewClient(version string) *http.Client {
-	transport := &http.Transport{
-		Proxy: http.ProxyFromEnvironment,
-		OnProxyConnectResponse: func(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
-			if resp.StatusCode != http.StatusOK {
-				return &proxyError{code: resp.StatusCode}
-			}
-			return nil
-		},
-		DialContext:            (&net.Dialer{Timeout: dialTimeout}).DialContext,
+	transport := newTransport(&net.Dialer{Timeout: dialTimeout})
+	transport.Proxy = http.ProxyFromEnvironment
+	transport.OnProxyConnectResponse = func(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
+		if resp.StatusCode != http.StatusOK {
+			return &proxyError{code: resp.StatusCode}
+		}
+		return nil
+	}
+	return newClient(version, transport)
+}
+
+// NewDirectClient returns a client like that of NewClient, except that it uses no proxy: control, which may be nil, decides about
+// the address of every connection, as in net.Dialer, and a proxy would connect to others.
+func NewDirectClient(version string, control func(network, address string, conn syscall.RawConn) error) *http.Client {
+	return newClient(version, newTransport(&net.Dialer{Timeout: dialTimeout, Control: control}))
+}
+
+func newTransport(dialer *net.Dialer) *http.Transport {
+	return &http.Transport{
+		DialContext:            dialer.DialContext,
 		ForceAttemptHTTP2:      true,
 		MaxIdleConnsPerHost:    maxIdlePerHost,
 		IdleConnTimeout:        idleTimeout,
 		TLSHandshakeTimeout:    tlsTimeout,
 		MaxResponseHeaderBytes: maxResponseHeader,
 	}
+}
+
+func newClient(version string, transport *http.Transport) *http.Client {
 	return &http.Client{
 		Transport:     &userAgent{name: "verity-sync/" + version, next: transport},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

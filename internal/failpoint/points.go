@@ -67,6 +67,8 @@ const (
 	TagsAdded Point = "operation-tags-added"
 	// ContactSent is after Aloware has the contact, before verity-sync's database has that.
 	ContactSent Point = "operation-contact-sent"
+	// WebhookSent is after the webhook sink has the event, before the ledger has that.
+	WebhookSent Point = "operation-webhook-sent"
 	// Attempted is after all operations, before the ledger has them.
 	Attempted Point = "controller-attempted"
 	// Recorded is after the end of an attempt is recorded, before the status shows it.
@@ -100,7 +102,7 @@ func All() []Point {
 	return []Point{
 		ReceiverAccepted, ReceiverRead, ReceiverVerified, WriterInserted, WriterCommitted, ReceiverCommitted, WriterAnswered,
 		RelayTaken, RelayCreated, RelayMarking, RelayMarked, RelayLeased, RelaySwept,
-		TermAcquired, Claimed, Shown, Forwarded, LeadMerged, LeadAttached, LeadWritten, LeadCommitted, TagsAdded, ContactSent,
+		TermAcquired, Claimed, Shown, Forwarded, LeadMerged, LeadAttached, LeadWritten, LeadCommitted, TagsAdded, ContactSent, WebhookSent,
 		Attempted, Recorded, OutcomeShown, Expired, ReplayRaised, Undispatched, Parked, RetentionRemoved,
 		MigrationBegun, MigrationDone, ReplayBatch,
 	}

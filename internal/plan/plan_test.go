@@ -30,6 +30,12 @@ func everything(t *testing.T) config.Controller {
 	}
 }
 
+// withSink configures the webhook sink.
+func withSink(c *config.Controller) {
+	c.WebhookSinkURL = &url.URL{Scheme: "https", Host: "sink.example.com"}
+	c.WebhookSinkSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+}
+
 func open(t *testing.T, cfg config.Controller) (*plan.Planner, error) {
 	t.Helper()
 	p, err := plan.Open(t.Context(), plan.Options{
@@ -75,6 +81,13 @@ func TestPlan(t *testing.T) {
 		"nothing is forwarded without VERITY_BASE_URL": {
 			change: func(c *config.Controller) { c.VerityBaseURL = nil },
 			entity: event.EntityContact, want: []string{"aloware.contact"}, noForward: v1alpha1.ForwardNotConfiguredReason,
+		},
+		"every event goes to the webhook sink, too": {
+			change: withSink, entity: event.EntityOpportunity, want: []string{"verity.forward", "webhook.sink"}, noSync: nothing,
+		},
+		"an adopted event goes to the webhook sink": {
+			change: withSink, forwarded: true, entity: event.EntityContact, want: []string{"aloware.contact", "webhook.sink"},
+			noForward: v1alpha1.ForwardedByPredecessorReason,
 		},
 		"an adopted event is not forwarded again": {
 			forwarded: true,
@@ -124,6 +137,9 @@ func TestOpenRefuses(t *testing.T) {
 		"tags without GoHighLevel's API":  {func(c *config.Controller) { c.GHLAPIToken = "" }, "tags need"},
 		"tags without Verity's database":  {func(c *config.Controller) { c.VerityDatabaseURL = "" }, "tags need"},
 		"a URL that is not of a database": {func(c *config.Controller) { c.VerityDatabaseURL = "postgres://:x:y" }, "set up Verity's database"},
+		"a webhook sink without a secret": {
+			func(c *config.Controller) { withSink(c); c.WebhookSinkSecret = "" }, "read the secret of the webhook sink",
+		},
 		"a directory of tokens that does not exist": {
 			func(c *config.Controller) { c.GHLTokensDir = "/does/not/exist" }, "set up GoHighLevel's tokens",
 		},

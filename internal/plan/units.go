@@ -17,6 +17,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store"
 	"github.com/dfmiddleware/verity-sync/internal/verity"
 	"github.com/dfmiddleware/verity-sync/internal/version"
+	"github.com/dfmiddleware/verity-sync/internal/webhooksink"
 )
 
 // unit is an operation and its set-up.
@@ -32,6 +33,7 @@ var units = []unit{
 	{operation.LeadSpec, openLead},
 	{operation.TagsSpec, openTags},
 	{operation.ContactSpec, openContact},
+	{webhooksink.Spec, openWebhookSink},
 }
 
 // ErrVerityDatabase says that VERITY_DATABASE_URL cannot be used, which no retry changes.
@@ -132,6 +134,17 @@ func openContact(s *setup) (operation.Operation, error) {
 		op.Aloware, op.Breaker = client, s.limitedBreaker(aloware.Destination)
 	}
 	return op, nil
+}
+
+func openWebhookSink(s *setup) (operation.Operation, error) {
+	sink := s.Config.WebhookSink
+	if sink.WebhookSinkURL == nil {
+		return nil, nil
+	}
+	return webhooksink.New(webhooksink.Options{
+		URL: sink.WebhookSinkURL.String(), Secret: sink.WebhookSinkSecret.Reveal(), AllowPrivate: sink.WebhookSinkAllowPrivate,
+		Product: version.Product(), Breaker: s.limitedBreaker(webhooksink.Destination),
+	})
 }
 
 // openGHL sets up GoHighLevel's API if there is a token for it.

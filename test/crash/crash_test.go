@@ -153,9 +153,14 @@ var crashes = []crash{
 		again: "the forward under its key, and the contact with the same data",
 	},
 	{
-		point: failpoint.Attempted, gap: "lead → complete",
+		point: failpoint.WebhookSent, gap: "message at the webhook sink → ledger",
+		webhook: contact, answer: anyhow, forwards: 2,
+		again: "the forward under its key, the contact with the same data, and the message under its id",
+	},
+	{
+		point: failpoint.Attempted, gap: "webhook sink → complete",
 		webhook: booking, answer: anyhow, forwards: 2,
-		again: "the forward under its key, and the lead to the same state",
+		again: "the forward under its key, the lead to the same state, and the message under its id",
 	},
 	{
 		point: failpoint.Recorded, gap: "complete → status",

@@ -55,7 +55,7 @@ func startEnvironment(t *testing.T) *environment {
 	t.Helper()
 	e := &environment{points: failpoint.Dir(t.TempDir()), done: map[string]bool{}}
 	e.System = systemtest.Start(t, system.Options{
-		Receivers: 2, Controllers: 2,
+		Receivers: 2, Controllers: 2, WebhookSink: true,
 		Env: map[string]string{
 			failpoint.Variable: string(e.points),
 			"RETRY_BASE_DELAY": retryDelay.String(), "RETRY_MAX_DELAY": retryDelay.String(),

@@ -120,12 +120,13 @@ func (e *environment) isDoneOnce(t *testing.T, s *subject, forwards int) {
 	var rows int
 	require.NoError(t, e.Database.QueryRow(t.Context(), "SELECT count(*) FROM webhook_events WHERE body_hash = $1", hash[:]).Scan(&rows))
 	assert.Equal(t, 1, rows, "stored once")
-	expected := []string{"aloware.contact", "verity.forward"}
+	expected := []string{"aloware.contact", "verity.forward", "webhook.sink"}
 	if s.appointment != "" {
-		expected = []string{"ghl.tags", "verity.forward", "verity.lead"}
+		expected = []string{"ghl.tags", "verity.forward", "verity.lead", "webhook.sink"}
 	}
 	assert.Equal(t, expected, e.successes(t, s), "the ledger has each operation once")
 	e.isForwarded(t, s, hex.EncodeToString(hash[:]), forwards)
+	e.isAtWebhookSink(t, s)
 	if s.appointment == "" {
 		e.isInAloware(t, s)
 		return
@@ -159,6 +160,18 @@ func (e *environment) isForwarded(t *testing.T, s *subject, hash string, times i
 		assert.Equal(t, hash, of[0].SHA256, "the bytes that were sent")
 		assert.Len(t, of[0].Times, times, "as often as the point allows for")
 	}
+}
+
+// isAtWebhookSink checks that the sink has one message of the event. The simulator refuses another body under the same id.
+func (e *environment) isAtWebhookSink(t *testing.T, s *subject) {
+	t.Helper()
+	messages := 0
+	for _, m := range e.WebhookSink.Messages() {
+		if m.ID == s.id {
+			messages++
+		}
+	}
+	assert.Equal(t, 1, messages, "one message of the event")
 }
 
 func (e *environment) hasLead(t *testing.T, s *subject) {

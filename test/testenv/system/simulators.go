@@ -16,6 +16,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/sim/ghlapi"
 	"github.com/dfmiddleware/verity-sync/test/sim/ghlsender"
 	"github.com/dfmiddleware/verity-sync/test/sim/verity"
+	"github.com/dfmiddleware/verity-sync/test/sim/webhooksink"
 )
 
 // A simulator answers on an address of its own.
@@ -36,7 +37,7 @@ func (s *System) startSimulators(ctx context.Context) error {
 	s.alowareToken = rand.Text()
 	s.Sender = ghlsender.New(nil)
 	s.Sender.Secret = rand.Text()
-	s.Verity, s.GHL, s.Aloware = verity.New(), ghlapi.New(), aloware.New(s.alowareToken)
+	s.Verity, s.GHL, s.Aloware, s.WebhookSink = verity.New(), ghlapi.New(), aloware.New(s.alowareToken), webhooksink.New()
 	s.Verity.Secret = rand.Text()
 	s.Verity.OnContact = s.VerityDatabase.EnsureContact
 	for _, sim := range []struct {
@@ -47,6 +48,7 @@ func (s *System) startSimulators(ctx context.Context) error {
 		{&s.VerityURL, s.Verity, &s.Verity.Faults},
 		{&s.GHLURL, s.GHL, &s.GHL.Faults},
 		{&s.AlowareURL, s.Aloware, &s.Aloware.Faults},
+		{&s.WebhookSinkURL, s.WebhookSink, &s.WebhookSink.Faults},
 	} {
 		var err error
 		if *sim.url, err = s.serve(ctx, sim.handler, sim.faults); err != nil {
@@ -95,7 +97,7 @@ func (s *System) serve(ctx context.Context, handler http.Handler, faults *fault.
 // environment is what the processes need to find each other.
 func (s *System) environment() map[string]string {
 	home, _ := s.GHL.Location(s.Sender.LocationID)
-	return map[string]string{
+	env := map[string]string{
 		"KUBECONFIG":   s.Kubeconfig,
 		"DATABASE_URL": s.DatabaseURL,
 
@@ -112,4 +114,9 @@ func (s *System) environment() map[string]string {
 		"ALOWARE_BASE_URL":      s.AlowareURL,
 		"ALOWARE_API_TOKEN":     s.alowareToken,
 	}
+	if s.options.WebhookSink {
+		env["WEBHOOK_SINK_URL"], env["WEBHOOK_SINK_SECRET"] = s.WebhookSinkURL, s.WebhookSink.Secret
+		env["WEBHOOK_SINK_ALLOW_PRIVATE"] = "true"
+	}
+	return env
 }

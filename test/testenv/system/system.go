@@ -25,6 +25,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/sim/ghlapi"
 	"github.com/dfmiddleware/verity-sync/test/sim/ghlsender"
 	"github.com/dfmiddleware/verity-sync/test/sim/verity"
+	"github.com/dfmiddleware/verity-sync/test/sim/webhooksink"
 	"github.com/dfmiddleware/verity-sync/test/testenv/controlplane"
 	"github.com/dfmiddleware/verity-sync/test/testenv/postgres"
 	"github.com/dfmiddleware/verity-sync/test/testenv/proc"
@@ -45,6 +46,8 @@ type Options struct {
 	Namespace string
 	// OwnVerityServer has Verity's database on a second Postgres of the system's own, so that either can fail without the other.
 	OwnVerityServer bool
+	// WebhookSink configures the webhook sink.
+	WebhookSink bool
 	// Durable has what is committed survive a crash of the machine, as in production. Without it the servers that the system starts are
 	// faster.
 	Durable bool
@@ -71,8 +74,10 @@ type System struct {
 	Verity  *verity.Server
 	GHL     *ghlapi.Server
 	Aloware *aloware.Server
-	// VerityURL, GHLURL and AlowareURL are where they listen.
-	VerityURL, GHLURL, AlowareURL string
+	// WebhookSink is used if Options.WebhookSink is set.
+	WebhookSink *webhooksink.Server
+	// VerityURL, GHLURL, AlowareURL and WebhookSinkURL are where they listen.
+	VerityURL, GHLURL, AlowareURL, WebhookSinkURL string
 
 	// Database is the middleware database, VerityDatabase Verity's.
 	Database                       *pgxpool.Pool
