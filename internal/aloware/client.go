@@ -1,6 +1,6 @@
-// Package aloware is a client of Aloware's webhook API: it writes a contact and looks up its id. It keeps to Aloware's
-// limit and turns every failure into a *destination.Error that may be shown to anyone. It knows nothing of webhooks or of
-// when a contact is synced.
+// Package aloware is a client of Aloware's webhook API: it writes a contact and looks up its id. It enforces Aloware's rate limit
+// and returns every failure as a *destination.Error without personal data. It knows nothing of webhooks or of when a contact is
+// synced.
 package aloware
 
 import (
@@ -18,27 +18,26 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/destination"
 )
 
-// DefaultBaseURL is where Aloware is served.
+// DefaultBaseURL is the URL of Aloware.
 const DefaultBaseURL = "https://app.aloware.com"
 
-// Destination is the name that errors, metrics and breakers have for Aloware.
+// Destination is the name of Aloware in errors, metrics and breakers.
 const Destination = "aloware"
 
-// maxAnswer bounds an answer, in bytes.
+// maxAnswer bounds a response, in bytes.
 const maxAnswer = 1 << 20
 
-// Aloware allows 5,000 requests a minute. A token bucket lets its burst and what flows in meanwhile pass, so that both
-// together must stay below that: 200 + 60 s × 75/s = 4,700.
+// Aloware allows 5,000 requests a minute. A token bucket allows its burst and its rate, which together must stay below that:
+// 200 + 60 s × 75/s = 4,700.
 const (
 	perSecond = 75
 	burst     = 200
 )
 
-// maxWait is the longest that a call waits for its turn.
+// maxWait bounds the wait of a call for the rate limit.
 const maxWait = 5 * time.Second
 
-// Client calls Aloware. Make one with New. Its methods can be called from many goroutines, and every error of theirs is
-// a *destination.Error.
+// Client calls Aloware; New creates it. It is safe for concurrent use, and every error of its methods is a *destination.Error.
 type Client struct {
 	base    string
 	token   string
@@ -46,13 +45,13 @@ type Client struct {
 	limiter *rate.Limiter
 }
 
-// Options is what New needs.
+// Options are the dependencies of New.
 type Options struct {
-	// BaseURL is where Aloware is served; empty is DefaultBaseURL.
+	// BaseURL is the URL of Aloware; empty is DefaultBaseURL.
 	BaseURL string
 	// Token is the account's API token.
 	Token string
-	// HTTP makes the calls. It must follow no redirects and have a timeout: see destination.NewClient.
+	// HTTP makes the calls. It must not follow redirects, and must have a timeout: see destination.NewClient.
 	HTTP *http.Client
 }
 
@@ -74,21 +73,21 @@ func New(o Options) (*Client, error) {
 	}, nil
 }
 
-// Contact is what is written to Aloware. Empty fields are left out and stay as they are there.
+// Contact is a contact to write. Empty fields are omitted and stay unchanged at Aloware.
 type Contact struct {
-	// PhoneNumber is in E.164; it is what Aloware knows the contact by.
+	// PhoneNumber is in E.164 form; Aloware identifies the contact by it.
 	PhoneNumber string `json:"phone_number"`
 	FirstName   string `json:"first_name,omitempty"`
 	LastName    string `json:"last_name,omitempty"`
 	Email       string `json:"email,omitempty"`
 	// Country is an ISO 3166 code of two letters.
 	Country string `json:"country,omitempty"`
-	// LeadSource says where the contact comes from.
+	// LeadSource is the origin of the contact.
 	LeadSource string `json:"lead_source,omitempty"`
 }
 
 // Sync creates the contact with this phone number, or overwrites the fields of c that are not empty, and reports whether
-// it was created. Aloware does not say its id: see Lookup.
+// it was created. Aloware does not return its id: see Lookup.
 func (c *Client) Sync(ctx context.Context, contact Contact) (created bool, err error) {
 	if contact.PhoneNumber == "" {
 		return false, failure(destination.Permanent, "the contact has no phone number", ErrValidation)
@@ -119,15 +118,15 @@ func (c *Client) Lookup(ctx context.Context, phoneE164 string) (string, error) {
 	return contactID(body)
 }
 
-// exchange makes one request, once the limit lets it pass, and returns a successful answer, which is no web page.
+// exchange makes one request within the rate limit, and returns a successful response, which is not a web page.
 func (c *Client) exchange(ctx context.Context, method, target string, body []byte) (int, []byte, error) {
 	if err := c.wait(ctx); err != nil {
 		return 0, nil, err
 	}
 	req, err := http.NewRequestWithContext(ctx, method, c.base+target, bytes.NewReader(body))
 	if err != nil {
-		// The cause is left out: it may quote the URL, and that holds the token.
-		return 0, nil, failure(destination.Permanent, "the request cannot be made", nil)
+		// The cause is omitted: it may contain the URL with the token.
+		return 0, nil, failure(destination.Permanent, "the request cannot be created", nil)
 	}
 	req.Header.Set("Accept", "application/json")
 	if body != nil {
@@ -151,7 +150,7 @@ func (c *Client) exchange(ctx context.Context, method, target string, body []byt
 	return resp.StatusCode, answer, nil
 }
 
-// wait returns when Aloware may be asked, or at once where that is later than the context or maxWait allow.
+// wait returns when the rate limit allows a request. It returns an error at once if that is later than the context or maxWait allow.
 func (c *Client) wait(ctx context.Context) error {
 	turn, cancel := context.WithTimeout(ctx, maxWait)
 	defer cancel()

@@ -10,25 +10,24 @@ import (
 	"github.com/sony/gobreaker/v2"
 )
 
-// BreakerOptions say when a breaker opens and for how long. Zero values take the defaults.
+// BreakerOptions configure a breaker. Zero values are the defaults.
 type BreakerOptions struct {
 	// Failures in a row open it; 5 by default.
 	Failures uint32
-	// Open is how long nothing is let through before one call may try; 10 s by default.
+	// Open is how long the breaker stays open before it allows one trial call; 10 s by default.
 	Open time.Duration
-	// MaxWait bounds how long events are told to wait during a long outage; 5 min by default.
+	// MaxWait bounds the wait of an event in a long outage; 5 min by default.
 	MaxWait time.Duration
-	// MaxPause bounds a pause: what a destination says is not trusted with more; 15 min by default, which is the longest
-	// delay between attempts.
+	// MaxPause bounds a pause that a destination requests; 15 min by default, the longest delay between attempts.
 	MaxPause time.Duration
-	// Calls bounds how many calls are under way at a time; nil is no bound.
+	// Calls limits the calls in flight; nil is no limit.
 	Calls *Bulkhead
-	// Changed is told of every change between closed (up) and open (down). It must not block.
+	// Changed is called when the breaker opens (up is false) or closes. It must not block.
 	Changed func(name string, up bool)
 }
 
-// Breaker stands before one destination. It opens when the destination answers nobody, so that events wait instead of
-// spending their attempts, and it keeps the pause that a destination asked for. It is safe for concurrent use.
+// Breaker is the circuit breaker of one destination. It opens when the destination does not answer, so that events wait
+// without using their attempts, and it enforces the pause that a destination requests. It is safe for concurrent use.
 type Breaker struct {
 	name string
 	opts BreakerOptions
@@ -61,9 +60,9 @@ func NewBreaker(name string, opts BreakerOptions) *Breaker {
 		Timeout:       opts.Open,
 		ReadyToTrip:   func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= opts.Failures },
 		OnStateChange: func(_ string, _, to gobreaker.State) { b.changed(to) },
-		// A refusal of this very event shows that the destination is up.
+		// A refusal of this event shows that the destination is up.
 		IsSuccessful: func(err error) bool { return err == nil || ClassOf(err) == Permanent },
-		// A pause that was asked for and a call that we gave up ourselves say nothing about whether it is up.
+		// Neither a requested pause nor a call that was cancelled here shows whether it is up.
 		IsExcluded: func(err error) bool { return ClassOf(err) == Limited || errors.Is(err, context.Canceled) },
 	})
 	return b
@@ -72,13 +71,13 @@ func NewBreaker(name string, opts BreakerOptions) *Breaker {
 // Name returns the name of the destination.
 func (b *Breaker) Name() string { return b.name }
 
-// Do calls f, or returns an Unavailable or Limited error without calling it while the breaker is open, the destination
-// asked for a pause, or as many calls as may be are under way.
+// Do calls f. If the breaker is open, the destination requested a pause, or the concurrency limit is reached, it returns an
+// Unavailable or Limited error without calling f.
 func (b *Breaker) Do(ctx context.Context, f func(context.Context) error) error {
 	if pause := b.paused(); pause > 0 {
 		return &Error{
 			Destination: b.name, Class: Limited, RetryAfter: pause,
-			Message: fmt.Sprintf("asked for a pause, %s of it left", pause.Round(time.Second)),
+			Message: fmt.Sprintf("requested a pause; %s left", pause.Round(time.Second)),
 		}
 	}
 	leave, err := b.opts.Calls.enter(ctx)
@@ -87,8 +86,8 @@ func (b *Breaker) Do(ctx context.Context, f func(context.Context) error) error {
 	}
 	defer leave()
 	_, err = b.cb.Execute(func() (struct{}, error) { return struct{}{}, f(ctx) })
-	if heldBack(err) {
-		return &Error{Destination: b.name, Class: Unavailable, Message: "does not answer; calls are held back until it does", Err: err}
+	if blocked(err) {
+		return &Error{Destination: b.name, Class: Unavailable, Message: "does not answer; no event calls it until a trial call succeeds", Err: err}
 	}
 	if ClassOf(err) == Limited && err != nil {
 		b.pause(RetryAfterOf(err))
@@ -96,9 +95,9 @@ func (b *Breaker) Do(ctx context.Context, f func(context.Context) error) error {
 	return err
 }
 
-// Wait returns how long an event should leave the destination alone, and 0 while the breaker is closed and no pause was asked
-// for; WaitAfter is for one that has just failed. It grows with the outage, up to MaxWait, so that the events that wait for a
-// destination cost little meanwhile; callers add jitter.
+// Wait returns the time until an event should call the destination; 0 if the breaker is closed and no pause was requested.
+// After a failed call, use WaitAfter. Wait grows with the length of the outage, up to MaxWait, so that waiting events cost
+// little. Callers add jitter.
 func (b *Breaker) Wait() time.Duration {
 	state := b.cb.State()
 	b.mu.Lock()
@@ -115,33 +114,32 @@ func (b *Breaker) Wait() time.Duration {
 	return max(wait, 0)
 }
 
-// WaitAfter is Wait for an event whose call ended with err. It is never 0 where the call was not made, or a pause was asked
-// for: by now the destination may be up again, but the event has tried nothing that it could have failed at.
+// WaitAfter is Wait for an event whose call ended with err. It is never 0 if the call was not made or a pause was requested:
+// the destination may be up again by now, but the event has not failed.
 func (b *Breaker) WaitAfter(err error) time.Duration {
 	wait := b.Wait()
 	switch {
 	case errors.Is(err, ErrFull):
-		return max(wait, fullPause) // It is up, for all that is known.
-	case heldBack(err), err != nil && ClassOf(err) == Limited:
+		return max(wait, fullPause) // It may well be up.
+	case blocked(err), err != nil && ClassOf(err) == Limited:
 		return max(wait, minWait)
 	default:
 		return wait
 	}
 }
 
-// minWait is the least that an event waits: as long as the breaker is not closed, and where it was held back.
+// minWait is the shortest wait of an event while the breaker is not closed, or if its call was not made.
 const minWait = time.Second
 
-// heldBack reports whether a call was not made since the breaker was open.
-func heldBack(err error) bool {
+// blocked reports whether a call was not made because the breaker is open.
+func blocked(err error) bool {
 	return errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests)
 }
 
 // Up reports whether the breaker is closed.
 func (b *Breaker) Up() bool { return b.cb.State() == gobreaker.StateClosed }
 
-// MayTry reports whether the breaker is open and would let the next call through, to see whether the destination answers
-// again. It is false while such a call is under way.
+// MayTry reports whether the breaker is half open and allows a trial call now. It is false while a trial call is in flight.
 func (b *Breaker) MayTry() bool {
 	if b.cb.State() != gobreaker.StateHalfOpen || b.paused() > 0 {
 		return false
@@ -150,8 +148,8 @@ func (b *Breaker) MayTry() bool {
 	return counts.Requests == counts.TotalExclusions
 }
 
-// Outages returns the names of the destinations that hold events back, because they are down or asked for a pause, and of
-// those among them that may be tried again.
+// Outages returns the names of the destinations that are down or requested a pause, and of those among them that may be tried
+// again.
 func Outages(breakers ...*Breaker) (down, mayTry []string) {
 	for _, b := range breakers {
 		if b.Wait() == 0 {
@@ -192,7 +190,7 @@ func (b *Breaker) paused() time.Duration {
 	return time.Until(b.pausedUntil)
 }
 
-// defaultPause is how long a destination that asks for a pause without saying how long is left alone.
+// defaultPause is the pause of a destination that requests one without a duration.
 const defaultPause = 10 * time.Second
 
 func (b *Breaker) pause(d time.Duration) {

@@ -12,24 +12,23 @@ import (
 )
 
 const (
-	// CallTimeout bounds a call from the dial to the last byte of the answer. A caller's context may be shorter.
+	// CallTimeout bounds a call from the dial to the last byte of the response. The deadline of a caller's context may be earlier.
 	CallTimeout = 10 * time.Second
-	// dialTimeout and tlsTimeout leave room within CallTimeout to tell a host that does not answer from a slow one.
+	// dialTimeout and tlsTimeout are shorter than CallTimeout, so that an unreachable host is distinguished from a slow one.
 	dialTimeout = 4 * time.Second
 	tlsTimeout  = 4 * time.Second
 	// idleTimeout is below the 60 s after which common load balancers drop idle connections.
 	idleTimeout = 50 * time.Second
-	// maxIdlePerHost is as many connections as a busy controller uses at a time towards one host.
+	// maxIdlePerHost is the number of connections that a busy controller uses to one host.
 	maxIdlePerHost    = 32
 	maxResponseHeader = 64 << 10
 )
 
-// NewClient returns an HTTP client for one destination: connections are reused, redirects are handed to the caller,
-// HTTP_PROXY, HTTPS_PROXY and NO_PROXY are honoured, a call takes at most CallTimeout, and the User-Agent is
-// "verity-sync/" and version.
+// NewClient returns an HTTP client for destinations. It reuses connections, returns redirects to the caller, and honours
+// HTTP_PROXY, HTTPS_PROXY and NO_PROXY. A call takes at most CallTimeout. The User-Agent is "verity-sync/" and version.
 //
-// A request that carries an Idempotency-Key, or whose method is idempotent, is sent again by net/http within the same
-// call where a kept connection turns out to have been closed by the other side.
+// If the server has closed an idle connection, net/http repeats a request on a new one within the same call, provided that
+// the method is idempotent or the request has an Idempotency-Key.
 func NewClient(version string) *http.Client {
 	transport := newTransport(&net.Dialer{Timeout: dialTimeout})
 	transport.Proxy = http.ProxyFromEnvironment
@@ -73,7 +72,7 @@ type userAgent struct {
 	next *http.Transport
 }
 
-// RoundTrip is what http.Client calls.
+// RoundTrip implements http.RoundTripper.
 func (u *userAgent) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.Header.Get("User-Agent") == "" {
 		req = req.Clone(req.Context())
@@ -82,15 +81,14 @@ func (u *userAgent) RoundTrip(req *http.Request) (*http.Response, error) {
 	return u.next.RoundTrip(req)
 }
 
-// CloseIdleConnections is what http.Client.CloseIdleConnections looks for.
+// CloseIdleConnections serves http.Client.CloseIdleConnections.
 func (u *userAgent) CloseIdleConnections() { u.next.CloseIdleConnections() }
 
-// ErrBodyTooLong says that an answer was longer than the caller wanted to read.
+// ErrBodyTooLong says that a response was longer than the caller's limit.
 var ErrBodyTooLong = errors.New("the answer is too long")
 
-// ReadBody reads an answer of at most limit bytes and closes it. A longer one is cut to limit and comes with
-// ErrBodyTooLong. An answer that was read to its end leaves its connection for the next call, a longer one does not:
-// a new connection is cheaper than reading what may never end.
+// ReadBody reads at most limit bytes of a response and closes it. If there is more, it returns limit bytes and ErrBodyTooLong.
+// A connection is reused only if the response was read to its end: a new connection is cheaper than a response without end.
 func ReadBody(body io.ReadCloser, limit int64) ([]byte, error) {
 	defer func() { _ = body.Close() }()
 	data, err := io.ReadAll(io.LimitReader(body, limit+1))

@@ -1,5 +1,5 @@
-// Package destination holds what all calls to the systems behind verity-sync share: how their errors are classed, so
-// that one retry policy serves all of them. It knows no destination in particular.
+// Package destination has the HTTP client, the circuit breaker, the concurrency limit and the classes of errors that all calls
+// to other systems share, so that one retry policy serves them all. It knows no particular destination.
 package destination
 
 import (
@@ -8,23 +8,23 @@ import (
 	"time"
 )
 
-// Class says what a failed call means for the event that made it.
+// Class says what a failed call means for its event.
 type Class int
 
 // The classes of failures.
 const (
-	// Transient: this attempt failed and a later one may succeed (network, timeout, 408, 425, 5xx, serialization).
+	// Transient: a later attempt may succeed (network, timeout, 408, 425, 5xx, serialization).
 	Transient Class = iota
-	// Permanent: the answer is about this event (400, 409, 410, 413, 422, bad data); trying again cannot help.
+	// Permanent: the response is about this event (400, 409, 410, 413, 422, bad data); another attempt cannot succeed.
 	Permanent
-	// Unavailable: every event would get the same answer (connection refused, 401, 403, 404, 405, a redirect). It
-	// counts against the destination, not against the event.
+	// Unavailable: every event would get the same response (connection refused, 401, 403, 404, 405, a redirect). The
+	// destination failed, not the event.
 	Unavailable
-	// Limited: the destination asked for a pause (429). It pauses the destination and is not counted as an attempt.
+	// Limited: the destination requested a pause (429). Calls to it pause, and the attempt does not count.
 	Limited
 )
 
-// String returns the class as it stands in logs, metrics and the ledger.
+// String returns the class as logs, metrics and the ledger show it.
 func (c Class) String() string {
 	switch c {
 	case Permanent:
@@ -38,19 +38,19 @@ func (c Class) String() string {
 	}
 }
 
-// Error is a failed call to a destination. Message is written for people and holds neither personal data nor a
-// secret: it is shown in conditions and stored in the ledger.
+// Error is a failed call to a destination. Its message is shown in conditions and stored in the ledger, so it holds neither
+// personal data nor a secret.
 type Error struct {
 	// Destination is the name that metrics and breakers use: "verity-http", "verity-db", "aloware", "ghl".
 	Destination string
 	Class       Class
-	// Code is the HTTP status, 0 where there was none.
+	// Code is the HTTP status, 0 if there was none.
 	Code int
-	// RetryAfter is how long the destination asked to be left alone, 0 where it did not.
+	// RetryAfter is the pause that the destination requested, 0 if none.
 	RetryAfter time.Duration
-	// Message says what happened, in a form that may be shown to anyone.
+	// Message says what happened.
 	Message string
-	// Err is the cause. It may hold what must not be shown, so that Error leaves it out.
+	// Err is the cause. It may hold personal data, so Error omits it.
 	Err error
 }
 
@@ -59,8 +59,8 @@ func (e *Error) Error() string { return fmt.Sprintf("%s: %s", e.Destination, e.M
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// ClassOf returns the class of err; an error that is not an *Error is transient, since giving up wrongly loses an
-// event and trying again wrongly only costs a call.
+// ClassOf returns the class of err. An error that is not an *Error is transient: an unnecessary attempt costs a call, but
+// a wrong refusal loses the event.
 func ClassOf(err error) Class {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Class
@@ -68,7 +68,7 @@ func ClassOf(err error) Class {
 	return Transient
 }
 
-// RetryAfterOf returns how long the destination asked to be left alone, 0 where err does not say.
+// RetryAfterOf returns the pause that the destination requested, 0 if none.
 func RetryAfterOf(err error) time.Duration {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.RetryAfter
@@ -76,7 +76,7 @@ func RetryAfterOf(err error) time.Duration {
 	return 0
 }
 
-// NameOf returns the name of the destination that err is of, "" where err is no *Error.
+// NameOf returns the name of the destination of err, "" if err is not an *Error.
 func NameOf(err error) string {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Destination

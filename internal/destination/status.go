@@ -9,12 +9,12 @@ import (
 	"time"
 )
 
-// MaxRetryAfter bounds what ParseRetryAfter returns: nobody who asks for more means it, and larger numbers of seconds
+// MaxRetryAfter bounds the result of ParseRetryAfter: a longer pause is a mistake of the server, and larger numbers of seconds
 // do not fit into a time.Duration.
 const MaxRetryAfter = 24 * time.Hour
 
-// ClassifyStatus returns the class of an HTTP status, and false where the status is a success (2xx) and there is
-// nothing to class. A redirect is a failure: none is followed, since a POST that follows one may arrive as a GET.
+// ClassifyStatus returns the class of an HTTP status, and whether it is a failure. A redirect is a failure: it is not followed,
+// since a POST that follows one may arrive as a GET.
 func ClassifyStatus(code int) (class Class, failed bool) {
 	switch code {
 	case http.StatusRequestTimeout, http.StatusTooEarly:
@@ -38,8 +38,8 @@ func ClassifyStatus(code int) (class Class, failed bool) {
 	}
 }
 
-// FromResponse returns the Error that a response amounts to, nil where its status is a success. The body is neither
-// read nor closed, and stays out of the message: servers like to repeat there what they were sent.
+// FromResponse returns the Error of a response, nil if its status is a success. It neither reads nor closes the body, and the
+// message does not contain it: servers often repeat the request there.
 func FromResponse(destination string, resp *http.Response, now time.Time) *Error {
 	class, failed := ClassifyStatus(resp.StatusCode)
 	if !failed {
@@ -58,16 +58,16 @@ func FromResponse(destination string, resp *http.Response, now time.Time) *Error
 	}
 }
 
-// ParseRetryAfter returns how long a Retry-After header asks to wait, at most MaxRetryAfter. RFC 9110 (10.2.3) allows
-// whole seconds and an HTTP date; fractions of a second are met in the wild and taken too. A date that has passed and
-// whatever is neither form are 0: the server did not say.
+// ParseRetryAfter returns the wait that a Retry-After header requests, at most MaxRetryAfter. RFC 9110 (10.2.3) allows whole
+// seconds and an HTTP date; some servers send fractions of a second, which are accepted, too. For a date in the past or an
+// invalid value, it returns 0.
 func ParseRetryAfter(header string, now time.Time) time.Duration {
 	header = strings.TrimSpace(header)
 	if header == "" {
 		return 0
 	}
 	if strings.Trim(header, "0123456789.") == "" {
-		// A number too large for a float is an error and +Inf, which the bound takes care of.
+		// A number too large for a float is an error and +Inf, which the bound covers.
 		seconds, err := strconv.ParseFloat(header, 64)
 		if err != nil && !math.IsInf(seconds, 1) {
 			return 0

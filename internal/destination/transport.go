@@ -15,9 +15,8 @@ import (
 
 // FromTransport returns the Error of a call that got no complete answer. Without a connection (refused, unknown host,
 // untrusted certificate, dial timeout) the destination is Unavailable: the failure is not about the event. A failure on a
-// connection (timeout, reset) is Transient. The message is one of a fixed set, since the
-// text of such errors holds the URL with its query, addresses that change, and bytes that the other side sent. Err
-// keeps the cause without the *url.Error around it, which carries the URL.
+// connection (timeout, reset) is Transient. The message is one of a fixed set, since the text of such errors contains the URL with its query,
+// addresses that change, and bytes from the server. Err is the cause without the *url.Error around it, which has the URL.
 func FromTransport(destination string, err error) *Error {
 	host := ""
 	if urlErr, ok := errors.AsType[*url.Error](err); ok {
@@ -33,7 +32,7 @@ func FromTransport(destination string, err error) *Error {
 	return &Error{Destination: destination, Class: class, Message: message, Err: err}
 }
 
-// describe returns the class of a transport error and words for it that hold nothing of the request or the answer.
+// describe returns the class of a transport error and a message that contains nothing of the request or the response.
 func describe(err error) (Class, string) {
 	if errors.Is(err, context.Canceled) {
 		return Transient, "the call was cancelled"
@@ -83,7 +82,7 @@ func isTimeout(err error) bool {
 	return ok && netErr.Timeout()
 }
 
-// describeTLS returns words for an error of the TLS handshake, "" where err is none.
+// describeTLS returns the message for an error of the TLS handshake, "" if err is another one.
 func describeTLS(err error) string {
 	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok && invalid.Reason == x509.Expired {
 		return "the TLS certificate has expired or is not valid yet"
@@ -110,7 +109,7 @@ func describeTLS(err error) string {
 	return ""
 }
 
-// proxyError is a proxy's refusal to open a tunnel. net/http would report it as the status text alone.
+// proxyError is a proxy's refusal to open a tunnel. net/http would report the status text only.
 type proxyError struct{ code int }
 
 func (e *proxyError) Error() string {

@@ -9,11 +9,11 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/destination"
 )
 
-// maxBreakers is how many locations have a breaker of their own before those that are at rest are forgotten.
+// maxBreakers is the number of breakers above which those that block nothing are removed.
 const maxBreakers = 1024
 
-// LocationBreakers has a breaker for each location of GoHighLevel: what is wrong with the token of one says nothing about
-// the others. It is safe for concurrent use.
+// LocationBreakers has a breaker for each location of GoHighLevel: a wrong token of one location does not affect the others.
+// It is safe for concurrent use.
 type LocationBreakers struct {
 	opts    destination.BreakerOptions
 	vouched func(locationID string) bool
@@ -27,11 +27,11 @@ type LocationBreakers struct {
 	down map[string]string
 }
 
-// OtherLocations is the name under which the breakers of locations that nobody vouches for are reported, all together: a webhook
-// can name any location, and each name that is reported is kept for good.
+// OtherLocations is the common name under which the breakers of unknown locations are reported. A webhook can name any location,
+// and every reported name becomes a permanent metric series.
 const OtherLocations = "ghl:other"
 
-// NewLocationBreakers returns breakers that are made as they are needed. vouched says which locations are known to be of this
+// NewLocationBreakers returns a set that creates breakers on demand. vouched reports whether a location is known to belong to this
 // installation.
 func NewLocationBreakers(opts destination.BreakerOptions, vouched func(locationID string) bool) *LocationBreakers {
 	l := &LocationBreakers{
@@ -44,7 +44,7 @@ func NewLocationBreakers(opts destination.BreakerOptions, vouched func(locationI
 	return l
 }
 
-// report passes on that a breaker has opened or closed.
+// report reports that a breaker has opened or closed.
 func (l *LocationBreakers) report(name string, up bool) {
 	l.reports.Lock()
 	defer l.reports.Unlock()
@@ -68,8 +68,8 @@ func (l *LocationBreakers) report(name string, up bool) {
 	}
 }
 
-// Of returns the breaker of a location, which is called "ghl:<location>". What is no location's id shares one with the
-// calls that name none, "ghl".
+// Of returns the breaker of a location, "ghl:<location>". Without a location, or for a value that is not an id, it returns the
+// breaker "ghl".
 func (l *LocationBreakers) Of(location string) *destination.Breaker {
 	name := "ghl"
 	if location != "" && len(location) <= 128 && !strings.ContainsFunc(location, notInIDs) {
@@ -88,15 +88,15 @@ func (l *LocationBreakers) Of(location string) *destination.Breaker {
 	return fresh
 }
 
-// All returns the breakers that there are.
+// All returns the existing breakers.
 func (l *LocationBreakers) All() []*destination.Breaker {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.Collect(maps.Values(l.byLocation))
 }
 
-// forget drops the breakers that hold nothing back; a new one would do the same. Where all do, one has to go, if there is one of a
-// location that nobody vouches for.
+// forget removes the breakers that block nothing, since a new one is equivalent. If all of them block calls, it removes one,
+// preferably that of an unknown location.
 func (l *LocationBreakers) forget() {
 	some := ""
 	for name, breaker := range l.byLocation {

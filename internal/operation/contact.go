@@ -18,7 +18,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-// Aloware is where contacts are synced to; an *aloware.Client does it.
+// Aloware creates, updates and looks up contacts; *aloware.Client implements it.
 type Aloware interface {
 	Sync(ctx context.Context, contact aloware.Contact) (created bool, err error)
 	Lookup(ctx context.Context, phoneE164 string) (string, error)
@@ -34,15 +34,15 @@ var ContactSpec = Spec{
 // Contact stores what a contact event says about its contact, and syncs the contact to Aloware.
 type Contact struct {
 	Known ContactStore
-	// Aloware is nil where it is not configured; Breaker stands before it.
+	// Aloware and its Breaker are nil if Aloware is not configured.
 	Aloware Aloware
 	Breaker *destination.Breaker
-	// GHL is nil where GoHighLevel cannot be asked.
+	// GHL is nil if it is not configured.
 	GHL *GHL
 	// Regions are those of phone numbers in national form.
 	Regions Regions
-	// KeepOnPhoneChange leaves Aloware's contact alone where the phone number has changed. Otherwise Aloware gets, or has, another contact
-	// with the new number, since it knows contacts by nothing else.
+	// KeepOnPhoneChange keeps Aloware's contact unchanged if the phone number has changed. Otherwise Aloware gets another contact with
+	// the new number, since it identifies contacts by nothing else.
 	KeepOnPhoneChange bool
 }
 
@@ -70,21 +70,21 @@ type contactSync struct {
 	details map[string]any
 }
 
-// contactSaid is what is said of a contact: by the event, and by GoHighLevel where the event says too little.
+// contactSaid is the data of a contact from the event, completed from GoHighLevel if the event says too little.
 type contactSaid struct {
 	person                    event.Person
 	reach                     event.Reach
 	location, locationCountry string
 	at                        time.Time
-	// silent is true where nobody says whether the contact has a phone number.
+	// silent is true if neither says whether the contact has a phone number.
 	silent bool
 }
 
-// read takes from the event what it says of the contact. A webhook with the contact's id alone, or without a phone number, does not
-// say that there is none: GoHighLevel is asked, as for what was cut on its way.
+// read returns the contact's data from the event. A webhook without any phone number does not mean that the contact has none: then,
+// and if the payload was cut, read asks GoHighLevel.
 func (s *contactSync) read(ctx context.Context) (said contactSaid, err error) {
 	said.at = s.event.OccurredAt()
-	// What was stored decodes; what the earlier middleware stored may say nothing.
+	// Stored payloads decode, except some of the legacy middleware.
 	e := s.event.Event
 	if content, err := source.Of(e.Source).Content(s.event.Payload, e, s.event.ReceivedAt); err == nil {
 		said.person, said.locationCountry, said.reach = content.Person, content.LocationCountry, content.Reach
@@ -135,7 +135,7 @@ func (s *contactSync) run(ctx context.Context) (Outcome, error) {
 		GHLContactID: id, LocationID: said.location, Phone: contact.PhoneNumber, Email: contact.Email, SaidBy: s.event.ID,
 	}
 	if err := s.Known.RememberContact(ctx, mapping, at); err != nil {
-		return Outcome{}, ours(err)
+		return Outcome{}, ownDatabaseError(err)
 	}
 	if mapping, err = mappingOf(ctx, s.Known, id); err != nil {
 		return Outcome{}, err
@@ -157,12 +157,12 @@ func (s *contactSync) run(ctx context.Context) (Outcome, error) {
 		return Skip(v1alpha1.ResultContactSkipped,
 			"the phone number changed, and with ALOWARE_ON_PHONE_CHANGE=keep Aloware's contact stays as it is"), nil
 	}
-	told, alowareID, err := s.send(ctx, contact)
-	if told {
-		// Also where it does not say the id: an older event is not to overwrite what it was told.
+	accepted, alowareID, err := s.send(ctx, contact)
+	if accepted {
+		// Even without the id: an older event must not overwrite the contact.
 		failpoint.Hit(failpoint.ContactSent)
 		if err := s.Known.ContactSynced(ctx, id, store.AlowareContact{ID: alowareID, Phone: contact.PhoneNumber}, at); err != nil {
-			return Outcome{}, ours(err)
+			return Outcome{}, ownDatabaseError(err)
 		}
 	}
 	if err != nil {
@@ -172,8 +172,8 @@ func (s *contactSync) run(ctx context.Context) (Outcome, error) {
 	return Outcome{Result: v1alpha1.ResultContactSynced, TargetID: alowareID, Note: note}, nil
 }
 
-// noteOther reports that Aloware has another contact than before: for another phone number, or for the same one where somebody
-// deleted the former contact there. A run that is repeated, since its outcome was not recorded, reports it again.
+// noteOther reports that Aloware has another contact than before: for another phone number, or for the same one after the former
+// contact was deleted there. A repeated run, whose outcome was not recorded, reports it again.
 func (s *contactSync) noteOther(before store.Mapping, sameNumber bool, alowareID string, at time.Time) string {
 	previous := before.AlowareContactID
 	form := "the phone number changed: Aloware has the contact %s for the new one, and keeps the contact %s for the former one"
@@ -193,8 +193,7 @@ func (s *contactSync) noteOther(before store.Mapping, sameNumber bool, alowareID
 	return note
 }
 
-// reread asks GoHighLevel for a contact of whom the event was cut on its way. Where that cannot be done, what has come is
-// what there is.
+// reread asks GoHighLevel for the contact. If that is not possible, the event's own data is used.
 func (s *contactSync) reread(ctx context.Context, location string) (ghlapi.Contact, bool, error) {
 	id := s.event.Event.ContactID
 	read, found, err := ask(ctx, s.GHL, location, func(ctx context.Context, api GHLAPI) (ghlapi.Contact, error) {
@@ -214,7 +213,7 @@ func (s *contactSync) reread(ctx context.Context, location string) (ghlapi.Conta
 	return read, found, err
 }
 
-// fillPerson returns said, with what it lacks from known.
+// fillPerson returns said, with missing fields from known.
 func fillPerson(said, known event.Person) event.Person {
 	if said.FirstName == "" && said.LastName == "" {
 		said.FirstName, said.LastName = known.FirstName, known.LastName
@@ -224,7 +223,7 @@ func fillPerson(said, known event.Person) event.Person {
 	return said
 }
 
-// unsynced says why events of this type are not synced to Aloware, "" where they are.
+// unsynced says why events of this type are not synced to Aloware, "" if they are.
 func (s *contactSync) unsynced() string {
 	switch {
 	case s.Aloware == nil:
@@ -239,7 +238,7 @@ func (s *contactSync) unsynced() string {
 	return ""
 }
 
-// whyNot says why the contact is not synced to Aloware, "" where it is. typed are the phone numbers that the contact has.
+// whyNot says why the contact is not synced to Aloware, "" if it is. typed are the contact's phone numbers as typed.
 func (s *contactSync) whyNot(contact aloware.Contact, typed []string, where phoneHints) string {
 	switch why := s.unsynced(); {
 	case why != "":
@@ -254,25 +253,26 @@ func (s *contactSync) whyNot(contact aloware.Contact, typed []string, where phon
 	}
 }
 
-// send creates or updates the contact and returns its id in Aloware, and whether Aloware has taken it, which it can have without an id.
-func (s *contactSync) send(ctx context.Context, contact aloware.Contact) (told bool, id string, err error) {
+// send creates or updates the contact. It returns the contact's id in Aloware, and whether Aloware accepted the contact, which can
+// be the case without an id.
+func (s *contactSync) send(ctx context.Context, contact aloware.Contact) (accepted bool, id string, err error) {
 	err = s.Breaker.Do(ctx, func(ctx context.Context) error {
 		created, err := s.Aloware.Sync(ctx, contact)
 		if err != nil {
 			return err
 		}
-		told, s.details["created"] = true, created
+		accepted, s.details["created"] = true, created
 		id, err = s.Aloware.Lookup(ctx, contact.PhoneNumber)
 		return err
 	})
 	if errors.Is(err, aloware.ErrNotFound) {
-		// It was taken a moment ago: it will be found.
+		// Aloware has just accepted it, so a later lookup will find it.
 		err = &destination.Error{
 			Destination: aloware.Destination, Class: destination.Transient, Message: "the contact cannot be found yet", Err: err,
 		}
 	}
 	if err != nil {
-		return told, "", heldUp(s.Breaker, err)
+		return accepted, "", breakerError(s.Breaker, err)
 	}
-	return told, id, nil
+	return accepted, id, nil
 }

@@ -10,40 +10,40 @@ import (
 	ghlapi "github.com/dfmiddleware/verity-sync/internal/ghl/api"
 )
 
-// GHLAPI is what is asked of GoHighLevel; a *ghlapi.Client does it.
+// GHLAPI has the calls to GoHighLevel; *ghlapi.Client implements it.
 type GHLAPI interface {
 	GetAppointment(ctx context.Context, locationID, id string) (ghlapi.Appointment, error)
 	GetContact(ctx context.Context, locationID, id string) (ghlapi.Contact, error)
 	FindDuplicate(ctx context.Context, locationID, phoneE164, email string) (ghlapi.Contact, error)
 	SearchContacts(ctx context.Context, locationID string, filters []ghlapi.Filter) ([]ghlapi.Contact, error)
 	AddTags(ctx context.Context, locationID, contactID string, tags []string) error
-	// Vouched reports whether a location is known to be of this installation; Vouch makes it known.
+	// Vouched reports whether a location is known to belong to this installation; Vouch marks it as known.
 	Vouched(locationID string) bool
 	Vouch(locationID string)
 }
 
-// Vouchers know which locations GoHighLevel has ever answered for. A *store.Store does it.
+// Vouchers stores which locations GoHighLevel has answered for; *store.Store implements it.
 type Vouchers interface {
 	RecordLocation(ctx context.Context, locationID string) error
 	LocationAnswered(ctx context.Context, locationID string) (bool, error)
 }
 
-// GHL is GoHighLevel's API behind a breaker for each location. A nil *GHL is one that is not configured.
+// GHL is GoHighLevel's API with a breaker for each location. It is nil if the API is not configured.
 type GHL struct {
 	API      GHLAPI
 	Breakers *LocationBreakers
-	// Vouchers outlive the process. Where it is nil, a location is known from the first answer on only.
+	// Vouchers survives restarts. If it is nil, known locations are lost with the process.
 	Vouchers Vouchers
 
 	recorded sync.Map
 }
 
-// do makes a call for a location, which may be "". That there is no token for the location, or that the token has no access to it,
-// is a failure of its own.
+// do makes a call for a location, which may be "". A missing token, or one without access to the location, is a failure with
+// its own reason.
 //
-// A token that is refused is an outage of the location: its events wait for a new token. But a webhook can name any location, and
-// GoHighLevel may refuse the token for one that does not exist. So for a location that nobody vouches for, it is a failure of the
-// event, whose attempts count.
+// A refused token is an outage of its location: the location's events wait for a new token. But a webhook can name any location,
+// and GoHighLevel may refuse the token for one that does not exist. So for an unknown location, it is a failure of the event, and
+// the attempt counts.
 func (g *GHL) do(ctx context.Context, location string, call func(context.Context) error) error {
 	breaker := g.Breakers.Of(location)
 	var unvouched error
@@ -51,7 +51,7 @@ func (g *GHL) do(ctx context.Context, location string, call func(context.Context
 		err := call(ctx)
 		if errors.Is(err, ghlapi.ErrBadToken) && !g.vouched(ctx, location) {
 			unvouched = err
-			return nil // The API answers. What it says of this location says nothing of others.
+			return nil // The API answers, so the breaker stays closed.
 		}
 		return err
 	})
@@ -64,11 +64,11 @@ func (g *GHL) do(ctx context.Context, location string, call func(context.Context
 	case locationUnknown(err):
 		return &failure{err: err, reason: v1alpha1.LocationUnknownReason}
 	default:
-		return heldUp(breaker, err)
+		return breakerError(breaker, err)
 	}
 }
 
-// vouched reports whether a location is known to be of this installation. Where that cannot be looked up, it may be, and waits.
+// vouched reports whether a location is known to belong to this installation. If the lookup fails, it returns true: the event waits.
 func (g *GHL) vouched(ctx context.Context, location string) bool {
 	if g.API.Vouched(location) {
 		return true
@@ -83,7 +83,7 @@ func (g *GHL) vouched(ctx context.Context, location string) bool {
 	return answered || err != nil
 }
 
-// record keeps that GoHighLevel has answered for a location. A record that fails is made with the next answer.
+// record stores that GoHighLevel has answered for a location. If that fails, the next answer is recorded.
 func (g *GHL) record(ctx context.Context, location string) {
 	if g.Vouchers == nil || location == "" || !g.API.Vouched(location) {
 		return
@@ -96,8 +96,8 @@ func (g *GHL) record(ctx context.Context, location string) {
 	}
 }
 
-// ask asks GoHighLevel for something. found is false where it has no such thing, or finds the question itself wrong, and
-// where it is not configured.
+// ask makes a request to GoHighLevel. found is false if GoHighLevel has no such object, rejects the request as invalid, or is not
+// configured.
 func ask[T any](
 	ctx context.Context, g *GHL, location string, question func(context.Context, GHLAPI) (T, error),
 ) (answer T, found bool, err error) {
@@ -114,7 +114,7 @@ func ask[T any](
 	return answer, err == nil, err
 }
 
-// locationUnknown reports whether GoHighLevel cannot be asked with what the event says of its location.
+// locationUnknown reports whether a call failed because of the event's location.
 func locationUnknown(err error) bool {
 	return errors.Is(err, ghlapi.ErrLocationUnknown) || errors.Is(err, ghlapi.ErrWrongLocation)
 }

@@ -31,7 +31,7 @@ func mappingOf(ctx context.Context, k ContactStore, ghlContactID string) (store.
 	}
 	m, err := k.Mapping(ctx, ghlContactID)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return store.Mapping{}, ours(err)
+		return store.Mapping{}, ownDatabaseError(err)
 	}
 	return m, nil
 }

@@ -197,7 +197,7 @@ func (s *leadSync) askAppointment(ctx context.Context, location, id string) (ghl
 func (s *leadSync) merge(ctx context.Context) error {
 	var err error
 	if s.known, s.newest, err = s.Known.MergeAppointment(ctx, s.said); err != nil {
-		return ours(err)
+		return ownDatabaseError(err)
 	}
 	return nil
 }
@@ -206,7 +206,7 @@ func (s *leadSync) merge(ctx context.Context) error {
 // theirs can point at it. What is known of it stays, so that an event that comes late does not revive it.
 func (s *leadSync) nothingToRelease(ctx context.Context) (Outcome, error) {
 	if err := s.Known.AppointmentSynced(ctx, s.said.AppointmentID, s.known.Revision); err != nil {
-		return Outcome{}, ours(err)
+		return Outcome{}, ownDatabaseError(err)
 	}
 	if !s.newest {
 		return Done(v1alpha1.ResultSuperseded), nil
@@ -219,7 +219,7 @@ func (s *leadSync) nothingToRelease(ctx context.Context) (Outcome, error) {
 func (s *leadSync) attach(ctx context.Context, contactID string, left []string) error {
 	former, err := s.Known.AttachAppointment(ctx, s.said.AppointmentID, s.known.GHLContactID, contactID)
 	if err != nil {
-		return ours(err)
+		return ownDatabaseError(err)
 	}
 	return s.release(ctx, slices.DeleteFunc(former, func(id string) bool { return slices.Contains(left, id) }))
 }
@@ -247,7 +247,7 @@ func (s *leadSync) write(ctx context.Context, contactID string) (Outcome, error)
 		return out, nil // The leads stay out of date: the next event of the appointment tries again.
 	}
 	if err := s.Known.AppointmentSynced(ctx, s.said.AppointmentID, s.known.Revision); err != nil {
-		return Outcome{}, ours(err)
+		return Outcome{}, ownDatabaseError(err)
 	}
 	if result.Left > 0 {
 		s.details["left"], s.details["uniqueIndex"] = result.Left, result.Constraint

@@ -147,7 +147,7 @@ func (s *leadSync) remember(ctx context.Context, p contactKeys, location string,
 		GHLContactID: s.known.GHLContactID, LocationID: location, Phone: p.phone, Email: address(p.email), SaidBy: s.event.ID,
 	}, observedAt)
 	if err != nil {
-		return ours(err)
+		return ownDatabaseError(err)
 	}
 	return nil
 }
@@ -297,7 +297,7 @@ func (s *leadSync) lookUp(ctx context.Context, p contactKeys) (id string, found 
 		return err
 	})
 	if err != nil {
-		return "", false, heldUp(s.Breaker, err)
+		return "", false, breakerError(s.Breaker, err)
 	}
 	if found {
 		s.details["matchedBy"] = string(contact.MatchedBy)

@@ -61,9 +61,9 @@ func (s *leadSync) deriveOnce(
 	case errors.Is(unread, errUnclear):
 		err = unread
 	case unread != nil:
-		err = ours(unread)
+		err = ownDatabaseError(unread)
 	case err != nil:
-		err = heldUp(s.Breaker, err)
+		err = breakerError(s.Breaker, err)
 	}
 	return result, desired, of, err
 }
@@ -113,7 +113,7 @@ func (s *leadSync) askBookingTimes(ctx context.Context, of []store.Candidate) er
 		}
 		s.details["bookingTimesFrom"] = "ghl"
 		if err := s.Known.RecordBookingTime(ctx, c.ID, at); err != nil {
-			return ours(err)
+			return ownDatabaseError(err)
 		}
 	}
 	return nil

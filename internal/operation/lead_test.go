@@ -369,7 +369,7 @@ func TestFailuresOfLead(t *testing.T) {
 		lead.Known = unreadable{w.store}
 		out := lead.Run(t.Context(), claimed(t, booked(w.appointment(), x.ghl, 1)))
 		require.Error(t, out.Err)
-		assert.Equal(t, "middleware database: it cannot be used now", out.Err.Error())
+		assert.Equal(t, "middleware database: it is not available", out.Err.Error())
 		assert.Equal(t, destination.Transient, destination.ClassOf(out.Err))
 		assert.Zero(t, out.Wait)
 		assert.True(t, lead.Breaker.Up())

@@ -37,7 +37,7 @@ func (*Tags) Spec() Spec { return TagsSpec }
 func (t *Tags) Run(ctx context.Context, e *store.Attempt) Outcome {
 	known, err := t.Known.Appointment(ctx, e.Event.EntityID)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return outcomeOf(ours(err))
+		return outcomeOf(ownDatabaseError(err))
 	}
 	switch {
 	case known.GHLContactID == "":

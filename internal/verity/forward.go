@@ -1,6 +1,5 @@
-// Package verity talks to Verity: it forwards webhooks to its HTTP endpoint and keeps its leads pointing at the contact's
-// appointment. It knows neither GHL's payloads nor verity-sync's own database; what of the latter a lead follows from is
-// handed to it.
+// Package verity has the clients of Verity: it forwards webhooks to its HTTP endpoint, and writes the leads in its database. It
+// knows neither GHL's payloads nor the middleware database: its callers pass the data that a lead follows from.
 package verity
 
 import (
@@ -22,25 +21,25 @@ const HTTPDestination = "verity-http"
 
 const (
 	webhookPath = "/api/integrations/ghl/webhook"
-	// answerLimit is how much of an answer's body is read.
+	// answerLimit bounds the part of a response's body that is read.
 	answerLimit = 64 << 10
-	// answerWait is how long the body of an answer may take once its status is known.
+	// answerWait bounds the time to read the body once the status is known.
 	answerWait = time.Second
 )
 
-// ForwarderConfig is what a Forwarder needs.
+// ForwarderConfig has the dependencies of a Forwarder.
 type ForwarderConfig struct {
-	// BaseURL is where Verity is, for instance "https://verity.example.com"; a path in it is kept.
+	// BaseURL is Verity's URL, for instance "https://verity.example.com"; its path is kept.
 	BaseURL string
-	// Secret goes into X-Middleware-Secret; empty sends no such header.
+	// Secret is sent as X-Middleware-Secret; without it, the header is omitted.
 	Secret string
 	// Client makes the calls, see destination.NewClient. It must not follow redirects.
 	Client *http.Client
-	// Now is the clock that dates in Retry-After are held against; nil is time.Now.
+	// Now is the clock for dates in Retry-After; nil is time.Now.
 	Now func() time.Time
 }
 
-// Forwarder posts webhooks to Verity as they were received. It is safe for concurrent use.
+// Forwarder sends webhooks to Verity as they were received. It is safe for concurrent use.
 type Forwarder struct {
 	endpoint string
 	secret   string
@@ -48,7 +47,7 @@ type Forwarder struct {
 	now      func() time.Time
 }
 
-// NewForwarder checks a configuration. Its errors repeat neither the URL nor the secret.
+// NewForwarder checks the configuration. Its errors contain neither the URL nor the secret.
 func NewForwarder(cfg ForwarderConfig) (*Forwarder, error) {
 	base, err := url.Parse(cfg.BaseURL)
 	switch {
@@ -70,29 +69,28 @@ func NewForwarder(cfg ForwarderConfig) (*Forwarder, error) {
 
 // Request is one webhook to forward.
 type Request struct {
-	// IdempotencyKey lets Verity tell a repetition: the event's id, with the number of the run where it was replayed.
+	// IdempotencyKey identifies the event, so that Verity recognises a repetition.
 	IdempotencyKey string
 	// Body is sent byte for byte.
 	Body []byte
 	// ContentType is that of the webhook; empty is application/json.
 	ContentType string
-	// Signature is the webhook's X-GHL-Signature, which Verity can check for itself; empty sends no such header.
+	// Signature is the webhook's X-GHL-Signature, which Verity can verify; without it, the header is omitted.
 	Signature string
 }
 
-// Forward posts a delivery. Its errors are of type *destination.Error.
+// Forward sends a webhook. Its errors are of type *destination.Error.
 //
-// Verity has taken a delivery once it has answered a 2xx status: an answer's body is read so that its connection can be
-// used again, but one that hangs, breaks off or does not end changes nothing. The exception is a 2xx with an HTML page.
-// Verity's endpoint answers JSON or nothing, so such a page comes from something in front of it or from another path of
-// the same site, and the destination is Unavailable.
+// A status of 2xx is a success. The body is read so that the connection can be reused; it does not matter if it hangs, breaks off
+// or does not end. The exception is an HTML page: Verity's endpoint answers JSON or nothing, so a page comes from a proxy or from
+// another path of the site, and the destination is Unavailable.
 func (f *Forwarder) Forward(ctx context.Context, d Request) error {
 	ctx, cancel := context.WithTimeout(ctx, destination.CallTimeout)
 	defer cancel()
 	req, err := f.request(ctx, d)
 	if err != nil {
 		return &destination.Error{
-			Destination: HTTPDestination, Class: destination.Permanent, Message: "the request cannot be made", Err: err,
+			Destination: HTTPDestination, Class: destination.Permanent, Message: "the request cannot be created", Err: err,
 		}
 	}
 	resp, err := f.client.Do(req)
@@ -100,8 +98,8 @@ func (f *Forwarder) Forward(ctx context.Context, d Request) error {
 		return destination.FromTransport(HTTPDestination, err)
 	}
 	defer resp.Body.Close()
-	patience := time.AfterFunc(answerWait, cancel)
-	defer patience.Stop()
+	timeout := time.AfterFunc(answerWait, cancel)
+	defer timeout.Stop()
 	body, readErr := destination.ReadBody(resp.Body, answerLimit)
 	if failure := destination.FromResponse(HTTPDestination, resp, f.now()); failure != nil {
 		return failure
@@ -135,8 +133,8 @@ func (f *Forwarder) request(ctx context.Context, d Request) (*http.Request, erro
 	return req, nil
 }
 
-// isPage reports whether an answer is a web page. An empty body is none, whatever type it is given: frameworks have
-// text/html as the default for it. Where no type is given, the body tells.
+// isPage reports whether a response is a web page. An empty body is not one, whatever its type: frameworks declare it as text/html
+// by default. Without a type, the content decides.
 func isPage(resp *http.Response, body []byte, readErr error) bool {
 	if len(body) == 0 && readErr == nil {
 		return false
@@ -145,7 +143,7 @@ func isPage(resp *http.Response, body []byte, readErr error) bool {
 	if contentType == "" {
 		contentType = http.DetectContentType(body)
 	}
-	// The media type is there even where the parameters behind it are broken.
+	// The media type is valid even if its parameters are not.
 	mediaType, _, _ := mime.ParseMediaType(contentType)
 	return mediaType == "text/html" || mediaType == "application/xhtml+xml"
 }

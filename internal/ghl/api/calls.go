@@ -148,7 +148,7 @@ func (c *Client) AddTags(ctx context.Context, locationID, contactID string, tags
 // checkID refuses what would be part of a path and is no id.
 func checkID(locationID, entity, id string) error {
 	if !idForm.MatchString(id) {
-		return failure(locationID, destination.Permanent, "the "+entity+" id has not the form of one", ErrValidation)
+		return failure(locationID, destination.Permanent, "the "+entity+" id is not valid", ErrValidation)
 	}
 	return nil
 }

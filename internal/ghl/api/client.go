@@ -1,6 +1,6 @@
 // Package ghlapi is a client of GoHighLevel's REST API: the few calls that find out whom an appointment is for and that
 // tag a contact. It keeps to GHL's limits, picks the token of the location, and turns every failure into a
-// *destination.Error that may be shown to anyone. It knows nothing of webhooks or of what is done with the answers.
+// *destination.Error without personal data. It knows nothing of webhooks or of the use of the answers.
 package ghlapi
 
 import (
@@ -19,7 +19,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/destination"
 )
 
-// DefaultBaseURL is where the API is served.
+// DefaultBaseURL is the URL of the API.
 const DefaultBaseURL = "https://services.leadconnectorhq.com"
 
 // maxAnswer bounds an answer, in bytes. A contact with all its custom fields is a few kilobytes.
@@ -31,15 +31,15 @@ const (
 	versionContacts  = "2021-07-28"
 )
 
-// Observer is told what metrics need. Its methods are called from many goroutines.
+// Observer receives the measurements of requests. Its methods are called from many goroutines.
 type Observer interface {
-	// Request tells of one request: its endpoint is one of Endpoints, code is the HTTP status, 0 where there was none.
+	// Request reports a request: endpoint is one of Endpoints, code is the HTTP status, 0 without a response.
 	Request(endpoint string, code int)
-	// Budget tells how many requests a location has left today, as GHL counts them.
+	// Budget reports how many requests a location has left today, as GHL counts them.
 	Budget(locationID string, remaining int)
 }
 
-// The endpoints as an Observer is told of them.
+// The endpoints, as reported to an Observer.
 const (
 	EndpointGetAppointment = "appointments.get"
 	EndpointGetContact     = "contacts.get"
@@ -135,7 +135,7 @@ func (c *Client) do(ctx context.Context, locationID string, call call, out any) 
 
 func (c *Client) token(locationID string) (string, error) {
 	if locationID != "" && !idForm.MatchString(locationID) {
-		return "", failure(locationID, destination.Permanent, "the location id has not the form of one", ErrLocationUnknown)
+		return "", failure(locationID, destination.Permanent, "the location id is not valid", ErrLocationUnknown)
 	}
 	token, err := c.tokens.Token(locationID)
 	switch {
@@ -156,8 +156,8 @@ func (c *Client) exchange(ctx context.Context, locationID, token string, call ca
 	}
 	req, err := c.request(ctx, token, call)
 	if err != nil {
-		// The cause is left out: it may quote the URL, and that can hold a phone number.
-		return failure(locationID, destination.Permanent, "the request cannot be made", nil)
+		// The cause is omitted: it may contain the URL with a phone number.
+		return failure(locationID, destination.Permanent, "the request cannot be created", nil)
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
@@ -214,8 +214,8 @@ func (c *Client) observe(endpoint string, code int) {
 	}
 }
 
-// observeBudget reports what a location has left today. It is nothing for a location that may be an invention of whoever wrote the
-// webhook: each location that is reported is kept for good.
+// observeBudget reports what a location has left today. Unknown locations are not reported: a webhook can name any, and each reported
+// location is a permanent metric series.
 func (c *Client) observeBudget(locationID string, resp *http.Response) {
 	if c.observer == nil || resp.StatusCode != http.StatusTooManyRequests && resp.StatusCode/100 != 2 || !c.Vouched(locationID) {
 		return

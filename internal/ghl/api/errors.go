@@ -116,7 +116,7 @@ func pause(h http.Header) time.Duration {
 // decode reads a successful answer into out. One that is no JSON is a page of something else: a proxy, a login form.
 func decode(locationID, contentType string, body []byte, out any) error {
 	if media, _, err := mime.ParseMediaType(contentType); err != nil || media != "application/json" {
-		return failure(locationID, destination.Unavailable, "the answer is no JSON but something else's page", err)
+		return failure(locationID, destination.Unavailable, "the answer is not JSON: a proxy or another site answered", err)
 	}
 	if err := json.Unmarshal(body, out); err != nil {
 		return malformed(locationID, err)
