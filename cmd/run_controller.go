@@ -68,7 +68,9 @@ func runController(ctx context.Context, cfg config.Controller, flags controllerF
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	heartbeat := &controllers.Heartbeat{Rows: db, Mark: mark, RolledBack: tell.databaseRolledBack, Log: mgr.GetLogger().WithName("heartbeat")}
+	heartbeat := &controllers.Heartbeat{
+		Rows: db, Mark: mark, RolledBack: tell.databaseRolledBack, Log: mgr.GetLogger().WithName("heartbeat"),
+	}
 	if err := addController(mgr, cfg, flags, namespace, db, planner, heartbeat, measures, cancel); err != nil {
 		return err
 	}

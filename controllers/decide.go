@@ -162,8 +162,8 @@ func ledgerOf(results []operationResult) []store.LedgerEntry {
 			continue // It did not run.
 		}
 		entry := store.LedgerEntry{
-			Operation: o.spec.Name, Direction: o.spec.Direction, Status: store.LedgerSuccess, TargetID: o.TargetID, Details: map[string]any{},
-			StartedAt: o.started, FinishedAt: o.finished,
+			Operation: o.spec.Name, Direction: o.spec.Direction, Status: store.LedgerSuccess, TargetID: o.TargetID,
+			Details: map[string]any{}, StartedAt: o.started, FinishedAt: o.finished,
 		}
 		maps.Copy(entry.Details, o.Details)
 		switch {

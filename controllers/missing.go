@@ -76,6 +76,9 @@ func (r *WebhookEventReconciler) lost(ctx context.Context, id uuid.UUID, object 
 	if id == uuid.Nil || label == "" || time.Since(object.Spec.ReceivedAt.Time) >= r.Retention {
 		return false, nil
 	}
+	if object.Status.Phase == v1alpha1.PhaseError && readyReasonOf(object) == v1alpha1.RowNotFoundReason {
+		return false, nil // It was decided already: the event was done, for instance, and a replay was requested.
+	}
 	installation, err := r.Rows.Installation(ctx)
 	return label == installation, err
 }

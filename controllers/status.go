@@ -42,8 +42,8 @@ func (r *WebhookEventReconciler) showProcessing(ctx context.Context, s *scope) e
 }
 
 // showResult writes the result of an attempt.
-func (r *WebhookEventReconciler) showResult(ctx context.Context, s *scope, plan operation.Plan, result store.AttemptResult, row store.RecordedResult,
-	results []operationResult,
+func (r *WebhookEventReconciler) showResult(
+	ctx context.Context, s *scope, plan operation.Plan, result store.AttemptResult, row store.RecordedResult, results []operationResult,
 ) error {
 	return r.updateStatus(ctx, s, func(st *v1alpha1.WebhookEventStatus) {
 		showState(st, s.object.Generation, store.EventState{

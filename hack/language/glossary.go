@@ -61,9 +61,9 @@ type match struct {
 	phrase, instead string
 }
 
-// find returns the phrases in a text. A phrase is made of whole words in lower case; only the start of a sentence has a capital letter, so that
-// "a queue in Go on Postgres" has none. A word in quotation marks is not one, nor is a part of a path, a file's name or an identifier, such as
-// "predecessor-test.json".
+// find returns the phrases in a text. A phrase is made of whole words in lower case; only the start of a sentence has a capital letter, so
+// that "a queue in Go on Postgres" has none. A word in quotation marks is not one, nor is a part of a path, a file's name or an identifier,
+// such as "predecessor-test.json".
 func (g *glossary) find(text string) []match {
 	var matches []match
 	for start := 0; start < len(text); {
@@ -73,7 +73,8 @@ func (g *glossary) find(text string) []match {
 		}
 		begin, end := start+at[0], start+at[1]
 		before := text[:begin]
-		if wordBefore.MatchString(before) || wordAfter.MatchString(text[end:]) || quoted(before, text[end:]) || !inSentence(before, text[begin:end]) {
+		if wordBefore.MatchString(before) || wordAfter.MatchString(text[end:]) || quoted(before, text[end:]) ||
+			!inSentence(before, text[begin:end]) {
 			start = begin + 1
 			continue
 		}

@@ -144,8 +144,8 @@ func (s Setting) Reset(good string) string {
 	return "remove " + s.Name + " from " + s.place()
 }
 
-// Set says how to give the setting another value, at the level that is in force, or at that of the role, which comes before all that is less
-// than the role's in a database. The value is written as in a connection string.
+// Set says how to give the setting another value, at the level that is in force, or at that of the role, which comes before all that is
+// less than the role's in a database. The value is written as in a connection string.
 func (s Setting) Set(value string) string {
 	switch {
 	case s.ofClient() && s.connection.place == "" && s.login.pooler:

@@ -15,8 +15,8 @@ import (
 
 // FromTransport returns the Error of a call that got no complete answer. Without a connection (refused, unknown host,
 // untrusted certificate, dial timeout) the destination is Unavailable: the failure is not about the event. A failure on a
-// connection (timeout, reset) is Transient. The message is one of a fixed set, since the text of such errors contains the URL with its query,
-// addresses that change, and bytes from the server. Err is the cause without the *url.Error around it, which has the URL.
+// connection (timeout, reset) is Transient. The message is one of a fixed set, since the text of such errors contains the URL with its
+// query, addresses that change, and bytes from the server. Err is the cause without the *url.Error around it, which has the URL.
 func FromTransport(destination string, err error) *Error {
 	host := ""
 	if urlErr, ok := errors.AsType[*url.Error](err); ok {

@@ -21,7 +21,7 @@ const (
 	headerGHLType = "X-GHL-Event-Type"
 )
 
-// ErrDeclaration: the declaration contradicts the body. HTTP 400; the sender may see its text.
+// ErrDeclaration says that the declaration contradicts the body. HTTP 400; the sender may see its text.
 var ErrDeclaration = errors.New("the declared id is not the entity's own")
 
 // Declaration is what a sender declares about a body whose shape no rule knows.

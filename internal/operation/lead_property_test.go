@@ -157,10 +157,11 @@ func (s *story) tell(stores ...*store.Store) {
 		queue <- e
 	}
 	var (
-		mu   sync.Mutex
-		wg   sync.WaitGroup
-		runs int
-		left = len(arrive)
+		mu    sync.Mutex
+		wg    sync.WaitGroup
+		runs  int
+		left  = len(arrive)
+		begun = time.Now()
 	)
 	// ended returns an event to the queue, which is closed when all have succeeded.
 	ended := func(e *store.Attempt, err error) {
@@ -169,7 +170,9 @@ func (s *story) tell(stores ...*store.Store) {
 		if runs++; runs == 1+len(s.events)/2 {
 			s.lastContactComes()
 		}
-		if err != nil && assert.Less(s.w.t, runs, 100*len(arrive), "it never ends: %v", err) {
+		// A busy machine may fail the same event for as long as a call takes: that ends.
+		ends := runs < 100*len(arrive) || time.Since(begun) < time.Minute
+		if err != nil && assert.True(s.w.t, ends, "it never ends: %v", err) {
 			queue <- e
 			return
 		}

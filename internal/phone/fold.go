@@ -62,5 +62,5 @@ func isASCII(text string) bool {
 
 // mayHoldAddress reports whether a text has an @ in any form. Most texts have none, and so no address.
 func mayHoldAddress(text string) bool {
-	return strings.IndexByte(text, '@') >= 0 || strings.IndexByte(text, '&') >= 0 || strings.Contains(text, "＠") || strings.Contains(text, "﹫")
+	return strings.ContainsAny(text, "@&＠﹫")
 }

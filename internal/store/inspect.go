@@ -50,7 +50,9 @@ func (s *Store) Inspect(ctx context.Context, process Process, clients []database
 // InspectMigration checks the database at url for a migration, but for obstacles and the version, which Migrate checks itself. It also
 // returns what is between receivers and controllers and the database. The error says that the database could not be asked, or no more than
 // the findings say.
-func InspectMigration(ctx context.Context, url string, clients []database.Clients) (path database.Path, findings []preflight.Finding, err error) {
+func InspectMigration(
+	ctx context.Context, url string, clients []database.Clients,
+) (path database.Path, findings []preflight.Finding, err error) {
 	db, err := openMigration(ctx, url)
 	if err != nil {
 		return database.Path{}, nil, err

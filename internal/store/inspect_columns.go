@@ -46,7 +46,7 @@ func inspectColumns(ctx context.Context, pool *database.Pool, process Process) (
 
 func readColumnsOf(ctx context.Context, pool *database.Pool) ([]foundColumn, error) {
 	db := stdlib.OpenDBFromPool(pool.Pool)
-	defer db.Close() //nolint:errcheck // The pool stays open.
+	defer db.Close()
 	tx, err := db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 	if err != nil {
 		return nil, err

@@ -162,7 +162,7 @@ func Migrate(ctx context.Context, url string, opts MigrateOptions) ([]MigrationS
 	defer db.Close() //nolint:errcheck // Its work is done.
 	var unlock func()
 	err = opts.reported("wait for other migrations", func() (err error) {
-		ctx, unlock, err = lockMigration(ctx, db)
+		ctx, unlock, err = lockMigration(ctx, db) //nolint:fatcontext // It is called once.
 		return err
 	})
 	if err != nil {

@@ -97,8 +97,8 @@ func columnObstacles(ctx context.Context, tx *sql.Tx, p plan) ([]Obstacle, error
 // readLegacyColumns returns the columns of the legacy tables.
 func readLegacyColumns(ctx context.Context, tx *sql.Tx) ([]foundColumn, error) {
 	return rowsOf(ctx, tx, func(rows *sql.Rows) (c foundColumn, err error) {
-		err = rows.Scan(&c.table, &c.name, &c.dataType, &c.length, &c.domain, &c.caseless, &c.notNull, &c.hasDefault, &c.identity, &c.filled,
-			&c.generated, &c.inKey, &c.sqlKeyIndex)
+		err = rows.Scan(&c.table, &c.name, &c.dataType, &c.length, &c.domain, &c.caseless, &c.notNull, &c.hasDefault, &c.identity,
+			&c.filled, &c.generated, &c.inKey, &c.sqlKeyIndex)
 		return c, err
 	}, `
 		SELECT c.relname, a.attname, format_type(v.type, NULL),

@@ -181,7 +181,8 @@ func constraintObstacles(ctx context.Context, tx *sql.Tx, p plan) ([]Obstacle, e
 			})
 			if err == nil && refused && !named {
 				found = append(found, Obstacle{
-					Object: c.object, Problem: fmt.Sprintf("it refuses %s, which verity-sync stores in %s.%s", sample(value), c.table, c.column),
+					Object:     c.object,
+					Problem:    fmt.Sprintf("it refuses %s, which verity-sync stores in %s.%s", sample(value), c.table, c.column),
 					Statements: []string{c.statement},
 				})
 				break

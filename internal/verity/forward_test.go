@@ -224,16 +224,16 @@ func TestForwardTakesASuccessAsOne(t *testing.T) {
 	t.Parallel()
 	html := http.Header{"Content-Type": {"text/html; charset=utf-8"}}
 	tests := map[string]fault.Fault{
-		"an empty 200":                          fault.Fault{Kind: fault.Answer},
-		"an empty 200 of the framework's type":  fault.Fault{Kind: fault.Answer, Header: html},
+		"an empty 200":                          {Kind: fault.Answer},
+		"an empty 200 of the framework's type":  {Kind: fault.Answer, Header: html},
 		"201":                                   fault.JSON(201, `{"id":1}`),
-		"202 in plain text":                     fault.Fault{Kind: fault.Answer, Status: 202, Body: "OK"},
-		"204":                                   fault.Fault{Kind: fault.Answer, Status: 204},
-		"a body that never comes":               fault.Fault{Kind: fault.HangAfterHeaders},
-		"a body that comes byte by byte":        fault.Fault{Kind: fault.Drip, DelayMillis: 50},
-		"a body that does not end":              fault.Fault{Kind: fault.Endless, Body: "{}"},
-		"a body that breaks off":                fault.Fault{Kind: fault.Truncate},
-		"an answer that takes its time to come": fault.Fault{Kind: fault.Delay, DelayMillis: 300},
+		"202 in plain text":                     {Kind: fault.Answer, Status: 202, Body: "OK"},
+		"204":                                   {Kind: fault.Answer, Status: 204},
+		"a body that never comes":               {Kind: fault.HangAfterHeaders},
+		"a body that comes byte by byte":        {Kind: fault.Drip, DelayMillis: 50},
+		"a body that does not end":              {Kind: fault.Endless, Body: "{}"},
+		"a body that breaks off":                {Kind: fault.Truncate},
+		"an answer that takes its time to come": {Kind: fault.Delay, DelayMillis: 300},
 	}
 	for name, answer := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -109,8 +109,8 @@ func (i *inspection) refusedByRowSecurity(set database.Setting) error {
 	found, err := readSecured(i.ctx, i.db, contactsTable, leadsTable)
 	for _, r := range found {
 		i.add(preflight.Error, fmt.Sprintf("%s, or run ALTER ROLE %s BYPASSRLS", set.Reset("on"), database.Quote(r.role)),
-			"row_security is off, set %s, and row security of %s applies to the role %s: Postgres refuses the statements (SQLSTATE 42501), "+
-				"and the events of appointments wait", set.SetBy(), r.on(), r.role)
+			"row_security is off, set %s, and row security of %s applies to the role %s: Postgres refuses the statements "+
+				"(SQLSTATE 42501), and the events of appointments wait", set.SetBy(), r.on(), r.role)
 	}
 	return err
 }

@@ -38,7 +38,8 @@ func (i *inspection) missingColumns() error {
 				}
 			}
 		}
-		i.add(preflight.Error, action, "%s.%s has no column %s: the events of appointments wait", r.schema, r.name, preflight.InWords(missing))
+		i.add(preflight.Error, action, "%s.%s has no column %s: the events of appointments wait", r.schema, r.name,
+			preflight.InWords(missing))
 	}
 	return nil
 }
@@ -236,8 +237,9 @@ func (i *inspection) insertColumns() error {
 	})
 	if lacking != nil {
 		i.add(preflight.Warning, "give each a default, or allow NULL",
-			"leads has columns that must not be null and have no default: %s; leads that exist are updated, contacts without a lead get "+
-				"none unless a trigger fills the columns in, and their events end with the result LeadNotInsertable", preflight.InWords(lacking))
+			"leads has columns that must not be null and have no default: %s; leads that exist are updated, contacts without a lead "+
+				"get none unless a trigger fills the columns in, and their events end with the result LeadNotInsertable",
+			preflight.InWords(lacking))
 	}
 	if supplied != nil {
 		i.add(preflight.OK, "", "leads has columns that must not be null and have no default: %s; verity-sync writes a random UUID as id, "+

@@ -126,13 +126,15 @@ func (i *inspection) searchPath() error {
 			return err
 		}
 		if len(schemas) > 0 {
-			i.add(preflight.Warning, fmt.Sprintf("if Verity's is the one in %s, %s", schemas[0], path.Set(pathOf(schemas[0], t.other.schema))),
+			i.add(preflight.Warning,
+				fmt.Sprintf("if Verity's is the one in %s, %s", schemas[0], path.Set(pathOf(schemas[0], t.other.schema))),
 				"%s is the one in the schema %s (search_path is %s); there is another one in %s, which is not used",
 				t.table.name, t.table.schema, path.Value, preflight.InWords(schemas))
 		}
 	}
 	if i.contacts.schema != i.leads.schema {
-		i.add(preflight.Warning, "check that both are Verity's, else name the schema of Verity's first in search_path, which is set "+path.SetBy(),
+		i.add(preflight.Warning,
+			"check that both are Verity's, else name the schema of Verity's first in search_path, which is set "+path.SetBy(),
 			"contacts is in the schema %s and leads in %s: a contact may be looked for among another application's",
 			i.contacts.schema, i.leads.schema)
 	}
@@ -152,8 +154,8 @@ func (i *inspection) kinds() error {
 		WHERE m.oid IN ` + members + ` AND m.oid <> to_regclass('leads') AND m.relkind = 'f' ORDER BY 1`)
 	if err == nil && len(foreign) > 0 {
 		i.add(preflight.Warning, "keep the rows that verity-sync writes on the server of leads, if you can",
-			"leads has partitions that are foreign tables (%s): writes there wait for another server, whose policies, triggers, constraints "+
-				"and indexes are not checked here", preflight.InWords(foreign))
+			"leads has partitions that are foreign tables (%s): writes there wait for another server, whose policies, triggers, "+
+				"constraints and indexes are not checked here", preflight.InWords(foreign))
 	}
 	return err
 }

@@ -144,7 +144,8 @@ var triggersOf = `
 	WHERE t.tgrelid IN ` + members + ` AND NOT t.tgisinternal
 		AND (t.tgrelid = to_regclass('leads') OR t.tgtype & 1 <> 0 AND coalesce((to_jsonb(t) ->> 'tgparentid')::oid, 0) = 0)
 		AND t.tgenabled IN ('O', 'A') AND (t.tgtype & 4 <> 0 AND (t.tgrelid = to_regclass('leads')
-			OR (SELECT m.relispartition FROM pg_class m WHERE m.oid = t.tgrelid)) OR t.tgtype & 16 <> 0 AND (cardinality(t.tgattr::int2[]) = 0 OR EXISTS (
+			OR (SELECT m.relispartition FROM pg_class m WHERE m.oid = t.tgrelid))
+			OR t.tgtype & 16 <> 0 AND (cardinality(t.tgattr::int2[]) = 0 OR EXISTS (
 			SELECT FROM pg_attribute a
 			WHERE a.attrelid = t.tgrelid AND a.attnum = ANY (t.tgattr::int2[]) AND a.attname = ANY ($1::text[]))))
 	ORDER BY 1`
@@ -204,8 +205,8 @@ func (i *inspection) indexes() error {
 		case tables == nil:
 		case x.table.kind == "p":
 			i.add(preflight.Warning, x.table.createPartitionedIndex(x.key),
-				"no index of %s is on %s in the partitions %s: Postgres reads all of them for each event, which takes longer the more rows "+
-					"there are", x.table.name, x.key, preflight.InWords(tables))
+				"no index of %s is on %s in the partitions %s: Postgres reads all of them for each event, which takes longer the more "+
+					"rows there are", x.table.name, x.key, preflight.InWords(tables))
 		default:
 			i.add(preflight.Warning, strings.Join(statements, "; "),
 				"no index of %s is on %s: Postgres reads the whole table for each event, which takes longer the more rows there are",

@@ -64,7 +64,9 @@ func (e *environment) endToEnd(ctx context.Context, r record) error {
 	return nil
 }
 
-func (e *environment) endToEndOf(ctx context.Context, r record, name string, cluster *controlplane.ControlPlane, requests []load.Request) error {
+func (e *environment) endToEndOf(
+	ctx context.Context, r record, name string, cluster *controlplane.ControlPlane, requests []load.Request,
+) error {
 	system, err := e.startSystem(ctx, name, setup{work: true, kubeconfig: cluster.Kubeconfig()})
 	if err != nil {
 		return err

@@ -146,17 +146,17 @@ func (e *environment) deaths() (n int) {
 }
 
 // watch records which events are shown as Done.
-func (env *environment) watch(ctx context.Context) {
+func (e *environment) watch(ctx context.Context) {
 	for pause(ctx) {
-		stream, err := env.Kubernetes.Watch(ctx, &v1alpha1.WebhookEventList{}, client.InNamespace(env.Namespace))
+		stream, err := e.Kubernetes.Watch(ctx, &v1alpha1.WebhookEventList{}, client.InNamespace(e.Namespace))
 		if err != nil {
 			continue
 		}
 		for change := range stream.ResultChan() {
-			if e, ok := change.Object.(*v1alpha1.WebhookEvent); ok && e.Status.Phase == v1alpha1.PhaseDone {
-				env.mu.Lock()
-				env.done[e.Spec.EventID] = true
-				env.mu.Unlock()
+			if object, ok := change.Object.(*v1alpha1.WebhookEvent); ok && object.Status.Phase == v1alpha1.PhaseDone {
+				e.mu.Lock()
+				e.done[object.Spec.EventID] = true
+				e.mu.Unlock()
 			}
 		}
 	}

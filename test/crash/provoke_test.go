@@ -26,15 +26,15 @@ func (e *environment) unavailable(t *testing.T) (repair func()) {
 }
 
 // waits posts the webhook and waits until its event waits for another attempt.
-func (env *environment) waits(t *testing.T, s *subject) *v1alpha1.WebhookEvent {
+func (e *environment) waits(t *testing.T, s *subject) *v1alpha1.WebhookEvent {
 	t.Helper()
-	env.deliver(t, s)
-	e := &v1alpha1.WebhookEvent{}
+	e.deliver(t, s)
+	object := &v1alpha1.WebhookEvent{}
 	systemtest.Eventually(t, func(c *assert.CollectT) {
-		require.NoError(c, env.Kubernetes.Get(t.Context(), systemtest.NameOf(env.System, s.id), e))
-		require.NotNil(c, e.Status.NextAttemptTime, "%+v", e.Status)
+		require.NoError(c, e.Kubernetes.Get(t.Context(), systemtest.NameOf(e.System, s.id), object))
+		require.NotNil(c, object.Status.NextAttemptTime, "%+v", object.Status)
 	})
-	return e
+	return object
 }
 
 // deleteUnfinished deletes the WebhookEvent of an event that waits for another attempt: it must be created again.

@@ -1,6 +1,6 @@
 // Package pgproxy is a proxy between a process and its Postgres. It does to connections what networks do: it loses the answer to a commit,
-// leaves connections half open, and delays answers. It counts round trips. It knows how messages of Postgres' protocol are framed, and nothing
-// of what is stored. It limits neither how many answers are in flight nor how many bytes.
+// leaves connections half open, and delays answers. It counts round trips. It knows how messages of Postgres' protocol are framed, and
+// nothing of what is stored. It limits neither how many answers are in flight nor how many bytes.
 package pgproxy
 
 import (
@@ -120,8 +120,8 @@ func (p *Proxy) Cut(c *Cut) { p.next.Store(c) }
 // Cutting reports whether a cut is still to be made.
 func (p *Proxy) Cutting() bool { return p.next.Load() != nil }
 
-// HalfOpen leaves all connections open and passes nothing on them any more, forever; neither side notices. New connections are half open, too,
-// until Heal.
+// HalfOpen leaves all connections open and passes nothing on them any more, forever; neither side notices. New connections are half open,
+// too, until Heal.
 func (p *Proxy) HalfOpen() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -131,8 +131,8 @@ func (p *Proxy) HalfOpen() {
 	}
 }
 
-// HangAfter makes every connection half open as soon as Postgres was ready for a query so many times: after 1, a client has logged in, and its
-// first query has no answer.
+// HangAfter makes every connection half open as soon as Postgres was ready for a query so many times: after 1, a client has logged in, and
+// its first query has no answer.
 func (p *Proxy) HangAfter(answers int) { p.answers.Store(int64(answers)) }
 
 // Heal connects new clients again. Connections that are half open stay so until their client closes them.

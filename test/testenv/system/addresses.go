@@ -12,8 +12,8 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/testenv/proc"
 )
 
-// freeAddress returns a free address of 127.0.0.1 that no other system, of this or of another process, gets until this one is closed: neither
-// before a process listens on it, nor while that process is down.
+// freeAddress returns a free address of 127.0.0.1 that no other system, of this or of another process, gets until this one is closed:
+// neither before a process listens on it, nor while that process is down.
 func (s *System) freeAddress(ctx context.Context) (string, error) {
 	for {
 		port, err := proc.FreePort(ctx)

@@ -37,7 +37,8 @@ var shared struct {
 	buildFlags []string
 }
 
-// Main runs the tests of a package, stops the servers that they shared, and exits. buildFlags are further flags of go build for verity-sync.
+// Main runs the tests of a package, stops the servers that they shared, and exits. buildFlags are further flags of go build for
+// verity-sync.
 func Main(m *testing.M, buildFlags ...string) {
 	shared.buildFlags = buildFlags
 	testenv.AtExit(func() error {
@@ -57,7 +58,8 @@ func Shared(t testing.TB) *system.System {
 		ctx, cancel := context.WithTimeout(context.Background(), StartTimeout)
 		defer cancel()
 		shared.System, shared.err = system.Start(ctx, system.Options{
-			DatabaseURL: os.Getenv(testenv.DatabaseURLVariable), Kubeconfig: os.Getenv(testenv.KubeconfigVariable), BuildFlags: shared.buildFlags,
+			DatabaseURL: os.Getenv(testenv.DatabaseURLVariable), Kubeconfig: os.Getenv(testenv.KubeconfigVariable),
+			BuildFlags: shared.buildFlags,
 		})
 	})
 	require.NoError(t, shared.err)
