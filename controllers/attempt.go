@@ -59,8 +59,8 @@ func (o operationResult) label() string {
 }
 
 // attempt runs the operations that the ledger does not have, and records their results. Operations are independent: each runs even if
-// others fail, unless it is declared to come after one of them. If the process dies before the record, the next leader repeats the operations: a
-// forward has the same idempotency key, and a sync finds its effect.
+// others fail, unless it is declared to come after one of them. If the process dies before the record, the next leader repeats the
+// operations: a forward has the same idempotency key, and a sync finds its effect.
 func (r *WebhookEventReconciler) attempt(ctx context.Context, s *scope) (*ctrl.Result, error) {
 	settleStatus := r.showProcessingInTime(ctx, s)
 	defer settleStatus()

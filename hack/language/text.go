@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// A passage is text that people read, and the line of the file that it starts on. Everything in it that is not prose is masked, and every line
-// break is kept, so that a match has a line.
+// A passage is text that people read, and the line of the file that it starts on. Everything in it that is not prose is masked, and every
+// line break is kept, so that a match has a line.
 type passage struct {
 	line int
 	text string

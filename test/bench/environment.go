@@ -27,8 +27,8 @@ const (
 	people = 1000
 )
 
-// environment is what all that is measured stands on: two durable Postgres servers, one for the middleware's database and one for Verity's, so
-// that what is counted of the first is the middleware's own; Verity's endpoint; and a GoHighLevel.
+// environment is what all that is measured stands on: two durable Postgres servers, one for the middleware's database and one for
+// Verity's, so that what is counted of the first is the middleware's own; Verity's endpoint; and a GoHighLevel.
 type environment struct {
 	options  options
 	postgres *postgres.Server

@@ -16,8 +16,8 @@ import (
 
 const (
 	connections = 32
-	// warmUp is how many webhooks are accepted before anything is measured: the live events are then at their limit, so that the relay waits
-	// as it does in a burst.
+	// warmUp is how many webhooks are accepted before anything is measured: the live events are then at their limit, so the relay waits as
+	// it does in a burst.
 	warmUp = 1200
 	// openRate is one that every system bears: half of what the slowest takes.
 	openRate = 200

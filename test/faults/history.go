@@ -140,8 +140,8 @@ type Fault struct {
 	// Drains is the receiver that was stopped by SIGTERM, and Drain how long it has to accept deliveries after that.
 	Drains string
 	Drain  time.Duration
-	// Owed are the events that were in progress when a leader ended, which another one has to finish in time: from OwedFrom on, which is when
-	// it ended, or when its pause ended, after which it may have renewed its lease.
+	// Owed are the events that were in progress when a leader ended, which another one has to finish in time: from OwedFrom on, which is
+	// when it ended, or when its pause ended, after which it may have renewed its lease.
 	Owed     []string
 	OwedFrom time.Time
 	// Aftermath says that it only follows from another one, Unprobed that the test did not wait for its end.

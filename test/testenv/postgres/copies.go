@@ -88,8 +88,8 @@ func (s *Server) Standby(ctx context.Context) (*Server, error) {
 	return standby, nil
 }
 
-// StopFollowing ends the replication from primary to a standby, once the standby has everything. The standby does not receive what the primary
-// writes from then on.
+// StopFollowing ends the replication from primary to a standby, once the standby has everything. The standby does not receive what the
+// primary writes from then on.
 func (s *Server) StopFollowing(ctx context.Context, primary *Server) error {
 	return errors.Join(
 		primary.until(ctx, "SELECT bool_and(replay_lsn >= pg_current_wal_lsn()) FROM pg_stat_replication"),
