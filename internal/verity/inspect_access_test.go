@@ -18,7 +18,7 @@ var inspectedAccess = map[string]inspected{
 			GRANT SELECT (contact_id, ghl_appointment_id, last_activity_at) ON leads TO {role};
 			GRANT INSERT (contact_id, ghl_appointment_id, created_at, last_activity_at) ON leads TO {role};
 			GRANT UPDATE (ghl_appointment_id, last_activity_at) ON leads TO {role}`,
-		booking: "LeadInserted",
+		booking: "inserted",
 	},
 	"privileges on some of the columns": {
 		grant: `GRANT SELECT (id, phone_e164) ON contacts TO {role}; GRANT SELECT ON leads TO {role};
@@ -38,7 +38,7 @@ var inspectedAccess = map[string]inspected{
 	"privileges of another role that it has": {
 		alter:   `CREATE ROLE {role}_app; GRANT {role}_app TO {role}; GRANT ALL ON contacts, leads TO {role}_app; GRANT {role}_app TO {role} WITH ADMIN OPTION`,
 		grant:   `SELECT`,
-		booking: "LeadInserted",
+		booking: "inserted",
 	},
 	"a sequence that the role may not use": {
 		alter:    `CREATE SEQUENCE lead_numbers; ALTER TABLE leads ADD number int NOT NULL DEFAULT nextval('lead_numbers')`,
@@ -47,7 +47,7 @@ var inspectedAccess = map[string]inspected{
 	"a sequence that the role may use": {
 		alter:   `CREATE SEQUENCE lead_numbers; ALTER TABLE leads ADD number int NOT NULL DEFAULT nextval('lead_numbers')`,
 		grant:   granted + `; GRANT USAGE ON SEQUENCE lead_numbers TO {role}`,
-		booking: "LeadInserted",
+		booking: "inserted",
 	},
 	"a view whose owner may not read the table": {
 		alter: `CREATE ROLE {role}_owner; GRANT {role}_owner TO {role} WITH ADMIN OPTION; ALTER TABLE leads RENAME TO lead_rows;
@@ -82,11 +82,11 @@ var inspectedRowSecurity = map[string]inspected{
 		alter:    secured + writable,
 		findings: []string{"error row-security: row security restricts SELECT on contacts"}, booking: "unavailable",
 	},
-	"row security that shows everything": {alter: secured + shown + writable, booking: "LeadInserted"},
+	"row security that shows everything": {alter: secured + shown + writable, booking: "inserted"},
 	"row security that shows everything, a command at a time": {
 		alter: secured + shown + `CREATE POLICY r ON leads FOR SELECT USING (true); CREATE POLICY w ON leads FOR UPDATE USING (true);
 			CREATE POLICY a ON leads FOR INSERT WITH CHECK (true)`,
-		booking: "LeadInserted",
+		booking: "inserted",
 	},
 	"row security that checks what an UPDATE writes": {
 		alter: secured + shown + `CREATE POLICY r ON leads FOR SELECT USING (true);
@@ -107,7 +107,7 @@ var inspectedRowSecurity = map[string]inspected{
 	"row security with a restrictive policy for other roles": {
 		alter: secured + shown + writable + `CREATE POLICY own ON leads AS RESTRICTIVE FOR SELECT USING (source IS NULL);
 			ALTER POLICY own ON leads TO pg_monitor`,
-		booking: "LeadInserted",
+		booking: "inserted",
 	},
 	"row security with restrictive policies alone": {
 		alter: secured + shown + `CREATE POLICY one ON leads AS RESTRICTIVE USING (source IS NULL);
@@ -118,7 +118,7 @@ var inspectedRowSecurity = map[string]inspected{
 	},
 	"row security with a policy for the role": {
 		alter:   secured + shown + `CREATE POLICY verity_sync ON leads TO {role} USING (true) WITH CHECK (true)`,
-		booking: "LeadInserted",
+		booking: "inserted",
 	},
 	"row security with a policy for another role": {
 		alter:    secured + shown + `CREATE POLICY app ON leads TO pg_monitor USING (true) WITH CHECK (true)`,
@@ -126,25 +126,25 @@ var inspectedRowSecurity = map[string]inspected{
 	},
 	"row security with a policy for a role that it has": {
 		alter:   secured + shown + `GRANT pg_monitor TO {role}; CREATE POLICY app ON leads TO pg_monitor USING (true)`,
-		booking: "LeadInserted",
+		booking: "inserted",
 	},
 	"row security for an owner": {
 		alter:   secured + `ALTER TABLE contacts OWNER TO {role}; ALTER TABLE leads OWNER TO {role}`,
-		booking: "LeadInserted",
+		booking: "inserted",
 	},
 	"row security that is forced upon the owner": {
 		alter:    secured + `ALTER TABLE contacts OWNER TO {role}; ALTER TABLE leads OWNER TO {role}, FORCE ROW LEVEL SECURITY`,
 		findings: []string{"error row-security: UPDATE, SELECT, INSERT on leads"}, booking: "unavailable",
 	},
 	"row security for a role with BYPASSRLS": {
-		alter: secured + `ALTER ROLE {role} BYPASSRLS`, booking: "LeadInserted",
+		alter: secured + `ALTER ROLE {role} BYPASSRLS`, booking: "inserted",
 	},
 	"policies without row security": {
-		alter: `CREATE POLICY tenant ON leads USING (false)`, booking: "LeadInserted",
+		alter: `CREATE POLICY tenant ON leads USING (false)`, booking: "inserted",
 	},
 	"row security behind a view of the role that owns the table": {
 		alter:    `ALTER TABLE leads ENABLE ROW LEVEL SECURITY; ALTER TABLE leads RENAME TO lead_rows; CREATE VIEW leads AS SELECT * FROM lead_rows`,
-		findings: slices.Concat([]string{"warning table-kind"}, behindView), booking: "LeadInserted",
+		findings: slices.Concat([]string{"warning table-kind"}, behindView), booking: "inserted",
 	},
 	"row security behind a view with the rights of the session": {
 		alter: `ALTER TABLE leads ENABLE ROW LEVEL SECURITY; ALTER TABLE leads RENAME TO lead_rows;

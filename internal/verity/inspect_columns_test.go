@@ -23,27 +23,27 @@ var inspectedColumns = map[string]inspected{
 	},
 	"an appointment that is long enough for most": {
 		alter:    `ALTER TABLE leads ALTER ghl_appointment_id TYPE varchar(20)`,
-		findings: []string{"warning column-types: leads.ghl_appointment_id is character varying(20)"}, booking: "LeadInserted",
+		findings: []string{"warning column-types: leads.ghl_appointment_id is character varying(20)"}, booking: "inserted",
 	},
 	"an appointment that is long enough": {
-		alter: `ALTER TABLE leads ALTER ghl_appointment_id TYPE varchar(24)`, booking: "LeadInserted",
+		alter: `ALTER TABLE leads ALTER ghl_appointment_id TYPE varchar(24)`, booking: "inserted",
 	},
 	"domains are what is behind them": {
 		alter: `CREATE DOMAIN short AS varchar(30); CREATE DOMAIN shorter AS short; CREATE DOMAIN instant AS timestamp;
 			ALTER TABLE leads ALTER ghl_appointment_id TYPE shorter, ALTER created_at DROP DEFAULT, ALTER created_at TYPE instant`,
-		booking: "LeadInserted",
+		booking: "inserted",
 	},
 	"a domain that is too short": {
 		alter:    `CREATE DOMAIN short AS varchar(12); CREATE DOMAIN shorter AS short; ALTER TABLE leads ALTER ghl_appointment_id TYPE shorter`,
 		findings: []string{"error column-types: leads.ghl_appointment_id is shorter"}, booking: "permanent",
 	},
-	"numbers as ids": {schema: numbered, booking: "LeadInserted", grant: granted},
+	"numbers as ids": {schema: numbered, booking: "inserted", grant: granted},
 	"an int that refers to a bigint": {
-		schema: numbered, alter: `ALTER TABLE leads ALTER contact_id TYPE int`, booking: "LeadInserted",
+		schema: numbered, alter: `ALTER TABLE leads ALTER contact_id TYPE int`, booking: "inserted",
 	},
 	"a uuid in a varchar": {
 		alter:   `ALTER TABLE leads DROP CONSTRAINT leads_contact_id_fkey, ALTER contact_id TYPE varchar(36)`,
-		booking: "LeadInserted",
+		booking: "inserted",
 	},
 	"a uuid in a varchar that is too short": {
 		alter:    `ALTER TABLE leads DROP CONSTRAINT leads_contact_id_fkey, ALTER contact_id TYPE varchar(32)`,
@@ -57,11 +57,11 @@ var inspectedColumns = map[string]inspected{
 	"a number in a varchar that is too short for some": {
 		schema:   numbered,
 		alter:    `ALTER TABLE leads DROP CONSTRAINT leads_contact_id_fkey, ALTER contact_id TYPE varchar(18)`,
-		findings: []string{"warning column-types: leads.contact_id is character varying(18) and contacts.id bigint"}, booking: "LeadInserted",
+		findings: []string{"warning column-types: leads.contact_id is character varying(18) and contacts.id bigint"}, booking: "inserted",
 	},
 	"a number in a varchar": {
 		schema: numbered, alter: `ALTER TABLE leads DROP CONSTRAINT leads_contact_id_fkey, ALTER contact_id TYPE varchar(19)`,
-		booking: "LeadInserted",
+		booking: "inserted",
 	},
 	"a number that refers to a uuid": {
 		alter:    `ALTER TABLE leads DROP CONSTRAINT leads_contact_id_fkey, ALTER contact_id TYPE bigint USING 1`,
@@ -69,7 +69,7 @@ var inspectedColumns = map[string]inspected{
 	},
 	"a uuid that refers to a text": {
 		alter:    `ALTER TABLE leads DROP CONSTRAINT leads_contact_id_fkey; ALTER TABLE contacts ALTER id TYPE text`,
-		findings: []string{"warning column-types: contacts whose id is no uuid get no lead"}, booking: "LeadInserted",
+		findings: []string{"warning column-types: contacts whose id is no uuid get no lead"}, booking: "inserted",
 	},
 	"ids of a type of its own": {
 		alter:    `CREATE TYPE who AS ENUM ('a'); ALTER TABLE leads DROP CONSTRAINT leads_contact_id_fkey, ALTER contact_id TYPE who USING 'a'`,
@@ -77,7 +77,7 @@ var inspectedColumns = map[string]inspected{
 	},
 	"phone numbers that are numbers": {
 		alter:    `ALTER TABLE contacts ALTER phone_e164 TYPE bigint USING NULL`,
-		findings: []string{"warning column-types: contacts.phone_e164 is bigint"}, booking: "LeadInserted",
+		findings: []string{"warning column-types: contacts.phone_e164 is bigint"}, booking: "inserted",
 	},
 	"phone numbers and addresses that are neither text nor number": {
 		alter: `ALTER TABLE contacts ALTER phone_e164 TYPE inet USING NULL; DROP INDEX contacts_lower_email_idx;
@@ -89,15 +89,15 @@ var inspectedColumns = map[string]inspected{
 	},
 	"addresses that ignore case": {
 		alter:   `CREATE EXTENSION IF NOT EXISTS citext SCHEMA public; ALTER TABLE contacts ALTER email TYPE public.citext`,
-		booking: "LeadInserted",
+		booking: "inserted",
 	},
 	"times without a time zone, dates": {
 		alter:   `ALTER TABLE leads ALTER created_at TYPE date, ALTER last_activity_at TYPE timestamp(3)`,
-		booking: "LeadInserted",
+		booking: "inserted",
 	},
 	"times in a text": {
 		alter:    `ALTER TABLE leads ALTER last_activity_at TYPE text`,
-		findings: []string{"warning column-types: leads.last_activity_at is text"}, booking: "LeadInserted",
+		findings: []string{"warning column-types: leads.last_activity_at is text"}, booking: "inserted",
 	},
 	"times in a short text": {
 		alter:    `ALTER TABLE leads ALTER last_activity_at TYPE varchar(10)`,
@@ -112,34 +112,34 @@ var inspectedColumns = map[string]inspected{
 		findings: []string{"error column-types: leads.ghl_appointment_id cannot be written"}, booking: "unavailable",
 	},
 	"an id that Postgres always generates": {
-		alter: `ALTER TABLE leads DROP id, ADD id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY`, booking: "LeadInserted",
+		alter: `ALTER TABLE leads DROP id, ADD id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY`, booking: "inserted",
 	},
 	"columns that must not be null and have no default": {
 		alter:    `ALTER TABLE leads ADD owner text NOT NULL, ADD team int NOT NULL`,
 		findings: []string{"warning insert-columns: leads has columns that must not be null and have no default: owner (text) and team (integer)"},
-		booking:  "LeadNotInsertable",
+		booking:  "not insertable",
 	},
 	"a domain that must not be null": {
 		alter:    `CREATE DOMAIN somebody AS text NOT NULL; ALTER TABLE leads ADD owner somebody`,
-		findings: []string{"warning insert-columns: owner (somebody)"}, booking: "LeadNotInsertable",
+		findings: []string{"warning insert-columns: owner (somebody)"}, booking: "not insertable",
 	},
 	"a domain with a default": {
-		alter: `CREATE DOMAIN somebody AS text NOT NULL DEFAULT 'nobody'; ALTER TABLE leads ADD owner somebody`, booking: "LeadInserted",
+		alter: `CREATE DOMAIN somebody AS text NOT NULL DEFAULT 'nobody'; ALTER TABLE leads ADD owner somebody`, booking: "inserted",
 	},
 	"a numeric id without a default": {
 		alter:    `ALTER TABLE leads DROP id, ADD id bigint PRIMARY KEY`,
-		findings: []string{"warning insert-columns: no default: id (bigint)"}, booking: "LeadNotInsertable",
+		findings: []string{"warning insert-columns: no default: id (bigint)"}, booking: "not insertable",
 	},
 	"an id that is too short for a UUID": {
 		alter:    `ALTER TABLE leads ALTER id DROP DEFAULT, ALTER id TYPE varchar(30) USING left(id::text, 30)`,
-		findings: []string{"warning insert-columns: no default: id (character varying(30))"}, booking: "LeadNotInsertable",
+		findings: []string{"warning insert-columns: no default: id (character varying(30))"}, booking: "not insertable",
 	},
 	"Prisma's id and updatedAt are supplied": {
-		alter: `ALTER TABLE leads ALTER id DROP DEFAULT, ALTER id TYPE text, ADD "updatedAt" timestamp(3) NOT NULL`, booking: "LeadInserted",
+		alter: `ALTER TABLE leads ALTER id DROP DEFAULT, ALTER id TYPE text, ADD "updatedAt" timestamp(3) NOT NULL`, booking: "inserted",
 	},
 	"an appointment that must not be null": {
 		alter:    `ALTER TABLE leads ALTER ghl_appointment_id SET NOT NULL`,
-		findings: []string{"warning clear-appointment: leads.ghl_appointment_id must not be null"}, booking: "LeadInserted",
+		findings: []string{"warning clear-appointment: leads.ghl_appointment_id must not be null"}, booking: "inserted",
 	},
 }
 

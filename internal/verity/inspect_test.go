@@ -164,8 +164,8 @@ var behindView = []string{
 }
 
 var inspectedTables = map[string]inspected{
-	"a Verity as it should be has no findings":            {alone: true, booking: "LeadInserted"},
-	"a Verity that is not alone in its database has none": {booking: "LeadInserted"},
+	"a Verity as it should be has no findings":            {alone: true, booking: "inserted"},
+	"a Verity that is not alone in its database has none": {booking: "inserted"},
 	"no tables": {
 		alone:  true,
 		schema: `SELECT`, grant: `SELECT`,
@@ -192,7 +192,7 @@ var inspectedTables = map[string]inspected{
 		alone:    true,
 		alter:    `CREATE SCHEMA crm; CREATE TABLE crm.leads ()`,
 		findings: []string{"warning search-path: leads is the one in the schema {schema} (search_path is \"$user\", public); there is another one in crm"},
-		booking:  "LeadInserted",
+		booking:  "inserted",
 	},
 	"a replica is read-only": {
 		settings: []string{"default_transaction_read_only", "on"},
@@ -200,7 +200,7 @@ var inspectedTables = map[string]inspected{
 	},
 	"a simple view in place of leads": {
 		alter:    `ALTER TABLE leads RENAME TO lead_rows; CREATE VIEW leads AS SELECT * FROM lead_rows`,
-		findings: slices.Concat([]string{"warning table-kind: leads is a view"}, behindView), booking: "LeadInserted",
+		findings: slices.Concat([]string{"warning table-kind: leads is a view"}, behindView), booking: "inserted",
 	},
 	"a view of two tables in place of leads": {
 		alter: `ALTER TABLE leads RENAME TO lead_rows;
@@ -228,14 +228,14 @@ var inspectedTables = map[string]inspected{
 		findings: slices.Concat([]string{"warning table-kind: leads is a view"}, behindView[:6], []string{
 			"warning triggers: write_lead (INSTEAD OF INSERT OR UPDATE)", "warning indexes: not checked behind the view leads",
 		}),
-		booking: "LeadInserted",
+		booking: "inserted",
 	},
 	"a view in place of contacts": {
 		alter: `ALTER TABLE contacts RENAME TO people; CREATE VIEW contacts AS SELECT * FROM people`,
 		findings: []string{
 			"warning table-kind: contacts is a view", "warning indexes: not checked behind the view contacts",
 		},
-		booking: "LeadInserted",
+		booking: "inserted",
 	},
 	"materialized views": {
 		alter: `ALTER TABLE contacts RENAME TO people; CREATE MATERIALIZED VIEW contacts AS SELECT * FROM people;
@@ -261,7 +261,7 @@ var inspectedTables = map[string]inspected{
 		schema: veritysim.Schema + `DROP TABLE leads; CREATE TABLE leads (id uuid DEFAULT gen_random_uuid(), contact_id uuid NOT NULL,
 			ghl_appointment_id text, created_at timestamptz, last_activity_at timestamptz) PARTITION BY RANGE (created_at);
 			CREATE TABLE leads_other PARTITION OF leads DEFAULT; CREATE INDEX ON leads (contact_id)`,
-		booking: "LeadInserted",
+		booking: "inserted",
 	},
 	"a partition that is a foreign table": {
 		alone: true, schema: partitioned,
@@ -270,17 +270,17 @@ var inspectedTables = map[string]inspected{
 		findings: []string{"warning table-kind: leads has partitions that are foreign tables (leads_far)"},
 	},
 	"partitions that have indexes of their own": {
-		schema: split, alter: `CREATE INDEX ON leads_old (contact_id); CREATE INDEX ON leads_new USING hash (contact_id)`, booking: "LeadInserted",
+		schema: split, alter: `CREATE INDEX ON leads_old (contact_id); CREATE INDEX ON leads_new USING hash (contact_id)`, booking: "inserted",
 	},
 	"a partitioned table by hash": {
 		schema: veritysim.Schema + `DROP TABLE leads; CREATE TABLE leads (contact_id uuid NOT NULL, ghl_appointment_id text, created_at timestamptz,
 			last_activity_at timestamptz) PARTITION BY HASH (contact_id);
 			CREATE TABLE leads_all PARTITION OF leads FOR VALUES WITH (MODULUS 1, REMAINDER 0); CREATE INDEX ON leads (contact_id)`,
-		booking: "LeadInserted",
+		booking: "inserted",
 	},
 	"a rule that adds to what is written": {
 		alter:    `CREATE TABLE audit (at timestamptz); CREATE RULE audit AS ON INSERT TO leads DO ALSO INSERT INTO audit VALUES (now())`,
-		findings: []string{"warning rules: leads has rules for INSERT or UPDATE (audit)"}, booking: "LeadInserted",
+		findings: []string{"warning rules: leads has rules for INSERT or UPDATE (audit)"}, booking: "inserted",
 	},
 	"no indexes": {
 		alter: `DROP INDEX contacts_phone_e164_idx, contacts_email_idx, contacts_lower_email_idx, leads_contact_id_idx`,
@@ -288,23 +288,23 @@ var inspectedTables = map[string]inspected{
 			"warning indexes: no index of contacts is on phone_e164", "warning indexes: no index of contacts is on email",
 			"warning indexes: no index of contacts is on lower(email)", "warning indexes: no index of leads is on contact_id",
 		},
-		booking: "LeadInserted",
+		booking: "inserted",
 	},
 	"indexes of other shapes that serve": {
 		alter: `DROP INDEX contacts_phone_e164_idx, contacts_email_idx, contacts_lower_email_idx, leads_contact_id_idx;
 			ALTER TABLE contacts ALTER email TYPE varchar(254);
 			CREATE INDEX ON contacts USING hash (phone_e164); CREATE UNIQUE INDEX ON contacts (email, id) WHERE email IS NOT NULL;
 			CREATE INDEX ON contacts (lower(email)); CREATE UNIQUE INDEX ON leads (contact_id) INCLUDE (status)`,
-		booking: "LeadInserted",
+		booking: "inserted",
 	},
 	"indexes where identifiers are always quoted": {
 		settings: []string{"quote_all_identifiers", "on"},
-		alter:    `DROP INDEX contacts_email_idx; CREATE INDEX ON contacts (email) WHERE email IS NOT NULL`, booking: "LeadInserted",
+		alter:    `DROP INDEX contacts_email_idx; CREATE INDEX ON contacts (email) WHERE email IS NOT NULL`, booking: "inserted",
 	},
 	"indexes in the collation of the column": {
 		alter: `DROP INDEX contacts_email_idx, contacts_lower_email_idx; ALTER TABLE contacts ALTER email TYPE text COLLATE "POSIX";
 			CREATE INDEX ON contacts (email); CREATE INDEX ON contacts (lower(email))`,
-		booking: "LeadInserted",
+		booking: "inserted",
 	},
 	"indexes in another collation": {
 		alter: `DROP INDEX contacts_phone_e164_idx, contacts_lower_email_idx;
@@ -312,13 +312,13 @@ var inspectedTables = map[string]inspected{
 		findings: []string{
 			"warning indexes: no index of contacts is on phone_e164", "warning indexes: no index of contacts is on lower(email)",
 		},
-		booking: "LeadInserted",
+		booking: "inserted",
 	},
 	"a partitioned table without an index": {
 		schema: veritysim.Schema + `DROP TABLE leads; CREATE TABLE leads (id uuid DEFAULT gen_random_uuid(), contact_id uuid NOT NULL,
 			ghl_appointment_id text, created_at timestamptz, last_activity_at timestamptz) PARTITION BY RANGE (created_at);
 			CREATE TABLE leads_other PARTITION OF leads DEFAULT`,
-		findings: []string{`warning indexes: CREATE INDEX ON "{schema}"."leads" (contact_id), during which writes wait`}, booking: "LeadInserted",
+		findings: []string{`warning indexes: CREATE INDEX ON "{schema}"."leads" (contact_id), during which writes wait`}, booking: "inserted",
 	},
 	"indexes that do not serve": {
 		alter: `DROP INDEX contacts_phone_e164_idx, contacts_email_idx, leads_contact_id_idx;

@@ -5,41 +5,41 @@ import veritysim "github.com/dfmiddleware/verity-sync/test/sim/verity"
 var inspectedWrites = map[string]inspected{
 	"a unique index on the appointment": {
 		alter:    `CREATE UNIQUE INDEX one ON leads (ghl_appointment_id)`,
-		findings: []string{"warning unique-indexes: the unique index one lets only one lead point at an appointment"}, booking: "LeadInserted",
+		findings: []string{"warning unique-indexes: the unique index one lets only one lead point at an appointment"}, booking: "inserted",
 	},
 	"a unique index on the appointment where there is one": {
 		alter:    `CREATE UNIQUE INDEX one ON leads (ghl_appointment_id) WHERE ghl_appointment_id <> ''`,
-		findings: []string{"warning unique-indexes: the unique index one"}, booking: "LeadInserted",
+		findings: []string{"warning unique-indexes: the unique index one"}, booking: "inserted",
 	},
 	"a unique constraint on the contact and the appointment that is deferred": {
 		alter:    `ALTER TABLE leads ADD CONSTRAINT one UNIQUE (contact_id, ghl_appointment_id) DEFERRABLE INITIALLY DEFERRED`,
-		findings: []string{"warning unique-indexes: the unique index one"}, booking: "LeadInserted",
+		findings: []string{"warning unique-indexes: the unique index one"}, booking: "inserted",
 	},
 	"a unique index on an expression of the appointment": {
 		alter:    `CREATE UNIQUE INDEX one ON leads (lower(ghl_appointment_id))`,
-		findings: []string{"warning unique-indexes: leads has the unique index one over an expression"}, booking: "LeadInserted",
+		findings: []string{"warning unique-indexes: leads has the unique index one over an expression"}, booking: "inserted",
 	},
-	"a unique index on the contact": {alter: `CREATE UNIQUE INDEX one ON leads (contact_id)`, booking: "LeadInserted"},
+	"a unique index on the contact": {alter: `CREATE UNIQUE INDEX one ON leads (contact_id)`, booking: "inserted"},
 	"a unique index on the contact and something else": {
-		alter: `CREATE UNIQUE INDEX one ON leads (contact_id, status)`, booking: "LeadInserted",
+		alter: `CREATE UNIQUE INDEX one ON leads (contact_id, status)`, booking: "inserted",
 	},
 	"a unique index on a default": {
 		alter:    `CREATE UNIQUE INDEX one ON leads (status, score)`,
 		findings: []string{"warning unique-indexes: the unique index one is over columns that are the same in all leads that verity-sync inserts (status and score)"},
-		booking:  "LeadInserted",
+		booking:  "inserted",
 	},
-	"a unique index on a column that stays null": {alter: `CREATE UNIQUE INDEX one ON leads (source)`, booking: "LeadInserted"},
+	"a unique index on a column that stays null": {alter: `CREATE UNIQUE INDEX one ON leads (source)`, booking: "inserted"},
 	"a unique index in which null is a value": {
 		alter:    `CREATE UNIQUE INDEX one ON leads (source) NULLS NOT DISTINCT`,
-		findings: []string{"warning unique-indexes: the unique index one"}, booking: "LeadInserted",
+		findings: []string{"warning unique-indexes: the unique index one"}, booking: "inserted",
 	},
 	"a unique index on a time": {
 		alter:   `ALTER TABLE leads ADD seen timestamptz DEFAULT CURRENT_TIMESTAMP UNIQUE, ADD day timestamp DEFAULT LOCALTIMESTAMP UNIQUE`,
-		booking: "LeadInserted",
+		booking: "inserted",
 	},
 	"a unique index on a column that is generated": {
 		alter:   `ALTER TABLE leads ADD number bigint GENERATED ALWAYS AS IDENTITY UNIQUE, ADD token text NOT NULL DEFAULT md5(random()::text) UNIQUE`,
-		booking: "LeadInserted",
+		booking: "inserted",
 	},
 	"a check of the appointment": {
 		alter:    `ALTER TABLE leads ADD CONSTRAINT numeric CHECK (ghl_appointment_id ~ '^[0-9]+$')`,
@@ -52,10 +52,10 @@ var inspectedWrites = map[string]inspected{
 	},
 	"an exclusion of leads with one appointment": {
 		alter:    `ALTER TABLE leads ADD CONSTRAINT alone EXCLUDE (ghl_appointment_id WITH =)`,
-		findings: []string{"warning constraints: alone EXCLUDE USING btree (ghl_appointment_id WITH =)"}, booking: "LeadInserted",
+		findings: []string{"warning constraints: alone EXCLUDE USING btree (ghl_appointment_id WITH =)"}, booking: "inserted",
 	},
 	"a check of another column": {
-		alter: `ALTER TABLE leads ADD CHECK (status IN ('new', 'won'))`, booking: "LeadInserted",
+		alter: `ALTER TABLE leads ADD CHECK (status IN ('new', 'won'))`, booking: "inserted",
 	},
 	"an appointment that refers to another table": {
 		alter: `CREATE TABLE appointments (id text PRIMARY KEY);
@@ -71,20 +71,20 @@ var inspectedWrites = map[string]inspected{
 		alter: pass + `CREATE TRIGGER a BEFORE INSERT ON leads FOR EACH ROW EXECUTE FUNCTION pass();
 			CREATE TRIGGER b AFTER UPDATE OF ghl_appointment_id ON leads FOR EACH ROW EXECUTE FUNCTION pass();
 			CREATE TRIGGER c AFTER INSERT OR UPDATE ON leads EXECUTE FUNCTION pass()`,
-		findings: []string{"warning triggers: a (BEFORE INSERT), b (AFTER UPDATE) and c (AFTER INSERT OR UPDATE)"}, booking: "LeadInserted",
+		findings: []string{"warning triggers: a (BEFORE INSERT), b (AFTER UPDATE) and c (AFTER INSERT OR UPDATE)"}, booking: "inserted",
 	},
 	"triggers that do not": {
 		alter: pass + `CREATE TRIGGER a BEFORE DELETE ON leads FOR EACH ROW EXECUTE FUNCTION pass();
 			CREATE TRIGGER b AFTER UPDATE OF status ON leads FOR EACH ROW EXECUTE FUNCTION pass();
 			CREATE TRIGGER c BEFORE INSERT ON leads FOR EACH ROW EXECUTE FUNCTION pass(); ALTER TABLE leads DISABLE TRIGGER c;
 			CREATE TRIGGER d BEFORE INSERT ON leads FOR EACH ROW EXECUTE FUNCTION pass(); ALTER TABLE leads ENABLE REPLICA TRIGGER d`,
-		booking: "LeadInserted",
+		booking: "inserted",
 	},
 	"a trigger that fills in what is missing": {
 		alter: `ALTER TABLE leads ADD owner text NOT NULL;
 			CREATE FUNCTION own() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN NEW.owner := 'ada'; RETURN NEW; END$$;
 			CREATE TRIGGER own BEFORE INSERT ON leads FOR EACH ROW EXECUTE FUNCTION own()`,
-		findings: []string{"warning insert-columns: owner (text)", "warning triggers: own (BEFORE INSERT)"}, booking: "LeadInserted",
+		findings: []string{"warning insert-columns: owner (text)", "warning triggers: own (BEFORE INSERT)"}, booking: "inserted",
 	},
 	"what partitions alone ask for": {
 		schema: partitioned,
@@ -103,7 +103,7 @@ var inspectedWrites = map[string]inspected{
 			"warning foreign-keys: the foreign key known of the partition leads_other",
 			"warning triggers: a of the partition leads_other (BEFORE INSERT); they",
 		},
-		booking: "LeadNotInsertable",
+		booking: "not insertable",
 	},
 	"what children alone ask for": {
 		alter: pass + child + `CREATE TABLE appointments (id text PRIMARY KEY);
@@ -120,19 +120,19 @@ var inspectedWrites = map[string]inspected{
 			"warning foreign-keys: the foreign key known of the child old_leads",
 			"warning triggers: b of the child old_leads (BEFORE UPDATE); they",
 		},
-		booking: "LeadInserted",
+		booking: "inserted",
 	},
 	"what children have from their table": {
 		alter:    `ALTER TABLE leads ADD CONSTRAINT texts CHECK (ghl_appointment_id <> ''); ` + child + `CREATE INDEX ON old_leads (contact_id)`,
 		findings: []string{"warning constraints: constraints are about columns that verity-sync writes: texts CHECK ((ghl_appointment_id <> ''::text)); where"},
-		booking:  "LeadInserted",
+		booking:  "inserted",
 	},
 	"partitions of partitions": {
 		schema: partitioned,
 		alter: `CREATE TABLE leads_2030 PARTITION OF leads FOR VALUES FROM ('2030-01-01') TO ('2031-01-01') PARTITION BY RANGE (created_at);
 			CREATE TABLE leads_may PARTITION OF leads_2030 FOR VALUES FROM ('2030-05-01') TO ('2030-06-01');
 			ALTER TABLE leads_may ADD CONSTRAINT numeric CHECK (ghl_appointment_id ~ '^[0-9]+$')`,
-		findings: []string{"warning constraints: numeric of the partition leads_may CHECK"}, booking: "LeadInserted",
+		findings: []string{"warning constraints: numeric of the partition leads_may CHECK"}, booking: "inserted",
 	},
 	"what partitions have from their table": {
 		schema: partitioned,
@@ -143,7 +143,7 @@ var inspectedWrites = map[string]inspected{
 			"warning constraints: constraints are about columns that verity-sync writes: texts CHECK ((ghl_appointment_id <> ''::text)); where",
 			"warning triggers: triggers fire when verity-sync writes leads: a (AFTER INSERT); they",
 		},
-		booking: "LeadInserted",
+		booking: "inserted",
 	},
 }
 
