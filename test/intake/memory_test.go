@@ -3,6 +3,7 @@ package intake_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -12,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -35,6 +37,9 @@ func TestAFloodIsAnswered429WhereThereIsLittleMemory(t *testing.T) {
 	for i := range 200 {
 		posting.Go(func() {
 			answer, err := middleware.Post(t.Context(), receiver, large(i))
+			if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
+				return // Above the limit, the connection is answered 429 and closed. A client that is still sending may not read the answer.
+			}
 			assert.NoError(t, err)
 			assert.Equal(t, http.StatusTooManyRequests, answer.Status)
 		})
