@@ -23,9 +23,6 @@ import (
 )
 
 const (
-	// relayPoll is how often a receiver looks for orphaned rows (the default of relay.Options).
-	relayPoll = 500 * time.Millisecond
-
 	// retryDelay is how long an event waits after a failed attempt: longer than housekeeping takes to look at it.
 	retryDelay = 4 * time.Second
 	// doneTTL is long enough for a watch to see a WebhookEvent that is Done before it is deleted.

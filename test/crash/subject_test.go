@@ -81,7 +81,12 @@ func contact(t *testing.T, e *environment) *subject {
 
 // post posts the webhook once.
 func (e *environment) post(ctx context.Context, s *subject) (system.Answer, error) {
-	answer, err := e.Post(ctx, e.Receivers[0], s.webhook)
+	return e.postTo(ctx, e.Receivers[0], s)
+}
+
+// postTo sends the webhook to a receiver, and keeps the id of its event.
+func (e *environment) postTo(ctx context.Context, receiver *system.Process, s *subject) (system.Answer, error) {
+	answer, err := e.Post(ctx, receiver, s.webhook)
 	if err == nil && answer.Status != http.StatusOK {
 		err = fmt.Errorf("answered %d: %s", answer.Status, answer.Error)
 	}
