@@ -13,7 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -34,17 +34,21 @@ func TestAFloodIsAnswered429WhereThereIsLittleMemory(t *testing.T) {
 	unlock := sync.OnceFunc(lockTable(t)) // Bodies stay where they are.
 	defer unlock()
 	var posting sync.WaitGroup
+	var answered atomic.Int32
 	for i := range 200 {
 		posting.Go(func() {
 			answer, err := middleware.Post(t.Context(), receiver, large(i))
-			if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
-				return // Above the limit, the connection is answered 429 and closed. A client that is still sending may not read the answer.
+			if failed := net.Error(nil); errors.As(err, &failed) && !failed.Timeout() {
+				return // Above its limit of connections, the receiver answers 429 and closes. A client that is still sending may not read the answer.
 			}
-			assert.NoError(t, err)
-			assert.Equal(t, http.StatusTooManyRequests, answer.Status)
+			if assert.NoError(t, err) && assert.Equal(t, http.StatusTooManyRequests, answer.Status) {
+				answered.Add(1)
+			}
 		})
 	}
 	posting.Wait()
+	t.Logf("%d of 200 read an answer", answered.Load())
+	assert.GreaterOrEqual(t, answered.Load(), int32(20), "webhooks that are read are answered 429")
 	unlock()
 	systemtest.Eventually(t, func(c *assert.CollectT) {
 		answer, err := middleware.Post(t.Context(), receiver, large(0))
