@@ -15,27 +15,27 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/destination"
 )
 
-// What a call can fail with, for errors.Is. What each means for an event is the class of the *destination.Error around it.
+// The causes of a failed call, for errors.Is. The class of the enclosing *destination.Error says what each means for an event.
 var (
 	// ErrBadToken: Aloware does not know the token. Unavailable.
 	ErrBadToken = errors.New("bad token")
-	// ErrNotFound: no contact has the phone number. Permanent, where the caller knows nothing better to do.
+	// ErrNotFound: no contact has the phone number. Permanent, unless the caller expects the contact to appear.
 	ErrNotFound = errors.New("not found")
-	// ErrValidation: Aloware, or this client, finds the request itself wrong. Permanent.
+	// ErrValidation: Aloware or this client rejects the request as invalid. Permanent.
 	ErrValidation = errors.New("invalid request")
-	// ErrLimited: the requests of this minute are spent, by Aloware's count or by this client's. Limited.
+	// ErrLimited: Aloware's rate limit or this client's is reached. Limited.
 	ErrLimited = errors.New("limited")
 )
 
-// pauseForMinute is Aloware's own window, for a 429 that does not say how long to wait.
-const pauseForMinute = time.Minute
+// limitWindow is the window of Aloware's rate limit. It is the pause after a 429 without Retry-After.
+const limitWindow = time.Minute
 
 func failure(class destination.Class, message string, err error) *destination.Error {
 	return &destination.Error{Destination: Destination, Class: class, Message: message, Err: err}
 }
 
-// refusal returns the error that an answer amounts to, nil where it is a success. Of what Aloware says, the message has the
-// names of fields alone: the rest may repeat what it was sent.
+// refusal returns the error that a response means, or nil if it is a success. From the body, the message takes only the names of
+// fields: the rest may repeat personal data of the request.
 func refusal(resp *http.Response, body []byte, now time.Time) *destination.Error {
 	e := destination.FromResponse(Destination, resp, now)
 	if e == nil {
@@ -52,9 +52,9 @@ func refusal(resp *http.Response, body []byte, now time.Time) *destination.Error
 	case http.StatusUnauthorized:
 		set(destination.Unavailable, ErrBadToken, "the API token was refused")
 	case http.StatusNotFound:
-		// A wrong base URL is a 404 too, and must not pass for a contact that does not exist.
+		// A wrong base URL is answered 404 too. It does not mean that the contact does not exist.
 		if vendorError(body) == "contact not found." {
-			set(destination.Permanent, ErrNotFound, "Aloware knows no contact with this phone number")
+			set(destination.Permanent, ErrNotFound, "Aloware has no contact with this phone number")
 		}
 	case http.StatusBadRequest, http.StatusUnprocessableEntity:
 		set(destination.Permanent, ErrValidation, "the request was refused as invalid")
@@ -64,19 +64,19 @@ func refusal(resp *http.Response, body []byte, now time.Time) *destination.Error
 	case http.StatusTooManyRequests:
 		set(destination.Limited, ErrLimited, "the limit of requests is reached")
 		if e.RetryAfter == 0 {
-			e.RetryAfter = pauseForMinute
+			e.RetryAfter = limitWindow
 		}
 	}
 	return e
 }
 
-// isPage reports whether an answer is meant for a browser.
+// isPage reports whether a response is a web page.
 func isPage(contentType string, body []byte) bool {
 	media, _, err := mime.ParseMediaType(contentType)
 	return err == nil && strings.Contains(media, "html") || bytes.HasPrefix(bytes.TrimSpace(body), []byte("<"))
 }
 
-// vendorError returns, in lower case, what Aloware says in its form of an error, {error}.
+// vendorError returns the text of Aloware's error object, {error}, in lower case.
 func vendorError(body []byte) string {
 	var e struct {
 		Error string `json:"error"`
@@ -87,7 +87,7 @@ func vendorError(body []byte) string {
 	return strings.ToLower(e.Error)
 }
 
-// What an id may look like as a string, and as a number.
+// The forms of an id: as a string, and as a number.
 var (
 	idForm   = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 	idNumber = regexp.MustCompile(`^[1-9][0-9]{0,18}$`)
@@ -96,7 +96,7 @@ var (
 // id is a contact's id: Aloware's documentation does not show whether it is a number or a string, so both are read.
 type id string
 
-// UnmarshalJSON reads a whole number or a string; anything else is no id.
+// UnmarshalJSON reads an integer or a string. Any other value leaves the id empty.
 func (i *id) UnmarshalJSON(data []byte) error {
 	text := string(data)
 	if !idNumber.Match(data) {
@@ -108,7 +108,7 @@ func (i *id) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// stringIn returns the string that data is, "" where it is something else.
+// stringIn returns the JSON string in data, or "" if data is another value.
 func stringIn(data []byte) (text string) {
 	if json.Unmarshal(data, &text) != nil {
 		return ""
@@ -116,20 +116,20 @@ func stringIn(data []byte) (text string) {
 	return text
 }
 
-// contact is an object in which a contact's id may be.
+// contact is an object that may have a contact's id.
 type contact struct {
 	ID id `json:"id"`
 }
 
-// UnmarshalJSON reads an object; anything else holds no id.
+// UnmarshalJSON reads an object. Any other value leaves the id empty.
 func (c *contact) UnmarshalJSON(data []byte) error {
 	type plain contact
 	_ = json.Unmarshal(data, (*plain)(c))
 	return nil
 }
 
-// contactID returns the id in a look-up's answer: the documentation does not show whether the contact stands alone or
-// under a name, so all three are read.
+// contactID returns the id in the response of a lookup. The documentation does not show whether the contact is the root or a member
+// of it, so all three forms are read.
 func contactID(body []byte) (string, error) {
 	var answer struct {
 		Contact contact `json:"contact"`

@@ -150,7 +150,7 @@ func (c *Client) exchange(ctx context.Context, method, target string, body []byt
 	return resp.StatusCode, answer, nil
 }
 
-// wait returns when the rate limit allows a request. It returns an error at once if that is later than the context or maxWait allow.
+// wait blocks until the rate limit allows a request. It returns an error at once if that is later than the context or maxWait allows.
 func (c *Client) wait(ctx context.Context) error {
 	turn, cancel := context.WithTimeout(ctx, maxWait)
 	defer cancel()
@@ -161,7 +161,7 @@ func (c *Client) wait(ctx context.Context) error {
 	case ctx.Err() != nil:
 		return destination.FromTransport(Destination, ctx.Err())
 	}
-	e := failure(destination.Limited, "too many requests are waiting", ErrLimited)
+	e := failure(destination.Limited, "too many requests wait for the rate limit", ErrLimited)
 	e.RetryAfter = maxWait
 	return e
 }

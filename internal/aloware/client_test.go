@@ -28,16 +28,16 @@ var ann = aloware.Contact{
 	PhoneNumber: phone, FirstName: "Ann", LastName: "Bee", Email: email, Country: "US", LeadSource: "GoHighLevel",
 }
 
-// bench is a client and the simulated Aloware that it calls.
-type bench struct {
+// environment is a client and the simulated Aloware that it calls.
+type environment struct {
 	*aloware.Client
 	sim  *simaloware.Server
 	http *http.Client
 }
 
-func start(t *testing.T, options ...func(*aloware.Options)) *bench {
+func start(t *testing.T, options ...func(*aloware.Options)) *environment {
 	t.Helper()
-	b := &bench{sim: simaloware.New(token), http: destination.NewClient("test")}
+	b := &environment{sim: simaloware.New(token), http: destination.NewClient("test")}
 	server := httptest.NewServer(b.sim)
 	t.Cleanup(server.Close)
 	t.Cleanup(b.http.CloseIdleConnections)
@@ -51,10 +51,10 @@ func start(t *testing.T, options ...func(*aloware.Options)) *bench {
 	return b
 }
 
-// impatient makes a client give up after a moment.
-func impatient(o *aloware.Options) { o.HTTP.Timeout = 200 * time.Millisecond }
+// shortTimeout gives a client a timeout of 200 ms.
+func shortTimeout(o *aloware.Options) { o.HTTP.Timeout = 200 * time.Millisecond }
 
-// failure returns the *destination.Error that err is, and checks that neither it nor a cause tells a secret.
+// failure returns err as a *destination.Error, and checks that neither it nor a cause contains a secret.
 func failure(t *testing.T, err error) *destination.Error {
 	t.Helper()
 	var e *destination.Error
@@ -83,7 +83,7 @@ func TestSync(t *testing.T) {
 	require.NoError(t, err)
 	assert.False(t, created)
 	want.FirstName = "Anna"
-	assert.Equal(t, []simaloware.Contact{want}, b.sim.Contacts(), "what has changed is overwritten, what is not known stays")
+	assert.Equal(t, []simaloware.Contact{want}, b.sim.Contacts(), "fields that are set are overwritten, empty fields stay unchanged")
 
 	for _, sent := range b.sim.Requests.Requests("", "") {
 		assert.Empty(t, sent.Query, "the token is in the body")
@@ -94,9 +94,9 @@ func TestSync(t *testing.T) {
 	_, err = b.Sync(t.Context(), aloware.Contact{FirstName: "Ann"})
 	require.ErrorIs(t, err, aloware.ErrValidation)
 	assert.Equal(t, destination.Permanent, failure(t, err).Class)
-	assert.Equal(t, 2, b.sim.Requests.Total(), "without a number nothing is asked")
+	assert.Equal(t, 2, b.sim.Requests.Total(), "without a phone number no request is sent")
 
-	t.Run("takes any answer but a page", func(t *testing.T) {
+	t.Run("any response that is not a web page is a success", func(t *testing.T) {
 		t.Parallel()
 		b := start(t)
 		require.NoError(t, b.sim.Faults.Add(fault.Fault{Kind: fault.Answer, Status: 201, Header: http.Header{"Content-Type": {"text/plain"}}, Body: "ok"}))
@@ -125,33 +125,33 @@ func TestLookup(t *testing.T) {
 	require.ErrorIs(t, err, aloware.ErrValidation)
 	_, err = b.Lookup(t.Context(), "")
 	require.ErrorIs(t, err, aloware.ErrValidation)
-	assert.Equal(t, 4, b.sim.Requests.Total(), "an empty number is not asked for")
+	assert.Equal(t, 4, b.sim.Requests.Total(), "an empty phone number is not looked up")
 }
 
 func TestLookupReadsTheID(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct{ body, want string }{
-		"a number":                          {`{"id":70001,"name":"Ann"}`, "70001"},
-		"a string":                          {`{"id":"70001"}`, "70001"},
-		"a large number, digit for digit":   {`{"id":9007199254740993}`, "9007199254740993"},
-		"a UUID":                            {`{"id":"0199c0de-0000-7000-8000-000000000000"}`, "0199c0de-0000-7000-8000-000000000000"},
-		"of a nested contact":               {`{"contact":{"id":70001}}`, "70001"},
-		"of nested data":                    {`{"data":{"id":"70001"}}`, "70001"},
-		"of the contact, not of the answer": {`{"id":5,"contact":{"id":70001}}`, "70001"},
-		"beside a contact that is none":     {`{"id":70001,"contact":"Ann","data":[]}`, "70001"},
-		"none":                              {`{"name":"Ann"}`, ""},
-		"null":                              {`{"id":null}`, ""},
-		"zero":                              {`{"id":0}`, ""},
-		"a negative number":                 {`{"id":-7}`, ""},
-		"a fraction":                        {`{"id":7.5}`, ""},
-		"a boolean":                         {`{"id":true}`, ""},
-		"an object":                         {`{"id":{"id":7}}`, ""},
-		"a string with a NUL":               {`{"id":"7\u0000"}`, ""},
-		"an empty string":                   {`{"id":""}`, ""},
-		"a list":                            {`[{"id":7}]`, ""},
-		"null for all":                      {`null`, ""},
-		"half an answer":                    {`{"id":70001,"name":"Ann`, ""},
-		"nothing":                           {``, ""},
+		"a number":                            {`{"id":70001,"name":"Ann"}`, "70001"},
+		"a string":                            {`{"id":"70001"}`, "70001"},
+		"a large number, digit for digit":     {`{"id":9007199254740993}`, "9007199254740993"},
+		"a UUID":                              {`{"id":"0199c0de-0000-7000-8000-000000000000"}`, "0199c0de-0000-7000-8000-000000000000"},
+		"of a nested contact":                 {`{"contact":{"id":70001}}`, "70001"},
+		"of nested data":                      {`{"data":{"id":"70001"}}`, "70001"},
+		"of the contact, not of the response": {`{"id":5,"contact":{"id":70001}}`, "70001"},
+		"beside a contact that is no object":  {`{"id":70001,"contact":"Ann","data":[]}`, "70001"},
+		"none":                                {`{"name":"Ann"}`, ""},
+		"null":                                {`{"id":null}`, ""},
+		"zero":                                {`{"id":0}`, ""},
+		"a negative number":                   {`{"id":-7}`, ""},
+		"a fraction":                          {`{"id":7.5}`, ""},
+		"a boolean":                           {`{"id":true}`, ""},
+		"an object":                           {`{"id":{"id":7}}`, ""},
+		"a string with a NUL":                 {`{"id":"7\u0000"}`, ""},
+		"an empty string":                     {`{"id":""}`, ""},
+		"a list":                              {`[{"id":7}]`, ""},
+		"null for all":                        {`null`, ""},
+		"a truncated response":                {`{"id":70001,"name":"Ann`, ""},
+		"an empty response":                   {``, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -168,13 +168,13 @@ func TestLookupReadsTheID(t *testing.T) {
 	}
 }
 
-// both are the two calls.
-var both = map[string]func(context.Context, *bench) error{
-	"sync": func(ctx context.Context, b *bench) error {
+// calls are the calls of the client.
+var calls = map[string]func(context.Context, *environment) error{
+	"sync": func(ctx context.Context, b *environment) error {
 		_, err := b.Sync(ctx, ann)
 		return err
 	},
-	"look-up": func(ctx context.Context, b *bench) error {
+	"lookup": func(ctx context.Context, b *environment) error {
 		_, err := b.Lookup(ctx, phone)
 		return err
 	},
@@ -182,7 +182,7 @@ var both = map[string]func(context.Context, *bench) error{
 
 func TestBadToken(t *testing.T) {
 	t.Parallel()
-	for name, call := range both {
+	for name, call := range calls {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := start(t)
@@ -202,8 +202,8 @@ func TestStatuses(t *testing.T) {
 		f.Header.Set(name, value)
 		return f
 	}
-	untouched := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a redirect was followed") }))
-	t.Cleanup(untouched.Close)
+	target := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a redirect was followed") }))
+	t.Cleanup(target.Close)
 	for name, tc := range map[string]struct {
 		fault      fault.Fault
 		class      destination.Class
@@ -213,19 +213,19 @@ func TestStatuses(t *testing.T) {
 		"400":                          {fault.JSON(400, `{"error":"Phone number +15550100001 is invalid."}`), destination.Permanent, aloware.ErrValidation, 0},
 		"401":                          {fault.JSON(401, `{"message":"Unauthenticated."}`), destination.Unavailable, aloware.ErrBadToken, 0},
 		"403":                          {fault.Status(403), destination.Unavailable, nil, 0},
-		"404 of something else":        {fault.JSON(404, `{"error":"Route not found."}`), destination.Unavailable, nil, 0},
-		"404 with a page":              {fault.Fault{Kind: fault.Answer, Status: 404, Body: "<html>Contact not found."}, destination.Unavailable, nil, 0},
+		"404 of another resource":      {fault.JSON(404, `{"error":"Route not found."}`), destination.Unavailable, nil, 0},
+		"404 with a web page":          {fault.Fault{Kind: fault.Answer, Status: 404, Body: "<html>Contact not found."}, destination.Unavailable, nil, 0},
 		"422":                          {fault.Status(422), destination.Permanent, aloware.ErrValidation, 0},
-		"429 that names seconds":       {header("Retry-After", "7", fault.Status(429)), destination.Limited, aloware.ErrLimited, 7 * time.Second},
-		"429 that names nothing":       {fault.Status(429), destination.Limited, aloware.ErrLimited, time.Minute},
+		"429 with Retry-After":         {header("Retry-After", "7", fault.Status(429)), destination.Limited, aloware.ErrLimited, 7 * time.Second},
+		"429 without Retry-After":      {fault.Status(429), destination.Limited, aloware.ErrLimited, time.Minute},
 		"500":                          {fault.Status(500), destination.Transient, nil, 0},
-		"503 with a page":              {fault.Fault{Kind: fault.Answer, Status: 503, Body: "<html>"}, destination.Transient, nil, 0},
-		"a page":                       {fault.HTML(), destination.Unavailable, aloware.ErrBadToken, 0},
-		"a page that says it is JSON":  {fault.JSON(200, "\n<!DOCTYPE html>"), destination.Unavailable, aloware.ErrBadToken, 0},
-		"a redirect to a login":        {fault.Redirect(untouched.URL), destination.Unavailable, nil, 0},
-		"a redirect with another code": {fault.Fault{Kind: fault.Answer, Status: 302, Header: http.Header{"Location": {"/login"}}}, destination.Unavailable, nil, 0},
+		"503 with a web page":          {fault.Fault{Kind: fault.Answer, Status: 503, Body: "<html>"}, destination.Transient, nil, 0},
+		"a web page":                   {fault.HTML(), destination.Unavailable, aloware.ErrBadToken, 0},
+		"a web page declared as JSON":  {fault.JSON(200, "\n<!DOCTYPE html>"), destination.Unavailable, aloware.ErrBadToken, 0},
+		"a redirect to another server": {fault.Redirect(target.URL), destination.Unavailable, nil, 0},
+		"a redirect to a path":         {fault.Fault{Kind: fault.Answer, Status: 302, Header: http.Header{"Location": {"/login"}}}, destination.Unavailable, nil, 0},
 	} {
-		for call, do := range both {
+		for call, do := range calls {
 			t.Run(call+": "+name, func(t *testing.T) {
 				t.Parallel()
 				b := start(t)
@@ -239,13 +239,13 @@ func TestStatuses(t *testing.T) {
 				for _, sentinel := range []error{aloware.ErrBadToken, aloware.ErrNotFound, aloware.ErrValidation, aloware.ErrLimited} {
 					assert.Equal(t, errors.Is(tc.err, sentinel), errors.Is(err, sentinel), sentinel)
 				}
-				require.NoError(t, do(t.Context(), b), "the next call is served")
+				require.NoError(t, do(t.Context(), b), "the next call succeeds")
 			})
 		}
 	}
 }
 
-func TestFaultsOfTheConnection(t *testing.T) {
+func TestConnectionFailures(t *testing.T) {
 	t.Parallel()
 	json := http.Header{"Content-Type": {"application/json"}}
 	for name, tc := range map[string]struct {
@@ -253,38 +253,38 @@ func TestFaultsOfTheConnection(t *testing.T) {
 		options []func(*aloware.Options)
 		message string
 	}{
-		"nothing is answered":       {fault.Fault{Kind: fault.Hang}, []func(*aloware.Options){impatient}, "timed out"},
-		"headers, and no body":      {fault.Fault{Kind: fault.HangAfterHeaders, Header: json}, []func(*aloware.Options){impatient}, "timed out"},
-		"a body that drips":         {fault.Fault{Kind: fault.Drip, Header: json, Body: " ", DelayMillis: 10}, []func(*aloware.Options){impatient}, "timed out"},
-		"a body without an end":     {fault.Fault{Kind: fault.Endless, Header: json, Body: " "}, nil, "too long"},
-		"a reset":                   {fault.Fault{Kind: fault.Reset}, nil, "the connection was reset"},
-		"a reset after it was done": {fault.Fault{Kind: fault.ResetAfterHandling}, nil, "the connection was reset"},
-		"an answer that breaks off": {fault.Fault{Kind: fault.Truncate}, nil, "closed before the answer was complete"},
+		"no response":                {fault.Fault{Kind: fault.Hang}, []func(*aloware.Options){shortTimeout}, "timed out"},
+		"headers without a body":     {fault.Fault{Kind: fault.HangAfterHeaders, Header: json}, []func(*aloware.Options){shortTimeout}, "timed out"},
+		"a body that arrives slowly": {fault.Fault{Kind: fault.Drip, Header: json, Body: " ", DelayMillis: 10}, []func(*aloware.Options){shortTimeout}, "timed out"},
+		"an endless body":            {fault.Fault{Kind: fault.Endless, Header: json, Body: " "}, nil, "too long"},
+		"a reset":                    {fault.Fault{Kind: fault.Reset}, nil, "the connection was reset"},
+		"a reset after the effect":   {fault.Fault{Kind: fault.ResetAfterHandling}, nil, "the connection was reset"},
+		"a truncated response":       {fault.Fault{Kind: fault.Truncate}, nil, "closed before the answer was complete"},
 	} {
-		for call, do := range both {
+		for call, do := range calls {
 			t.Run(call+": "+name, func(t *testing.T) {
 				t.Parallel()
 				b := start(t, tc.options...)
 				_, err := b.Sync(t.Context(), ann)
 				require.NoError(t, err)
-				// A GET whose kept connection is reset is sent again by net/http.
+				// net/http repeats a GET if its idle connection is reset.
 				b.http.CloseIdleConnections()
 				require.NoError(t, b.sim.Faults.Add(tc.fault))
 				e := failure(t, do(t.Context(), b))
 				assert.Equal(t, destination.Transient, e.Class)
 				assert.Contains(t, e.Message, tc.message)
-				require.NoError(t, do(t.Context(), b), "the next call is served")
-				assert.Len(t, b.sim.Contacts(), 1, "and what was done twice is there once")
+				require.NoError(t, do(t.Context(), b), "the next call succeeds")
+				assert.Len(t, b.sim.Contacts(), 1, "the repeated call adds no contact")
 			})
 		}
 	}
-	for call, do := range both {
-		t.Run(call+": nobody listens", func(t *testing.T) {
+	for call, do := range calls {
+		t.Run(call+": the connection is refused", func(t *testing.T) {
 			t.Parallel()
 			b := start(t, func(o *aloware.Options) { o.BaseURL = "http://127.0.0.1:1" })
 			assert.Equal(t, destination.Unavailable, failure(t, do(t.Context(), b)).Class)
 		})
-		t.Run(call+": the caller gave up before", func(t *testing.T) {
+		t.Run(call+": the context is already canceled", func(t *testing.T) {
 			t.Parallel()
 			b := start(t)
 			ctx, cancel := context.WithCancel(t.Context())
@@ -297,17 +297,17 @@ func TestFaultsOfTheConnection(t *testing.T) {
 	}
 }
 
-func TestNewRefuses(t *testing.T) {
+func TestNewRejectsInvalidOptions(t *testing.T) {
 	t.Parallel()
 	good := aloware.Options{Token: token, HTTP: destination.NewClient("test")}
 	_, err := aloware.New(good)
 	require.NoError(t, err, "the base URL has a default")
 	for name, change := range map[string]func(*aloware.Options){
-		"no token":                 func(o *aloware.Options) { o.Token = "" },
-		"no HTTP client":           func(o *aloware.Options) { o.HTTP = nil },
-		"a base URL without host":  func(o *aloware.Options) { o.BaseURL = "app.example.com" },
-		"a base URL with a query":  func(o *aloware.Options) { o.BaseURL = "https://example.com/?a=b" },
-		"a base URL with a secret": func(o *aloware.Options) { o.BaseURL = "https://user:secret@example.com" },
+		"no token":                  func(o *aloware.Options) { o.Token = "" },
+		"no HTTP client":            func(o *aloware.Options) { o.HTTP = nil },
+		"a base URL without a host": func(o *aloware.Options) { o.BaseURL = "app.example.com" },
+		"a base URL with a query":   func(o *aloware.Options) { o.BaseURL = "https://example.com/?a=b" },
+		"a base URL with a secret":  func(o *aloware.Options) { o.BaseURL = "https://user:secret@example.com" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -8,21 +8,21 @@ import (
 	"strings"
 )
 
-// maxFields is how many of the fields that a refusal names are shown.
+// maxFields is the maximum number of invalid fields in a message.
 const maxFields = 8
 
 var (
-	// fieldForm is what the name of a field may look like, "contacts.0.phone_number" among them.
+	// fieldForm is the form of a field's name, such as "contacts.0.phone_number".
 	fieldForm = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_.-]{0,39}$`)
-	// likeANumber tells what is rather a phone number than a name.
-	likeANumber = regexp.MustCompile(`[0-9]{5}`)
+	// likePhoneNumber matches a text that may be a phone number.
+	likePhoneNumber = regexp.MustCompile(`[0-9]{5}`)
 )
 
-// refusedFields says which fields a refusal names, "" where it names none. The names alone are shown: what is said of a field, and what
-// has not the form of a name, may repeat what was sent.
+// refusedFields lists the fields that a refusal names; "" is none. It returns only names: a message about a field, and a text that does
+// not have the form of a name, may repeat personal data of the request.
 //
-// Aloware's documentation does not show the form. Its framework's is {"errors": {"email": ["…"]}}; a list of objects that name
-// a field, and the same under "error" and "message", are read as well.
+// Aloware's documentation does not show the form of such a response. Its framework writes {"errors": {"email": ["…"]}}. A list of
+// objects with a member "field" is read as well, and so are both under "error" and "message".
 func refusedFields(body []byte) string {
 	var e struct {
 		Errors, Error, Message json.RawMessage
@@ -31,11 +31,11 @@ func refusedFields(body []byte) string {
 		return ""
 	}
 	var names []string
-	for _, said := range [...]json.RawMessage{e.Errors, e.Error, e.Message} {
-		names = append(names, fieldsIn(said)...)
+	for _, value := range [...]json.RawMessage{e.Errors, e.Error, e.Message} {
+		names = append(names, fieldsIn(value)...)
 	}
 	names = slices.DeleteFunc(names, func(name string) bool {
-		return !fieldForm.MatchString(name) || likeANumber.MatchString(name)
+		return !fieldForm.MatchString(name) || likePhoneNumber.MatchString(name)
 	})
 	slices.Sort(names)
 	names = slices.Compact(names)
@@ -49,17 +49,17 @@ func refusedFields(body []byte) string {
 	}
 }
 
-// fieldsIn returns the keys of an object, and of a list of objects what each says that its field is.
-func fieldsIn(said json.RawMessage) (names []string) {
+// fieldsIn returns the keys of an object, or the members "field" of a list of objects.
+func fieldsIn(value json.RawMessage) (names []string) {
 	var object map[string]json.RawMessage
-	if json.Unmarshal(said, &object) == nil {
+	if json.Unmarshal(value, &object) == nil {
 		for name := range object {
 			names = append(names, name)
 		}
 		return names
 	}
 	var list []json.RawMessage
-	if json.Unmarshal(said, &list) != nil {
+	if json.Unmarshal(value, &list) != nil {
 		return nil
 	}
 	for _, item := range list {

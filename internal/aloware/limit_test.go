@@ -13,7 +13,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/destination"
 )
 
-func TestLimitStaysBelowAlowares(t *testing.T) {
+func TestRateLimitStaysBelowAlowaresLimit(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, err := New(Options{Token: "secret", HTTP: http.DefaultClient})
@@ -29,7 +29,7 @@ func TestLimitStaysBelowAlowares(t *testing.T) {
 	})
 }
 
-func TestLimitWaitsNoLongerThanTheContext(t *testing.T) {
+func TestRateLimitWaitsNoLongerThanTheContext(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, err := New(Options{Token: "secret", HTTP: http.DefaultClient})
