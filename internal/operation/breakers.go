@@ -16,7 +16,7 @@ const maxBreakers = 1024
 // It is safe for concurrent use.
 type LocationBreakers struct {
 	opts    destination.BreakerOptions
-	vouched func(locationID string) bool
+	known   func(locationID string) bool
 	changed func(name string, up bool)
 
 	mu         sync.Mutex
@@ -31,11 +31,11 @@ type LocationBreakers struct {
 // and every reported name becomes a permanent metric series.
 const OtherLocations = "ghl:other"
 
-// NewLocationBreakers returns a set that creates breakers on demand. vouched reports whether a location is known to belong to this
+// NewLocationBreakers returns a set that creates breakers on demand. known reports whether a location is known to belong to this
 // installation.
-func NewLocationBreakers(opts destination.BreakerOptions, vouched func(locationID string) bool) *LocationBreakers {
+func NewLocationBreakers(opts destination.BreakerOptions, known func(locationID string) bool) *LocationBreakers {
 	l := &LocationBreakers{
-		vouched: vouched, changed: opts.Changed, byLocation: map[string]*destination.Breaker{}, down: map[string]string{},
+		known: known, changed: opts.Changed, byLocation: map[string]*destination.Breaker{}, down: map[string]string{},
 	}
 	if opts.Changed != nil {
 		opts.Changed = l.report
@@ -54,7 +54,7 @@ func (l *LocationBreakers) report(name string, up bool) {
 	}
 	if !up {
 		reported = name
-		if location, of := strings.CutPrefix(name, "ghl:"); of && !l.vouched(location) {
+		if location, ok := strings.CutPrefix(name, "ghl:"); ok && !l.known(location) {
 			reported = OtherLocations
 		}
 	}
@@ -77,15 +77,15 @@ func (l *LocationBreakers) Of(location string) *destination.Breaker {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if known, ok := l.byLocation[name]; ok {
-		return known
+	if breaker, ok := l.byLocation[name]; ok {
+		return breaker
 	}
 	if len(l.byLocation) >= maxBreakers {
-		l.forget()
+		l.prune()
 	}
-	fresh := destination.NewBreaker(name, l.opts)
-	l.byLocation[name] = fresh
-	return fresh
+	breaker := destination.NewBreaker(name, l.opts)
+	l.byLocation[name] = breaker
+	return breaker
 }
 
 // All returns the existing breakers.
@@ -95,21 +95,21 @@ func (l *LocationBreakers) All() []*destination.Breaker {
 	return slices.Collect(maps.Values(l.byLocation))
 }
 
-// forget removes the breakers that block nothing, since a new one is equivalent. If all of them block calls, it removes one,
+// prune removes the breakers that block nothing, since a new one is equivalent. If all of them block calls, it removes one,
 // preferably that of an unknown location.
-func (l *LocationBreakers) forget() {
-	some := ""
+func (l *LocationBreakers) prune() {
+	victim := ""
 	for name, breaker := range l.byLocation {
 		if breaker.Up() && breaker.Wait() == 0 {
 			delete(l.byLocation, name)
-		} else if location, _ := strings.CutPrefix(name, "ghl:"); some == "" || !l.vouched(location) {
-			some = name
+		} else if location, _ := strings.CutPrefix(name, "ghl:"); victim == "" || !l.known(location) {
+			victim = name
 		}
 	}
 	if len(l.byLocation) >= maxBreakers {
-		delete(l.byLocation, some)
+		delete(l.byLocation, victim)
 		if l.changed != nil {
-			l.report(some, true)
+			l.report(victim, true)
 		}
 	}
 }

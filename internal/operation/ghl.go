@@ -17,13 +17,13 @@ type GHLAPI interface {
 	FindDuplicate(ctx context.Context, locationID, phoneE164, email string) (ghlapi.Contact, error)
 	SearchContacts(ctx context.Context, locationID string, filters []ghlapi.Filter) ([]ghlapi.Contact, error)
 	AddTags(ctx context.Context, locationID, contactID string, tags []string) error
-	// Vouched reports whether a location is known to belong to this installation; Vouch marks it as known.
+	// These report whether a location is known to belong to this installation, and mark it as known.
 	Vouched(locationID string) bool
 	Vouch(locationID string)
 }
 
-// Vouchers stores which locations GoHighLevel has answered for; *store.Store implements it.
-type Vouchers interface {
+// LocationStore stores which locations GoHighLevel has answered for; *store.Store implements it.
+type LocationStore interface {
 	RecordLocation(ctx context.Context, locationID string) error
 	LocationAnswered(ctx context.Context, locationID string) (bool, error)
 }
@@ -32,8 +32,8 @@ type Vouchers interface {
 type GHL struct {
 	API      GHLAPI
 	Breakers *LocationBreakers
-	// Vouchers survives restarts. If it is nil, known locations are lost with the process.
-	Vouchers Vouchers
+	// Locations stores the known locations across restarts. If it is nil, they are lost with the process.
+	Locations LocationStore
 
 	recorded sync.Map
 }
@@ -46,18 +46,18 @@ type GHL struct {
 // the attempt counts.
 func (g *GHL) do(ctx context.Context, location string, call func(context.Context) error) error {
 	breaker := g.Breakers.Of(location)
-	var unvouched error
+	var refused error
 	err := breaker.Do(ctx, func(ctx context.Context) error {
 		err := call(ctx)
-		if errors.Is(err, ghlapi.ErrBadToken) && !g.vouched(ctx, location) {
-			unvouched = err
+		if errors.Is(err, ghlapi.ErrBadToken) && !g.known(ctx, location) {
+			refused = err
 			return nil // The API answers, so the breaker stays closed.
 		}
 		return err
 	})
 	switch {
-	case unvouched != nil:
-		return &failure{err: unvouched, reason: v1alpha1.LocationUnknownReason}
+	case refused != nil:
+		return &failure{err: refused, reason: v1alpha1.LocationUnknownReason}
 	case err == nil:
 		g.record(ctx, location)
 		return nil
@@ -68,15 +68,15 @@ func (g *GHL) do(ctx context.Context, location string, call func(context.Context
 	}
 }
 
-// vouched reports whether a location is known to belong to this installation. If the lookup fails, it returns true: the event waits.
-func (g *GHL) vouched(ctx context.Context, location string) bool {
+// known reports whether a location is known to belong to this installation. If the lookup fails, it returns true: the event waits.
+func (g *GHL) known(ctx context.Context, location string) bool {
 	if g.API.Vouched(location) {
 		return true
 	}
-	if g.Vouchers == nil {
+	if g.Locations == nil {
 		return false
 	}
-	answered, err := g.Vouchers.LocationAnswered(ctx, location)
+	answered, err := g.Locations.LocationAnswered(ctx, location)
 	if err == nil && answered {
 		g.API.Vouch(location)
 	}
@@ -85,13 +85,13 @@ func (g *GHL) vouched(ctx context.Context, location string) bool {
 
 // record stores that GoHighLevel has answered for a location. If that fails, the next answer is recorded.
 func (g *GHL) record(ctx context.Context, location string) {
-	if g.Vouchers == nil || location == "" || !g.API.Vouched(location) {
+	if g.Locations == nil || location == "" || !g.API.Vouched(location) {
 		return
 	}
 	if _, done := g.recorded.Load(location); done {
 		return
 	}
-	if g.Vouchers.RecordLocation(ctx, location) == nil {
+	if g.Locations.RecordLocation(ctx, location) == nil {
 		g.recorded.Store(location, struct{}{})
 	}
 }

@@ -41,7 +41,7 @@ func (w *world) restart(t *testing.T, o *oneToken) {
 	client, err := ghlapi.New(ghlapi.Options{BaseURL: server.URL, Tokens: ghlapi.StaticToken("token1"), HTTP: destination.NewClient("test")})
 	require.NoError(t, err)
 	o.api = &operation.GHL{
-		API: client, Vouchers: w.store,
+		API: client, Locations: w.store,
 		Breakers: operation.NewLocationBreakers(destination.BreakerOptions{Failures: 2, Changed: func(name string, up bool) {
 			o.mu.Lock()
 			defer o.mu.Unlock()

@@ -1,6 +1,6 @@
 // Package operation has the operations of an attempt: it forwards a webhook to Verity, derives a contact's leads, syncs
 // contacts to Aloware, and adds tags at GoHighLevel. An operation is one row of the ledger and has its effect once for an
-// event, even if the process dies in between. The package knows the names of conditions and results, but no Kubernetes
+// event, even if the process dies while it runs. The package knows the names of conditions and results, but no Kubernetes
 // client.
 package operation
 
@@ -26,8 +26,8 @@ type Spec struct {
 	EntityTypes []string
 	// Results are the values of status.result that it returns, in the API's words.
 	Results []string
-	// After is the name of the operation that must have succeeded before this one runs; "" is none. Operations do not
-	// wait for others otherwise.
+	// After is the name of the operation that must have succeeded before this one runs; "" is none. Otherwise operations
+	// do not depend on each other.
 	After string
 	// Unset says why nothing is synced if the operation is not configured; "" if the event needs no such explanation.
 	Unset string
@@ -41,7 +41,7 @@ func (s Spec) Serves(entityType string) bool {
 // Operation is one effect of an event.
 type Operation interface {
 	Spec() Spec
-	// Run carries it out. A second run, also after a crash in the middle of the first, must have no further effect.
+	// Run carries it out. A second run must have no further effect, even if the process died during the first.
 	Run(ctx context.Context, e *store.Attempt) Outcome
 }
 
@@ -49,7 +49,7 @@ type Operation interface {
 type Plan struct {
 	// Unparseable says why the event cannot be read; "" if it can. Such an event has no operations and ends in error.
 	Unparseable string
-	// Operations run in this order. A failure keeps only those from running that come After it.
+	// Operations run in this order. A failure blocks only the operations that name the failed one in After.
 	Operations []Operation
 	// NoForward is the reason of the condition Forwarded if no operation forwards the event.
 	NoForward string
@@ -68,19 +68,19 @@ type Outcome struct {
 	Result string
 	// Skipped says why there was nothing to do; "" if something was done.
 	Skipped string
-	// Note says what a user should know about something that was done; "" is nothing. It holds no personal data.
+	// Note is a remark for users on what was done; "" is none. It contains no personal data.
 	Note string
 	// TargetID is the id of the object that was written at the destination.
 	TargetID string
 	// VerityContactID is the id of the contact in Verity that the event was matched with.
 	VerityContactID string
-	// Details go to the ledger: how a contact was found, what was written. They hold ids and words, no personal data.
+	// Details go to the ledger: how a contact was found, what was written. They contain ids and fixed words, no personal data.
 	Details map[string]any
 	// Err says why it failed, and destination.ClassOf what that means. Its text is shown to users.
 	Err error
 	// Reason names the failure if there is a better name than its class, for instance "ContactNotFound".
 	Reason string
-	// NotYet is true if the operation failed only because an effect of the forward is not there yet: the attempt counts
+	// NotYet is true if the operation failed only because an effect of the forward is still missing. The attempt counts
 	// only after the forward has succeeded.
 	NotYet bool
 	// Wait is the time for which no call may be made to the destination, because its breaker is open or it requested a
