@@ -31,18 +31,18 @@ var ContactSpec = Spec{
 	Results:     []string{v1alpha1.ResultContactSynced, v1alpha1.ResultContactSkipped, v1alpha1.ResultSuperseded},
 }
 
-// Contact stores what a contact event says about its contact, and syncs the contact to Aloware.
+// Contact stores the contact of a contact event, and syncs it to Aloware.
 type Contact struct {
-	Known ContactStore
+	Store ContactStore
 	// Aloware and its Breaker are nil if Aloware is not configured.
 	Aloware Aloware
 	Breaker *destination.Breaker
 	// GHL is nil if it is not configured.
 	GHL *GHL
-	// Regions are those of phone numbers in national form.
+	// Regions are the regions of phone numbers in national form.
 	Regions Regions
 	// KeepOnPhoneChange keeps Aloware's contact unchanged if the phone number has changed. Otherwise Aloware gets another contact with
-	// the new number, since it identifies contacts by nothing else.
+	// the new number, since it identifies contacts by phone number only.
 	KeepOnPhoneChange bool
 }
 
@@ -70,115 +70,115 @@ type contactSync struct {
 	details map[string]any
 }
 
-// contactSaid is the data of a contact from the event, completed from GoHighLevel if the event says too little.
-type contactSaid struct {
+// contactData is the data of a contact from the event, completed from GoHighLevel if the event has too little.
+type contactData struct {
 	person                    event.Person
 	reach                     event.Reach
 	location, locationCountry string
 	at                        time.Time
-	// silent is true if neither says whether the contact has a phone number.
-	silent bool
+	// phoneUnknown is true if neither the event nor GoHighLevel shows whether the contact has a phone number.
+	phoneUnknown bool
 }
 
 // read returns the contact's data from the event. A webhook without any phone number does not mean that the contact has none: then,
 // and if the payload was cut, read asks GoHighLevel.
-func (s *contactSync) read(ctx context.Context) (said contactSaid, err error) {
-	said.at = s.event.OccurredAt()
+func (s *contactSync) read(ctx context.Context) (data contactData, err error) {
+	data.at = s.event.OccurredAt()
 	// Stored payloads decode, except some of the legacy middleware.
 	e := s.event.Event
 	if content, err := source.Of(e.Source).Content(s.event.Payload, e, s.event.ReceivedAt); err == nil {
-		said.person, said.locationCountry, said.reach = content.Person, content.LocationCountry, content.Reach
+		data.person, data.locationCountry, data.reach = content.Person, content.LocationCountry, content.Reach
 	}
-	if said.location, err = locationOf(ctx, s.Known, s.event.Event.ContactID, s.event.Event.LocationID); err != nil {
-		return said, err
+	if data.location, err = locationOf(ctx, s.Store, s.event.Event.ContactID, s.event.Event.LocationID); err != nil {
+		return data, err
 	}
-	said.silent = len(said.reach.Phones) == 0 && !said.reach.NoPhone
+	data.phoneUnknown = len(data.reach.Phones) == 0 && !data.reach.NoPhone
 	cut := s.event.Event.Truncated && s.event.Event.Type != event.TypeContactDeleted
-	if !cut && (!said.silent || s.GHL == nil || s.unsynced() != "") {
-		return said, nil
+	if !cut && (!data.phoneUnknown || s.GHL == nil || s.unsynced() != "") {
+		return data, nil
 	}
-	known, found, err := s.reread(ctx, said.location)
+	contact, found, err := s.reread(ctx, data.location)
 	if err != nil || !found {
-		return said, err
+		return data, err
 	}
-	said.silent = false
+	data.phoneUnknown = false
 	person := event.Person{
-		Phone: known.Phone, Email: known.Email, FirstName: known.FirstName, LastName: known.LastName, Country: known.Country,
+		Phone: contact.Phone, Email: contact.Email, FirstName: contact.FirstName, LastName: contact.LastName, Country: contact.Country,
 	}
 	if !cut {
-		person = fillPerson(said.person, person)
+		person = fillPerson(data.person, person)
 	}
-	said.person, said.reach.Phones = person, listed(known.Phone)
-	if cut || len(said.reach.Emails) == 0 {
-		said.reach.Emails = append(listed(known.Email), known.AdditionalEmails...)
+	data.person, data.reach.Phones = person, listOf(contact.Phone)
+	if cut || len(data.reach.Emails) == 0 {
+		data.reach.Emails = append(listOf(contact.Email), contact.AdditionalEmails...)
 	}
-	said.location = cmp.Or(said.location, known.LocationID)
-	if known.DateUpdated.After(said.at) {
-		said.at = known.DateUpdated
+	data.location = cmp.Or(data.location, contact.LocationID)
+	if contact.DateUpdated.After(data.at) {
+		data.at = contact.DateUpdated
 	}
-	return said, nil
+	return data, nil
 }
 
 func (s *contactSync) run(ctx context.Context) (Outcome, error) {
-	said, err := s.read(ctx)
+	data, err := s.read(ctx)
 	if err != nil {
 		return Outcome{}, err
 	}
-	id, person, at := s.event.Event.ContactID, said.person, said.at
-	where := phoneHints{person.Country, said.location, said.locationCountry}
-	usable := particularsOf(said.reach, s.Regions.of(where))
+	id, person, at := s.event.Event.ContactID, data.person, data.at
+	hints := phoneHints{person.Country, data.location, data.locationCountry}
+	keys := contactKeysOf(data.reach, s.Regions.of(hints))
 	contact := aloware.Contact{
-		PhoneNumber: usable.phone,
-		Email:       address(usable.email), FirstName: person.FirstName, LastName: person.LastName, Country: person.Country,
+		PhoneNumber: keys.phone,
+		Email:       address(keys.email), FirstName: person.FirstName, LastName: person.LastName, Country: person.Country,
 	}
 	mapping := store.Mapping{
-		GHLContactID: id, LocationID: said.location, Phone: contact.PhoneNumber, Email: contact.Email, SaidBy: s.event.ID,
+		GHLContactID: id, LocationID: data.location, Phone: contact.PhoneNumber, Email: contact.Email, SaidBy: s.event.ID,
 	}
-	if err := s.Known.RememberContact(ctx, mapping, at); err != nil {
+	if err := s.Store.RememberContact(ctx, mapping, at); err != nil {
 		return Outcome{}, ownDatabaseError(err)
 	}
-	if mapping, err = mappingOf(ctx, s.Known, id); err != nil {
+	if mapping, err = mappingOf(ctx, s.Store, id); err != nil {
 		return Outcome{}, err
 	}
 	if s.Aloware != nil && mapping.SyncedOccurredAt != nil && mapping.SyncedOccurredAt.After(at) {
 		return Done(v1alpha1.ResultSuperseded), nil
 	}
-	if said.silent {
-		contact.PhoneNumber = s.Regions.e164(mapping.Phone, where)
+	if data.phoneUnknown {
+		contact.PhoneNumber = s.Regions.e164(mapping.Phone, hints)
 		contact.Email = cmp.Or(contact.Email, mapping.Email)
 	}
-	if why := s.whyNot(contact, said.reach.Phones, where); why != "" {
-		return Skip(v1alpha1.ResultContactSkipped, why), nil
+	if reason := s.skipReason(contact, data.reach.Phones, hints); reason != "" {
+		return Skip(v1alpha1.ResultContactSkipped, reason), nil
 	}
-	former := s.Regions.e164(mapping.AlowarePhone, where)
+	former := s.Regions.e164(mapping.AlowarePhone, hints)
 	changed := mapping.AlowareContactID != "" && former != "" && former != contact.PhoneNumber
 	if changed && s.KeepOnPhoneChange {
 		s.details["alowareContactID"] = mapping.AlowareContactID
 		return Skip(v1alpha1.ResultContactSkipped,
-			"the phone number changed, and with ALOWARE_ON_PHONE_CHANGE=keep Aloware's contact stays as it is"), nil
+			"the phone number changed; with ALOWARE_ON_PHONE_CHANGE=keep, Aloware's contact is not changed"), nil
 	}
 	accepted, alowareID, err := s.send(ctx, contact)
 	if accepted {
 		// Even without the id: an older event must not overwrite the contact.
 		failpoint.Hit(failpoint.ContactSent)
-		if err := s.Known.ContactSynced(ctx, id, store.AlowareContact{ID: alowareID, Phone: contact.PhoneNumber}, at); err != nil {
+		if err := s.Store.ContactSynced(ctx, id, store.AlowareContact{ID: alowareID, Phone: contact.PhoneNumber}, at); err != nil {
 			return Outcome{}, ownDatabaseError(err)
 		}
 	}
 	if err != nil {
 		return Outcome{}, err
 	}
-	note := s.noteOther(mapping, former == contact.PhoneNumber, alowareID, at)
+	note := s.noteNewContact(mapping, former == contact.PhoneNumber, alowareID, at)
 	return Outcome{Result: v1alpha1.ResultContactSynced, TargetID: alowareID, Note: note}, nil
 }
 
-// noteOther reports that Aloware has another contact than before: for another phone number, or for the same one after the former
+// noteNewContact reports that Aloware has another contact than before: for another phone number, or for the same one after the former
 // contact was deleted there. A repeated run, whose outcome was not recorded, reports it again.
-func (s *contactSync) noteOther(before store.Mapping, sameNumber bool, alowareID string, at time.Time) string {
+func (s *contactSync) noteNewContact(before store.Mapping, sameNumber bool, alowareID string, at time.Time) string {
 	previous := before.AlowareContactID
-	form := "the phone number changed: Aloware has the contact %s for the new one, and keeps the contact %s for the former one"
+	form := "the phone number changed: Aloware has contact %s for the new number, and keeps contact %s for the former number"
 	if sameNumber && previous != alowareID {
-		form = "Aloware has the contact %s for the phone number now, in place of the contact %s"
+		form = "Aloware now has contact %s for the phone number, in place of contact %s"
 	}
 	if n := len(before.FormerAlowareContactIDs); n > 0 && previous == alowareID &&
 		before.AlowareSince != nil && before.AlowareSince.Equal(at) {
@@ -206,55 +206,55 @@ func (s *contactSync) reread(ctx context.Context, location string) (ghlapi.Conta
 		s.details["reread"], err = "no token for the location", nil
 	case err != nil:
 	case !found:
-		s.details["reread"] = "GoHighLevel knows no such contact"
+		s.details["reread"] = "GoHighLevel has no such contact"
 	default:
 		s.details["reread"] = "done"
 	}
 	return read, found, err
 }
 
-// fillPerson returns said, with missing fields from known.
-func fillPerson(said, known event.Person) event.Person {
-	if said.FirstName == "" && said.LastName == "" {
-		said.FirstName, said.LastName = known.FirstName, known.LastName
+// fillPerson returns person, with missing fields from other.
+func fillPerson(person, other event.Person) event.Person {
+	if person.FirstName == "" && person.LastName == "" {
+		person.FirstName, person.LastName = other.FirstName, other.LastName
 	}
-	said.Phone, said.Email = cmp.Or(said.Phone, known.Phone), cmp.Or(said.Email, known.Email)
-	said.Country = cmp.Or(said.Country, known.Country)
-	return said
+	person.Phone, person.Email = cmp.Or(person.Phone, other.Phone), cmp.Or(person.Email, other.Email)
+	person.Country = cmp.Or(person.Country, other.Country)
+	return person
 }
 
-// unsynced says why events of this type are not synced to Aloware, "" if they are.
+// unsynced returns the reason why events of this type are not synced to Aloware, or "" if they are.
 func (s *contactSync) unsynced() string {
 	switch {
 	case s.Aloware == nil:
 		return "ALOWARE_API_TOKEN is not set: contacts are not synced to Aloware"
 	case s.event.Event.Type == event.TypeContactDeleted:
-		return "Aloware has no way to delete a contact"
+		return "Aloware's API cannot delete a contact"
 	case s.event.Event.Type == event.TypeContactDndUpdated:
-		return "Aloware has no way to take over do-not-disturb settings"
+		return "Aloware's API cannot store do-not-disturb settings"
 	case s.event.Event.Type == event.TypeContactTagUpdated:
 		return "tags are not synced to Aloware"
 	}
 	return ""
 }
 
-// whyNot says why the contact is not synced to Aloware, "" if it is. typed are the contact's phone numbers as typed.
-func (s *contactSync) whyNot(contact aloware.Contact, typed []string, where phoneHints) string {
-	switch why := s.unsynced(); {
-	case why != "":
-		return why
+// skipReason returns the reason why the contact is not synced to Aloware, or "" if it is. typed are the contact's phone numbers as typed.
+func (s *contactSync) skipReason(contact aloware.Contact, typed []string, hints phoneHints) string {
+	switch reason := s.unsynced(); {
+	case reason != "":
+		return reason
 	case contact.PhoneNumber != "":
 		return ""
 	case len(typed) > 0:
-		return "the contact's phone number is unusable, and Aloware knows contacts by their phone number: " +
-			phone.Unusable(typed[0], s.Regions.of(where))
+		return "the contact's phone number is unusable, and Aloware identifies contacts by phone number: " +
+			phone.Unusable(typed[0], s.Regions.of(hints))
 	default:
-		return "the contact has no phone number, and Aloware knows contacts by their phone number"
+		return "the contact has no phone number, and Aloware identifies contacts by phone number"
 	}
 }
 
-// send creates or updates the contact. It returns the contact's id in Aloware, and whether Aloware accepted the contact, which can
-// be the case without an id.
+// send creates or updates the contact. It returns whether Aloware accepted the contact, and the contact's id there. The id can be
+// missing although Aloware accepted the contact.
 func (s *contactSync) send(ctx context.Context, contact aloware.Contact) (accepted bool, id string, err error) {
 	err = s.Breaker.Do(ctx, func(ctx context.Context) error {
 		created, err := s.Aloware.Sync(ctx, contact)

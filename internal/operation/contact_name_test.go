@@ -28,7 +28,7 @@ func TestWhatIsNotAContactLeavesTheContactsName(t *testing.T) {
 			t.Parallel()
 			sim, client := newAloware(t)
 			x := w.stranger()
-			op := &operation.Contact{Known: w.store, Aloware: client, Breaker: patient("aloware"), Regions: inUS}
+			op := &operation.Contact{Store: w.store, Aloware: client, Breaker: patient("aloware"), Regions: inUS}
 			person := body{"phone": x.phone, "firstName": "Paul", "lastName": "Example"}
 			require.NoError(t, op.Run(t.Context(), claimed(t, changed("ContactCreate", x.ghl, 1, person))).Err)
 

@@ -16,9 +16,9 @@ func TestAContactWithANewPhoneNumber(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	const (
-		second = "the phone number changed: Aloware has the contact 70002 for the new one, and keeps the contact 70001 for the former one"
-		back   = "the phone number changed: Aloware has the contact 70001 for the new one, and keeps the contact 70002 for the former one"
-		keeps  = "the phone number changed, and with ALOWARE_ON_PHONE_CHANGE=keep Aloware's contact stays as it is"
+		second = "the phone number changed: Aloware has contact 70002 for the new number, and keeps contact 70001 for the former number"
+		back   = "the phone number changed: Aloware has contact 70001 for the new number, and keeps contact 70002 for the former number"
+		keeps  = "the phone number changed; with ALOWARE_ON_PHONE_CHANGE=keep, Aloware's contact is not changed"
 	)
 	type step struct {
 		phone                      string
@@ -70,7 +70,7 @@ func TestAContactWithANewPhoneNumber(t *testing.T) {
 			steps: func(old, _ string) []step {
 				return []step{{old, 1, "ContactSynced", "70001", "", ""}, {"", 2, "ContactSkipped", "", "", ""}}
 			},
-			skipped: "the contact has no phone number, and Aloware knows contacts by their phone number",
+			skipped: "the contact has no phone number, and Aloware identifies contacts by phone number",
 			id:      "70001", phone: func(old, _ string) string { return old }, atAloware: 1,
 		},
 		"in an older event that comes late changes nothing": {
@@ -104,7 +104,7 @@ func TestAContactWithANewPhoneNumber(t *testing.T) {
 			t.Parallel()
 			sim, client := newAloware(t)
 			x, y := w.stranger(), w.stranger()
-			c := &operation.Contact{Known: w.store, Aloware: client, Breaker: patient("aloware"), Regions: inUS, KeepOnPhoneChange: test.keep}
+			c := &operation.Contact{Store: w.store, Aloware: client, Breaker: patient("aloware"), Regions: inUS, KeepOnPhoneChange: test.keep}
 			for i, s := range test.steps(x.phone, y.phone) {
 				e := claimed(t, changed("ContactUpdate", x.ghl, s.hour, body{"phone": s.phone}))
 				for range 2 { // Again, as after a crash that nobody recorded.
@@ -137,7 +137,7 @@ func TestAContactWithANewPhoneNumber(t *testing.T) {
 		t.Parallel()
 		sim, client := newAloware(t)
 		x, y := w.stranger(), w.stranger()
-		c := &operation.Contact{Known: w.store, Aloware: client, Breaker: patient("aloware"), Regions: inUS}
+		c := &operation.Contact{Store: w.store, Aloware: client, Breaker: patient("aloware"), Regions: inUS}
 		require.NoError(t, c.Run(t.Context(), claimed(t, changed("ContactCreate", x.ghl, 1, body{"phone": x.phone}))).Err)
 		require.NoError(t, sim.Faults.Add(fault.Fault{Kind: fault.Answer, Method: "GET", Status: 503}))
 		e := claimed(t, changed("ContactUpdate", x.ghl, 2, body{"phone": y.phone}))
@@ -150,7 +150,7 @@ func TestAContactWithANewPhoneNumber(t *testing.T) {
 		t.Parallel()
 		sim, client := newAloware(t)
 		x, y := w.stranger(), w.stranger()
-		c := &operation.Contact{Known: w.store, Aloware: client, Breaker: patient("aloware"), Regions: inUS}
+		c := &operation.Contact{Store: w.store, Aloware: client, Breaker: patient("aloware"), Regions: inUS}
 		for i, said := range []struct{ id, phone, note string }{
 			{x.ghl, x.phone, ""}, {y.ghl, y.phone, ""}, {x.ghl, y.phone, second}, {y.ghl, x.phone, back},
 		} {
@@ -164,20 +164,20 @@ func TestAContactWithANewPhoneNumber(t *testing.T) {
 		t.Parallel()
 		sim, client := newAloware(t)
 		x, y := w.stranger(), w.stranger()
-		c := &operation.Contact{Known: w.store, Aloware: client, Breaker: patient("aloware"), Regions: inUS, KeepOnPhoneChange: true}
+		c := &operation.Contact{Store: w.store, Aloware: client, Breaker: patient("aloware"), Regions: inUS, KeepOnPhoneChange: true}
 		require.NoError(t, c.Run(t.Context(), claimed(t, changed("ContactCreate", x.ghl, 1, body{"phone": x.phone}))).Err)
 		sim.DeleteContacts()
 		require.NoError(t, c.Run(t.Context(), claimed(t, changed("ContactCreate", y.ghl, 2, body{"phone": y.phone}))).Err)
 		out := c.Run(t.Context(), claimed(t, changed("ContactUpdate", x.ghl, 3, body{"phone": x.phone})))
 		require.NoError(t, out.Err)
-		assert.Equal(t, "Aloware has the contact 70002 for the phone number now, in place of the contact 70001", out.Note)
+		assert.Equal(t, "Aloware now has contact 70002 for the phone number, in place of contact 70001", out.Note)
 		assert.Equal(t, "70001", out.Details["previousAlowareContactID"])
 	})
 	t.Run("is noticed though an appointment told it first", func(t *testing.T) {
 		t.Parallel()
 		_, client := newAloware(t)
 		x, y := w.stranger(), w.stranger()
-		c := &operation.Contact{Known: w.store, Aloware: client, Breaker: patient("aloware"), Regions: inUS}
+		c := &operation.Contact{Store: w.store, Aloware: client, Breaker: patient("aloware"), Regions: inUS}
 		require.NoError(t, c.Run(t.Context(), claimed(t, changed("ContactCreate", x.ghl, 1, body{"phone": x.phone}))).Err)
 		require.NoError(t, w.store.RememberContact(t.Context(), store.Mapping{GHLContactID: x.ghl, Phone: y.phone}, at(2)))
 		out := c.Run(t.Context(), claimed(t, changed("ContactUpdate", x.ghl, 3, body{"phone": y.phone})))
@@ -188,7 +188,7 @@ func TestAContactWithANewPhoneNumber(t *testing.T) {
 		t.Parallel()
 		_, client := newAloware(t)
 		x, y := w.stranger(), w.stranger()
-		c := &operation.Contact{Known: w.store, Aloware: client, Breaker: patient("aloware"), Regions: inUS, KeepOnPhoneChange: true}
+		c := &operation.Contact{Store: w.store, Aloware: client, Breaker: patient("aloware"), Regions: inUS, KeepOnPhoneChange: true}
 		_, err := w.store.Pool().Exec(t.Context(), `INSERT INTO contact_mappings (ghl_contact_id, phone_number, aloware_contact_id) VALUES ($1, $2, '4711')`,
 			x.ghl, x.phone[2:])
 		require.NoError(t, err)

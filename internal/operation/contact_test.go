@@ -40,7 +40,7 @@ func TestContact(t *testing.T) {
 		event           body
 		result, skipped string
 	}
-	const noPhone = "the contact has no phone number, and Aloware knows contacts by their phone number"
+	const noPhone = "the contact has no phone number, and Aloware identifies contacts by phone number"
 	ada := func(x contact) body {
 		return body{"phone": x.phone, "email": x.email, "firstName": "Ada", "lastName": "Example", "country": "US"}
 	}
@@ -104,14 +104,14 @@ func TestContact(t *testing.T) {
 			steps: func(x contact) []step {
 				return []step{{
 					changed("ContactUpdate", x.ghl, 1, body{"phone": "call me"}), "ContactSkipped",
-					"the contact's phone number is unusable, and Aloware knows contacts by their phone number: it holds no digits that could be a phone number",
+					"the contact's phone number is unusable, and Aloware identifies contacts by phone number: it holds no digits that could be a phone number",
 				}}
 			},
 		},
 		"do-not-disturb is skipped, and what is known is kept": {
 			steps: func(x contact) []step {
 				return []step{{
-					changed("ContactDndUpdate", x.ghl, 1, ada(x)), "ContactSkipped", "Aloware has no way to take over do-not-disturb settings",
+					changed("ContactDndUpdate", x.ghl, 1, ada(x)), "ContactSkipped", "Aloware's API cannot store do-not-disturb settings",
 				}}
 			},
 			kept: func(x contact) store.Mapping {
@@ -121,7 +121,7 @@ func TestContact(t *testing.T) {
 		"a deletion is skipped, though it was cut on its way": {
 			steps: func(x contact) []step {
 				return []step{{
-					changed("ContactDelete", x.ghl, 1, body{"payloadTooLarge": true}), "ContactSkipped", "Aloware has no way to delete a contact",
+					changed("ContactDelete", x.ghl, 1, body{"payloadTooLarge": true}), "ContactSkipped", "Aloware's API cannot delete a contact",
 				}}
 			},
 		},
@@ -150,7 +150,7 @@ func TestContact(t *testing.T) {
 			g.PutContact(ghlsim.Contact{
 				ID: x.ghl, LocationID: location, Phone: x.phone, Email: x.email, FirstName: "Ada", LastName: "Example", Country: "US", DateUpdated: at(5),
 			})
-			c := &operation.Contact{Known: w.store, Aloware: client, Breaker: patient("aloware"), GHL: g.api, Regions: inUS}
+			c := &operation.Contact{Store: w.store, Aloware: client, Breaker: patient("aloware"), GHL: g.api, Regions: inUS}
 			for i, step := range tt.steps(x) {
 				e := claimed(t, step.event)
 				for range 2 {
@@ -187,7 +187,7 @@ func TestContactWithoutAloware(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	x := w.stranger()
-	c := &operation.Contact{Known: w.store, Regions: inUS}
+	c := &operation.Contact{Store: w.store, Regions: inUS}
 	out := c.Run(t.Context(), claimed(t, changed("ContactUpdate", x.ghl, 1, body{"phone": x.phone, "payloadTooLarge": true})))
 	require.NoError(t, out.Err)
 	assert.Equal(t, "ContactSkipped", out.Result)
@@ -254,7 +254,7 @@ func TestFailuresOfContact(t *testing.T) {
 				b = tt.event(x)
 			}
 			breaker := destination.NewBreaker("aloware", destination.BreakerOptions{Failures: 1})
-			c := &operation.Contact{Known: w.store, Aloware: client, Breaker: breaker, GHL: g.api, Regions: inUS}
+			c := &operation.Contact{Store: w.store, Aloware: client, Breaker: breaker, GHL: g.api, Regions: inUS}
 			out := c.Run(t.Context(), claimed(t, b))
 			require.Error(t, out.Err)
 			assert.Equal(t, tt.message, out.Err.Error())
@@ -273,7 +273,7 @@ func TestFailuresOfContact(t *testing.T) {
 		t.Parallel()
 		_, client := newAloware(t)
 		g, x := newGHL(t), w.stranger()
-		c := &operation.Contact{Known: w.store, Aloware: client, Breaker: patient("aloware"), GHL: g.api, Regions: inUS}
+		c := &operation.Contact{Store: w.store, Aloware: client, Breaker: patient("aloware"), GHL: g.api, Regions: inUS}
 		e := claimed(t, changed("ContactUpdate", x.ghl, 1, body{"phone": x.phone, "payloadTooLarge": true, "locationId": "loc2"}))
 		out := c.Run(t.Context(), e)
 		require.NoError(t, out.Err)

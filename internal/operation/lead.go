@@ -28,14 +28,14 @@ var LeadSpec = Spec{
 	Unset: "VERITY_DATABASE_URL is not set: leads are not synced",
 }
 
-// leadResults are the results of what was done to leads.
+// leadResults are the events' results, by the outcome at Verity.
 var leadResults = map[verity.Outcome]string{
 	verity.LeadUpdated: v1alpha1.ResultLeadUpdated, verity.LeadInserted: v1alpha1.ResultLeadInserted,
 	verity.LeadCleared: v1alpha1.ResultLeadCleared, verity.LeadUnchanged: v1alpha1.ResultLeadUnchanged,
 	verity.LeadNotInsertable: v1alpha1.ResultLeadNotInsertable,
 }
 
-// Leads is Verity's database; *verity.Leads implements it.
+// Leads reads contacts and writes leads in Verity's database; *verity.Leads implements it.
 type Leads interface {
 	FindContact(ctx context.Context, phones []string, email string) (verity.Contact, bool, error)
 	SyncLead(ctx context.Context, contactID string, desired func(context.Context) (verity.Desired, error)) (verity.Result, error)
@@ -43,28 +43,28 @@ type Leads interface {
 
 // Lead keeps the leads of an appointment's contact pointing at the contact's live appointment that was booked last.
 //
-// A lead is derived from what is known, never assigned: the event is merged into what is known of its appointment, and the
-// leads are written from that, under a lock on the contact. So the order of arrival does not matter, and whoever repeats a
-// step ends the same:
+// A lead is derived, never assigned: the event is merged into the stored appointment, and the leads are written from the state of
+// all the contact's appointments, under a lock on the contact. So the result does not depend on the order of arrival or on
+// repetitions:
 //
-//   - The newest event of an appointment writes, at every repetition: it is activity of the contact.
-//   - An older one is superseded and writes nothing, unless the leads are not up to date with what is known of the
-//     appointment. That is so where this event has changed what they follow from (by an earlier booking another
-//     appointment may have become the last; it can say a status or a contact that no newer event has said), and where
-//     somebody died between merging an event and writing the leads: the appointment's revision tells, whoever asks.
-//     It then writes only the leads that say something else, so that an old event is no activity.
-//   - An appointment that has ended, or is another contact's now, takes away only the leads that point at it.
+//   - The newest event of an appointment writes the leads, at every repetition: it is activity of the contact.
+//   - An older event is superseded and writes nothing, unless the leads are out of date. That is the case if this event
+//     has changed the appointment (it reports an earlier booking, so that another appointment may be the last one, or a
+//     status or a contact that no newer event has), or if a process died between the merge of an event and the write of
+//     the leads: the appointment's revision shows it. The event then writes only leads that differ, so that an old event
+//     is no activity.
+//   - An appointment that has ended, or that now belongs to another contact, changes only the leads that point at it.
 //
-// After the contact of an appointment has changed, the leads of both are derived.
+// After the contact of an appointment has changed, the leads of both contacts are derived.
 type Lead struct {
-	Known   ContactStore
+	Store   ContactStore
 	Leads   Leads
 	Breaker *destination.Breaker
-	// GHL is nil where GoHighLevel cannot be asked.
+	// GHL is nil if it is not configured.
 	GHL *GHL
-	// EndPolicy say which appointments have ended.
+	// EndPolicy says which appointments have ended.
 	EndPolicy store.EndPolicy
-	// Regions are those of phone numbers in national form.
+	// Regions are the regions of phone numbers in national form.
 	Regions Regions
 }
 
@@ -91,20 +91,20 @@ type leadSync struct {
 	event   *store.Attempt
 	details map[string]any
 
-	// said is what the event says of the appointment, known what all events together say.
-	said   store.AppointmentEvent
-	known  store.Appointment
-	newest bool
-	// booking is what the payload says of how it was booked.
+	// reported is the appointment's data in the event, appointment the merged data of all its events.
+	reported    store.AppointmentEvent
+	appointment store.Appointment
+	newest      bool
+	// booking is the payload's data on the booking.
 	booking event.Booking
-	// asked are the appointments whose booking times GoHighLevel was asked for.
+	// asked are the appointments that were requested from GoHighLevel.
 	asked map[string]bool
 
-	// person and reach are what the payload says of the contact, and locationCountry what it says of the location.
+	// person and reach are the payload's data on the contact, locationCountry is its data on the location.
 	person          event.Person
 	reach           event.Reach
 	locationCountry string
-	// atGHL is the contact as GoHighLevel has it, nil where it has not been asked.
+	// atGHL is the contact at GoHighLevel; nil if it was not requested.
 	atGHL *ghlapi.Contact
 }
 
@@ -116,54 +116,54 @@ func (s *leadSync) run(ctx context.Context) (Outcome, error) {
 		return Outcome{}, err
 	}
 	failpoint.Hit(failpoint.LeadMerged)
-	if !s.newest && !s.known.Unsynced {
+	if !s.newest && !s.appointment.Unsynced {
 		return Done(v1alpha1.ResultSuperseded), nil
 	}
-	// The contact that has lost the appointment does not wait until the one that got it is found.
-	left := s.known.FormerContactIDs
-	if err := s.release(ctx, left); err != nil {
+	// The leads of former contacts do not wait until the new contact is found.
+	former := s.appointment.FormerContactIDs
+	if err := s.release(ctx, former); err != nil {
 		return Outcome{}, err
 	}
-	live := s.known.Active(s.EndPolicy)
-	if !live && s.known.VerityContactID != "" {
-		// It is for the contact whose leads were written for it: nobody need be found to take them away.
+	live := s.appointment.Active(s.EndPolicy)
+	if !live && s.appointment.VerityContactID != "" {
+		// It concerns the contact whose leads were written: no lookup is needed.
 		s.details["verityContactFrom"] = "appointments"
-		return s.write(ctx, s.known.VerityContactID)
+		return s.write(ctx, s.appointment.VerityContactID)
 	}
 	contact, err := s.find(ctx)
-	nobody, isNobodys := errors.AsType[nobodysError](err)
+	without, isWithout := errors.AsType[withoutContactError](err)
 	switch {
-	case (isNobodys || errors.Is(err, errNoContact)) && !live:
+	case (isWithout || errors.Is(err, errContactNotFound)) && !live:
 		return s.nothingToRelease(ctx)
-	case isNobodys:
-		return Skip(v1alpha1.ResultLeadSkipped, nobody.Error()), nil
+	case isWithout:
+		return Skip(v1alpha1.ResultLeadSkipped, without.Error()), nil
 	case err != nil:
 		return Outcome{}, err
 	}
-	if err := s.attach(ctx, contact, left); err != nil {
+	if err := s.attach(ctx, contact, former); err != nil {
 		return Outcome{}, err
 	}
 	failpoint.Hit(failpoint.LeadAttached)
 	return s.write(ctx, contact)
 }
 
-// read takes from the event what it says of the appointment. What was cut on its way is read again.
+// read reads the appointment's data from the event. If the payload was cut, it requests the appointment from GoHighLevel.
 func (s *leadSync) read(ctx context.Context) error {
 	e := s.event.Event
-	s.said = store.AppointmentEvent{
+	s.reported = store.AppointmentEvent{
 		AppointmentID: e.EntityID, LocationID: e.LocationID, GHLContactID: e.ContactID,
 		At: s.event.OccurredAt(), Undated: e.OccurredAt.IsZero(), ReceivedAt: s.event.ReceivedAt, EventID: s.event.ID,
 		Status: e.AppointmentStatus, Deleted: e.Type == event.TypeAppointmentDeleted,
 	}
-	// What was stored decodes; what the earlier middleware stored may say nothing.
+	// Stored payloads decode, except some of the legacy middleware.
 	if content, err := source.Of(e.Source).Content(s.event.Payload, e, s.event.ReceivedAt); err == nil {
 		s.person, s.locationCountry, s.reach, s.booking = content.Person, content.LocationCountry, content.Reach, content.Booking
 	}
-	s.said.BookedAt, s.said.Creation = s.booking.At, s.booking.Creation
-	if !e.Truncated || s.said.Deleted {
-		return nil // GoHighLevel has forgotten what was deleted there.
+	s.reported.BookedAt, s.reported.Creation = s.booking.At, s.booking.Creation
+	if !e.Truncated || s.reported.Deleted {
+		return nil // GoHighLevel does not return deleted appointments.
 	}
-	location, err := locationOf(ctx, s.Known, e.ContactID, e.LocationID)
+	location, err := locationOf(ctx, s.Store, e.ContactID, e.LocationID)
 	if err != nil {
 		return err
 	}
@@ -176,13 +176,13 @@ func (s *leadSync) read(ctx context.Context) error {
 	case err != nil:
 		return err
 	case !found:
-		s.details["reread"] = "GoHighLevel knows no such appointment"
+		s.details["reread"] = "GoHighLevel has no such appointment"
 	default:
 		s.details["reread"] = "done"
-		s.said.GHLContactID = cmp.Or(read.ContactID, e.ContactID)
-		s.said.LocationID = cmp.Or(e.LocationID, read.LocationID)
-		s.said.Status = cmp.Or(read.Status, e.AppointmentStatus)
-		s.said.BookedAt = cmp.Or(s.said.BookedAt, s.bookedAt(read))
+		s.reported.GHLContactID = cmp.Or(read.ContactID, e.ContactID)
+		s.reported.LocationID = cmp.Or(e.LocationID, read.LocationID)
+		s.reported.Status = cmp.Or(read.Status, e.AppointmentStatus)
+		s.reported.BookedAt = cmp.Or(s.reported.BookedAt, s.bookedAt(read))
 	}
 	return nil
 }
@@ -196,16 +196,16 @@ func (s *leadSync) askAppointment(ctx context.Context, location, id string) (ghl
 
 func (s *leadSync) merge(ctx context.Context) error {
 	var err error
-	if s.known, s.newest, err = s.Known.MergeAppointment(ctx, s.said); err != nil {
+	if s.appointment, s.newest, err = s.Store.MergeAppointment(ctx, s.reported); err != nil {
 		return ownDatabaseError(err)
 	}
 	return nil
 }
 
-// nothingToRelease ends the sync of an appointment that has ended and whose contact cannot be found in Verity: no lead of
-// theirs can point at it. What is known of it stays, so that an event that comes late does not revive it.
+// nothingToRelease completes the sync of an appointment that has ended and whose contact is not in Verity: no lead points at it. The
+// appointment stays stored, so that a late event does not revive it.
 func (s *leadSync) nothingToRelease(ctx context.Context) (Outcome, error) {
-	if err := s.Known.AppointmentSynced(ctx, s.said.AppointmentID, s.known.Revision); err != nil {
+	if err := s.Store.AppointmentSynced(ctx, s.reported.AppointmentID, s.appointment.Revision); err != nil {
 		return Outcome{}, ownDatabaseError(err)
 	}
 	if !s.newest {
@@ -214,21 +214,20 @@ func (s *leadSync) nothingToRelease(ctx context.Context) (Outcome, error) {
 	return Skip(v1alpha1.ResultLeadUnchanged, "the appointment has ended, and Verity has no contact whose lead could point at it"), nil
 }
 
-// attach records whose the appointment is in Verity, and derives the leads of those that turn out to have had it before.
-// left are those that were seen to.
-func (s *leadSync) attach(ctx context.Context, contactID string, left []string) error {
-	former, err := s.Known.AttachAppointment(ctx, s.said.AppointmentID, s.known.GHLContactID, contactID)
+// attach records the appointment's contact in Verity, and derives the leads of its former contacts, except those in released.
+func (s *leadSync) attach(ctx context.Context, contactID string, released []string) error {
+	former, err := s.Store.AttachAppointment(ctx, s.reported.AppointmentID, s.appointment.GHLContactID, contactID)
 	if err != nil {
 		return ownDatabaseError(err)
 	}
-	return s.release(ctx, slices.DeleteFunc(former, func(id string) bool { return slices.Contains(left, id) }))
+	return s.release(ctx, slices.DeleteFunc(former, func(id string) bool { return slices.Contains(released, id) }))
 }
 
 // write derives the leads of the appointment's contact.
 func (s *leadSync) write(ctx context.Context, contactID string) (Outcome, error) {
 	scope := verity.AllLeads
 	switch {
-	case !s.known.Active(s.EndPolicy):
+	case !s.appointment.Active(s.EndPolicy):
 		scope = verity.EndedLeads
 	case !s.newest:
 		scope = verity.OtherLeads
@@ -244,15 +243,15 @@ func (s *leadSync) write(ctx context.Context, contactID string) (Outcome, error)
 	}
 	out := Outcome{Result: leadResults[result.Outcome], VerityContactID: contactID, TargetID: contactID, Skipped: result.Because}
 	if result.Because != "" {
-		return out, nil // The leads stay out of date: the next event of the appointment tries again.
+		return out, nil // The leads stay out of date: the appointment's next event writes them.
 	}
-	if err := s.Known.AppointmentSynced(ctx, s.said.AppointmentID, s.known.Revision); err != nil {
+	if err := s.Store.AppointmentSynced(ctx, s.reported.AppointmentID, s.appointment.Revision); err != nil {
 		return Outcome{}, ownDatabaseError(err)
 	}
 	if result.Left > 0 {
 		s.details["left"], s.details["uniqueIndex"] = result.Left, result.Constraint
-		out.Note = fmt.Sprintf("the unique index %s of Verity's leads lets one lead of the contact point at the appointment: "+
-			"%d further leads stay as they are", result.Constraint, result.Left)
+		out.Note = fmt.Sprintf("the unique index %s of Verity's leads allows only one lead of the contact to point at the appointment: "+
+			"%d other leads are not changed", result.Constraint, result.Left)
 	}
 	switch {
 	case !s.newest && result.Leads == 0:
@@ -260,14 +259,13 @@ func (s *leadSync) write(ctx context.Context, contactID string) (Outcome, error)
 	case result.Spared > 0:
 		s.details["spared"] = result.Spared
 		if result.Leads == 0 {
-			out.Skipped = "the contact's lead points at an appointment of which nothing is known, and none of those that are known is " +
-				"known to be booked after it"
+			out.Skipped = "the contact's lead points at an unknown appointment, and no other appointment is known to be booked later"
 		}
 	}
 	return out, nil
 }
 
-// release takes the leads of contacts that had the appointment away from it.
+// release derives the leads of former contacts that point at the appointment.
 func (s *leadSync) release(ctx context.Context, contactIDs []string) error {
 	for _, id := range contactIDs {
 		result, _, err := s.derive(ctx, id, verity.EndedLeads)

@@ -15,136 +15,136 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/verity"
 )
 
-// errNoContact says that no contact of Verity is the appointment's.
-var errNoContact = errors.New("no contact")
+// errContactNotFound is the cause of a failed search for the appointment's contact in Verity.
+var errContactNotFound = errors.New("contact not found")
 
 const (
-	nobody       = "no contact has the phone number or e-mail address of the appointment's contact"
-	nothingKnown = "neither a phone number nor an e-mail address is known of the appointment's contact"
+	noMatch       = "no contact has the phone number or e-mail address of the appointment's contact"
+	noContactKeys = "neither a phone number nor an e-mail address of the appointment's contact is known"
 )
 
-// nobodysError says why an appointment has no contact: there is nobody whose lead could follow it.
-type nobodysError string
+// withoutContactError says why an appointment has no contact. No lead follows such an appointment.
+type withoutContactError string
 
-func (e nobodysError) Error() string { return string(e) }
+func (e withoutContactError) Error() string { return string(e) }
 
 const (
-	nobodysAtGHL     = nobodysError("GoHighLevel says that the appointment has no contact: it is blocked or busy time")
-	nobodysByPayload = nobodysError("the webhook has the whole appointment and no contact: it is blocked or busy time")
-	nobodysDeleted   = nobodysError("the appointment is deleted, and no webhook has named its contact")
+	withoutContactAtGHL     = withoutContactError("GoHighLevel says that the appointment has no contact: it is blocked or busy time")
+	withoutContactInPayload = withoutContactError("the webhook has the whole appointment and no contact: it is blocked or busy time")
+	withoutContactDeleted   = withoutContactError("the appointment is deleted, and no webhook has named its contact")
 )
 
-// neverKnown is the failure of an event that says nothing of whose the appointment is, where nobody can be asked.
-func neverKnown(unusable string) error {
+// contactUnidentified is the failure of an event that does not identify the appointment's contact, if GoHighLevel's API is not configured.
+func contactUnidentified(unusable string) error {
 	message := "it names no contact, phone number or e-mail address, and GoHighLevel's API is not configured"
 	if unusable != "" {
 		message = "it names no contact, and GoHighLevel's API is not configured; " + unusable
 	}
 	return &failure{reason: v1alpha1.InvalidPayloadReason, err: &destination.Error{
-		Destination: "payload", Class: destination.Permanent, Err: errNoContact, Message: message,
+		Destination: "payload", Class: destination.Permanent, Err: errContactNotFound, Message: message,
 	}}
 }
 
-func noContact(message string) error {
-	err := &destination.Error{Destination: verity.DatabaseDestination, Class: destination.Transient, Message: message, Err: errNoContact}
+func contactNotFound(message string) error {
+	err := &destination.Error{
+		Destination: verity.DatabaseDestination, Class: destination.Transient, Message: message, Err: errContactNotFound,
+	}
 	return &failure{err: err, reason: v1alpha1.ContactNotFoundReason, notYet: true}
 }
 
-// find returns the contact of Verity that the appointment is for. Its phone number and e-mail address are those that are
-// kept, else what the payload says, else what GoHighLevel says. What is kept ages: where it leads to nobody, GoHighLevel is
-// asked once more, and what the payload says is tried as well.
+// find returns the appointment's contact in Verity. It looks it up by the stored phone number and e-mail address, else by those of the
+// payload, else by those that GoHighLevel has. Stored values can be outdated: if they match no contact, find tries those of GoHighLevel
+// and the payload.
 func (s *leadSync) find(ctx context.Context) (string, error) {
 	if err := s.identify(ctx); err != nil {
 		return "", err
 	}
-	mapping := s.known.Contact
+	mapping := s.appointment.Contact
 	location := s.location(mapping.LocationID)
-	kept := particularsOf(
-		event.Reach{Phones: listed(mapping.Phone), Emails: listed(mapping.Email)}, s.region(s.person.Country, location))
-	said := s.saidOfContact(location)
-	if err := s.fillIn(ctx, mapping, said); err != nil {
+	stored := contactKeysOf(
+		event.Reach{Phones: listOf(mapping.Phone), Emails: listOf(mapping.Email)}, s.region(s.person.Country, location))
+	payload := s.payloadKeys(location)
+	if err := s.storeMissing(ctx, mapping, payload); err != nil {
 		return "", err
 	}
-	if first := kept.or(said); !first.empty() {
+	if first := stored.or(payload); !first.empty() {
 		s.details["detailsFrom"] = "payload"
-		if !kept.empty() {
+		if !stored.empty() {
 			s.details["detailsFrom"] = "mapping"
 		}
 		contact, found, err := s.lookUp(ctx, first)
 		if err != nil || found {
 			return contact, err
 		}
-		if kept.empty() && s.atGHL == nil {
-			return "", noContact(nobody)
+		if stored.empty() && s.atGHL == nil {
+			return "", contactNotFound(noMatch)
 		}
 	}
-	asked, err := s.askContact(ctx, mapping)
-	if err != nil && (kept.empty() || !locationUnknown(err)) {
+	atGHL, err := s.askContact(ctx, mapping)
+	if err != nil && (stored.empty() || !locationUnknown(err)) {
 		return "", err
 	}
-	if all := kept.or(said).or(asked); all.empty() {
-		if s.known.GHLContactID == "" && s.GHL == nil {
-			return "", neverKnown(all.unusable)
+	if all := stored.or(payload).or(atGHL); all.empty() {
+		if s.appointment.GHLContactID == "" && s.GHL == nil {
+			return "", contactUnidentified(all.unusable)
 		}
 		if all.unusable != "" {
-			return "", noContact("nothing to look the appointment's contact up by: " + all.unusable)
+			return "", contactNotFound("the appointment's contact cannot be looked up: " + all.unusable)
 		}
-		return "", noContact(nothingKnown)
+		return "", contactNotFound(noContactKeys)
 	}
-	if !asked.empty() {
+	if !atGHL.empty() {
 		s.details["detailsFrom"] = "ghl"
 	}
-	contact, found, err := s.lookUp(ctx, asked.and(said))
+	contact, found, err := s.lookUp(ctx, atGHL.and(payload))
 	if err == nil && !found {
-		err = noContact(nobody)
+		err = contactNotFound(noMatch)
 	}
 	return contact, err
 }
 
-// saidOfContact returns what the payload says of the contact, where that is the appointment's: an older event may be about
-// the contact that had it before.
-func (s *leadSync) saidOfContact(location string) contactKeys {
-	if id := s.event.Event.ContactID; id != s.known.GHLContactID && (id != "" || !s.newest) {
+// payloadKeys returns the payload's contact keys. It returns none if they may be a former contact's, as in an older event.
+func (s *leadSync) payloadKeys(location string) contactKeys {
+	if id := s.event.Event.ContactID; id != s.appointment.GHLContactID && (id != "" || !s.newest) {
 		return contactKeys{}
 	}
-	return particularsOf(s.reach, s.region(s.person.Country, location))
+	return contactKeysOf(s.reach, s.region(s.person.Country, location))
 }
 
-// location returns that of the event, else that which is known of the appointment, else where the contact was met before.
-func (s *leadSync) location(met string) string {
-	return cmp.Or(s.event.Event.LocationID, s.known.LocationID, met)
+// location returns the event's location, else the appointment's, else the one that is stored for the contact.
+func (s *leadSync) location(stored string) string {
+	return cmp.Or(s.event.Event.LocationID, s.appointment.LocationID, stored)
 }
 
-// region returns that of the phone numbers of the appointment's contact. What the payload says of its location counts for that location
-// only.
+// region returns the region of the contact's phone numbers. The payload's country of its location applies to that location only.
 func (s *leadSync) region(country, location string) string {
-	of := phoneHints{country: country, location: location}
+	hints := phoneHints{country: country, location: location}
 	if id := s.event.Event.LocationID; id == "" || id == location {
-		of.locationCountry = s.locationCountry
+		hints.locationCountry = s.locationCountry
 	}
-	return s.Regions.of(of)
+	return s.Regions.of(hints)
 }
 
-// listed returns a list of a text, which is empty where the text is.
-func listed(text string) []string {
+// listOf returns a list of one text, or an empty list if the text is empty.
+func listOf(text string) []string {
 	if text == "" {
 		return nil
 	}
 	return []string{text}
 }
 
-// fillIn keeps what the payload says where nothing is kept yet. It never replaces anything, as if it were of long ago: a
-// workflow may say the phone of a parent or of whoever made the booking, while contact events speak of the contact alone.
-func (s *leadSync) fillIn(ctx context.Context, m store.Mapping, said contactKeys) error {
-	if s.known.GHLContactID == "" || cmp.Or(said.phone, m.Phone) == m.Phone && cmp.Or(said.email, m.Email) == m.Email {
+// storeMissing stores the payload's contact keys where none are stored yet. It uses the oldest time, so that they replace nothing: a
+// workflow may send the phone number of a parent, while contact events are about the contact only.
+func (s *leadSync) storeMissing(ctx context.Context, m store.Mapping, payload contactKeys) error {
+	if s.appointment.GHLContactID == "" || cmp.Or(payload.phone, m.Phone) == m.Phone && cmp.Or(payload.email, m.Email) == m.Email {
 		return nil
 	}
-	return s.remember(ctx, said, s.location(""), time.Unix(0, 0))
+	return s.remember(ctx, payload, s.location(""), time.Unix(0, 0))
 }
 
-func (s *leadSync) remember(ctx context.Context, p contactKeys, location string, observedAt time.Time) error {
-	err := s.Known.RememberContact(ctx, store.Mapping{
-		GHLContactID: s.known.GHLContactID, LocationID: location, Phone: p.phone, Email: address(p.email), SaidBy: s.event.ID,
+func (s *leadSync) remember(ctx context.Context, keys contactKeys, location string, observedAt time.Time) error {
+	err := s.Store.RememberContact(ctx, store.Mapping{
+		GHLContactID: s.appointment.GHLContactID, LocationID: location, Phone: keys.phone, Email: address(keys.email), SaidBy: s.event.ID,
 	}, observedAt)
 	if err != nil {
 		return ownDatabaseError(err)
@@ -152,22 +152,22 @@ func (s *leadSync) remember(ctx context.Context, p contactKeys, location string,
 	return nil
 }
 
-// identify finds out whose the appointment is at GoHighLevel: what the events say, else what GoHighLevel says of the
-// appointment, else who has the phone number or the e-mail address of the payload there. It may stay unknown.
+// identify finds the id of the appointment's contact at GoHighLevel: from the events, else from the appointment at GoHighLevel, else by
+// a search there for the payload's phone number or e-mail address. The id may stay unknown.
 func (s *leadSync) identify(ctx context.Context) error {
-	from, id := "appointments", s.known.GHLContactID
+	from, id := "appointments", s.appointment.GHLContactID
 	switch {
 	case id != "" && id == s.event.Event.ContactID:
 		from = "payload"
-	case id != "" && id == s.said.GHLContactID:
+	case id != "" && id == s.reported.GHLContactID:
 		from = "ghl-appointment"
 	case id == "":
 		var err error
-		if id, from, err = s.askWhose(ctx); err != nil || id == "" {
+		if id, from, err = s.askContactID(ctx); err != nil || id == "" {
 			return err
 		}
-		// The event says it, as it were, so that it lasts as long as no newer one says something else.
-		s.said.GHLContactID = id
+		// The id counts as the event's, so that a newer event can replace it.
+		s.reported.GHLContactID = id
 		if err := s.merge(ctx); err != nil {
 			return err
 		}
@@ -176,38 +176,38 @@ func (s *leadSync) identify(ctx context.Context) error {
 	return nil
 }
 
-// askWhose asks GoHighLevel for the contact of an appointment of which no event says one. That it has none is a nobodysError. GoHighLevel
-// has the last word; where it cannot be asked, or does not know the appointment, what the webhook says counts.
-func (s *leadSync) askWhose(ctx context.Context) (id, from string, err error) {
+// askContactID asks GoHighLevel for the contact of an appointment whose events name none. It returns a withoutContactError if the
+// appointment has no contact: according to GoHighLevel, or to the webhook if GoHighLevel cannot be asked or has no such appointment.
+func (s *leadSync) askContactID(ctx context.Context) (id, from string, err error) {
 	location := s.location("")
-	said := s.saidOfContact(location)
-	if !s.known.Deleted {
-		read, found, err := s.askAppointment(ctx, location, s.said.AppointmentID)
+	payload := s.payloadKeys(location)
+	if !s.appointment.Deleted {
+		read, found, err := s.askAppointment(ctx, location, s.reported.AppointmentID)
 		switch contact := strings.TrimSpace(read.ContactID); {
-		case locationUnknown(err) && !said.empty():
-			return "", "", nil // Verity may know the payload's phone number all the same.
+		case locationUnknown(err) && !payload.empty():
+			return "", "", nil // Verity may have the payload's phone number.
 		case locationUnknown(err) && s.booking.NoContact:
-			return "", "", nobodysByPayload
+			return "", "", withoutContactInPayload
 		case err != nil:
 			return "", "", err
 		case found && contact != "":
-			s.said.BookedAt = cmp.Or(s.said.BookedAt, s.bookedAt(read))
+			s.reported.BookedAt = cmp.Or(s.reported.BookedAt, s.bookedAt(read))
 			return contact, "ghl-appointment", nil
-		case found && said.empty():
-			return "", "", nobodysAtGHL
+		case found && payload.empty():
+			return "", "", withoutContactAtGHL
 		}
 		location = cmp.Or(location, read.LocationID)
 	}
 	switch {
-	case said.empty() && s.booking.NoContact:
-		return "", "", nobodysByPayload
-	case said.empty() && s.known.Deleted:
-		return "", "", nobodysDeleted
+	case payload.empty() && s.booking.NoContact:
+		return "", "", withoutContactInPayload
+	case payload.empty() && s.appointment.Deleted:
+		return "", "", withoutContactDeleted
 	}
 	if location == "" {
-		return "", "", nil // A search is always one of a location.
+		return "", "", nil // A search needs a location.
 	}
-	found, err := s.search(ctx, location, said)
+	found, err := s.search(ctx, location, payload)
 	if err != nil || found == nil {
 		return "", "", err
 	}
@@ -215,29 +215,28 @@ func (s *leadSync) askWhose(ctx context.Context) (id, from string, err error) {
 	return found.ID, "ghl-search", nil
 }
 
-// search asks GoHighLevel who has a phone number, else who has an e-mail address; nil is nobody. It asks for the contact
-// that a new one would be a duplicate of, first: that answer is up to date. A location that allows no duplicates looks for
-// them by one thing alone (its settings say by which), so that the search of contacts is asked as well. Where that finds
-// several, it may be any of them, and is as good as unknown.
-func (s *leadSync) search(ctx context.Context, location string, said contactKeys) (*ghlapi.Contact, error) {
-	duplicate := func(ctx context.Context, api GHLAPI, p contactKeys) ([]ghlapi.Contact, error) {
-		found, err := api.FindDuplicate(ctx, location, p.phone, p.email)
+// search searches GoHighLevel for the contact with a phone number, else for the one with an e-mail address; nil is none. It first calls
+// the search for duplicates, since that answer is up to date. But a location that allows no duplicates compares only one field, which
+// its settings name. So search also calls the search for contacts. If that finds several, the contact is unknown.
+func (s *leadSync) search(ctx context.Context, location string, keys contactKeys) (*ghlapi.Contact, error) {
+	duplicate := func(ctx context.Context, api GHLAPI, key contactKeys) ([]ghlapi.Contact, error) {
+		found, err := api.FindDuplicate(ctx, location, key.phone, key.email)
 		return []ghlapi.Contact{found}, err
 	}
-	contacts := func(ctx context.Context, api GHLAPI, p contactKeys) ([]ghlapi.Contact, error) {
-		filter := ghlapi.Filter{Field: "phone", Operator: "eq", Value: p.phone}
-		if p.phone == "" {
-			filter.Field, filter.Value = "email", p.email
+	contacts := func(ctx context.Context, api GHLAPI, key contactKeys) ([]ghlapi.Contact, error) {
+		filter := ghlapi.Filter{Field: "phone", Operator: "eq", Value: key.phone}
+		if key.phone == "" {
+			filter.Field, filter.Value = "email", key.email
 		}
 		return api.SearchContacts(ctx, location, []ghlapi.Filter{filter})
 	}
 	for _, search := range []func(context.Context, GHLAPI, contactKeys) ([]ghlapi.Contact, error){duplicate, contacts} {
-		for _, p := range []contactKeys{{phone: said.phone}, {email: said.email}} {
-			if p.empty() {
+		for _, key := range []contactKeys{{phone: keys.phone}, {email: keys.email}} {
+			if key.empty() {
 				continue
 			}
 			found, ok, err := ask(ctx, s.GHL, location, func(ctx context.Context, api GHLAPI) ([]ghlapi.Contact, error) {
-				return search(ctx, api, p)
+				return search(ctx, api, key)
 			})
 			if err != nil && !locationUnknown(err) {
 				return nil, err
@@ -250,9 +249,9 @@ func (s *leadSync) search(ctx context.Context, location string, said contactKeys
 	return nil, nil
 }
 
-// askContact returns what GoHighLevel says of the contact, and keeps it.
+// askContact requests the contact from GoHighLevel, stores its contact keys and returns them.
 func (s *leadSync) askContact(ctx context.Context, m store.Mapping) (contactKeys, error) {
-	id := s.known.GHLContactID
+	id := s.appointment.GHLContactID
 	if id == "" {
 		return contactKeys{}, nil
 	}
@@ -266,29 +265,29 @@ func (s *leadSync) askContact(ctx context.Context, m store.Mapping) (contactKeys
 		}
 		s.atGHL = &read
 	}
-	p := particularsOf(event.Reach{
-		Phones: listed(s.atGHL.Phone), Emails: append(listed(s.atGHL.Email), s.atGHL.AdditionalEmails...),
+	keys := contactKeysOf(event.Reach{
+		Phones: listOf(s.atGHL.Phone), Emails: append(listOf(s.atGHL.Email), s.atGHL.AdditionalEmails...),
 	}, s.region(s.atGHL.Country, cmp.Or(s.atGHL.LocationID, location)))
-	return p, s.remember(ctx, p, s.atGHL.LocationID, observed(s.atGHL, s.event))
+	return keys, s.remember(ctx, keys, s.atGHL.LocationID, observedAt(s.atGHL, s.event))
 }
 
-// observed is when a contact was as GoHighLevel has shown it in an attempt.
-func observed(c *ghlapi.Contact, e *store.Attempt) time.Time {
+// observedAt returns the time of the data that GoHighLevel returned for a contact: its last change, else the attempt's start.
+func observedAt(c *ghlapi.Contact, e *store.Attempt) time.Time {
 	if c.DateUpdated.IsZero() {
 		return e.StartedAt
 	}
 	return c.DateUpdated
 }
 
-// lookUp finds a contact in Verity: by its phone number and e-mail address, else by its further ones.
-func (s *leadSync) lookUp(ctx context.Context, p contactKeys) (id string, found bool, err error) {
+// lookUp finds a contact in Verity: by its phone number and e-mail address, else by its other ones.
+func (s *leadSync) lookUp(ctx context.Context, keys contactKeys) (id string, found bool, err error) {
 	var contact verity.Contact
 	err = s.Breaker.Do(ctx, func(ctx context.Context) (err error) {
-		contact, found, err = s.Leads.FindContact(ctx, append([]string{p.phone}, p.phones...), p.email)
-		if err == nil && !found && len(p.others.phones) > 0 {
-			contact, found, err = s.Leads.FindContact(ctx, p.others.phones, "")
+		contact, found, err = s.Leads.FindContact(ctx, append([]string{keys.phone}, keys.phones...), keys.email)
+		if err == nil && !found && len(keys.others.phones) > 0 {
+			contact, found, err = s.Leads.FindContact(ctx, keys.others.phones, "")
 		}
-		for _, email := range p.others.emails {
+		for _, email := range keys.others.emails {
 			if err != nil || found {
 				break
 			}

@@ -206,7 +206,7 @@ func TestWhoseAnAppointmentIs(t *testing.T) {
 			given: func(_ *testing.T, _ *ghlServer, x contact, a string) (body, map[string]any, []string) {
 				w.remember(x.ghl, x.phone, "")
 				details := found("payload", "mapping", "phone")
-				details["reread"] = "GoHighLevel knows no such appointment"
+				details["reread"] = "GoHighLevel has no such appointment"
 				return booked(a, x.ghl, 1).with(body{"payloadTooLarge": true}), details, []string{"GET /calendars/events/appointments/" + a}
 			},
 		},
@@ -252,7 +252,7 @@ func TestWhoseAnAppointmentIsStaysUnknown(t *testing.T) {
 	w := newWorld(t)
 	const (
 		nobody  = "verity-db: no contact has the phone number or e-mail address of the appointment's contact"
-		nothing = "verity-db: neither a phone number nor an e-mail address is known of the appointment's contact"
+		nothing = "verity-db: neither a phone number nor an e-mail address of the appointment's contact is known"
 	)
 	tests := map[string]struct {
 		given   func(g *ghlServer, x contact, a string) body

@@ -182,7 +182,7 @@ func (s *story) tell(stores ...*store.Store) {
 	}
 	for _, known := range stores[:1+s.rng.IntN(len(stores))] {
 		lead := &operation.Lead{
-			Known: &flawedStore{known, s.flaw}, Leads: &flawedLeads{s.w.leads, s.flaw}, Breaker: patient("verity-db"), EndPolicy: s.endings,
+			Store: &flawedStore{known, s.flaw}, Leads: &flawedLeads{s.w.leads, s.flaw}, Breaker: patient("verity-db"), EndPolicy: s.endings,
 			Regions: inUS,
 		}
 		wg.Go(func() {

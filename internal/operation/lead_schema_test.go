@@ -34,8 +34,8 @@ func TestAUniqueIndexLetsOneLeadOfAContactFollow(t *testing.T) {
 	require.NoError(t, out.Err)
 	assert.Equal(t, "LeadUpdated", out.Result)
 	assert.Empty(t, out.Skipped)
-	assert.Equal(t, "the unique index one_lead of Verity's leads lets one lead of the contact point at the appointment: "+
-		"2 further leads stay as they are", out.Note)
+	assert.Equal(t, "the unique index one_lead of Verity's leads allows only one lead of the contact to point at the appointment: "+
+		"2 other leads are not changed", out.Note)
 	assert.Equal(t, int64(1), out.Details["leads"])
 	assert.Equal(t, int64(2), out.Details["left"])
 	assert.Equal(t, "one_lead", out.Details["uniqueIndex"])

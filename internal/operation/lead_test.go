@@ -366,7 +366,7 @@ func TestFailuresOfLead(t *testing.T) {
 		x := w.contact()
 		lead := w.lead()
 		lead.Breaker = destination.NewBreaker("verity-db", destination.BreakerOptions{Failures: 1})
-		lead.Known = unreadable{w.store}
+		lead.Store = unreadable{w.store}
 		out := lead.Run(t.Context(), claimed(t, booked(w.appointment(), x.ghl, 1)))
 		require.Error(t, out.Err)
 		assert.Equal(t, "middleware database: it is not available", out.Err.Error())

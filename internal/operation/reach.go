@@ -11,60 +11,59 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/phone"
 )
 
-// contactKeys are what a contact is looked up by.
+// contactKeys are the phone numbers and e-mail addresses by which a contact is looked up.
 type contactKeys struct {
-	// phone is the first usable phone number, in E.164 form; email is the first usable e-mail address.
+	// phone is the first usable phone number in E.164 form; email is the first usable e-mail address.
 	phone, email string
-	// phones are the other ways in which Verity may have that phone number: as it was typed, and other E.164 forms of the line.
+	// phones are other forms of that number that Verity may have: the number as typed, and other E.164 forms of the same line.
 	phones []string
-	// others are the contact's further phone numbers and e-mail addresses.
+	// others are the contact's other phone numbers and e-mail addresses.
 	others others
-	// unusable says why nothing of what is there can be used, "" where nothing is there. It repeats none of it.
+	// unusable says why none of the values is usable; "" if one is, or if there are none. It does not repeat the values.
 	unusable string
 }
 
 type others struct{ phones, emails []string }
 
-// particularsOf reads phone numbers and e-mail addresses as people typed them. The region is that of numbers in national form.
-func particularsOf(reach event.Reach, region string) contactKeys {
-	var p contactKeys
-	why := ""
+// contactKeysOf reads phone numbers and e-mail addresses as people typed them. The region applies to numbers in national form.
+func contactKeysOf(reach event.Reach, region string) contactKeys {
+	var keys contactKeys
+	badPhone, badEmail := "", ""
 	for _, typed := range reach.Phones {
 		number, ok := phone.E164(typed, region)
 		switch {
 		case !ok:
-			why = cmp.Or(why, "the phone number is unusable: "+phone.Unusable(typed, region))
-		case p.phone == "":
-			p.phone, p.phones = number, otherForms(typed, number)
-		case number != p.phone:
-			p.others.phones = append(append(p.others.phones, number), otherForms(typed, number)...)
+			badPhone = cmp.Or(badPhone, "the phone number is unusable: "+phone.Unusable(typed, region))
+		case keys.phone == "":
+			keys.phone, keys.phones = number, otherForms(typed, number)
+		case number != keys.phone:
+			keys.others.phones = append(append(keys.others.phones, number), otherForms(typed, number)...)
 		}
 	}
-	noAddress := ""
 	for _, typed := range reach.Emails {
 		email, ok := phone.Email(typed)
 		if !ok {
-			noAddress = "the e-mail address is unusable: it holds no address"
+			badEmail = "the e-mail address is unusable: it contains no valid address"
 			continue
 		}
 		if strings.EqualFold(strings.TrimSpace(typed), email) {
-			email = strings.TrimSpace(typed) // Verity may have it like that.
+			email = strings.TrimSpace(typed) // Verity may have it in this case.
 		} else if storable(typed) {
-			p.others.emails = append(p.others.emails, typed)
+			keys.others.emails = append(keys.others.emails, typed)
 		}
-		if p.email == "" {
-			p.email = email
-		} else if !strings.EqualFold(email, p.email) {
-			p.others.emails = append(p.others.emails, email)
+		if keys.email == "" {
+			keys.email = email
+		} else if !strings.EqualFold(email, keys.email) {
+			keys.others.emails = append(keys.others.emails, email)
 		}
 	}
-	if p.phone == "" && p.email == "" {
-		p.unusable = join(why, noAddress)
+	if keys.empty() {
+		keys.unusable = join(badPhone, badEmail)
 	}
-	return p
+	return keys
 }
 
-// otherForms are the forms of a phone number beside its E.164 form in which Verity may have it.
+// otherForms returns the forms of a phone number, other than its E.164 form, that Verity may have.
 func otherForms(typed, number string) []string {
 	var forms []string
 	if typed != number && storable(typed) {
@@ -73,7 +72,7 @@ func otherForms(typed, number string) []string {
 	return append(forms, phone.Variants(number)...)
 }
 
-// storable reports whether a text can be a parameter of a query: Postgres takes no NUL, and nobody stores other control characters.
+// storable reports whether a text can be a parameter of a query: Postgres rejects NUL, and no stored value has other control characters.
 func storable(text string) bool {
 	return len(text) <= ghl.MaxIDLen && !strings.ContainsFunc(text, unicode.IsControl)
 }
@@ -82,24 +81,24 @@ func join(reasons ...string) string {
 	return strings.Join(slices.DeleteFunc(reasons, func(s string) bool { return s == "" }), "; ")
 }
 
-func (p contactKeys) empty() bool { return p.phone == "" && p.email == "" }
+func (k contactKeys) empty() bool { return k.phone == "" && k.email == "" }
 
-// or fills in what p lacks.
-func (p contactKeys) or(other contactKeys) contactKeys {
-	if p.phone == "" {
-		p.phone, p.phones = other.phone, other.phones
+// or returns k with missing values from other.
+func (k contactKeys) or(other contactKeys) contactKeys {
+	if k.phone == "" {
+		k.phone, k.phones = other.phone, other.phones
 	}
-	p.email = cmp.Or(p.email, other.email)
-	p.others = others{
-		phones: slices.Concat(p.others.phones, other.others.phones), emails: slices.Concat(p.others.emails, other.others.emails),
+	k.email = cmp.Or(k.email, other.email)
+	k.others = others{
+		phones: slices.Concat(k.others.phones, other.others.phones), emails: slices.Concat(k.others.emails, other.others.emails),
 	}
-	p.unusable = cmp.Or(p.unusable, other.unusable)
-	return p
+	k.unusable = cmp.Or(k.unusable, other.unusable)
+	return k
 }
 
-// and adds another's phone number and e-mail address behind p's, as further ones.
-func (p contactKeys) and(other contactKeys) contactKeys {
-	all := p.or(other)
+// and returns all values of k and other. Those of k come first.
+func (k contactKeys) and(other contactKeys) contactKeys {
+	all := k.or(other)
 	if other.phone != "" && other.phone != all.phone {
 		all.phones = slices.Concat(all.phones, []string{other.phone}, other.phones)
 	}

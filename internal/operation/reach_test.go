@@ -96,7 +96,7 @@ func TestWhatCannotBeUsedIsReported(t *testing.T) {
 		"too few digits":    {body{"phone": "555-0142"}, "the phone number is unusable: it has too few digits, or lacks its area code"},
 		"no digits":         {body{"phone": "call me"}, "the phone number is unusable: it holds no digits that could be a phone number"},
 		"one digit":         {body{"phone": "0000000000"}, "the phone number is unusable: "},
-		"an address's name": {body{"email": "ada at example"}, "the e-mail address is unusable: it holds no address"},
+		"an address's name": {body{"email": "ada at example"}, "the e-mail address is unusable: it contains no valid address"},
 		"both":              {body{"phone": "call me", "email": "none"}, "digits that could be a phone number; the e-mail address is unusable"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -128,9 +128,9 @@ func TestAContactEventWithoutAPhoneNumber(t *testing.T) {
 		"has what is kept, without the API":           {event: body{}, kept: true, noGo: true},
 		"has what is kept, where GoHighLevel has not": {event: body{}, kept: true},
 		"has what is kept, for a merge field":         {event: body{"phone": "{{contact.phone}}"}, kept: true, noGo: true},
-		"has none where nobody knows":                 {event: body{}, noGo: true, skipped: "the contact has no phone number, and Aloware knows contacts by their phone number"},
+		"has none where nobody knows":                 {event: body{}, noGo: true, skipped: "the contact has no phone number, and Aloware identifies contacts by phone number"},
 		"has none where it says so": {
-			event: body{"phone": ""}, kept: true, atGHL: true, skipped: "the contact has no phone number, and Aloware knows contacts by their phone number",
+			event: body{"phone": ""}, kept: true, atGHL: true, skipped: "the contact has no phone number, and Aloware identifies contacts by phone number",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -143,7 +143,7 @@ func TestAContactEventWithoutAPhoneNumber(t *testing.T) {
 			if test.kept {
 				require.NoError(t, w.store.RememberContact(t.Context(), store.Mapping{GHLContactID: x.ghl, Phone: x.phone}, at(0)))
 			}
-			c := &operation.Contact{Known: w.store, Aloware: client, Breaker: patient("aloware"), Regions: inUS}
+			c := &operation.Contact{Store: w.store, Aloware: client, Breaker: patient("aloware"), Regions: inUS}
 			if !test.noGo {
 				c.GHL = g.api
 			}

@@ -8,30 +8,29 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/phone"
 )
 
-// Regions says which region phone numbers in national form belong to. Regions and countries are ISO 3166 codes of two
-// letters.
+// Regions are the regions of phone numbers in national form. Regions and countries are ISO 3166 codes of two letters.
 type Regions struct {
-	// Default is that of contacts of whom neither their own country nor that of their location is known.
+	// Default is the region of contacts whose own country and whose location's country are unknown.
 	Default string
-	// Locations has those of locations, by id. It comes before what a payload says of its location, so that all events of a
-	// contact lead to one number: most payloads say nothing.
+	// Locations has the regions of locations, by id. It takes precedence over the location's country in a payload, so that all
+	// events of a contact lead to the same number: most payloads have no country.
 	Locations map[string]string
 }
 
-// phoneHints is what is known of where a contact is: the country is the contact's own, locationCountry what the payload
-// says of the location.
+// phoneHints are what the region of a contact's phone numbers follows from. The country is the contact's, and the locationCountry
+// is the location's according to the payload.
 type phoneHints struct{ country, location, locationCountry string }
 
-// e164 returns the first usable phone number of a text in E.164 form, "" where there is none.
-func (r Regions) e164(raw string, of phoneHints) string {
-	number, _ := phone.E164(raw, r.of(of))
+// e164 returns the first usable phone number in a text in E.164 form, or "" if there is none.
+func (r Regions) e164(raw string, hints phoneHints) string {
+	number, _ := phone.E164(raw, r.of(hints))
 	return number
 }
 
-// of returns the region of a number in national form: the contact's country, else that of the location, else the default region; what is no
-// country's code is as good as none.
-func (r Regions) of(where phoneHints) string {
-	for _, country := range []string{where.country, r.Locations[where.location], where.locationCountry} {
+// of returns the region of a number in national form: the contact's country, else the location's, else the default region. A value
+// that is no country's code is ignored.
+func (r Regions) of(hints phoneHints) string {
+	for _, country := range []string{hints.country, r.Locations[hints.location], hints.locationCountry} {
 		if phonenumbers.GetCountryCodeForRegion(strings.ToUpper(country)) != 0 {
 			return country
 		}

@@ -45,7 +45,7 @@ func TestWhichRegionAPhoneNumberBelongsTo(t *testing.T) {
 			n := w.n.Add(1)
 			want := fmt.Sprintf(tt.want, n)
 			person := tt.body.with(body{"phone": fmt.Sprintf("06 123 %05d", n)})
-			lead, contact := w.lead(), &operation.Contact{Known: w.store, Regions: regions}
+			lead, contact := w.lead(), &operation.Contact{Store: w.store, Regions: regions}
 			lead.Regions = regions
 			verityID := w.inVerity(want, "")
 

@@ -17,16 +17,15 @@ var TagsSpec = Spec{
 	EntityTypes: []string{event.EntityAppointment}, After: store.OperationLead,
 }
 
-// Tags adds tags to the contact of an appointment at GoHighLevel, those that are missing: a change of tags comes back as a
-// contact event, which asks for no tags, and nothing changed comes back as nothing. It is run after Lead, which knows whose
-// the appointment is.
+// Tags adds tags to the contact of an appointment at GoHighLevel. It adds only missing tags, so there is no loop: GoHighLevel reports
+// an added tag as a contact event, which adds no tags. Tags runs after Lead, which finds the contact.
 //
-// Nothing to add is no reason to skip: the event says what became of its lead.
+// Its outcome is never Skipped, even if there is nothing to add: the event shows the result of its lead.
 type Tags struct {
-	Known ContactStore
+	Store ContactStore
 	GHL   *GHL
 	Tags  []string
-	// EndPolicy say which appointments have ended; those get no tags.
+	// EndPolicy says which appointments have ended. They get no tags.
 	EndPolicy store.EndPolicy
 }
 
@@ -35,43 +34,43 @@ func (*Tags) Spec() Spec { return TagsSpec }
 
 // Run implements Operation.
 func (t *Tags) Run(ctx context.Context, e *store.Attempt) Outcome {
-	known, err := t.Known.Appointment(ctx, e.Event.EntityID)
+	appointment, err := t.Store.Appointment(ctx, e.Event.EntityID)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return outcomeOf(ownDatabaseError(err))
 	}
 	switch {
-	case known.GHLContactID == "":
-		return nothingAdded("it is not known whose the appointment is at GoHighLevel")
-	case known.Deleted || !known.Active(t.EndPolicy):
+	case appointment.GHLContactID == "":
+		return nothingAdded("the appointment's contact at GoHighLevel is unknown")
+	case appointment.Deleted || !appointment.Active(t.EndPolicy):
 		return nothingAdded("the appointment has ended")
 	}
-	location, err := locationOf(ctx, t.Known, known.GHLContactID, e.Event.LocationID, known.LocationID)
+	location, err := locationOf(ctx, t.Store, appointment.GHLContactID, e.Event.LocationID, appointment.LocationID)
 	if err != nil {
 		return outcomeOf(err)
 	}
 	contact, found, err := ask(ctx, t.GHL, location, func(ctx context.Context, api GHLAPI) (ghlapi.Contact, error) {
-		return api.GetContact(ctx, location, known.GHLContactID)
+		return api.GetContact(ctx, location, appointment.GHLContactID)
 	})
 	if err != nil {
 		return outcomeOf(err)
 	}
 	if !found {
-		return nothingAdded("GoHighLevel knows no such contact")
+		return nothingAdded("GoHighLevel has no such contact")
 	}
 	missing := contact.MissingTags(t.Tags)
 	if len(missing) == 0 {
-		return nothingAdded("the contact has them")
+		return nothingAdded("the contact already has the tags")
 	}
 	err = t.GHL.do(ctx, location, func(ctx context.Context) error {
-		return t.GHL.API.AddTags(ctx, location, known.GHLContactID, missing)
+		return t.GHL.API.AddTags(ctx, location, appointment.GHLContactID, missing)
 	})
 	if err != nil {
 		return outcomeOf(err)
 	}
 	failpoint.Hit(failpoint.TagsAdded)
-	return Outcome{TargetID: known.GHLContactID, Details: map[string]any{"added": missing}}
+	return Outcome{TargetID: appointment.GHLContactID, Details: map[string]any{"added": missing}}
 }
 
-func nothingAdded(why string) Outcome {
-	return Outcome{Details: map[string]any{"added": []string{}, "because": why}}
+func nothingAdded(reason string) Outcome {
+	return Outcome{Details: map[string]any{"added": []string{}, "because": reason}}
 }

@@ -14,7 +14,7 @@ import (
 )
 
 func (w *world) tags(g *ghlServer) *operation.Tags {
-	return &operation.Tags{Known: w.store, GHL: g.api, Tags: []string{"Booked", "verity"}, EndPolicy: store.EndPolicy{Deletion: true}}
+	return &operation.Tags{Store: w.store, GHL: g.api, Tags: []string{"Booked", "verity"}, EndPolicy: store.EndPolicy{Deletion: true}}
 }
 
 // TestTags has the tags Booked and verity added to the contact x of an appointment a, after its lead was synced.
@@ -32,7 +32,7 @@ func TestTags(t *testing.T) {
 		},
 		"none is missing": {
 			has:     []string{"verity", "booked"},
-			details: map[string]any{"added": []string{}, "because": "the contact has them"}, want: []string{"verity", "booked"},
+			details: map[string]any{"added": []string{}, "because": "the contact already has the tags"}, want: []string{"verity", "booked"},
 		},
 		"the event does not say the contact, which is known all the same": {
 			events:  func(a, x string) []body { return []body{booked(a, x, 1), booked(a, "", 2)} },
@@ -49,7 +49,7 @@ func TestTags(t *testing.T) {
 		"nobody at GoHighLevel is known to have the appointment": {
 			events: func(a, _ string) []body { return []body{deleted(a, "", 2)} },
 			details: map[string]any{
-				"added": []string{}, "because": "it is not known whose the appointment is at GoHighLevel",
+				"added": []string{}, "because": "the appointment's contact at GoHighLevel is unknown",
 			}, want: []string{},
 		},
 	}
@@ -92,7 +92,7 @@ func TestTagsMakeNoLoop(t *testing.T) {
 	lead, tags := w.lead(), w.tags(g)
 	lead.GHL, tags.Tags = g.api, []string{"booked"}
 	operations := []operation.Operation{
-		lead, tags, &operation.Contact{Known: w.store, Aloware: client, Breaker: patient("aloware"), GHL: g.api, Regions: inUS},
+		lead, tags, &operation.Contact{Store: w.store, Aloware: client, Breaker: patient("aloware"), GHL: g.api, Regions: inUS},
 	}
 
 	posts <- booked(w.appointment(), x.ghl, 1)

@@ -86,7 +86,7 @@ func (w *world) openStore() *store.Store {
 // lead returns the operation as it is without GoHighLevel's API and with the default endings.
 func (w *world) lead() *operation.Lead {
 	return &operation.Lead{
-		Known: w.store, Leads: w.leads, Breaker: patient("verity-db"), EndPolicy: store.EndPolicy{Deletion: true}, Regions: inUS,
+		Store: w.store, Leads: w.leads, Breaker: patient("verity-db"), EndPolicy: store.EndPolicy{Deletion: true}, Regions: inUS,
 	}
 }
 

@@ -106,7 +106,7 @@ func openLead(s *setup) (operation.Operation, error) {
 		return nil, nil
 	}
 	return &operation.Lead{
-		Known: s.Store, Leads: s.planner.leads, Breaker: s.limitedBreaker(verity.DatabaseDestination), GHL: s.ghl,
+		Store: s.Store, Leads: s.planner.leads, Breaker: s.limitedBreaker(verity.DatabaseDestination), GHL: s.ghl,
 		EndPolicy: s.endPolicy, Regions: s.regions,
 	}, nil
 }
@@ -118,13 +118,13 @@ func openTags(s *setup) (operation.Operation, error) {
 	case s.ghl == nil || s.planner.leads == nil:
 		return nil, errors.New("set up syncs: tags need GoHighLevel's API and Verity's database: they are added after a lead was synced")
 	}
-	return &operation.Tags{Known: s.Store, GHL: s.ghl, Tags: s.Config.GHLAppointmentTags, EndPolicy: s.endPolicy}, nil
+	return &operation.Tags{Store: s.Store, GHL: s.ghl, Tags: s.Config.GHLAppointmentTags, EndPolicy: s.endPolicy}, nil
 }
 
 // openContact always returns an operation: without Aloware it stores contacts.
 func openContact(s *setup) (operation.Operation, error) {
 	op := &operation.Contact{
-		Known: s.Store, GHL: s.ghl, Regions: s.regions, KeepOnPhoneChange: s.Config.AlowareOnPhoneChange == config.KeepContact,
+		Store: s.Store, GHL: s.ghl, Regions: s.regions, KeepOnPhoneChange: s.Config.AlowareOnPhoneChange == config.KeepContact,
 	}
 	if token := s.Config.AlowareAPIToken.Reveal(); token != "" {
 		client, err := aloware.New(aloware.Options{BaseURL: s.Config.AlowareBaseURL.String(), Token: token, HTTP: s.client})

@@ -10,7 +10,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-// ContactStore is what verity-sync knows of contacts and appointments; a *store.Store has it.
+// ContactStore stores what is known about contacts and appointments; *store.Store implements it.
 type ContactStore interface {
 	Mapping(ctx context.Context, ghlContactID string) (store.Mapping, error)
 	RememberContact(ctx context.Context, m store.Mapping, observedAt time.Time) error
@@ -21,31 +21,31 @@ type ContactStore interface {
 	AttachAppointment(ctx context.Context, id, ghlContactID, verityContactID string) (former []string, err error)
 	AppointmentSynced(ctx context.Context, id string, revision int64) error
 	RecordBookingTime(ctx context.Context, id string, bookedAt time.Time) error
-	AppointmentsOfContact(ctx context.Context, verityContactID string, endings store.EndPolicy) (store.ContactAppointments, error)
+	AppointmentsOfContact(ctx context.Context, verityContactID string, policy store.EndPolicy) (store.ContactAppointments, error)
 }
 
-// mappingOf returns what is known of a contact, which may be nothing.
-func mappingOf(ctx context.Context, k ContactStore, ghlContactID string) (store.Mapping, error) {
+// mappingOf returns the mapping of a contact, which is empty if there is none.
+func mappingOf(ctx context.Context, contacts ContactStore, ghlContactID string) (store.Mapping, error) {
 	if ghlContactID == "" {
 		return store.Mapping{}, nil
 	}
-	m, err := k.Mapping(ctx, ghlContactID)
+	m, err := contacts.Mapping(ctx, ghlContactID)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return store.Mapping{}, ownDatabaseError(err)
 	}
 	return m, nil
 }
 
-// locationOf returns the first of the locations that is known, else that of the contact, else "".
-func locationOf(ctx context.Context, k ContactStore, ghlContactID string, locations ...string) (string, error) {
+// locationOf returns the first of the locations that is not empty, else the contact's, else "".
+func locationOf(ctx context.Context, contacts ContactStore, ghlContactID string, locations ...string) (string, error) {
 	if location := cmp.Or(locations...); location != "" {
 		return location, nil
 	}
-	m, err := mappingOf(ctx, k, ghlContactID)
+	m, err := mappingOf(ctx, contacts, ghlContactID)
 	return m.LocationID, err
 }
 
-// address returns an e-mail address in the form in which addresses are compared, "" where it is none.
+// address returns an e-mail address in the form that is used in comparisons, or "" if the text contains none.
 func address(raw string) string {
 	email, _ := phone.Email(raw)
 	return email
