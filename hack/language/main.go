@@ -19,7 +19,7 @@ import (
 var pending = []string{
 	"cmd", "config/chart", "config/metrics", "config/receiver", "config/rbac",
 	"internal/database", "internal/destination", "internal/erasure", "internal/ghl", "internal/metrics",
-	"internal/operation", "internal/store", "internal/verity",
+	"internal/store", "internal/verity",
 	// These assert messages of the controllers.
 	"test/e2e/outage_test.go",
 }

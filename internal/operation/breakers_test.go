@@ -21,7 +21,7 @@ func TestLocationBreakers(t *testing.T) {
 		require.ErrorIs(t, b.Do(t.Context(), func(context.Context) error { return down }), down)
 	}
 
-	t.Run("a location that is down holds up no other", func(t *testing.T) {
+	t.Run("an open breaker blocks no other location", func(t *testing.T) {
 		t.Parallel()
 		breakers := operation.NewLocationBreakers(destination.BreakerOptions{Failures: 1}, everyLocation)
 		failing(t, breakers.Of("loc1"))
@@ -29,7 +29,7 @@ func TestLocationBreakers(t *testing.T) {
 		assert.True(t, breakers.Of("loc2").Up())
 		assert.True(t, breakers.Of("").Up())
 	})
-	t.Run("names hold nothing but ids", func(t *testing.T) {
+	t.Run("a name contains an id or no location", func(t *testing.T) {
 		t.Parallel()
 		breakers := operation.NewLocationBreakers(destination.BreakerOptions{}, everyLocation)
 		for location, name := range map[string]string{
@@ -38,19 +38,19 @@ func TestLocationBreakers(t *testing.T) {
 			assert.Equal(t, name, breakers.Of(location).Name())
 		}
 	})
-	t.Run("those that hold something back are remembered while others come and go", func(t *testing.T) {
+	t.Run("open breakers are kept when others are removed", func(t *testing.T) {
 		t.Parallel()
 		breakers := operation.NewLocationBreakers(destination.BreakerOptions{Failures: 1}, everyLocation)
 		down := breakers.Of("down")
 		failing(t, down)
-		resting := breakers.Of("resting")
+		idle := breakers.Of("idle")
 		for i := range 2000 {
 			breakers.Of(fmt.Sprintf("loc%d", i))
 		}
 		assert.Same(t, down, breakers.Of("down"))
-		assert.NotSame(t, resting, breakers.Of("resting"))
+		assert.NotSame(t, idle, breakers.Of("idle"))
 	})
-	t.Run("they do not grow without bound where all hold something back", func(t *testing.T) {
+	t.Run("their number is bounded even if all are open", func(t *testing.T) {
 		t.Parallel()
 		breakers := operation.NewLocationBreakers(destination.BreakerOptions{Failures: 1}, everyLocation)
 		all := map[*destination.Breaker]bool{}
@@ -69,5 +69,5 @@ func TestLocationBreakers(t *testing.T) {
 	})
 }
 
-// everyLocation vouches for every location.
+// everyLocation reports every location as known.
 func everyLocation(string) bool { return true }

@@ -11,10 +11,11 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/sim/fault"
 )
 
-// TestAContactWithANewPhoneNumber has the phone number of a contact change. Aloware gives the contacts of each test the ids 70001, 70002, …
-func TestAContactWithANewPhoneNumber(t *testing.T) {
+// TestPhoneNumberOfAContactChanges runs events of a contact with different phone numbers. Aloware assigns the ids 70001, 70002, … in
+// each test.
+func TestPhoneNumberOfAContactChanges(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	env := newEnvironment(t)
 	const (
 		second = "the phone number changed: Aloware has contact 70002 for the new number, and keeps contact 70001 for the former number"
 		back   = "the phone number changed: Aloware has contact 70001 for the new number, and keeps contact 70002 for the former number"
@@ -28,19 +29,19 @@ func TestAContactWithANewPhoneNumber(t *testing.T) {
 	for name, test := range map[string]struct {
 		keep  bool
 		steps func(old, fresh string) []step
-		// id, phone and former are what is kept in the end, at Aloware how many contacts it has.
+		// id, phone and former are stored at the end; atAloware is the number of contacts there.
 		id, skipped string
 		phone       func(old, fresh string) string
 		former      []string
 		atAloware   int
 	}{
-		"has another contact at Aloware, which is reported, and both are known": {
+		"a new number creates another contact, and both ids are stored": {
 			steps: func(old, fresh string) []step {
 				return []step{{old, 1, "ContactSynced", "70001", "", ""}, {fresh, 2, "ContactSynced", "70002", second, "70001"}}
 			},
 			id: "70002", phone: func(_, fresh string) string { return fresh }, former: []string{"70001"}, atAloware: 2,
 		},
-		"is reported once": {
+		"a new number is reported once": {
 			steps: func(old, fresh string) []step {
 				return []step{
 					{old, 1, "ContactSynced", "70001", "", ""}, {fresh, 2, "ContactSynced", "70002", second, "70001"},
@@ -49,7 +50,7 @@ func TestAContactWithANewPhoneNumber(t *testing.T) {
 			},
 			id: "70002", phone: func(_, fresh string) string { return fresh }, former: []string{"70001"}, atAloware: 2,
 		},
-		"that changes back has its first contact again": {
+		"the former number restores the former contact": {
 			steps: func(old, fresh string) []step {
 				return []step{
 					{old, 1, "ContactSynced", "70001", "", ""}, {fresh, 2, "ContactSynced", "70002", second, "70001"},
@@ -58,7 +59,7 @@ func TestAContactWithANewPhoneNumber(t *testing.T) {
 			},
 			id: "70001", phone: func(old, _ string) string { return old }, former: []string{"70002"}, atAloware: 2,
 		},
-		"that is the same in another form has none": {
+		"the same number in another form is no change": {
 			steps: func(old, _ string) []step {
 				return []step{
 					{old, 1, "ContactSynced", "70001", "", ""}, {"(" + old[2:5] + ") " + old[5:8] + "-" + old[8:], 2, "ContactSynced", "70001", "", ""},
@@ -66,20 +67,20 @@ func TestAContactWithANewPhoneNumber(t *testing.T) {
 			},
 			id: "70001", phone: func(old, _ string) string { return old }, atAloware: 1,
 		},
-		"that is taken away leaves Aloware's contact": {
+		"a removed number does not change Aloware's contact": {
 			steps: func(old, _ string) []step {
 				return []step{{old, 1, "ContactSynced", "70001", "", ""}, {"", 2, "ContactSkipped", "", "", ""}}
 			},
 			skipped: "the contact has no phone number, and Aloware identifies contacts by phone number",
 			id:      "70001", phone: func(old, _ string) string { return old }, atAloware: 1,
 		},
-		"in an older event that comes late changes nothing": {
+		"an older event does not change the number": {
 			steps: func(old, fresh string) []step {
 				return []step{{old, 2, "ContactSynced", "70001", "", ""}, {fresh, 1, "Superseded", "", "", ""}}
 			},
 			id: "70001", phone: func(old, _ string) string { return old }, atAloware: 1,
 		},
-		"leaves Aloware alone where the configuration says so": {
+		"with keep, a new number does not change Aloware's contact": {
 			keep: true,
 			steps: func(old, fresh string) []step {
 				return []step{
@@ -89,7 +90,7 @@ func TestAContactWithANewPhoneNumber(t *testing.T) {
 			skipped: keeps,
 			id:      "70001", phone: func(old, _ string) string { return old }, atAloware: 1,
 		},
-		"is synced again where it changes back, also where the configuration says to keep": {
+		"with keep, the former number is synced again": {
 			keep: true,
 			steps: func(old, fresh string) []step {
 				return []step{
@@ -103,11 +104,11 @@ func TestAContactWithANewPhoneNumber(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			sim, client := newAloware(t)
-			x, y := w.stranger(), w.stranger()
-			c := &operation.Contact{Store: w.store, Aloware: client, Breaker: patient("aloware"), Regions: inUS, KeepOnPhoneChange: test.keep}
+			x, y := env.newContact(), env.newContact()
+			c := &operation.Contact{Store: env.store, Aloware: client, Breaker: closedBreaker("aloware"), Regions: inUS, KeepOnPhoneChange: test.keep}
 			for i, s := range test.steps(x.phone, y.phone) {
-				e := claimed(t, changed("ContactUpdate", x.ghl, s.hour, body{"phone": s.phone}))
-				for range 2 { // Again, as after a crash that nobody recorded.
+				e := attempt(t, changed("ContactUpdate", x.ghl, s.hour, body{"phone": s.phone}))
+				for range 2 { // The second run follows a crash before the outcome was recorded.
 					out := c.Run(t.Context(), e)
 					require.NoError(t, out.Err)
 					assert.Equal(t, s.result, out.Result, "step %d", i)
@@ -124,7 +125,7 @@ func TestAContactWithANewPhoneNumber(t *testing.T) {
 					}
 				}
 			}
-			m, err := w.store.Mapping(t.Context(), x.ghl)
+			m, err := env.store.Mapping(t.Context(), x.ghl)
 			require.NoError(t, err)
 			assert.Equal(t, test.id, m.AlowareContactID)
 			assert.Equal(t, test.phone(x.phone, y.phone), m.AlowarePhone)
@@ -133,70 +134,70 @@ func TestAContactWithANewPhoneNumber(t *testing.T) {
 		})
 	}
 
-	t.Run("is reported though Aloware would not say the id at first", func(t *testing.T) {
+	t.Run("a new number is reported although the first lookup of the id fails", func(t *testing.T) {
 		t.Parallel()
 		sim, client := newAloware(t)
-		x, y := w.stranger(), w.stranger()
-		c := &operation.Contact{Store: w.store, Aloware: client, Breaker: patient("aloware"), Regions: inUS}
-		require.NoError(t, c.Run(t.Context(), claimed(t, changed("ContactCreate", x.ghl, 1, body{"phone": x.phone}))).Err)
+		x, y := env.newContact(), env.newContact()
+		c := &operation.Contact{Store: env.store, Aloware: client, Breaker: closedBreaker("aloware"), Regions: inUS}
+		require.NoError(t, c.Run(t.Context(), attempt(t, changed("ContactCreate", x.ghl, 1, body{"phone": x.phone}))).Err)
 		require.NoError(t, sim.Faults.Add(fault.Fault{Kind: fault.Answer, Method: "GET", Status: 503}))
-		e := claimed(t, changed("ContactUpdate", x.ghl, 2, body{"phone": y.phone}))
+		e := attempt(t, changed("ContactUpdate", x.ghl, 2, body{"phone": y.phone}))
 		require.Error(t, c.Run(t.Context(), e).Err)
 		out := c.Run(t.Context(), e)
 		require.NoError(t, out.Err)
 		assert.Equal(t, second, out.Note)
 	})
-	t.Run("that was another contact's is reported for both", func(t *testing.T) {
+	t.Run("two contacts exchange their numbers, and both changes are reported", func(t *testing.T) {
 		t.Parallel()
 		sim, client := newAloware(t)
-		x, y := w.stranger(), w.stranger()
-		c := &operation.Contact{Store: w.store, Aloware: client, Breaker: patient("aloware"), Regions: inUS}
-		for i, said := range []struct{ id, phone, note string }{
+		x, y := env.newContact(), env.newContact()
+		c := &operation.Contact{Store: env.store, Aloware: client, Breaker: closedBreaker("aloware"), Regions: inUS}
+		for i, event := range []struct{ id, phone, note string }{
 			{x.ghl, x.phone, ""}, {y.ghl, y.phone, ""}, {x.ghl, y.phone, second}, {y.ghl, x.phone, back},
 		} {
-			out := c.Run(t.Context(), claimed(t, changed("ContactUpdate", said.id, i+1, body{"phone": said.phone})))
+			out := c.Run(t.Context(), attempt(t, changed("ContactUpdate", event.id, i+1, body{"phone": event.phone})))
 			require.NoError(t, out.Err)
-			assert.Equal(t, said.note, out.Note, i)
+			assert.Equal(t, event.note, out.Note, i)
 		}
 		assert.Len(t, sim.Contacts(), 2)
 	})
-	t.Run("is not what happened where Aloware has another contact for the same number", func(t *testing.T) {
+	t.Run("another contact for the same number is not reported as a new number", func(t *testing.T) {
 		t.Parallel()
 		sim, client := newAloware(t)
-		x, y := w.stranger(), w.stranger()
-		c := &operation.Contact{Store: w.store, Aloware: client, Breaker: patient("aloware"), Regions: inUS, KeepOnPhoneChange: true}
-		require.NoError(t, c.Run(t.Context(), claimed(t, changed("ContactCreate", x.ghl, 1, body{"phone": x.phone}))).Err)
+		x, y := env.newContact(), env.newContact()
+		c := &operation.Contact{Store: env.store, Aloware: client, Breaker: closedBreaker("aloware"), Regions: inUS, KeepOnPhoneChange: true}
+		require.NoError(t, c.Run(t.Context(), attempt(t, changed("ContactCreate", x.ghl, 1, body{"phone": x.phone}))).Err)
 		sim.DeleteContacts()
-		require.NoError(t, c.Run(t.Context(), claimed(t, changed("ContactCreate", y.ghl, 2, body{"phone": y.phone}))).Err)
-		out := c.Run(t.Context(), claimed(t, changed("ContactUpdate", x.ghl, 3, body{"phone": x.phone})))
+		require.NoError(t, c.Run(t.Context(), attempt(t, changed("ContactCreate", y.ghl, 2, body{"phone": y.phone}))).Err)
+		out := c.Run(t.Context(), attempt(t, changed("ContactUpdate", x.ghl, 3, body{"phone": x.phone})))
 		require.NoError(t, out.Err)
 		assert.Equal(t, "Aloware now has contact 70002 for the phone number, in place of contact 70001", out.Note)
 		assert.Equal(t, "70001", out.Details["previousAlowareContactID"])
 	})
-	t.Run("is noticed though an appointment told it first", func(t *testing.T) {
+	t.Run("a new number is detected although an appointment reported it first", func(t *testing.T) {
 		t.Parallel()
 		_, client := newAloware(t)
-		x, y := w.stranger(), w.stranger()
-		c := &operation.Contact{Store: w.store, Aloware: client, Breaker: patient("aloware"), Regions: inUS}
-		require.NoError(t, c.Run(t.Context(), claimed(t, changed("ContactCreate", x.ghl, 1, body{"phone": x.phone}))).Err)
-		require.NoError(t, w.store.RememberContact(t.Context(), store.Mapping{GHLContactID: x.ghl, Phone: y.phone}, at(2)))
-		out := c.Run(t.Context(), claimed(t, changed("ContactUpdate", x.ghl, 3, body{"phone": y.phone})))
+		x, y := env.newContact(), env.newContact()
+		c := &operation.Contact{Store: env.store, Aloware: client, Breaker: closedBreaker("aloware"), Regions: inUS}
+		require.NoError(t, c.Run(t.Context(), attempt(t, changed("ContactCreate", x.ghl, 1, body{"phone": x.phone}))).Err)
+		require.NoError(t, env.store.RememberContact(t.Context(), store.Mapping{GHLContactID: x.ghl, Phone: y.phone}, at(2)))
+		out := c.Run(t.Context(), attempt(t, changed("ContactUpdate", x.ghl, 3, body{"phone": y.phone})))
 		require.NoError(t, out.Err)
 		assert.Equal(t, second, out.Note)
 	})
-	t.Run("is noticed for what an earlier release or the legacy middleware synced, as it was typed", func(t *testing.T) {
+	t.Run("a new number is detected if an earlier release or the legacy middleware stored the former one as typed", func(t *testing.T) {
 		t.Parallel()
 		_, client := newAloware(t)
-		x, y := w.stranger(), w.stranger()
-		c := &operation.Contact{Store: w.store, Aloware: client, Breaker: patient("aloware"), Regions: inUS, KeepOnPhoneChange: true}
-		_, err := w.store.Pool().Exec(t.Context(), `INSERT INTO contact_mappings (ghl_contact_id, phone_number, aloware_contact_id) VALUES ($1, $2, '4711')`,
+		x, y := env.newContact(), env.newContact()
+		c := &operation.Contact{Store: env.store, Aloware: client, Breaker: closedBreaker("aloware"), Regions: inUS, KeepOnPhoneChange: true}
+		_, err := env.store.Pool().Exec(t.Context(), `INSERT INTO contact_mappings (ghl_contact_id, phone_number, aloware_contact_id) VALUES ($1, $2, '4711')`,
 			x.ghl, x.phone[2:])
 		require.NoError(t, err)
-		out := c.Run(t.Context(), claimed(t, changed("ContactUpdate", x.ghl, 1, body{"phone": y.phone})))
+		out := c.Run(t.Context(), attempt(t, changed("ContactUpdate", x.ghl, 1, body{"phone": y.phone})))
 		require.NoError(t, out.Err)
 		assert.Equal(t, keeps, out.Skipped)
 		assert.Equal(t, "4711", out.Details["alowareContactID"])
-		out = c.Run(t.Context(), claimed(t, changed("ContactUpdate", x.ghl, 2, body{"phone": x.phone})))
+		out = c.Run(t.Context(), attempt(t, changed("ContactUpdate", x.ghl, 2, body{"phone": x.phone})))
 		require.NoError(t, out.Err)
 		assert.Equal(t, "ContactSynced", out.Result)
 	})

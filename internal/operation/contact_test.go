@@ -27,15 +27,15 @@ func newAloware(t *testing.T) (*alowaresim.Server, *aloware.Client) {
 	return sim, client
 }
 
-// changed is what a marketplace app is sent of a contact.
+// changed returns the body that a marketplace app gets for a contact.
 func changed(kind, id string, hour int, person body) body {
 	return body{"type": kind, "locationId": location, "id": id, "timestamp": at(hour).Format(time.RFC3339)}.with(person)
 }
 
-// TestContact has events of a contact x arrive, one after the other.
+// TestContact runs the events of a contact x in the order of the steps.
 func TestContact(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	env := newEnvironment(t)
 	type step struct {
 		event           body
 		result, skipped string
@@ -51,20 +51,20 @@ func TestContact(t *testing.T) {
 	}
 	tests := map[string]struct {
 		steps func(x contact) []step
-		// want is what Aloware has in the end, kept what the middleware has.
-		want func(x contact) *alowaresim.Contact
-		kept func(x contact) store.Mapping
+		// want is the contact at Aloware at the end, stored the mapping in the middleware database.
+		want   func(x contact) *alowaresim.Contact
+		stored func(x contact) store.Mapping
 	}{
-		"a new one is created": {
+		"a new contact is created": {
 			steps: func(x contact) []step {
 				return []step{{changed("ContactCreate", x.ghl, 1, ada(x)), "ContactSynced", ""}}
 			},
 			want: synced,
-			kept: func(x contact) store.Mapping {
+			stored: func(x contact) store.Mapping {
 				return store.Mapping{LocationID: location, AlowareContactID: "70001", Phone: x.phone, Email: "p" + x.email[1:]}
 			},
 		},
-		"a known one is overwritten": {
+		"an existing contact is overwritten": {
 			steps: func(x contact) []step {
 				return []step{
 					{changed("ContactCreate", x.ghl, 1, ada(x).with(body{"firstName": "Eva", "email": "old@example.com"})), "ContactSynced", ""},
@@ -73,7 +73,7 @@ func TestContact(t *testing.T) {
 			},
 			want: synced,
 		},
-		"an older event than what was synced is superseded": {
+		"an event older than a synced one is superseded": {
 			steps: func(x contact) []step {
 				return []step{
 					{changed("ContactUpdate", x.ghl, 2, ada(x)), "ContactSynced", ""},
@@ -81,11 +81,11 @@ func TestContact(t *testing.T) {
 				}
 			},
 			want: synced,
-			kept: func(x contact) store.Mapping {
+			stored: func(x contact) store.Mapping {
 				return store.Mapping{LocationID: location, AlowareContactID: "70001", Phone: x.phone, Email: "p" + x.email[1:]}
 			},
 		},
-		"an older event than one that was not synced is not superseded": {
+		"an event older than a skipped one is not superseded": {
 			steps: func(x contact) []step {
 				return []step{
 					{changed("ContactTagUpdate", x.ghl, 2, body{}), "ContactSkipped", "tags are not synced to Aloware"},
@@ -94,13 +94,13 @@ func TestContact(t *testing.T) {
 			},
 			want: synced,
 		},
-		"one without a phone number is skipped, and what is known of it is kept": {
+		"a contact without a phone number is skipped and stored": {
 			steps: func(x contact) []step {
 				return []step{{changed("ContactUpdate", x.ghl, 1, body{"email": x.email, "phone": ""}), "ContactSkipped", noPhone}}
 			},
-			kept: func(x contact) store.Mapping { return store.Mapping{LocationID: location, Email: "p" + x.email[1:]} },
+			stored: func(x contact) store.Mapping { return store.Mapping{LocationID: location, Email: "p" + x.email[1:]} },
 		},
-		"one whose phone number is none is skipped": {
+		"a contact with an unusable phone number is skipped": {
 			steps: func(x contact) []step {
 				return []step{{
 					changed("ContactUpdate", x.ghl, 1, body{"phone": "call me"}), "ContactSkipped",
@@ -108,31 +108,31 @@ func TestContact(t *testing.T) {
 				}}
 			},
 		},
-		"do-not-disturb is skipped, and what is known is kept": {
+		"a change of do-not-disturb settings is skipped, and the contact is stored": {
 			steps: func(x contact) []step {
 				return []step{{
 					changed("ContactDndUpdate", x.ghl, 1, ada(x)), "ContactSkipped", "Aloware's API cannot store do-not-disturb settings",
 				}}
 			},
-			kept: func(x contact) store.Mapping {
+			stored: func(x contact) store.Mapping {
 				return store.Mapping{LocationID: location, Phone: x.phone, Email: "p" + x.email[1:]}
 			},
 		},
-		"a deletion is skipped, though it was cut on its way": {
+		"a deletion is skipped even if the payload was cut": {
 			steps: func(x contact) []step {
 				return []step{{
 					changed("ContactDelete", x.ghl, 1, body{"payloadTooLarge": true}), "ContactSkipped", "Aloware's API cannot delete a contact",
 				}}
 			},
 		},
-		"a workflow's post": {
+		"a workflow's webhook is synced": {
 			steps: func(x contact) []step {
 				person := body{"phone": x.phone, "email": x.email, "first_name": "Ada", "last_name": "Example", "country": "US"}
 				return []step{{body{"contact_id": x.ghl, "workflow": body{"id": "w1"}}.with(person), "ContactSynced", ""}}
 			},
 			want: synced,
 		},
-		"what was cut on its way is read again, and is as new as that": {
+		"a cut payload is replaced by the contact at GoHighLevel, as of its last change": {
 			steps: func(x contact) []step {
 				return []step{
 					{changed("ContactUpdate", x.ghl, 1, body{"phone": "+12055550", "payloadTooLarge": true}), "ContactSynced", ""},
@@ -146,13 +146,13 @@ func TestContact(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			sim, client := newAloware(t)
-			g, x := newGHL(t), w.stranger()
+			g, x := newGHL(t), env.newContact()
 			g.PutContact(ghlsim.Contact{
 				ID: x.ghl, LocationID: location, Phone: x.phone, Email: x.email, FirstName: "Ada", LastName: "Example", Country: "US", DateUpdated: at(5),
 			})
-			c := &operation.Contact{Store: w.store, Aloware: client, Breaker: patient("aloware"), GHL: g.api, Regions: inUS}
+			c := &operation.Contact{Store: env.store, Aloware: client, Breaker: closedBreaker("aloware"), GHL: g.api, Regions: inUS}
 			for i, step := range tt.steps(x) {
-				e := claimed(t, step.event)
+				e := attempt(t, step.event)
 				for range 2 {
 					out := c.Run(t.Context(), e)
 					require.NoError(t, out.Err)
@@ -168,10 +168,10 @@ func TestContact(t *testing.T) {
 			} else {
 				assert.Equal(t, []alowaresim.Contact{*tt.want(x)}, sim.Contacts())
 			}
-			if tt.kept != nil {
-				m, err := w.store.Mapping(t.Context(), x.ghl)
+			if tt.stored != nil {
+				m, err := env.store.Mapping(t.Context(), x.ghl)
 				require.NoError(t, err)
-				want := tt.kept(x)
+				want := tt.stored(x)
 				want.GHLContactID, want.LastSyncedAt, want.SyncedOccurredAt = x.ghl, m.LastSyncedAt, m.SyncedOccurredAt
 				if want.AlowareContactID != "" {
 					want.AlowarePhone, want.AlowareSince = x.phone, m.AlowareSince
@@ -185,22 +185,22 @@ func TestContact(t *testing.T) {
 
 func TestContactWithoutAloware(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	x := w.stranger()
-	c := &operation.Contact{Store: w.store, Regions: inUS}
-	out := c.Run(t.Context(), claimed(t, changed("ContactUpdate", x.ghl, 1, body{"phone": x.phone, "payloadTooLarge": true})))
+	env := newEnvironment(t)
+	x := env.newContact()
+	c := &operation.Contact{Store: env.store, Regions: inUS}
+	out := c.Run(t.Context(), attempt(t, changed("ContactUpdate", x.ghl, 1, body{"phone": x.phone, "payloadTooLarge": true})))
 	require.NoError(t, out.Err)
 	assert.Equal(t, "ContactSkipped", out.Result)
 	assert.Equal(t, "ALOWARE_API_TOKEN is not set: contacts are not synced to Aloware", out.Skipped)
 	assert.Equal(t, map[string]any{"reread": "GoHighLevel's API is not configured"}, out.Details)
-	m, err := w.store.Mapping(t.Context(), x.ghl)
+	m, err := env.store.Mapping(t.Context(), x.ghl)
 	require.NoError(t, err)
-	assert.Equal(t, x.phone, m.Phone, "leads are found by it")
+	assert.Equal(t, x.phone, m.Phone, "the lookup of leads needs it")
 }
 
-func TestFailuresOfContact(t *testing.T) {
+func TestContactFailures(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	env := newEnvironment(t)
 	tests := map[string]struct {
 		event   func(x contact) body
 		aloware []fault.Fault
@@ -209,32 +209,32 @@ func TestFailuresOfContact(t *testing.T) {
 		class   destination.Class
 		message string
 		wait    bool
-		// told is whether Aloware has taken the contact all the same.
-		told bool
+		// accepted is whether Aloware has accepted the contact nevertheless.
+		accepted bool
 	}{
 		"the payload names no contact": {
 			event:  func(contact) body { return body{"type": "ContactUpdate", "phone": "+12055550142"} },
 			reason: "InvalidPayload", class: destination.Permanent, message: "payload: it names no contact",
 		},
-		"Aloware refuses the contact": {
+		"Aloware rejects the contact": {
 			aloware: []fault.Fault{fault.Status(422)},
 			class:   destination.Permanent, message: "aloware: the request was refused as invalid (422)",
 		},
-		"Aloware does not know the token": {
+		"Aloware rejects the token": {
 			aloware: []fault.Fault{fault.HTML()}, wait: true,
 			class: destination.Unavailable, message: "aloware: answered with a web page, as it does for an unknown API token",
 		},
-		"Aloware does not find what it has just taken": {
+		"Aloware accepts the contact and does not find it": {
 			aloware: []fault.Fault{{
 				Kind: fault.Answer, Method: "GET", Status: 404, Header: fault.Status(404).Header, Body: `{"error":"Contact not found."}`,
 			}},
-			class: destination.Transient, message: "aloware: the contact cannot be found yet", told: true,
+			class: destination.Transient, message: "aloware: the contact cannot be found yet", accepted: true,
 		},
-		"Aloware refuses to say which contact it has just taken": {
+		"Aloware accepts the contact and rejects the lookup": {
 			aloware: []fault.Fault{{Kind: fault.Answer, Method: "GET", Status: 422}},
-			class:   destination.Permanent, message: "aloware: the request was refused as invalid (422)", told: true,
+			class:   destination.Permanent, message: "aloware: the request was refused as invalid (422)", accepted: true,
 		},
-		"GoHighLevel is down while it is asked for what was cut": {
+		"the payload was cut, and GoHighLevel is down": {
 			event: func(x contact) body {
 				return changed("ContactUpdate", x.ghl, 1, body{"phone": x.phone, "payloadTooLarge": true})
 			},
@@ -247,34 +247,34 @@ func TestFailuresOfContact(t *testing.T) {
 			t.Parallel()
 			sim, client := newAloware(t)
 			require.NoError(t, sim.Faults.Add(tt.aloware...))
-			g, x := newGHL(t), w.stranger()
+			g, x := newGHL(t), env.newContact()
 			require.NoError(t, g.Faults.Add(tt.ghl...))
 			b := changed("ContactUpdate", x.ghl, 1, body{"phone": x.phone})
 			if tt.event != nil {
 				b = tt.event(x)
 			}
 			breaker := destination.NewBreaker("aloware", destination.BreakerOptions{Failures: 1})
-			c := &operation.Contact{Store: w.store, Aloware: client, Breaker: breaker, GHL: g.api, Regions: inUS}
-			out := c.Run(t.Context(), claimed(t, b))
+			c := &operation.Contact{Store: env.store, Aloware: client, Breaker: breaker, GHL: g.api, Regions: inUS}
+			out := c.Run(t.Context(), attempt(t, b))
 			require.Error(t, out.Err)
 			assert.Equal(t, tt.message, out.Err.Error())
 			assert.Equal(t, tt.reason, out.Reason)
 			assert.Equal(t, tt.class, destination.ClassOf(out.Err))
 			assert.Equal(t, tt.wait, out.Wait > 0)
-			if m, err := w.store.Mapping(t.Context(), x.ghl); err == nil || tt.told {
+			if m, err := env.store.Mapping(t.Context(), x.ghl); err == nil || tt.accepted {
 				require.NoError(t, err)
-				assert.Equal(t, tt.told, m.SyncedOccurredAt != nil, "what Aloware was told supersedes what is older, and nothing else does")
+				assert.Equal(t, tt.accepted, m.SyncedOccurredAt != nil, "only an accepted contact supersedes older events")
 				assert.Empty(t, m.AlowareContactID)
 			}
 		})
 	}
 
-	t.Run("what was cut is taken as it came where there is no token for the location", func(t *testing.T) {
+	t.Run("a cut payload is synced as it is if the location has no token", func(t *testing.T) {
 		t.Parallel()
 		_, client := newAloware(t)
-		g, x := newGHL(t), w.stranger()
-		c := &operation.Contact{Store: w.store, Aloware: client, Breaker: patient("aloware"), GHL: g.api, Regions: inUS}
-		e := claimed(t, changed("ContactUpdate", x.ghl, 1, body{"phone": x.phone, "payloadTooLarge": true, "locationId": "loc2"}))
+		g, x := newGHL(t), env.newContact()
+		c := &operation.Contact{Store: env.store, Aloware: client, Breaker: closedBreaker("aloware"), GHL: g.api, Regions: inUS}
+		e := attempt(t, changed("ContactUpdate", x.ghl, 1, body{"phone": x.phone, "payloadTooLarge": true, "locationId": "loc2"}))
 		out := c.Run(t.Context(), e)
 		require.NoError(t, out.Err)
 		assert.Equal(t, "ContactSynced", out.Result)

@@ -21,22 +21,22 @@ import (
 	ghlsim "github.com/dfmiddleware/verity-sync/test/sim/ghlapi"
 )
 
-// june is when the older appointments of these tests were booked.
+// june is the booking time of older appointments.
 var june = time.Date(2026, time.June, 2, 14, 0, 0, 0, time.UTC)
 
-// addedAt returns a marketplace body that says when the appointment was booked.
+// addedAt returns a marketplace body with the booking time.
 func (b body) addedAt(t time.Time) body {
 	return b.with(body{"appointment": b["appointment"].(body).with(body{"dateAdded": t.Format(time.RFC3339)})})
 }
 
-// calendar is a workflow's body of an appointment with a status and a start.
+// calendar returns a workflow's body for an appointment with a status and a start.
 func calendar(appointment, contact, status, start string) body {
 	return workflow(appointment, body{"contact_id": contact, "calendar": body{
 		"appointmentId": appointment, "id": "calendar1", "status": "booked", "appoinmentStatus": status, "startTime": start,
 	}})
 }
 
-// orders yields every order of a few things.
+// orders returns every order of a list.
 func orders[T any](things []T) [][]T {
 	if len(things) < 2 {
 		return [][]T{things}
@@ -50,45 +50,44 @@ func orders[T any](things []T) [][]T {
 	return all
 }
 
-// TestTheAppointmentThatWasBookedLastHasTheLead has events of the appointments older and newer of one contact arrive, in every order and
-// each of them twice.
-func TestTheAppointmentThatWasBookedLastHasTheLead(t *testing.T) {
+// TestLeadFollowsTheLastBooking runs events of an older and a newer appointment of one contact in every order, each of them twice.
+func TestLeadFollowsTheLastBooking(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	env := newEnvironment(t)
 	newerBooked := func(newer, x string) body { return booked(newer, x, 9).addedAt(at(9)) }
 	tests := map[string]struct {
-		// api are the booking times that GoHighLevel says, of the older and the newer one; nil is an API that is not configured.
+		// api adds the appointments with their booking times to GoHighLevel; nil if its API is not configured.
 		api    func(g *ghlServer, older, newer, x string)
 		events func(older, newer, x string) []body
 	}{
-		"an update of the older one": {nil, func(older, newer, x string) []body {
+		"an update of the older appointment": {nil, func(older, newer, x string) []body {
 			return []body{newerBooked(newer, x), updated(older, x, 10, "showed").addedAt(june)}
 		}},
-		"an update of the older one that does not say when it was booked": {nil, func(older, newer, x string) []body {
+		"an update of the older appointment without a booking time": {nil, func(older, newer, x string) []body {
 			return []body{newerBooked(newer, x), updated(older, x, 10, "showed")}
 		}},
-		"an update of the older one, and one of the newer one whose booking was never delivered": {nil, func(older, newer, x string) []body {
+		"an update of each, and the newer booking was never delivered": {nil, func(older, newer, x string) []body {
 			return []body{updated(newer, x, 9, "confirmed").addedAt(at(8)), updated(older, x, 10, "confirmed").addedAt(june)}
 		}},
-		"updates of the older one, of which the last says when it was booked": {nil, func(older, newer, x string) []body {
+		"two updates of the older appointment, only the last with a booking time": {nil, func(older, newer, x string) []body {
 			return []body{newerBooked(newer, x), updated(older, x, 10, "confirmed"), updated(older, x, 11, "showed").addedAt(june)}
 		}},
-		"an update of the older one with a booking time that is to come": {nil, func(older, newer, x string) []body {
+		"an update of the older appointment with a booking time in the future": {nil, func(older, newer, x string) []body {
 			return []body{newerBooked(newer, x), updated(older, x, 10, "showed").addedAt(at(90))}
 		}},
-		"an event of the older one that is called a booking": {nil, func(older, newer, x string) []body {
+		"a creation of the older appointment long after its booking time": {nil, func(older, newer, x string) []body {
 			return []body{newerBooked(newer, x), booked(older, x, 10).addedAt(june)}
 		}},
-		"a workflow's change of the older one": {nil, func(older, newer, x string) []body {
+		"a workflow's change of the older appointment": {nil, func(older, newer, x string) []body {
 			return []body{newerBooked(newer, x), calendar(older, x, "showed", "2026-06-09T15:00:00")}
 		}},
-		"a workflow's cancellation of the older one": {nil, func(older, newer, x string) []body {
+		"a workflow's cancellation of the older appointment": {nil, func(older, newer, x string) []body {
 			return []body{newerBooked(newer, x), calendar(older, x, "cancelled", "2026-12-09T15:00:00")}
 		}},
-		"a workflow's confirmation of the older one, which took place": {nil, func(older, newer, x string) []body {
+		"a workflow's confirmation of the older appointment after it took place": {nil, func(older, newer, x string) []body {
 			return []body{newerBooked(newer, x), calendar(older, x, "confirmed", "2026-06-09T15:00:00")}
 		}},
-		"a workflow's reschedule of the older one, of which GoHighLevel knows when it was booked": {
+		"a workflow's reschedule of the older appointment, and GoHighLevel has its booking time": {
 			func(g *ghlServer, older, _, x string) {
 				g.PutAppointment(ghlsim.Appointment{ID: older, LocationID: location, ContactID: x, DateAdded: june})
 			},
@@ -96,10 +95,10 @@ func TestTheAppointmentThatWasBookedLastHasTheLead(t *testing.T) {
 				return []body{newerBooked(newer, x), calendar(older, x, "confirmed", "2026-12-09T15:00:00").with(body{"locationId": location})}
 			},
 		},
-		"a workflow's booking of the newer one, and its change of the older one": {nil, func(older, newer, x string) []body {
+		"a workflow's booking of the newer appointment and its change of the older one": {nil, func(older, newer, x string) []body {
 			return []body{calendar(newer, x, "confirmed", "2026-12-09T15:00:00"), calendar(older, x, "showed", "2026-06-09T15:00:00")}
 		}},
-		"updates that do not say when, of two appointments of which GoHighLevel knows it": {
+		"updates without booking times, and GoHighLevel has both": {
 			func(g *ghlServer, older, newer, x string) {
 				g.PutAppointment(ghlsim.Appointment{ID: older, LocationID: location, ContactID: x, DateAdded: june})
 				g.PutAppointment(ghlsim.Appointment{ID: newer, LocationID: location, ContactID: x, DateAdded: at(1)})
@@ -108,13 +107,13 @@ func TestTheAppointmentThatWasBookedLastHasTheLead(t *testing.T) {
 				return []body{updated(older, x, 10, "showed"), updated(newer, x, 9, "confirmed")}
 			},
 		},
-		"an update of the older one, of which GoHighLevel knows nothing any more": {
+		"an update of the older appointment, which GoHighLevel no longer has": {
 			func(*ghlServer, string, string, string) {},
 			func(older, newer, x string) []body {
 				return []body{newerBooked(newer, x), updated(older, x, 10, "showed")}
 			},
 		},
-		"an update of the older one, in a location without a token": {
+		"an update of the older appointment in a location without a token": {
 			func(*ghlServer, string, string, string) {},
 			func(older, newer, x string) []body {
 				return []body{newerBooked(newer, x), updated(older, x, 10, "showed").with(body{"locationId": "loc2"})}
@@ -125,30 +124,30 @@ func TestTheAppointmentThatWasBookedLastHasTheLead(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			for n := range len(orders(tt.events("", "", ""))) {
-				g, x, older, newer := newGHL(t), w.contact(), w.appointment(), w.appointment()
-				lead := w.lead()
+				g, x, older, newer := newGHL(t), env.contact(), env.appointment(), env.appointment()
+				lead := env.lead()
 				if tt.api != nil {
 					lead.GHL = g.api
 					tt.api(g, older, newer, x.ghl)
 				}
 				var events []*store.Attempt
 				for _, b := range tt.events(older, newer, x.ghl) {
-					events = append(events, claimed(t, b))
+					events = append(events, attempt(t, b))
 				}
 				events = orders(events)[n]
 				for _, e := range slices.Concat(events, events) {
 					require.NoError(t, lead.Run(t.Context(), e).Err)
 				}
-				assert.Equal(t, []string{newer + " active"}, w.leadsOf(x.verity), "in the order %d", n)
+				assert.Equal(t, []string{newer + " active"}, env.leadsOf(x.verity), "in the order %d", n)
 			}
 		})
 	}
 }
 
-// TestALeadThatPointsAtAnAppointmentOfWhichNothingIsKnown is about leads that the legacy middleware wrote, or people.
-func TestALeadThatPointsAtAnAppointmentOfWhichNothingIsKnown(t *testing.T) {
+// TestLeadThatPointsAtAnUnknownAppointment is about leads that the legacy middleware or a person wrote.
+func TestLeadThatPointsAtAnUnknownAppointment(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	env := newEnvironment(t)
 	before := time.Date(2026, time.October, 1, 12, 0, 0, 0, time.UTC)
 	reschedule := func(a, x string) body {
 		return calendar(a, x, "confirmed", "2026-12-09T15:00:00").with(body{"locationId": location})
@@ -156,44 +155,44 @@ func TestALeadThatPointsAtAnAppointmentOfWhichNothingIsKnown(t *testing.T) {
 	tests := map[string]struct {
 		lead  string
 		event func(a, x string) body
-		// dateAdded is what GoHighLevel says, zero where it is not configured.
+		// dateAdded is the booking time at GoHighLevel; zero if its API is not configured.
 		dateAdded time.Time
 		takes     bool
 		result    string
 	}{
-		"stays with an update":                                                   {"legacy", func(a, x string) body { return updated(a, x, 10, "showed") }, time.Time{}, false, "LeadUnchanged"},
-		"stays with an update of what was booked earlier":                        {"legacy", func(a, x string) body { return updated(a, x, 10, "showed").addedAt(june) }, time.Time{}, false, "LeadUnchanged"},
-		"follows an update of what was booked since":                             {"legacy", func(a, x string) body { return updated(a, x, 10, "confirmed").addedAt(at(1)) }, time.Time{}, true, "LeadUpdated"},
-		"stays with a workflow's change":                                         {"legacy", func(a, x string) body { return calendar(a, x, "showed", "2026-12-09T15:00:00") }, time.Time{}, false, "LeadUnchanged"},
-		"stays with a confirmation of what took place":                           {"legacy", func(a, x string) body { return calendar(a, x, "confirmed", "2026-06-09T15:00:00") }, time.Time{}, false, "LeadUnchanged"},
-		"follows a booking":                                                      {"legacy", func(a, x string) body { return booked(a, x, 10).addedAt(at(10)) }, time.Time{}, true, "LeadUpdated"},
-		"follows a booking of which nobody says when":                            {"legacy", func(a, x string) body { return booked(a, x, 10) }, time.Time{}, true, "LeadUpdated"},
-		"follows a workflow's booking":                                           {"legacy", func(a, x string) body { return calendar(a, x, "confirmed", "2026-12-09T15:00:00") }, time.Time{}, true, "LeadUpdated"},
-		"stays where GoHighLevel says that it was earlier":                       {"legacy", func(a, x string) body { return updated(a, x, 10, "showed") }, june, false, "LeadUnchanged"},
-		"follows where GoHighLevel says that it was later":                       {"legacy", func(a, x string) body { return updated(a, x, 10, "showed") }, at(1), true, "LeadUpdated"},
-		"stays where GoHighLevel says that a workflow's booking is a reschedule": {"legacy", reschedule, june, false, "LeadUnchanged"},
-		"follows where GoHighLevel says that a workflow's booking is one":        {"legacy", reschedule, at(19), true, "LeadUpdated"},
-		"follows an update where it points at nothing":                           {"", func(a, x string) body { return updated(a, x, 10, "showed") }, time.Time{}, true, "LeadUpdated"},
-		"follows an update where it points at a contact":                         {"contact", func(a, x string) body { return updated(a, x, 10, "showed") }, time.Time{}, true, "LeadUpdated"},
-		"stays where the appointment was deleted":                                {"legacy", func(a, x string) body { return deleted(a, x, 10) }, time.Time{}, false, "LeadUnchanged"},
-		"stays where the appointment was called off before":                      {"legacy", func(a, x string) body { return updated(a, x, 10, "cancelled") }, time.Time{}, false, "LeadUnchanged"},
+		"stays after an update":                                        {"legacy", func(a, x string) body { return updated(a, x, 10, "showed") }, time.Time{}, false, "LeadUnchanged"},
+		"stays after an update of an earlier booking":                  {"legacy", func(a, x string) body { return updated(a, x, 10, "showed").addedAt(june) }, time.Time{}, false, "LeadUnchanged"},
+		"follows an update of a later booking":                         {"legacy", func(a, x string) body { return updated(a, x, 10, "confirmed").addedAt(at(1)) }, time.Time{}, true, "LeadUpdated"},
+		"stays after a workflow's change":                              {"legacy", func(a, x string) body { return calendar(a, x, "showed", "2026-12-09T15:00:00") }, time.Time{}, false, "LeadUnchanged"},
+		"stays after a confirmation of a past appointment":             {"legacy", func(a, x string) body { return calendar(a, x, "confirmed", "2026-06-09T15:00:00") }, time.Time{}, false, "LeadUnchanged"},
+		"follows a booking":                                            {"legacy", func(a, x string) body { return booked(a, x, 10).addedAt(at(10)) }, time.Time{}, true, "LeadUpdated"},
+		"follows a booking without a booking time":                     {"legacy", func(a, x string) body { return booked(a, x, 10) }, time.Time{}, true, "LeadUpdated"},
+		"follows a workflow's booking":                                 {"legacy", func(a, x string) body { return calendar(a, x, "confirmed", "2026-12-09T15:00:00") }, time.Time{}, true, "LeadUpdated"},
+		"stays if GoHighLevel has an earlier booking time":             {"legacy", func(a, x string) body { return updated(a, x, 10, "showed") }, june, false, "LeadUnchanged"},
+		"follows if GoHighLevel has a later booking time":              {"legacy", func(a, x string) body { return updated(a, x, 10, "showed") }, at(1), true, "LeadUpdated"},
+		"stays if a workflow's booking is a reschedule at GoHighLevel": {"legacy", reschedule, june, false, "LeadUnchanged"},
+		"follows if a workflow's booking is a booking at GoHighLevel":  {"legacy", reschedule, at(19), true, "LeadUpdated"},
+		"follows an update if it points at nothing":                    {"", func(a, x string) body { return updated(a, x, 10, "showed") }, time.Time{}, true, "LeadUpdated"},
+		"follows an update if it points at a contact":                  {"contact", func(a, x string) body { return updated(a, x, 10, "showed") }, time.Time{}, true, "LeadUpdated"},
+		"stays if the appointment was deleted":                         {"legacy", func(a, x string) body { return deleted(a, x, 10) }, time.Time{}, false, "LeadUnchanged"},
+		"stays if the appointment was cancelled":                       {"legacy", func(a, x string) body { return updated(a, x, 10, "cancelled") }, time.Time{}, false, "LeadUnchanged"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			x, a := w.contact(), w.appointment()
+			x, a := env.contact(), env.appointment()
 			pointsAt := strings.Replace(tt.lead, "contact", x.ghl, 1)
-			_, err := w.verity.AddLead(t.Context(), x.verity, pointsAt)
+			_, err := env.verity.AddLead(t.Context(), x.verity, pointsAt)
 			require.NoError(t, err)
-			_, err = w.pool.Exec(t.Context(), `UPDATE leads SET last_activity_at = $2 WHERE contact_id = $1`, x.verity, before)
+			_, err = env.pool.Exec(t.Context(), `UPDATE leads SET last_activity_at = $2 WHERE contact_id = $1`, x.verity, before)
 			require.NoError(t, err)
-			lead := w.lead()
+			lead := env.lead()
 			if !tt.dateAdded.IsZero() {
 				g := newGHL(t)
 				g.PutAppointment(ghlsim.Appointment{ID: a, LocationID: location, ContactID: x.ghl, DateAdded: tt.dateAdded})
 				lead.GHL = g.api
 			}
-			e := claimed(t, tt.event(a, x.ghl))
+			e := attempt(t, tt.event(a, x.ghl))
 			out := lead.Run(t.Context(), e)
 			require.NoError(t, out.Err)
 			assert.Equal(t, tt.result, out.Result)
@@ -202,108 +201,108 @@ func TestALeadThatPointsAtAnAppointmentOfWhichNothingIsKnown(t *testing.T) {
 				want = []string{"legacy"}
 			}
 			require.NoError(t, lead.Run(t.Context(), e).Err)
-			assert.Equal(t, want, w.leadsOf(x.verity))
+			assert.Equal(t, want, env.leadsOf(x.verity))
 			if _, spared := out.Details["spared"]; spared {
 				assert.Equal(t, "the contact's lead points at an unknown appointment, and no other appointment is known to be booked later", out.Skipped)
 			}
 		})
 	}
 
-	t.Run("is one of several, of which the others follow", func(t *testing.T) {
+	t.Run("stays while the contact's other leads follow", func(t *testing.T) {
 		t.Parallel()
-		x, a := w.contact(), w.appointment()
+		x, a := env.contact(), env.appointment()
 		for _, pointsAt := range []string{"", "legacy"} {
-			_, err := w.verity.AddLead(t.Context(), x.verity, pointsAt)
+			_, err := env.verity.AddLead(t.Context(), x.verity, pointsAt)
 			require.NoError(t, err)
 		}
-		w.rest(x.verity)
-		out := w.lead().Run(t.Context(), claimed(t, updated(a, x.ghl, 10, "confirmed")))
+		env.ageLeads(x.verity)
+		out := env.lead().Run(t.Context(), attempt(t, updated(a, x.ghl, 10, "confirmed")))
 		require.NoError(t, out.Err)
 		assert.Equal(t, "LeadUpdated", out.Result)
 		assert.Empty(t, out.Skipped)
 		assert.EqualValues(t, 1, out.Details["spared"])
-		assert.Equal(t, []string{a + " active", "legacy"}, w.leadsOf(x.verity))
+		assert.Equal(t, []string{a + " active", "legacy"}, env.leadsOf(x.verity))
 	})
-	t.Run("follows a booking, whatever updates came before and after it", func(t *testing.T) {
+	t.Run("follows a booking before or after any updates", func(t *testing.T) {
 		t.Parallel()
 		for n := range 6 {
-			x, older, newer := w.contact(), w.appointment(), w.appointment()
-			_, err := w.verity.AddLead(t.Context(), x.verity, "legacy")
+			x, older, newer := env.contact(), env.appointment(), env.appointment()
+			_, err := env.verity.AddLead(t.Context(), x.verity, "legacy")
 			require.NoError(t, err)
 			events := orders([]body{
 				updated(older, x.ghl, 10, "showed").addedAt(june), booked(newer, x.ghl, 9).addedAt(at(9)), updated(newer, x.ghl, 11, "confirmed"),
 			})[n]
 			for _, b := range events {
-				require.NoError(t, w.lead().Run(t.Context(), claimed(t, b)).Err)
+				require.NoError(t, env.lead().Run(t.Context(), attempt(t, b)).Err)
 			}
-			assert.Equal(t, []string{newer + " active"}, w.leadsOf(x.verity), "in the order %d", n)
+			assert.Equal(t, []string{newer + " active"}, env.leadsOf(x.verity), "in the order %d", n)
 		}
 	})
 }
 
-func TestGoHighLevelIsAskedForABookingTimeOnlyWhereItDecides(t *testing.T) {
+func TestBookingTimeIsRequestedOnlyIfItDecides(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	g, x, a, b := newGHL(t), w.contact(), w.appointment(), w.appointment()
-	lead := w.lead()
+	env := newEnvironment(t)
+	g, x, a, b := newGHL(t), env.contact(), env.appointment(), env.appointment()
+	lead := env.lead()
 	lead.GHL = g.api
-	run := func(b body) operation.Outcome { return lead.Run(t.Context(), claimed(t, b)) }
+	run := func(b body) operation.Outcome { return lead.Run(t.Context(), attempt(t, b)) }
 	get := "GET /calendars/events/appointments/"
 	g.PutAppointment(ghlsim.Appointment{ID: a, LocationID: location, ContactID: x.ghl, DateAdded: june})
 	g.PutAppointment(ghlsim.Appointment{ID: b, LocationID: location, ContactID: x.ghl, DateAdded: at(1)})
 
 	require.NoError(t, run(updated(a, x.ghl, 2, "confirmed")).Err)
-	assert.Empty(t, g.asked(), "the contact has no other appointment")
+	assert.Empty(t, g.requested(), "the contact has no other appointment")
 
 	_ = g.Faults.Add(fault.Status(500))
 	out := run(updated(b, x.ghl, 3, "confirmed"))
-	assert.Equal(t, destination.Transient, destination.ClassOf(out.Err), "an API that fails decides nothing")
-	assert.Equal(t, []string{a + " active"}, w.leadsOf(x.verity))
+	assert.Equal(t, destination.Transient, destination.ClassOf(out.Err), "a failed request decides nothing")
+	assert.Equal(t, []string{a + " active"}, env.leadsOf(x.verity))
 
 	g.Faults.Clear()
 	out = run(updated(b, x.ghl, 3, "confirmed"))
 	require.NoError(t, out.Err)
 	assert.Equal(t, "ghl", out.Details["bookingTimesFrom"])
-	assert.Equal(t, []string{b + " active"}, w.leadsOf(x.verity))
-	asked := g.asked()
+	assert.Equal(t, []string{b + " active"}, env.leadsOf(x.verity))
+	asked := g.requested()
 	assert.ElementsMatch(t, []string{get + a, get + b}, asked[len(asked)-2:])
 
 	require.NoError(t, run(updated(a, x.ghl, 4, "showed")).Err)
-	assert.Equal(t, asked, g.asked(), "what it has said is kept")
-	assert.Equal(t, []string{b + " active"}, w.leadsOf(x.verity))
+	assert.Equal(t, asked, g.requested(), "the booking times are stored")
+	assert.Equal(t, []string{b + " active"}, env.leadsOf(x.verity))
 }
 
-func TestABookingTimeIsAskedForInTheLocationOfItsAppointment(t *testing.T) {
+func TestBookingTimeIsRequestedInTheLocationOfItsAppointment(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	env := newEnvironment(t)
 	for name, known := range map[string]tokens{
-		"with tokens of both locations":   {location: "token1", "loc2": "token2"},
-		"with the token of the first one": {location: "token1"},
+		"with tokens of both locations":        {location: "token1", "loc2": "token2"},
+		"with the token of the first location": {location: "token1"},
 	} {
-		g, x, twin, a, b := newGHLWith(t, known), w.contact(), w.stranger(), w.appointment(), w.appointment()
-		w.remember(twin.ghl, x.phone, "")
+		g, x, twin, a, b := newGHLWith(t, known), env.contact(), env.newContact(), env.appointment(), env.appointment()
+		env.remember(twin.ghl, x.phone, "")
 		g.PutLocation(ghlsim.Location{ID: "loc2", Token: "token2"})
 		g.PutAppointment(ghlsim.Appointment{ID: a, LocationID: "loc2", ContactID: twin.ghl, DateAdded: june})
 		g.PutAppointment(ghlsim.Appointment{ID: b, LocationID: location, ContactID: x.ghl, DateAdded: at(1)})
-		lead := w.lead()
+		lead := env.lead()
 		lead.GHL = g.api
-		require.NoError(t, lead.Run(t.Context(), claimed(t, updated(a, twin.ghl, 3, "confirmed").with(body{"locationId": "loc2"}))).Err, name)
-		require.NoError(t, lead.Run(t.Context(), claimed(t, updated(b, x.ghl, 2, "confirmed"))).Err, name)
-		assert.Equal(t, []string{b + " active"}, w.leadsOf(x.verity), name)
+		require.NoError(t, lead.Run(t.Context(), attempt(t, updated(a, twin.ghl, 3, "confirmed").with(body{"locationId": "loc2"}))).Err, name)
+		require.NoError(t, lead.Run(t.Context(), attempt(t, updated(b, x.ghl, 2, "confirmed"))).Err, name)
+		assert.Equal(t, []string{b + " active"}, env.leadsOf(x.verity), name)
 	}
 }
 
-// TestTheReportOfAnOlderAppointment has the bodies p10 of the reports arrive in every order.
-func TestTheReportOfAnOlderAppointment(t *testing.T) {
+// TestReportedWebhooksOfAnOlderAppointment runs the bodies p10 of the reports in every order.
+func TestReportedWebhooksOfAnOlderAppointment(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	env := newEnvironment(t)
 	files, err := filepath.Glob(filepath.Join("..", "ghl", "testdata", "reports", "p10-*.json"))
 	require.NoError(t, err)
 	require.Len(t, files, 3)
-	lead, contact := w.lead(), &operation.Contact{Store: w.store, Regions: inUS}
+	lead, contact := env.lead(), &operation.Contact{Store: env.store, Regions: inUS}
 	for n, order := range orders(files) {
 		phone := fmt.Sprintf("+1202555%04d", 100+n)
-		verityID := w.inVerity(phone, "")
+		verityID := env.addToVerity(phone, "")
 		var events []*store.Attempt
 		for i, file := range order {
 			text, err := os.ReadFile(file)
@@ -317,7 +316,7 @@ func TestTheReportOfAnOlderAppointment(t *testing.T) {
 				StartedAt: receivedAt,
 			})
 		}
-		for len(events) > 0 { // Whoever finds no contact yet comes again.
+		for len(events) > 0 { // An event whose contact is not found is retried.
 			e := events[0]
 			events = events[1:]
 			var op operation.Operation = contact
@@ -330,6 +329,6 @@ func TestTheReportOfAnOlderAppointment(t *testing.T) {
 				events = append(events, e)
 			}
 		}
-		assert.Equal(t, []string{fmt.Sprintf("aptExampleNewerP10order%d active", n)}, w.leadsOf(verityID), "in the order %v", order)
+		assert.Equal(t, []string{fmt.Sprintf("aptExampleNewerP10order%d active", n)}, env.leadsOf(verityID), "in the order %v", order)
 	}
 }

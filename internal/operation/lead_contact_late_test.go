@@ -10,62 +10,62 @@ import (
 	ghlsim "github.com/dfmiddleware/verity-sync/test/sim/ghlapi"
 )
 
-func TestAContactThatVerityMakesLater(t *testing.T) {
+func TestContactIsCreatedInVerityAfterTheFirstAttempt(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	g, x, a := newGHL(t), w.stranger(), w.appointment()
+	env := newEnvironment(t)
+	g, x, a := newGHL(t), env.newContact(), env.appointment()
 	g.PutContact(ghlsim.Contact{ID: x.ghl, LocationID: location, Phone: x.phone})
-	lead := w.lead()
+	lead := env.lead()
 	lead.GHL = g.api
-	e := claimed(t, booked(a, x.ghl, 1).with(body{"email": x.email}))
+	e := attempt(t, booked(a, x.ghl, 1).with(body{"email": x.email}))
 	assert.Equal(t, "ContactNotFound", lead.Run(t.Context(), e).Reason)
 
-	made := w.inVerity(x.phone, "")
+	created := env.addToVerity(x.phone, "")
 	out := lead.Run(t.Context(), e)
 	require.NoError(t, out.Err)
-	assert.Equal(t, made, out.VerityContactID, "the address led to nobody, so GoHighLevel was asked for more")
-	assert.Equal(t, []string{a + " active"}, w.leadsOf(made))
+	assert.Equal(t, created, out.VerityContactID, "the e-mail address matches no contact, so GoHighLevel is asked for the phone number")
+	assert.Equal(t, []string{a + " active"}, env.leadsOf(created))
 }
 
-func TestADeletedAppointmentIsNotAskedFor(t *testing.T) {
+func TestDeletedAppointmentIsNotRequested(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	env := newEnvironment(t)
 	g := newGHL(t)
-	lead := w.lead()
+	lead := env.lead()
 	lead.GHL = g.api
-	out := lead.Run(t.Context(), claimed(t, deleted(w.appointment(), "", 1).with(body{"payloadTooLarge": true})))
+	out := lead.Run(t.Context(), attempt(t, deleted(env.appointment(), "", 1).with(body{"payloadTooLarge": true})))
 	require.NoError(t, out.Err)
 	assert.NotEmpty(t, out.Skipped)
-	assert.Empty(t, g.asked())
+	assert.Empty(t, g.requested())
 }
 
-func TestWhatAnOlderEventSaysOfItsContactIsNotTheNewOnes(t *testing.T) {
+func TestOlderEventDoesNotProvideTheNewContactsPhoneNumber(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	x, y, a := w.stranger(), w.stranger(), w.appointment()
-	x.verity = w.inVerity(x.phone, "")
-	assert.Equal(t, "ContactNotFound", w.lead().Run(t.Context(), claimed(t, updated(a, y.ghl, 5, "confirmed"))).Reason)
+	env := newEnvironment(t)
+	x, y, a := env.newContact(), env.newContact(), env.appointment()
+	x.verity = env.addToVerity(x.phone, "")
+	assert.Equal(t, "ContactNotFound", env.lead().Run(t.Context(), attempt(t, updated(a, y.ghl, 5, "confirmed"))).Reason)
 	for name, older := range map[string]body{
-		"of the contact that had it": booked(a, x.ghl, 1).with(body{"phone": x.phone}),
-		"of nobody in particular":    booked(a, "", 2).with(body{"phone": x.phone}),
+		"of the former contact": booked(a, x.ghl, 1).with(body{"phone": x.phone}),
+		"without a contact":     booked(a, "", 2).with(body{"phone": x.phone}),
 	} {
-		out := w.lead().Run(t.Context(), claimed(t, older))
+		out := env.lead().Run(t.Context(), attempt(t, older))
 		assert.Equal(t, "ContactNotFound", out.Reason, name)
 	}
-	assert.Empty(t, w.leadsOf(x.verity))
+	assert.Empty(t, env.leadsOf(x.verity))
 }
 
-func TestTheSingleTokenServesEventsWithoutALocation(t *testing.T) {
+func TestSharedTokenServesEventsWithoutALocation(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	env := newEnvironment(t)
 	g := newGHLWith(t, ghlapi.StaticToken("token1"))
-	x, a := w.stranger(), w.appointment()
-	x.verity = w.inVerity(x.phone, "")
+	x, a := env.newContact(), env.appointment()
+	x.verity = env.addToVerity(x.phone, "")
 	g.PutAppointment(ghlsim.Appointment{ID: a, LocationID: location, ContactID: x.ghl})
 	g.PutContact(ghlsim.Contact{ID: x.ghl, LocationID: location, Phone: x.phone})
-	lead := w.lead()
+	lead := env.lead()
 	lead.GHL = g.api
-	out := lead.Run(t.Context(), claimed(t, workflow(a, body{})))
+	out := lead.Run(t.Context(), attempt(t, workflow(a, body{})))
 	require.NoError(t, out.Err)
-	assert.Equal(t, []string{a + " active"}, w.leadsOf(x.verity))
+	assert.Equal(t, []string{a + " active"}, env.leadsOf(x.verity))
 }

@@ -23,89 +23,89 @@ import (
 )
 
 var (
-	seed   = flag.Uint64("lead.seed", uint64(time.Now().UnixNano()), "seed of the random stories of leads")
-	length = flag.Duration("lead.time", 8*time.Second, "how long random stories of leads are told")
+	seed   = flag.Uint64("lead.seed", uint64(time.Now().UnixNano()), "seed of the random scenarios")
+	length = flag.Duration("lead.time", 8*time.Second, "how long random scenarios run")
 )
 
-// TestLeadsEndTheSameWhateverHappens tells random stories: events of a few appointments and contacts, in any order, more
-// than once, by one or two processes at a time that die between any two things that they do, and are run again. In the end
-// the leads say what follows from the events alone.
-func TestLeadsEndTheSameWhateverHappens(t *testing.T) {
+// TestLeadsFollowFromTheEventsAlone runs random scenarios: one or two processes handle events of a few appointments and contacts, in any
+// order, some of them twice. The processes die at any step, and the events are run again. At the end, the leads are those that follow
+// from the events alone.
+func TestLeadsFollowFromTheEventsAlone(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	other := w.openStore()
+	env := newEnvironment(t)
+	other := env.openStore()
 	t.Logf("-lead.seed=%d", *seed)
-	stories := 0
-	for end := time.Now().Add(*length); stories < 5 || time.Now().Before(end); stories++ {
-		s := newStory(w, rand.New(rand.NewPCG(*seed, uint64(stories))))
-		s.tell(w.store, other)
-		if !s.check("when all is done") {
-			t.Fatalf("in story %d", stories)
+	count := 0
+	for end := time.Now().Add(*length); count < 5 || time.Now().Before(end); count++ {
+		s := newScenario(env, rand.New(rand.NewPCG(*seed, uint64(count))))
+		s.deliver(env.store, other)
+		if !s.check("after the delivery") {
+			t.Fatalf("in scenario %d", count)
 		}
-		s.retell()
-		if !s.check("when all was done again") {
-			t.Fatalf("in story %d", stories)
+		s.replay()
+		if !s.check("after the replay") {
+			t.Fatalf("in scenario %d", count)
 		}
 	}
-	t.Logf("%d stories", stories)
+	t.Logf("%d scenarios", count)
 }
 
-// story is what happens to a few contacts.
-type story struct {
-	w       *world
-	rng     *rand.Rand
-	endings store.EndPolicy
-	// contacts are those at GoHighLevel; two of them are the same in Verity, and the last one is not there at first.
+// scenario is a sequence of events of a few contacts.
+type scenario struct {
+	env    *environment
+	rng    *rand.Rand
+	policy store.EndPolicy
+	// contacts are the contacts at GoHighLevel. Two of them are the same in Verity, and the last one is missing there at first.
 	contacts []contact
 	events   []*store.Attempt
-	// bookings are what the events say of when their appointments were booked.
+	// bookings are the events' data on the bookings.
 	bookings map[uuid.UUID]booking
-	flaw     *flaw
+	crash    *crash
 }
 
-// booking is what an event says of when its appointment was booked: when, if it does, and whether it reports the booking itself.
+// booking is an event's data on a booking: the time, if it has one, and whether it reports the booking itself.
 type booking struct {
 	at       time.Time
 	creation bool
 }
 
-func newStory(w *world, rng *rand.Rand) *story {
-	s := &story{
-		w: w, rng: rng, endings: store.EndPolicy{Deletion: rng.IntN(4) > 0, Cancellation: rng.IntN(2) > 0},
-		contacts: []contact{w.contact(), w.stranger(), w.contact(), w.stranger()},
+func newScenario(env *environment, rng *rand.Rand) *scenario {
+	s := &scenario{
+		env: env, rng: rng, policy: store.EndPolicy{Deletion: rng.IntN(4) > 0, Cancellation: rng.IntN(2) > 0},
+		contacts: []contact{env.contact(), env.newContact(), env.contact(), env.newContact()},
 		bookings: map[uuid.UUID]booking{},
-		flaw:     &flaw{rng: rand.New(rand.NewPCG(rng.Uint64(), 0)), left: rng.IntN(12)},
+		crash:    &crash{rng: rand.New(rand.NewPCG(rng.Uint64(), 0)), left: rng.IntN(12)},
 	}
 	s.contacts[1].verity = s.contacts[0].verity
-	w.remember(s.contacts[1].ghl, s.contacts[0].phone, "")
-	w.remember(s.contacts[3].ghl, s.contacts[3].phone, "")
+	env.remember(s.contacts[1].ghl, s.contacts[0].phone, "")
+	env.remember(s.contacts[3].ghl, s.contacts[3].phone, "")
 	if rng.IntN(2) > 0 {
-		_, err := w.verity.AddLead(w.t.Context(), s.contacts[2].verity, "")
-		require.NoError(w.t, err)
+		_, err := env.verity.AddLead(env.t.Context(), s.contacts[2].verity, "")
+		require.NoError(env.t, err)
 	}
 	for range 1 + rng.IntN(4) {
-		id, owner := w.appointment(), s.contacts[rng.IntN(len(s.contacts))].ghl
+		id, owner := env.appointment(), s.contacts[rng.IntN(len(s.contacts))].ghl
 		dateAdded := s.dateAdded()
 		for i := range 1 + rng.IntN(4) {
 			b, booking := s.event(id, owner, i == 0, dateAdded)
-			e := claimed(w.t, b)
+			e := attempt(env.t, b)
 			s.events, s.bookings[e.ID] = append(s.events, e), booking
 		}
 	}
 	return s
 }
 
-// dateAdded is when an appointment was booked: on the day of the story, or long before.
-func (s *story) dateAdded() time.Time {
+// dateAdded returns the booking time of an appointment: on the day of the scenario, or long before.
+func (s *scenario) dateAdded() time.Time {
 	if s.rng.IntN(2) > 0 {
 		return at(-s.rng.IntN(4000))
 	}
 	return at(s.rng.IntN(6))
 }
 
-// event is one of an appointment that is mostly its owner's; the first one says whose it is. It may say when the appointment was booked:
-// mostly dateAdded, and sometimes a time that is still to come, which is wrong.
-func (s *story) event(id, owner string, first bool, dateAdded time.Time) (body, booking) {
+// event returns an event of an appointment, which mostly belongs to owner. The first event always names the contact. An event may have the
+// booking time: mostly dateAdded, and sometimes a time in the future, which is wrong.
+func (s *scenario) event(id, owner string, first bool, dateAdded time.Time) (body, booking) {
 	switch n := s.rng.IntN(8); {
 	case first:
 	case n == 0:
@@ -119,27 +119,27 @@ func (s *story) event(id, owner string, first bool, dateAdded time.Time) (body, 
 		return s.workflow(id, owner, status)
 	}
 	hour := s.rng.IntN(6)
-	b, happened := posted(kind, id, owner, hour, status), at(hour)
+	b, happened := marketplace(kind, id, owner, hour, status), at(hour)
 	if s.rng.IntN(6) == 0 {
 		delete(b, "timestamp")
 		happened = at(20)
 	}
-	said := booking{creation: kind == "AppointmentCreate"}
+	reported := booking{creation: kind == "AppointmentCreate"}
 	switch n := s.rng.IntN(8); {
 	case n == 0:
 		b["appointment"].(body)["dateAdded"] = at(48).Format(time.RFC3339)
 	case n < 5:
 		b["appointment"].(body)["dateAdded"] = dateAdded.Format(time.RFC3339)
 		if !dateAdded.After(happened) {
-			said.at = dateAdded
-			said.creation = said.creation && happened.Sub(dateAdded) <= 24*time.Hour
+			reported.at = dateAdded
+			reported.creation = reported.creation && happened.Sub(dateAdded) <= 24*time.Hour
 		}
 	}
-	return b, said
+	return b, reported
 }
 
-// workflow is an event that does not say when it happened. It is no booking where the appointment has ended or began long ago.
-func (s *story) workflow(id, owner, status string) (body, booking) {
+// workflow returns an event without a time. It is no booking if the appointment has ended or began long ago.
+func (s *scenario) workflow(id, owner, status string) (body, booking) {
 	calendar := body{"appointmentId": id, "id": "calendar1", "status": "booked", "appoinmentStatus": status}
 	old := s.rng.IntN(2) > 0
 	if old {
@@ -148,8 +148,8 @@ func (s *story) workflow(id, owner, status string) (body, booking) {
 	return workflow(id, body{"contact_id": owner, "calendar": calendar}), booking{creation: !old && status != "cancelled" && status != "showed"}
 }
 
-// tell has the events arrive in any order, some of them twice. Whoever failed comes again, until all have succeeded.
-func (s *story) tell(stores ...*store.Store) {
+// deliver runs the events in any order, some of them twice. A failed event is retried until all have succeeded.
+func (s *scenario) deliver(stores ...*store.Store) {
 	arrive := slices.Concat(s.events, s.events[:s.rng.IntN(len(s.events))])
 	s.rng.Shuffle(len(arrive), func(i, j int) { arrive[i], arrive[j] = arrive[j], arrive[i] })
 	queue := make(chan *store.Attempt, len(arrive))
@@ -163,16 +163,16 @@ func (s *story) tell(stores ...*store.Store) {
 		left  = len(arrive)
 		begun = time.Now()
 	)
-	// ended returns an event to the queue, which is closed when all have succeeded.
-	ended := func(e *store.Attempt, err error) {
+	// finish returns a failed event to the queue. It closes the queue when all have succeeded.
+	finish := func(e *store.Attempt, err error) {
 		mu.Lock()
 		defer mu.Unlock()
 		if runs++; runs == 1+len(s.events)/2 {
-			s.lastContactComes()
+			s.addLastContact()
 		}
-		// A busy machine may fail the same event for as long as a call takes: that ends.
-		ends := runs < 100*len(arrive) || time.Since(begun) < time.Minute
-		if err != nil && assert.True(s.w.t, ends, "it never ends: %v", err) {
+		// On a busy machine, the same event may fail for as long as a call takes.
+		terminates := runs < 100*len(arrive) || time.Since(begun) < time.Minute
+		if err != nil && assert.True(s.env.t, terminates, "the event fails again and again: %v", err) {
 			queue <- e
 			return
 		}
@@ -180,65 +180,65 @@ func (s *story) tell(stores ...*store.Store) {
 			close(queue)
 		}
 	}
-	for _, known := range stores[:1+s.rng.IntN(len(stores))] {
+	for _, contacts := range stores[:1+s.rng.IntN(len(stores))] {
 		lead := &operation.Lead{
-			Store: &flawedStore{known, s.flaw}, Leads: &flawedLeads{s.w.leads, s.flaw}, Breaker: patient("verity-db"), EndPolicy: s.endings,
+			Store: &crashingStore{contacts, s.crash}, Leads: &crashingLeads{s.env.leads, s.crash}, Breaker: closedBreaker("verity-db"), EndPolicy: s.policy,
 			Regions: inUS,
 		}
 		wg.Go(func() {
 			for e := range queue {
-				ended(e, lead.Run(s.w.t.Context(), e).Err)
+				finish(e, lead.Run(s.env.t.Context(), e).Err)
 			}
 		})
 	}
 	wg.Wait()
-	s.lastContactComes()
+	s.addLastContact()
 }
 
-// lastContactComes has Verity make the contact that it does not have at first.
-func (s *story) lastContactComes() {
+// addLastContact adds the contact that is missing in Verity at first.
+func (s *scenario) addLastContact() {
 	if c := &s.contacts[3]; c.verity == "" {
 		var err error
-		c.verity, err = s.w.verity.AddContact(s.w.t.Context(), c.phone, c.email)
-		assert.NoError(s.w.t, err)
+		c.verity, err = s.env.verity.AddContact(s.env.t.Context(), c.phone, c.email)
+		assert.NoError(s.env.t, err)
 	}
 }
 
-// retell replays all events in another order.
-func (s *story) retell() {
-	lead := s.w.lead()
-	lead.EndPolicy = s.endings
+// replay runs all events again in another order.
+func (s *scenario) replay() {
+	lead := s.env.lead()
+	lead.EndPolicy = s.policy
 	for _, i := range s.rng.Perm(len(s.events)) {
-		require.NoError(s.w.t, lead.Run(s.w.t.Context(), s.events[i]).Err)
+		require.NoError(s.env.t, lead.Run(s.env.t.Context(), s.events[i]).Err)
 	}
 }
 
-// check compares the leads with what follows from the events.
-func (s *story) check(when string) bool {
+// check compares the leads with those that follow from the events.
+func (s *scenario) check(when string) bool {
 	live := s.live()
 	good := true
 	for _, c := range s.contacts {
-		leads := s.w.leadsOf(c.verity)
-		good = assert.LessOrEqual(s.w.t, len(leads), 1, "no second lead") && good
+		leads := s.env.leadsOf(c.verity)
+		good = assert.LessOrEqual(s.env.t, len(leads), 1, "no second lead") && good
 		switch want := live[c.verity]; {
 		case want != "":
-			good = assert.Equal(s.w.t, []string{want + " active"}, leads, when) && good
+			good = assert.Equal(s.env.t, []string{want + " active"}, leads, when) && good
 		case len(leads) > 0:
-			good = assert.Contains(s.w.t, []string{"none", "none active"}, leads[0], when) && good
+			good = assert.Contains(s.env.t, []string{"none", "none active"}, leads[0], when) && good
 		}
 	}
 	if !good {
 		for _, e := range s.events {
-			s.w.t.Logf("%s %s contact=%q status=%q at=%s received=%s booking=%+v", e.Event.EntityID, e.Event.Type, e.Event.ContactID,
+			s.env.t.Logf("%s %s contact=%q status=%q at=%s received=%s booking=%+v", e.Event.EntityID, e.Event.Type, e.Event.ContactID,
 				e.Event.AppointmentStatus, e.Event.OccurredAt.Format(time.TimeOnly), e.ReceivedAt.Format(time.TimeOnly), s.bookings[e.ID])
 		}
-		s.w.t.Logf("contacts %+v, endings %+v", s.contacts, s.endings)
+		s.env.t.Logf("contacts %+v, policy %+v", s.contacts, s.policy)
 	}
 	return good
 }
 
-// live returns the appointment that the leads of each contact of Verity should point at, as the rules say it.
-func (s *story) live() map[string]string {
+// live returns the appointment that the leads of each contact of Verity must point at, according to the rules.
+func (s *scenario) live() map[string]string {
 	of := map[string][]*store.Attempt{}
 	for _, e := range s.events {
 		of[e.Event.EntityID] = append(of[e.Event.EntityID], e)
@@ -250,15 +250,15 @@ func (s *story) live() map[string]string {
 	}
 	last := map[string]candidate{}
 	for id, events := range of {
-		slices.SortFunc(events, byLastWord)
+		slices.SortFunc(events, byPrecedence)
 		var contact, status string
 		var deleted, booked bool
 		candidate := candidate{id: id, first: events[0].OccurredAt()}
 		for _, e := range events {
-			if said := s.bookings[e.ID]; said.creation || !said.at.IsZero() {
+			if reported := s.bookings[e.ID]; reported.creation || !reported.at.IsZero() {
 				candidate.known = true
-				if !said.at.IsZero() && said.at.Before(candidate.first) {
-					candidate.first = said.at
+				if !reported.at.IsZero() && reported.at.Before(candidate.first) {
+					candidate.first = reported.at
 				}
 			}
 			contact, status = cmp.Or(e.Event.ContactID, contact), cmp.Or(e.Event.AppointmentStatus, status)
@@ -270,7 +270,7 @@ func (s *story) live() map[string]string {
 			}
 			booked = booked || !isDeletion(e) && e.Event.AppointmentStatus != "cancelled"
 		}
-		if !booked || deleted && s.endings.Deletion || status == "cancelled" && s.endings.Cancellation {
+		if !booked || deleted && s.policy.Deletion || status == "cancelled" && s.policy.Cancellation {
 			continue
 		}
 		for _, c := range s.contacts {
@@ -293,8 +293,8 @@ func (s *story) live() map[string]string {
 
 func isDeletion(e *store.Attempt) bool { return e.Event.Type == event.TypeAppointmentDeleted }
 
-// byLastWord orders the events of an appointment; the last one has the last word.
-func byLastWord(a, b *store.Attempt) int {
+// byPrecedence orders the events of an appointment. A later event overrides an earlier one.
+func byPrecedence(a, b *store.Attempt) int {
 	deletions := 0
 	if isDeletion(a) != isDeletion(b) {
 		deletions = 1
@@ -305,8 +305,8 @@ func byLastWord(a, b *store.Attempt) int {
 	return cmp.Or(a.OccurredAt().Compare(b.OccurredAt()), deletions, a.ReceivedAt.Compare(b.ReceivedAt), bytes.Compare(a.ID[:], b.ID[:]))
 }
 
-// flaw has processes die, a few times: before something is done, or after it, which nobody learns.
-type flaw struct {
+// crash makes processes die a few times: before a call, or after it and before its result is known.
+type crash struct {
 	mu   sync.Mutex
 	rng  *rand.Rand
 	left int
@@ -314,77 +314,77 @@ type flaw struct {
 
 var errDied = errors.New("the process died")
 
-func (f *flaw) strikes() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.left == 0 || f.rng.IntN(8) > 0 {
+func (c *crash) now() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.left == 0 || c.rng.IntN(8) > 0 {
 		return false
 	}
-	f.left--
+	c.left--
 	return true
 }
 
-// through does something that may not come to its end.
-func through[T any](f *flaw, do func() (T, error)) (T, error) {
+// through makes a call during which the process may die.
+func through[T any](c *crash, call func() (T, error)) (T, error) {
 	var none T
-	if f.strikes() {
+	if c.now() {
 		return none, errDied
 	}
-	done, err := do()
-	if err == nil && f.strikes() {
+	result, err := call()
+	if err == nil && c.now() {
 		return none, errDied
 	}
-	return done, err
+	return result, err
 }
 
-// flawedStore is a store whose user dies now and then.
-type flawedStore struct {
+// crashingStore is a store during whose calls the process may die.
+type crashingStore struct {
 	*store.Store
-	flaw *flaw
+	crash *crash
 }
 
-func (s *flawedStore) MergeAppointment(ctx context.Context, e store.AppointmentEvent) (known store.Appointment, newest bool, err error) {
-	known, err = through(s.flaw, func() (known store.Appointment, err error) {
+func (s *crashingStore) MergeAppointment(ctx context.Context, e store.AppointmentEvent) (known store.Appointment, newest bool, err error) {
+	known, err = through(s.crash, func() (known store.Appointment, err error) {
 		known, newest, err = s.Store.MergeAppointment(ctx, e)
 		return known, err
 	})
 	return known, newest, err
 }
 
-func (s *flawedStore) AttachAppointment(ctx context.Context, id, ghlContactID, verityContactID string) ([]string, error) {
-	return through(s.flaw, func() ([]string, error) { return s.Store.AttachAppointment(ctx, id, ghlContactID, verityContactID) })
+func (s *crashingStore) AttachAppointment(ctx context.Context, id, ghlContactID, verityContactID string) ([]string, error) {
+	return through(s.crash, func() ([]string, error) { return s.Store.AttachAppointment(ctx, id, ghlContactID, verityContactID) })
 }
 
-func (s *flawedStore) AppointmentSynced(ctx context.Context, id string, revision int64) error {
-	_, err := through(s.flaw, func() (struct{}, error) { return struct{}{}, s.Store.AppointmentSynced(ctx, id, revision) })
+func (s *crashingStore) AppointmentSynced(ctx context.Context, id string, revision int64) error {
+	_, err := through(s.crash, func() (struct{}, error) { return struct{}{}, s.Store.AppointmentSynced(ctx, id, revision) })
 	return err
 }
 
-func (s *flawedStore) RecordBookingTime(ctx context.Context, id string, at time.Time) error {
-	_, err := through(s.flaw, func() (struct{}, error) { return struct{}{}, s.Store.RecordBookingTime(ctx, id, at) })
+func (s *crashingStore) RecordBookingTime(ctx context.Context, id string, at time.Time) error {
+	_, err := through(s.crash, func() (struct{}, error) { return struct{}{}, s.Store.RecordBookingTime(ctx, id, at) })
 	return err
 }
 
-func (s *flawedStore) AppointmentsOfContact(ctx context.Context, id string, endings store.EndPolicy) (store.ContactAppointments, error) {
-	return through(s.flaw, func() (store.ContactAppointments, error) { return s.Store.AppointmentsOfContact(ctx, id, endings) })
+func (s *crashingStore) AppointmentsOfContact(ctx context.Context, id string, policy store.EndPolicy) (store.ContactAppointments, error) {
+	return through(s.crash, func() (store.ContactAppointments, error) { return s.Store.AppointmentsOfContact(ctx, id, policy) })
 }
 
-// flawedLeads is a Verity whose user dies now and then.
-type flawedLeads struct {
+// crashingLeads is Verity's database, during whose calls the process may die.
+type crashingLeads struct {
 	*verity.Leads
-	flaw *flaw
+	crash *crash
 }
 
-func (l *flawedLeads) FindContact(ctx context.Context, phones []string, email string) (c verity.Contact, found bool, err error) {
-	c, err = through(l.flaw, func() (c verity.Contact, err error) {
+func (l *crashingLeads) FindContact(ctx context.Context, phones []string, email string) (c verity.Contact, found bool, err error) {
+	c, err = through(l.crash, func() (c verity.Contact, err error) {
 		c, found, err = l.Leads.FindContact(ctx, phones, email)
 		return c, err
 	})
 	return c, found, err
 }
 
-func (l *flawedLeads) SyncLead(
+func (l *crashingLeads) SyncLead(
 	ctx context.Context, id string, desired func(context.Context) (verity.Desired, error),
 ) (verity.Result, error) {
-	return through(l.flaw, func() (verity.Result, error) { return l.Leads.SyncLead(ctx, id, desired) })
+	return through(l.crash, func() (verity.Result, error) { return l.Leads.SyncLead(ctx, id, desired) })
 }

@@ -14,23 +14,23 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/verity"
 )
 
-// alter changes Verity's database.
-func (w *world) alter(sql string) {
-	w.t.Helper()
-	_, err := w.pool.Exec(w.t.Context(), sql)
-	require.NoError(w.t, err)
+// alter executes SQL in Verity's database.
+func (env *environment) alter(sql string) {
+	env.t.Helper()
+	_, err := env.pool.Exec(env.t.Context(), sql)
+	require.NoError(env.t, err)
 }
 
-func TestAUniqueIndexLetsOneLeadOfAContactFollow(t *testing.T) {
+func TestUniqueIndexAllowsOneLeadOfAContactToFollow(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	c := w.contact()
+	env := newEnvironment(t)
+	c := env.contact()
 	for range 3 {
-		_, err := w.verity.AddLead(t.Context(), c.verity, "")
+		_, err := env.verity.AddLead(t.Context(), c.verity, "")
 		require.NoError(t, err)
 	}
-	w.alter(`CREATE UNIQUE INDEX one_lead ON leads (ghl_appointment_id)`)
-	out := w.lead().Run(t.Context(), claimed(t, booked("apt1", c.ghl, 9)))
+	env.alter(`CREATE UNIQUE INDEX one_lead ON leads (ghl_appointment_id)`)
+	out := env.lead().Run(t.Context(), attempt(t, booked("apt1", c.ghl, 9)))
 	require.NoError(t, out.Err)
 	assert.Equal(t, "LeadUpdated", out.Result)
 	assert.Empty(t, out.Skipped)
@@ -39,64 +39,64 @@ func TestAUniqueIndexLetsOneLeadOfAContactFollow(t *testing.T) {
 	assert.Equal(t, int64(1), out.Details["leads"])
 	assert.Equal(t, int64(2), out.Details["left"])
 	assert.Equal(t, "one_lead", out.Details["uniqueIndex"])
-	assert.Equal(t, []string{"apt1 active", "none", "none"}, w.leadsOf(c.verity))
+	assert.Equal(t, []string{"apt1 active", "none", "none"}, env.leadsOf(c.verity))
 
-	out = w.lead().Run(t.Context(), claimed(t, booked("apt2", c.ghl, 10)))
+	out = env.lead().Run(t.Context(), attempt(t, booked("apt2", c.ghl, 10)))
 	require.NoError(t, out.Err)
-	assert.Equal(t, []string{"apt2 active", "none", "none"}, w.leadsOf(c.verity), "the lead that was active last follows")
+	assert.Equal(t, []string{"apt2 active", "none", "none"}, env.leadsOf(c.verity), "the lead that was active last follows")
 }
 
-func TestALeadThatCannotBeInsertedIsSkipped(t *testing.T) {
+func TestLeadThatCannotBeInsertedIsSkipped(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	c, withLead := w.contact(), w.contact()
-	_, err := w.verity.AddLead(t.Context(), withLead.verity, "")
+	env := newEnvironment(t)
+	c, withLead := env.contact(), env.contact()
+	_, err := env.verity.AddLead(t.Context(), withLead.verity, "")
 	require.NoError(t, err)
-	w.alter(`ALTER TABLE leads ADD owner text NOT NULL DEFAULT 'x'; ALTER TABLE leads ALTER owner DROP DEFAULT`)
+	env.alter(`ALTER TABLE leads ADD owner text NOT NULL DEFAULT 'x'; ALTER TABLE leads ALTER owner DROP DEFAULT`)
 
 	booking := booked("apt1", c.ghl, 9)
 	for range 2 {
-		out := w.lead().Run(t.Context(), claimed(t, booking))
+		out := env.lead().Run(t.Context(), attempt(t, booking))
 		require.NoError(t, out.Err)
 		assert.Equal(t, "LeadNotInsertable", out.Result)
 		assert.Equal(t, "the contact has no lead, and none can be inserted: column owner of leads must not be null and has no default", out.Skipped)
-		assert.Empty(t, w.leadsOf(c.verity))
+		assert.Empty(t, env.leadsOf(c.verity))
 	}
-	out := w.lead().Run(t.Context(), claimed(t, booked("apt2", withLead.ghl, 9)))
+	out := env.lead().Run(t.Context(), attempt(t, booked("apt2", withLead.ghl, 9)))
 	require.NoError(t, out.Err)
 	assert.Equal(t, "LeadUpdated", out.Result)
 
-	w.alter(`ALTER TABLE leads ALTER owner SET DEFAULT 'nobody'`)
-	w.leads = w.openLeads()
-	out = w.lead().Run(t.Context(), claimed(t, updated("apt1", c.ghl, 8, "confirmed")))
+	env.alter(`ALTER TABLE leads ALTER owner SET DEFAULT 'x'`)
+	env.leads = env.openLeads()
+	out = env.lead().Run(t.Context(), attempt(t, updated("apt1", c.ghl, 8, "confirmed")))
 	require.NoError(t, out.Err)
-	assert.Equal(t, "LeadInserted", out.Result, "an older event of the appointment makes up for it")
-	assert.Equal(t, []string{"apt1 active"}, w.leadsOf(c.verity))
+	assert.Equal(t, "LeadInserted", out.Result, "an older event of the appointment inserts the lead")
+	assert.Equal(t, []string{"apt1 active"}, env.leadsOf(c.verity))
 }
 
-func TestALeadThatCannotBeClearedIsSkipped(t *testing.T) {
+func TestLeadThatCannotBeClearedIsSkipped(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	c := w.contact()
-	w.alter(`ALTER TABLE leads ALTER ghl_appointment_id SET NOT NULL`)
-	require.NoError(t, w.lead().Run(t.Context(), claimed(t, booked("apt1", c.ghl, 9))).Err)
-	out := w.lead().Run(t.Context(), claimed(t, deleted("apt1", c.ghl, 10)))
+	env := newEnvironment(t)
+	c := env.contact()
+	env.alter(`ALTER TABLE leads ALTER ghl_appointment_id SET NOT NULL`)
+	require.NoError(t, env.lead().Run(t.Context(), attempt(t, booked("apt1", c.ghl, 9))).Err)
+	out := env.lead().Run(t.Context(), attempt(t, deleted("apt1", c.ghl, 10)))
 	require.NoError(t, out.Err)
 	assert.Equal(t, "LeadUnchanged", out.Result)
 	assert.Equal(t, "the contact's lead still points at an appointment that has ended: column ghl_appointment_id of leads must not be null",
 		out.Skipped)
-	assert.Equal(t, []string{"apt1 active"}, w.leadsOf(c.verity))
+	assert.Equal(t, []string{"apt1 active"}, env.leadsOf(c.verity))
 
-	other := w.contact()
-	require.NoError(t, w.lead().Run(t.Context(), claimed(t, booked("apt2", c.ghl, 11))).Err)
-	out = w.lead().Run(t.Context(), claimed(t, updated("apt2", other.ghl, 12, "confirmed")))
+	other := env.contact()
+	require.NoError(t, env.lead().Run(t.Context(), attempt(t, booked("apt2", c.ghl, 11))).Err)
+	out = env.lead().Run(t.Context(), attempt(t, updated("apt2", other.ghl, 12, "confirmed")))
 	require.NoError(t, out.Err)
 	assert.Equal(t, "LeadInserted", out.Result)
 	assert.Equal(t, c.verity, out.Details["notReleasedFrom"])
 }
 
-// TestWhatIsWrongWithTheTablesCostsNoAttempts has events whose contact is found between those whose lead cannot be written.
-func TestWhatIsWrongWithTheTablesCostsNoAttempts(t *testing.T) {
+// TestUnusableTablesOpenTheBreaker runs events that would otherwise find their contact, while the tables are unusable.
+func TestUnusableTablesOpenTheBreaker(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct{ breaks, repairs, message string }{
 		"row security hides leads": {
@@ -114,18 +114,18 @@ func TestWhatIsWrongWithTheTablesCostsNoAttempts(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
-			role, leads := w.restricted()
-			w.leads = leads
-			exec := func(sql string) { w.alter(strings.ReplaceAll(sql, "{role}", role)) }
-			lead := w.lead()
+			env := newEnvironment(t)
+			role, leads := env.restricted()
+			env.leads = leads
+			exec := func(sql string) { env.alter(strings.ReplaceAll(sql, "{role}", role)) }
+			lead := env.lead()
 			lead.Breaker = destination.NewBreaker("verity-db", destination.BreakerOptions{Failures: 5, Open: 1})
-			c := w.contact()
-			require.NoError(t, lead.Run(t.Context(), claimed(t, booked(w.appointment(), c.ghl, 9))).Err)
+			c := env.contact()
+			require.NoError(t, lead.Run(t.Context(), attempt(t, booked(env.appointment(), c.ghl, 9))).Err)
 			exec(tt.breaks)
 			counted := 0
 			for hour := range 12 {
-				out := lead.Run(t.Context(), claimed(t, booked(w.appointment(), w.contact().ghl, hour)))
+				out := lead.Run(t.Context(), attempt(t, booked(env.appointment(), env.contact().ghl, hour)))
 				require.Error(t, out.Err)
 				assert.Empty(t, out.Reason, "not ContactNotFound")
 				assert.Equal(t, destination.Unavailable, destination.ClassOf(out.Err), "%v", out.Err)
@@ -134,33 +134,33 @@ func TestWhatIsWrongWithTheTablesCostsNoAttempts(t *testing.T) {
 					assert.Contains(t, out.Err.Error(), tt.message)
 				}
 			}
-			assert.Less(t, counted, 5, "the attempts before the breaker opens")
+			assert.Less(t, counted, 5, "only attempts before the breaker opens count")
 			assert.False(t, lead.Breaker.Up())
 			exec(tt.repairs)
-			require.NoError(t, lead.Run(t.Context(), claimed(t, booked(w.appointment(), c.ghl, 13))).Err)
-			assert.Len(t, w.leadsOf(c.verity), 1)
+			require.NoError(t, lead.Run(t.Context(), attempt(t, booked(env.appointment(), c.ghl, 13))).Err)
+			assert.Len(t, env.leadsOf(c.verity), 1)
 		})
 	}
 }
 
-// restricted returns Leads of a role that has only the privileges that are needed, and the role.
-func (w *world) restricted() (role string, leads *verity.Leads) {
-	w.t.Helper()
+// restricted returns Leads of a role with only the required privileges, and the role.
+func (env *environment) restricted() (role string, leads *verity.Leads) {
+	env.t.Helper()
 	role = "test_" + strings.ToLower(rand.Text())
-	w.alter(`CREATE ROLE ` + role + ` LOGIN PASSWORD 'right'`)
-	w.t.Cleanup(func() {
-		_, err := w.pool.Exec(context.Background(), `DROP OWNED BY `+role+`; DROP ROLE `+role)
-		assert.NoError(w.t, err)
+	env.alter(`CREATE ROLE ` + role + ` LOGIN PASSWORD 'right'`)
+	env.t.Cleanup(func() {
+		_, err := env.pool.Exec(context.Background(), `DROP OWNED BY `+role+`; DROP ROLE `+role)
+		assert.NoError(env.t, err)
 	})
 	var schema string
-	require.NoError(w.t, w.pool.QueryRow(w.t.Context(), `SELECT current_schema`).Scan(&schema))
-	w.alter(`GRANT USAGE ON SCHEMA ` + schema + ` TO ` + role + `; GRANT SELECT ON contacts TO ` + role + `;
+	require.NoError(env.t, env.pool.QueryRow(env.t.Context(), `SELECT current_schema`).Scan(&schema))
+	env.alter(`GRANT USAGE ON SCHEMA ` + schema + ` TO ` + role + `; GRANT SELECT ON contacts TO ` + role + `;
 		GRANT SELECT, INSERT, UPDATE ON leads TO ` + role)
-	u, err := url.Parse(w.verityURL)
-	require.NoError(w.t, err)
+	u, err := url.Parse(env.verityURL)
+	require.NoError(env.t, err)
 	u.User = url.UserPassword(role, "right")
-	leads, err = verity.OpenLeads(w.t.Context(), verity.LeadsConfig{URL: u.String()})
-	require.NoError(w.t, err)
-	w.t.Cleanup(leads.Close)
+	leads, err = verity.OpenLeads(env.t.Context(), verity.LeadsConfig{URL: u.String()})
+	require.NoError(env.t, err)
+	env.t.Cleanup(leads.Close)
 	return role, leads
 }

@@ -13,28 +13,28 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/verity"
 )
 
-// step is an event, what it leads to, and the leads after it. Leads were last active years ago when it comes.
+// step is an event, its result, and the leads after it. Before it, the leads' last activity is set to years ago.
 type step struct {
 	event  body
 	result string
 	leads  []string
 }
 
-// TestLeadFollowsItsAppointments tells stories of the contact x and its appointments a and b.
+// TestLeadFollowsItsAppointments runs events of the contact x and its appointments a and b.
 func TestLeadFollowsItsAppointments(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	env := newEnvironment(t)
 	byDefault, clearAll, keepAll := store.EndPolicy{Deletion: true}, store.EndPolicy{Deletion: true, Cancellation: true}, store.EndPolicy{}
 	tests := map[string]struct {
-		endings store.EndPolicy
-		// leads are what the contact's leads point at before; "" is none.
+		policy store.EndPolicy
+		// leads are the appointments that the contact's leads point at before; "" is none.
 		leads []string
 		steps func(a, b, x string) []step
 	}{
-		"a booking makes a lead": {byDefault, nil, func(a, _, x string) []step {
+		"a booking inserts a lead": {byDefault, nil, func(a, _, x string) []step {
 			return []step{{booked(a, x, 1), "LeadInserted", []string{a + " active"}}}
 		}},
-		"a booking has all leads of the contact point at it": {byDefault, []string{"", "before"}, func(a, _, x string) []step {
+		"all leads of the contact follow a booking": {byDefault, []string{"", "before"}, func(a, _, x string) []step {
 			return []step{{booked(a, x, 1), "LeadUpdated", []string{a + " active", a + " active"}}}
 		}},
 		"a reschedule is activity": {byDefault, nil, func(a, _, x string) []step {
@@ -43,20 +43,20 @@ func TestLeadFollowsItsAppointments(t *testing.T) {
 				{booked(a, x, 2), "LeadUpdated", []string{a + " active"}},
 			}
 		}},
-		"the later booking counts, whatever happens to the earlier one after it": {byDefault, nil, func(a, b, x string) []step {
+		"the later booking counts, even after an update of the earlier one": {byDefault, nil, func(a, b, x string) []step {
 			return []step{
 				{booked(a, x, 1), "LeadInserted", []string{a + " active"}},
 				{booked(b, x, 2), "LeadUpdated", []string{b + " active"}},
 				{updated(a, x, 3, "showed"), "LeadUpdated", []string{b + " active"}},
 			}
 		}},
-		"the later booking counts, also where it comes first": {byDefault, nil, func(a, b, x string) []step {
+		"the later booking counts, even if it arrives first": {byDefault, nil, func(a, b, x string) []step {
 			return []step{
 				{booked(b, x, 2), "LeadInserted", []string{b + " active"}},
 				{booked(a, x, 1), "LeadUpdated", []string{b + " active"}},
 			}
 		}},
-		"an older event changes nothing, and is no activity": {byDefault, nil, func(a, _, x string) []step {
+		"an older event changes nothing and is no activity": {byDefault, nil, func(a, _, x string) []step {
 			return []step{
 				{booked(a, x, 1), "LeadInserted", []string{a + " active"}},
 				{updated(a, x, 5, "showed"), "LeadUpdated", []string{a + " active"}},
@@ -64,7 +64,7 @@ func TestLeadFollowsItsAppointments(t *testing.T) {
 				{updated(a, x, 0, "confirmed"), "Superseded", []string{a}},
 			}
 		}},
-		"an older event by which the other one is the later booking": {byDefault, nil, func(a, b, x string) []step {
+		"an older event makes the other appointment the later booking": {byDefault, nil, func(a, b, x string) []step {
 			return []step{
 				{booked(b, x, 2), "LeadInserted", []string{b + " active"}},
 				{booked(a, x, 3), "LeadUpdated", []string{a + " active"}},
@@ -72,20 +72,20 @@ func TestLeadFollowsItsAppointments(t *testing.T) {
 				{booked(a, x, 1), "Superseded", []string{b}},
 			}
 		}},
-		"a change of an appointment that is not known takes no lead from a booking": {byDefault, nil, func(a, b, x string) []step {
+		"an update of an unknown appointment takes no lead from a booking": {byDefault, nil, func(a, b, x string) []step {
 			return []step{
 				{booked(b, x, 2), "LeadInserted", []string{b + " active"}},
 				{updated(a, x, 3, "confirmed"), "LeadUpdated", []string{b + " active"}},
 				{booked(a, x, 1), "Superseded", []string{b}},
 			}
 		}},
-		"a cancelled one stays by default": {byDefault, nil, func(a, _, x string) []step {
+		"a cancelled appointment keeps its lead by default": {byDefault, nil, func(a, _, x string) []step {
 			return []step{
 				{booked(a, x, 1), "LeadInserted", []string{a + " active"}},
 				{updated(a, x, 2, "cancelled"), "LeadUpdated", []string{a + " active"}},
 			}
 		}},
-		"a cancelled one is cleared where that is wanted, until it is booked again": {clearAll, nil, func(a, _, x string) []step {
+		"with clear, a cancelled appointment loses its lead until it is confirmed again": {clearAll, nil, func(a, _, x string) []step {
 			return []step{
 				{booked(a, x, 1), "LeadInserted", []string{a + " active"}},
 				{updated(a, x, 2, "cancelled"), "LeadCleared", []string{"none active"}},
@@ -93,14 +93,14 @@ func TestLeadFollowsItsAppointments(t *testing.T) {
 				{updated(a, x, 4, "confirmed"), "LeadUpdated", []string{a + " active"}},
 			}
 		}},
-		"a cancellation that only an older event tells of": {clearAll, nil, func(a, _, x string) []step {
+		"an older event reports the cancellation": {clearAll, nil, func(a, _, x string) []step {
 			return []step{
 				{updated(a, x, 3, ""), "LeadInserted", []string{a + " active"}},
 				{updated(a, x, 2, "cancelled"), "LeadCleared", []string{"none active"}},
 				{updated(a, x, 1, "confirmed"), "Superseded", []string{"none"}},
 			}
 		}},
-		"a deleted one gives way to the one before": {byDefault, nil, func(a, b, x string) []step {
+		"the lead of a deleted appointment follows the previous one": {byDefault, nil, func(a, b, x string) []step {
 			return []step{
 				{booked(a, x, 1), "LeadInserted", []string{a + " active"}},
 				{booked(b, x, 2), "LeadUpdated", []string{b + " active"}},
@@ -108,14 +108,14 @@ func TestLeadFollowsItsAppointments(t *testing.T) {
 				{deleted(a, x, 4), "LeadCleared", []string{"none active"}},
 			}
 		}},
-		"a deleted one that no lead points at changes nothing": {byDefault, nil, func(a, b, x string) []step {
+		"a deletion of an appointment without a lead changes nothing": {byDefault, nil, func(a, b, x string) []step {
 			return []step{
 				{booked(a, x, 1), "LeadInserted", []string{a + " active"}},
 				{booked(b, x, 2), "LeadUpdated", []string{b + " active"}},
 				{deleted(a, x, 3), "LeadUnchanged", []string{b}},
 			}
 		}},
-		"a deletion that comes first keeps the booking from being one": {byDefault, nil, func(a, _, x string) []step {
+		"a deletion that arrives before the booking supersedes it": {byDefault, nil, func(a, _, x string) []step {
 			return []step{
 				{deleted(a, x, 3), "LeadUnchanged", []string{}},
 				{booked(a, x, 1), "Superseded", []string{}},
@@ -127,30 +127,30 @@ func TestLeadFollowsItsAppointments(t *testing.T) {
 				{booked(a, x, 1), "Superseded", []string{}},
 			}
 		}},
-		"a deletion counts, though a workflow's post comes after it": {byDefault, nil, func(a, _, x string) []step {
+		"a deletion counts, even if a workflow's webhook arrives after it": {byDefault, nil, func(a, _, x string) []step {
 			return []step{
 				{workflow(a, body{"contact_id": x}), "LeadInserted", []string{a + " active"}},
 				{deleted(a, x, 3), "LeadCleared", []string{"none active"}},
 				{workflow(a, body{"contact_id": x}), "LeadUnchanged", []string{"none"}},
 			}
 		}},
-		"a deletion of what was booked before verity-sync came": {byDefault, []string{"a", "somebody else's"}, func(_, _, x string) []step {
-			return []step{{deleted("a", x, 3), "LeadCleared", []string{"none active", "somebody else's"}}}
+		"a deletion of an appointment that is not stored": {byDefault, []string{"a", "another"}, func(_, _, x string) []step {
+			return []step{{deleted("a", x, 3), "LeadCleared", []string{"another", "none active"}}}
 		}},
-		"a deleted one stays where that is wanted": {keepAll, nil, func(a, _, x string) []step {
+		"with keep, a deleted appointment keeps its lead": {keepAll, nil, func(a, _, x string) []step {
 			return []step{
 				{booked(a, x, 1), "LeadInserted", []string{a + " active"}},
 				{deleted(a, x, 2), "LeadUpdated", []string{a + " active"}},
 			}
 		}},
-		"an end is no booking": {keepAll, []string{"before"}, func(a, b, x string) []step {
+		"a deletion or cancellation is no booking": {keepAll, []string{"before"}, func(a, b, x string) []step {
 			return []step{
 				{updated(a, x, 2, "cancelled"), "LeadUnchanged", []string{"before"}},
 				{deleted(b, x, 2), "LeadUnchanged", []string{"before"}},
 				{booked(a, x, 1), "LeadUpdated", []string{a + " active"}},
 			}
 		}},
-		"events that do not say when count as of when they came": {byDefault, nil, func(a, b, x string) []step {
+		"an event without a time counts as of its receipt": {byDefault, nil, func(a, b, x string) []step {
 			return []step{
 				{workflow(a, body{"contact_id": x}), "LeadInserted", []string{a + " active"}},
 				{workflow(b, body{"contact_id": x}), "LeadUpdated", []string{b + " active"}},
@@ -162,129 +162,129 @@ func TestLeadFollowsItsAppointments(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			x := w.contact()
+			x := env.contact()
 			for _, appointment := range tt.leads {
-				_, err := w.verity.AddLead(t.Context(), x.verity, appointment)
+				_, err := env.verity.AddLead(t.Context(), x.verity, appointment)
 				require.NoError(t, err)
 			}
-			lead := w.lead()
-			lead.EndPolicy = tt.endings
-			for i, step := range tt.steps(w.appointment(), w.appointment(), x.ghl) {
-				w.rest(x.verity)
-				e := claimed(t, step.event)
+			lead := env.lead()
+			lead.EndPolicy = tt.policy
+			for i, step := range tt.steps(env.appointment(), env.appointment(), x.ghl) {
+				env.ageLeads(x.verity)
+				e := attempt(t, step.event)
 				out := lead.Run(t.Context(), e)
 				require.NoError(t, out.Err)
 				assert.Equal(t, step.result, out.Result, "step %d", i)
-				assert.Equal(t, step.leads, w.leadsOf(x.verity), "step %d", i)
+				assert.Equal(t, step.leads, env.leadsOf(x.verity), "step %d", i)
 
 				require.NoError(t, lead.Run(t.Context(), e).Err)
-				assert.Equal(t, step.leads, w.leadsOf(x.verity), "step %d, repeated", i)
+				assert.Equal(t, step.leads, env.leadsOf(x.verity), "step %d, repeated", i)
 			}
 		})
 	}
 }
 
-func TestLeadRefusesAnEventThatNamesNoAppointment(t *testing.T) {
+func TestLeadRejectsAnEventWithoutAnAppointment(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	out := w.lead().Run(t.Context(), claimed(t, body{"type": "AppointmentCreate", "contactId": "x"}))
+	env := newEnvironment(t)
+	out := env.lead().Run(t.Context(), attempt(t, body{"type": "AppointmentCreate", "contactId": "x"}))
 	assert.Equal(t, "InvalidPayload", out.Reason)
 	assert.Equal(t, destination.Permanent, destination.ClassOf(out.Err))
 	assert.Equal(t, "payload: it names no appointment", out.Err.Error())
 }
 
-func TestAnAppointmentMovesFromOneContactToAnother(t *testing.T) {
+func TestAppointmentMovesToAnotherContact(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	env := newEnvironment(t)
 	run := func(t *testing.T, b body) string {
 		t.Helper()
-		out := w.lead().Run(t.Context(), claimed(t, b))
+		out := env.lead().Run(t.Context(), attempt(t, b))
 		require.NoError(t, out.Err)
 		return out.Result
 	}
 
-	t.Run("both contacts' leads follow", func(t *testing.T) {
+	t.Run("the leads of both contacts follow", func(t *testing.T) {
 		t.Parallel()
-		x, y, a, b := w.contact(), w.contact(), w.appointment(), w.appointment()
+		x, y, a, b := env.contact(), env.contact(), env.appointment(), env.appointment()
 		run(t, booked(b, x.ghl, 1))
 		run(t, booked(a, x.ghl, 2))
 		assert.Equal(t, "LeadInserted", run(t, updated(a, y.ghl, 3, "confirmed")))
-		assert.Equal(t, []string{b + " active"}, w.leadsOf(x.verity))
-		assert.Equal(t, []string{a + " active"}, w.leadsOf(y.verity))
+		assert.Equal(t, []string{b + " active"}, env.leadsOf(x.verity))
+		assert.Equal(t, []string{a + " active"}, env.leadsOf(y.verity))
 
 		assert.Equal(t, "LeadUpdated", run(t, updated(b, y.ghl, 4, "confirmed")))
-		assert.Equal(t, []string{"none active"}, w.leadsOf(x.verity))
-		assert.Equal(t, []string{a + " active"}, w.leadsOf(y.verity))
+		assert.Equal(t, []string{"none active"}, env.leadsOf(x.verity))
+		assert.Equal(t, []string{a + " active"}, env.leadsOf(y.verity))
 	})
-	t.Run("also where the first contact's event comes last", func(t *testing.T) {
+	t.Run("the former contact's event arrives last", func(t *testing.T) {
 		t.Parallel()
-		x, y, a := w.contact(), w.contact(), w.appointment()
+		x, y, a := env.contact(), env.contact(), env.appointment()
 		run(t, updated(a, y.ghl, 3, "confirmed"))
-		w.rest(y.verity)
+		env.ageLeads(y.verity)
 		assert.Equal(t, "Superseded", run(t, booked(a, x.ghl, 1)))
-		assert.Empty(t, w.leadsOf(x.verity))
-		assert.Equal(t, []string{a}, w.leadsOf(y.verity))
+		assert.Empty(t, env.leadsOf(x.verity))
+		assert.Equal(t, []string{a}, env.leadsOf(y.verity))
 	})
-	t.Run("the first contact's lead does not wait for the second contact to be found", func(t *testing.T) {
+	t.Run("the former contact's lead does not wait until the new contact is found", func(t *testing.T) {
 		t.Parallel()
-		x, y, a := w.contact(), w.stranger(), w.appointment()
+		x, y, a := env.contact(), env.newContact(), env.appointment()
 		run(t, booked(a, x.ghl, 1))
-		out := w.lead().Run(t.Context(), claimed(t, updated(a, y.ghl, 2, "confirmed")))
+		out := env.lead().Run(t.Context(), attempt(t, updated(a, y.ghl, 2, "confirmed")))
 		assert.Equal(t, "ContactNotFound", out.Reason)
-		assert.Equal(t, []string{"none active"}, w.leadsOf(x.verity))
+		assert.Equal(t, []string{"none active"}, env.leadsOf(x.verity))
 	})
-	t.Run("a contact that turns out to be another one of Verity takes all its appointments along", func(t *testing.T) {
+	t.Run("all appointments of a contact follow it to another contact of Verity", func(t *testing.T) {
 		t.Parallel()
-		x, a, b := w.stranger(), w.appointment(), w.appointment()
-		relative := w.inVerity("", x.email)
-		w.remember(x.ghl, x.phone, x.email)
+		x, a, b := env.newContact(), env.appointment(), env.appointment()
+		relative := env.addToVerity("", x.email)
+		env.remember(x.ghl, x.phone, x.email)
 		run(t, booked(a, x.ghl, 1))
-		assert.Equal(t, []string{a + " active"}, w.leadsOf(relative))
+		assert.Equal(t, []string{a + " active"}, env.leadsOf(relative))
 
-		own := w.inVerity(x.phone, "")
+		own := env.addToVerity(x.phone, "")
 		run(t, booked(b, x.ghl, 2))
-		assert.Equal(t, []string{"none active"}, w.leadsOf(relative))
-		assert.Equal(t, []string{b + " active"}, w.leadsOf(own))
+		assert.Equal(t, []string{"none active"}, env.leadsOf(relative))
+		assert.Equal(t, []string{b + " active"}, env.leadsOf(own))
 		run(t, deleted(b, x.ghl, 3))
-		assert.Equal(t, []string{a + " active"}, w.leadsOf(own))
+		assert.Equal(t, []string{a + " active"}, env.leadsOf(own))
 	})
-	t.Run("what another contact of GoHighLevel has with the same contact of Verity stays", func(t *testing.T) {
+	t.Run("appointments of another contact of GoHighLevel with the same contact of Verity stay", func(t *testing.T) {
 		t.Parallel()
-		x, y, twin, a, b := w.contact(), w.contact(), w.stranger(), w.appointment(), w.appointment()
-		w.remember(twin.ghl, x.phone, "")
+		x, y, twin, a, b := env.contact(), env.contact(), env.newContact(), env.appointment(), env.appointment()
+		env.remember(twin.ghl, x.phone, "")
 		run(t, booked(a, x.ghl, 1))
 		run(t, booked(b, twin.ghl, 2))
-		assert.Equal(t, []string{b + " active"}, w.leadsOf(x.verity))
+		assert.Equal(t, []string{b + " active"}, env.leadsOf(x.verity))
 		run(t, updated(b, y.ghl, 3, "confirmed"))
-		assert.Equal(t, []string{a + " active"}, w.leadsOf(x.verity))
-		assert.Equal(t, []string{b + " active"}, w.leadsOf(y.verity))
+		assert.Equal(t, []string{a + " active"}, env.leadsOf(x.verity))
+		assert.Equal(t, []string{b + " active"}, env.leadsOf(y.verity))
 	})
-	t.Run("an end is for the contact whose lead was written, whoever could be found now", func(t *testing.T) {
+	t.Run("a deletion applies to the contact whose lead was written, without a lookup", func(t *testing.T) {
 		t.Parallel()
-		x, a := w.contact(), w.appointment()
+		x, a := env.contact(), env.appointment()
 		run(t, booked(a, x.ghl, 1))
-		_, err := w.pool.Exec(t.Context(), `UPDATE contacts SET phone_e164 = NULL, email = NULL WHERE id = $1`, x.verity)
+		_, err := env.pool.Exec(t.Context(), `UPDATE contacts SET phone_e164 = NULL, email = NULL WHERE id = $1`, x.verity)
 		require.NoError(t, err)
 		assert.Equal(t, "LeadCleared", run(t, deleted(a, x.ghl, 2)))
-		assert.Equal(t, []string{"none active"}, w.leadsOf(x.verity))
+		assert.Equal(t, []string{"none active"}, env.leadsOf(x.verity))
 	})
-	t.Run("a contact that Verity has deleted holds nobody up", func(t *testing.T) {
+	t.Run("a contact that was deleted in Verity blocks no event", func(t *testing.T) {
 		t.Parallel()
-		x, twin, a, b := w.contact(), w.stranger(), w.appointment(), w.appointment()
-		w.remember(twin.ghl, x.phone, "")
+		x, twin, a, b := env.contact(), env.newContact(), env.appointment(), env.appointment()
+		env.remember(twin.ghl, x.phone, "")
 		run(t, booked(a, x.ghl, 1))
 		run(t, booked(b, twin.ghl, 2))
-		_, err := w.pool.Exec(t.Context(), `DELETE FROM contacts WHERE id = $1`, x.verity)
+		_, err := env.pool.Exec(t.Context(), `DELETE FROM contacts WHERE id = $1`, x.verity)
 		require.NoError(t, err)
-		merged := w.inVerity(x.phone, "")
+		merged := env.addToVerity(x.phone, "")
 		assert.Equal(t, "LeadInserted", run(t, booked(a, x.ghl, 3)))
-		assert.Equal(t, []string{a + " active"}, w.leadsOf(merged))
+		assert.Equal(t, []string{a + " active"}, env.leadsOf(merged))
 		assert.Equal(t, "LeadUpdated", run(t, booked(b, twin.ghl, 4)))
-		assert.Equal(t, []string{b + " active"}, w.leadsOf(merged))
+		assert.Equal(t, []string{b + " active"}, env.leadsOf(merged))
 	})
 }
 
-// brokenLeads is a Verity in which no lead can be written while fail is set.
+// brokenLeads fails to write leads while fail is set.
 type brokenLeads struct {
 	*verity.Leads
 	fail error
@@ -299,75 +299,75 @@ func (b *brokenLeads) SyncLead(
 	return b.Leads.SyncLead(ctx, id, desired)
 }
 
-func TestALeadThatCouldNotBeWrittenIsWrittenByWhoeverComesNext(t *testing.T) {
+func TestLeadThatWasNotWrittenIsWrittenByTheNextEvent(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	env := newEnvironment(t)
 	died := errors.New("the process died")
 	for name, hour := range map[string]int{"an older event": 1, "the same event": 2, "a newer event": 3} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			x, a := w.contact(), w.appointment()
-			leads := &brokenLeads{w.leads, died}
-			lead := w.lead()
+			x, a := env.contact(), env.appointment()
+			leads := &brokenLeads{env.leads, died}
+			lead := env.lead()
 			lead.Leads = leads
-			e := claimed(t, booked(a, x.ghl, 2))
+			e := attempt(t, booked(a, x.ghl, 2))
 			require.ErrorIs(t, lead.Run(t.Context(), e).Err, died)
 			leads.fail = nil
 			if hour != 2 {
-				e = claimed(t, booked(a, x.ghl, hour))
+				e = attempt(t, booked(a, x.ghl, hour))
 			}
 			out := lead.Run(t.Context(), e)
 			require.NoError(t, out.Err)
 			assert.Equal(t, "LeadInserted", out.Result)
-			assert.Equal(t, []string{a + " active"}, w.leadsOf(x.verity))
+			assert.Equal(t, []string{a + " active"}, env.leadsOf(x.verity))
 		})
 	}
 
-	t.Run("an older event that dies before it has written what it changes does so when it is run again", func(t *testing.T) {
+	t.Run("an older event whose process dies before the write writes the leads when it runs again", func(t *testing.T) {
 		t.Parallel()
-		x, a, b := w.contact(), w.appointment(), w.appointment()
-		leads := &brokenLeads{Leads: w.leads}
-		lead := w.lead()
+		x, a, b := env.contact(), env.appointment(), env.appointment()
+		leads := &brokenLeads{Leads: env.leads}
+		lead := env.lead()
 		lead.Leads = leads
-		require.NoError(t, lead.Run(t.Context(), claimed(t, booked(b, x.ghl, 2))).Err)
-		require.NoError(t, lead.Run(t.Context(), claimed(t, booked(a, x.ghl, 3))).Err)
-		assert.Equal(t, []string{a + " active"}, w.leadsOf(x.verity))
+		require.NoError(t, lead.Run(t.Context(), attempt(t, booked(b, x.ghl, 2))).Err)
+		require.NoError(t, lead.Run(t.Context(), attempt(t, booked(a, x.ghl, 3))).Err)
+		assert.Equal(t, []string{a + " active"}, env.leadsOf(x.verity))
 
 		leads.fail = died
-		older := claimed(t, booked(a, x.ghl, 1))
+		older := attempt(t, booked(a, x.ghl, 1))
 		require.ErrorIs(t, lead.Run(t.Context(), older).Err, died)
 		leads.fail = nil
 		assert.Equal(t, "LeadUpdated", lead.Run(t.Context(), older).Result)
-		assert.Equal(t, []string{b + " active"}, w.leadsOf(x.verity))
-		w.rest(x.verity)
+		assert.Equal(t, []string{b + " active"}, env.leadsOf(x.verity))
+		env.ageLeads(x.verity)
 		assert.Equal(t, "Superseded", lead.Run(t.Context(), older).Result)
-		assert.Equal(t, []string{b}, w.leadsOf(x.verity))
+		assert.Equal(t, []string{b}, env.leadsOf(x.verity))
 	})
 }
 
-func TestFailuresOfLead(t *testing.T) {
+func TestLeadFailures(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	env := newEnvironment(t)
 
-	t.Run("Verity is down: the event is told how long to wait", func(t *testing.T) {
+	t.Run("the outcome of an outage of Verity has a wait", func(t *testing.T) {
 		t.Parallel()
-		x := w.contact()
-		lead := w.lead()
+		x := env.contact()
+		lead := env.lead()
 		lead.Breaker = destination.NewBreaker("verity-db", destination.BreakerOptions{Failures: 1})
-		lead.Leads = &brokenLeads{w.leads, &destination.Error{Destination: "verity-db", Class: destination.Unavailable, Message: "down"}}
-		out := lead.Run(t.Context(), claimed(t, booked(w.appointment(), x.ghl, 1)))
+		lead.Leads = &brokenLeads{env.leads, &destination.Error{Destination: "verity-db", Class: destination.Unavailable, Message: "down"}}
+		out := lead.Run(t.Context(), attempt(t, booked(env.appointment(), x.ghl, 1)))
 		assert.Equal(t, destination.Unavailable, destination.ClassOf(out.Err))
 		assert.Positive(t, out.Wait)
 		assert.False(t, out.NotYet)
 		assert.Equal(t, map[string]any{"contactIdFrom": "payload", "detailsFrom": "mapping", "matchedBy": "phone"}, out.Details)
 	})
-	t.Run("the middleware database is down: it says nothing about Verity, and nothing of what it was given", func(t *testing.T) {
+	t.Run("an outage of the middleware database does not open Verity's breaker, and its message has no personal data", func(t *testing.T) {
 		t.Parallel()
-		x := w.contact()
-		lead := w.lead()
+		x := env.contact()
+		lead := env.lead()
 		lead.Breaker = destination.NewBreaker("verity-db", destination.BreakerOptions{Failures: 1})
-		lead.Store = unreadable{w.store}
-		out := lead.Run(t.Context(), claimed(t, booked(w.appointment(), x.ghl, 1)))
+		lead.Store = unreadable{env.store}
+		out := lead.Run(t.Context(), attempt(t, booked(env.appointment(), x.ghl, 1)))
 		require.Error(t, out.Err)
 		assert.Equal(t, "middleware database: it is not available", out.Err.Error())
 		assert.Equal(t, destination.Transient, destination.ClassOf(out.Err))
@@ -376,7 +376,7 @@ func TestFailuresOfLead(t *testing.T) {
 	})
 }
 
-// unreadable is a store that does not say what a lead follows from.
+// unreadable is a store that fails to return a contact's appointments.
 type unreadable struct{ *store.Store }
 
 func (unreadable) AppointmentsOfContact(context.Context, string, store.EndPolicy) (store.ContactAppointments, error) {

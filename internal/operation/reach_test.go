@@ -11,13 +11,13 @@ import (
 	ghlsim "github.com/dfmiddleware/verity-sync/test/sim/ghlapi"
 )
 
-// TestAContactIsFoundByWhatPeopleType has an appointment of a contact whom Verity knows by a phone number or an e-mail address.
-func TestAContactIsFoundByWhatPeopleType(t *testing.T) {
+// TestContactIsFoundByTextAsTyped runs an event of a contact that Verity has with a phone number or an e-mail address.
+func TestContactIsFoundByTextAsTyped(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	env := newEnvironment(t)
 	for name, test := range map[string]struct {
 		phone, email string // in Verity
-		said         body
+		person       body
 	}{
 		"invisible marks around a number":          {"+12055550142", "", body{"phone": "\u202d+1 205-555-0142\u202c"}},
 		"a label before a number":                  {"+12055550143", "", body{"phone": "Mobile: (205) 555-0143."}},
@@ -28,10 +28,10 @@ func TestAContactIsFoundByWhatPeopleType(t *testing.T) {
 		"a number under another name":              {"+12055550147", "", body{"phone": "", "phoneNumber": "205-555-0147"}},
 		"a number in snake case":                   {"+12055550148", "", body{"phone_number": "205-555-0148"}},
 		"a number in customData":                   {"+12055550149", "", body{"customData": body{"mobile": "205-555-0149"}}},
-		"a second field where the first is a word": {"+12055550150", "", body{"phone": "unknown", "contact": body{"phone": "2055550150"}}},
+		"a second field if the first is a word":    {"+12055550150", "", body{"phone": "unknown", "contact": body{"phone": "2055550150"}}},
 		"a number as Verity has it, as typed":      {"(205) 555-0151", "", body{"phone": "(205) 555-0151"}},
 		"Mexico's 1, which Verity has":             {"+5215512345678", "", body{"phone": "+525512345678"}},
-		"Mexico's 1, which Verity has not":         {"+525512345679", "", body{"phone": "+5215512345679"}},
+		"Mexico's 1, which Verity lacks":           {"+525512345679", "", body{"phone": "+5215512345679"}},
 		"Argentina's 9, which Verity has":          {"+5491123456789", "", body{"phone": "+541123456789"}},
 		"Brazil's ninth digit, which Verity lacks": {"+551187654321", "", body{"phone": "+5511987654321"}},
 		"Italy's zero, which Verity lacks":         {"+39612345678", "", body{"phone": "+390612345678"}},
@@ -44,30 +44,30 @@ func TestAContactIsFoundByWhatPeopleType(t *testing.T) {
 		"the second of two fields":                 {"", "ada5@example.com", body{"email": "none", "emailAddress": "ada5@example.com"}},
 		"an additional address as a text":          {"", "ada6@example.com", body{"email": "new6@example.com", "additionalEmails": []string{"ada6@example.com"}}},
 		"an additional address as an object":       {"", "ada7@example.com", body{"additionalEmails": []body{{"email": "Ada7@example.com"}}}},
-		"a NUL, which no query can take":           {"", "ada8@example.com", body{"phone": "555\x00", "email": "x\x00 <ada8@example.com>"}},
+		"a NUL, which Postgres rejects":            {"", "ada8@example.com", body{"phone": "555\x00", "email": "x\x00 <ada8@example.com>"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			x, a := w.stranger(), w.appointment()
-			id := w.inVerity(test.phone, test.email)
-			out := w.lead().Run(t.Context(), claimed(t, workflow(a, body{"contact_id": x.ghl}.with(test.said))))
+			x, a := env.newContact(), env.appointment()
+			id := env.addToVerity(test.phone, test.email)
+			out := env.lead().Run(t.Context(), attempt(t, workflow(a, body{"contact_id": x.ghl}.with(test.person))))
 			require.NoError(t, out.Err)
 			assert.Equal(t, id, out.VerityContactID)
-			assert.Equal(t, []string{a + " active"}, w.leadsOf(id))
+			assert.Equal(t, []string{a + " active"}, env.leadsOf(id))
 		})
 	}
 }
 
-func TestAContactIsFoundByAnAdditionalAddressThatGoHighLevelHas(t *testing.T) {
+func TestContactIsFoundByAnAdditionalAddressAtGoHighLevel(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	env := newEnvironment(t)
 	for name, listed := range map[string]any{
-		"as a text": "%", "as an object": map[string]any{"email": "%"}, "behind one that is none": map[string]any{"email": "%"},
+		"as a text": "%", "as an object": map[string]any{"email": "%"}, "after an invalid one": map[string]any{"email": "%"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			g, x, a := newGHL(t), w.stranger(), w.appointment()
-			id := w.inVerity("", x.email)
+			g, x, a := newGHL(t), env.newContact(), env.appointment()
+			id := env.addToVerity("", x.email)
 			if _, text := listed.(string); text {
 				listed = x.email
 			} else {
@@ -76,37 +76,37 @@ func TestAContactIsFoundByAnAdditionalAddressThatGoHighLevelHas(t *testing.T) {
 			g.PutContact(ghlsim.Contact{
 				ID: x.ghl, LocationID: location, Email: "new" + x.email, AdditionalEmails: []any{7, "none", listed},
 			})
-			lead := w.lead()
+			lead := env.lead()
 			lead.GHL = g.api
-			out := lead.Run(t.Context(), claimed(t, booked(a, x.ghl, 1)))
+			out := lead.Run(t.Context(), attempt(t, booked(a, x.ghl, 1)))
 			require.NoError(t, out.Err)
 			assert.Equal(t, id, out.VerityContactID)
 		})
 	}
 }
 
-// TestWhatCannotBeUsedIsReported: the message says what is wrong, and repeats nothing of it.
-func TestWhatCannotBeUsedIsReported(t *testing.T) {
+// TestUnusableContactKeysAreReported checks that the message has the reason, and not the value.
+func TestUnusableContactKeysAreReported(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	env := newEnvironment(t)
 	for name, test := range map[string]struct {
-		said body
-		want string
+		person body
+		want   string
 	}{
-		"too few digits":    {body{"phone": "555-0142"}, "the phone number is unusable: it has too few digits, or lacks its area code"},
-		"no digits":         {body{"phone": "call me"}, "the phone number is unusable: it holds no digits that could be a phone number"},
-		"one digit":         {body{"phone": "0000000000"}, "the phone number is unusable: "},
-		"an address's name": {body{"email": "ada at example"}, "the e-mail address is unusable: it contains no valid address"},
-		"both":              {body{"phone": "call me", "email": "none"}, "digits that could be a phone number; the e-mail address is unusable"},
+		"too few digits":      {body{"phone": "555-0142"}, "the phone number is unusable: it has too few digits, or lacks its area code"},
+		"no digits":           {body{"phone": "call me"}, "the phone number is unusable: it holds no digits that could be a phone number"},
+		"one digit, repeated": {body{"phone": "0000000000"}, "the phone number is unusable: "},
+		"no e-mail address":   {body{"email": "ada at example"}, "the e-mail address is unusable: it contains no valid address"},
+		"both":                {body{"phone": "call me", "email": "none"}, "digits that could be a phone number; the e-mail address is unusable"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			x := w.stranger()
+			x := env.newContact()
 			for _, contact := range []body{{"contact_id": x.ghl}, {}} {
-				out := w.lead().Run(t.Context(), claimed(t, workflow(w.appointment(), contact.with(test.said))))
+				out := env.lead().Run(t.Context(), attempt(t, workflow(env.appointment(), contact.with(test.person))))
 				require.ErrorContains(t, out.Err, test.want)
 				assert.NotContains(t, out.Err.Error(), "neither a phone number")
-				for _, value := range test.said {
+				for _, value := range test.person {
 					assert.NotContains(t, out.Err.Error(), value)
 				}
 			}
@@ -114,40 +114,40 @@ func TestWhatCannotBeUsedIsReported(t *testing.T) {
 	}
 }
 
-// TestAContactEventWithoutAPhoneNumber: the event does not say that there is none, unless it says so.
-func TestAContactEventWithoutAPhoneNumber(t *testing.T) {
+// TestContactEventWithoutAPhoneNumber checks that a missing phone number is looked up, and that an empty one is not.
+func TestContactEventWithoutAPhoneNumber(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	env := newEnvironment(t)
 	for name, test := range map[string]struct {
-		skipped           string
-		event             body
-		atGHL, kept, noGo bool
+		skipped              string
+		event                body
+		atGHL, stored, noAPI bool
 	}{
-		"has what GoHighLevel knows":                  {event: body{"customData": body{}}, atGHL: true},
-		"has what GoHighLevel knows, beside names":    {event: body{"firstName": "Ada", "email": "ada@example.com"}, atGHL: true},
-		"has what is kept, without the API":           {event: body{}, kept: true, noGo: true},
-		"has what is kept, where GoHighLevel has not": {event: body{}, kept: true},
-		"has what is kept, for a merge field":         {event: body{"phone": "{{contact.phone}}"}, kept: true, noGo: true},
-		"has none where nobody knows":                 {event: body{}, noGo: true, skipped: "the contact has no phone number, and Aloware identifies contacts by phone number"},
-		"has none where it says so": {
-			event: body{"phone": ""}, kept: true, atGHL: true, skipped: "the contact has no phone number, and Aloware identifies contacts by phone number",
+		"uses the number at GoHighLevel":                            {event: body{"customData": body{}}, atGHL: true},
+		"uses the number at GoHighLevel and the names of the event": {event: body{"firstName": "Ada", "email": "ada@example.com"}, atGHL: true},
+		"uses the stored number without GoHighLevel's API":          {event: body{}, stored: true, noAPI: true},
+		"uses the stored number if GoHighLevel has no contact":      {event: body{}, stored: true},
+		"uses the stored number in place of a merge field":          {event: body{"phone": "{{contact.phone}}"}, stored: true, noAPI: true},
+		"is skipped if no number is known":                          {event: body{}, noAPI: true, skipped: "the contact has no phone number, and Aloware identifies contacts by phone number"},
+		"is skipped if the number in the event is empty": {
+			event: body{"phone": ""}, stored: true, atGHL: true, skipped: "the contact has no phone number, and Aloware identifies contacts by phone number",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			g, x := newGHL(t), w.stranger()
+			g, x := newGHL(t), env.newContact()
 			sim, client := newAloware(t)
 			if test.atGHL {
 				g.PutContact(ghlsim.Contact{ID: x.ghl, LocationID: location, Phone: x.phone, FirstName: "Eva"})
 			}
-			if test.kept {
-				require.NoError(t, w.store.RememberContact(t.Context(), store.Mapping{GHLContactID: x.ghl, Phone: x.phone}, at(0)))
+			if test.stored {
+				require.NoError(t, env.store.RememberContact(t.Context(), store.Mapping{GHLContactID: x.ghl, Phone: x.phone}, at(0)))
 			}
-			c := &operation.Contact{Store: w.store, Aloware: client, Breaker: patient("aloware"), Regions: inUS}
-			if !test.noGo {
+			c := &operation.Contact{Store: env.store, Aloware: client, Breaker: closedBreaker("aloware"), Regions: inUS}
+			if !test.noAPI {
 				c.GHL = g.api
 			}
-			out := c.Run(t.Context(), claimed(t, body{"contact_id": x.ghl, "locationId": location}.with(test.event)))
+			out := c.Run(t.Context(), attempt(t, body{"contact_id": x.ghl, "locationId": location}.with(test.event)))
 			require.NoError(t, out.Err)
 			assert.Equal(t, test.skipped, out.Skipped)
 			if test.skipped == "" {

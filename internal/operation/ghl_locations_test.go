@@ -18,30 +18,30 @@ import (
 	ghlsim "github.com/dfmiddleware/verity-sync/test/sim/ghlapi"
 )
 
-// oneToken is a GoHighLevel with one static token, which serves every location id, and a controller that has just started on a store.
-type oneToken struct {
+// sharedToken is a GoHighLevel with one static token for all locations, and a controller that has just started.
+type sharedToken struct {
 	*ghlServer
 	mu      sync.Mutex
 	changes []string
 }
 
-func (w *world) oneToken(t *testing.T) *oneToken {
+func (env *environment) sharedToken(t *testing.T) *sharedToken {
 	t.Helper()
-	o := &oneToken{ghlServer: &ghlServer{Server: ghlsim.New()}}
+	o := &sharedToken{ghlServer: &ghlServer{Server: ghlsim.New()}}
 	o.PutLocation(ghlsim.Location{ID: location, Token: "token1"})
-	w.restart(t, o)
+	env.restart(t, o)
 	return o
 }
 
-// restart starts the controller anew: it knows what the store does.
-func (w *world) restart(t *testing.T, o *oneToken) {
+// restart starts a new controller, which knows only the stored locations.
+func (env *environment) restart(t *testing.T, o *sharedToken) {
 	t.Helper()
 	server := httptest.NewServer(o.Server)
 	t.Cleanup(server.Close)
 	client, err := ghlapi.New(ghlapi.Options{BaseURL: server.URL, Tokens: ghlapi.StaticToken("token1"), HTTP: destination.NewClient("test")})
 	require.NoError(t, err)
 	o.api = &operation.GHL{
-		API: client, Locations: w.store,
+		API: client, Locations: env.store,
 		Breakers: operation.NewLocationBreakers(destination.BreakerOptions{Failures: 2, Changed: func(name string, up bool) {
 			o.mu.Lock()
 			defer o.mu.Unlock()
@@ -50,30 +50,30 @@ func (w *world) restart(t *testing.T, o *oneToken) {
 	}
 }
 
-// run runs the sync of an appointment at a location, of which GoHighLevel alone knows the contact.
-func (o *oneToken) run(t *testing.T, w *world, at string) operation.Outcome {
+// run syncs an appointment of a location. GoHighLevel must be asked for its contact.
+func (o *sharedToken) run(t *testing.T, env *environment, at string) operation.Outcome {
 	t.Helper()
-	lead := w.lead()
+	lead := env.lead()
 	lead.GHL = o.api
-	return lead.Run(t.Context(), claimed(t, booked(w.appointment(), w.stranger().ghl, 1).with(body{"locationId": at})))
+	return lead.Run(t.Context(), attempt(t, booked(env.appointment(), env.newContact().ghl, 1).with(body{"locationId": at})))
 }
 
-// answer has the token refused from now on, for everyone or in GoHighLevel's words.
-func (o *oneToken) answer(t *testing.T, f fault.Fault) {
+// answer makes every further request fail with f.
+func (o *sharedToken) answer(t *testing.T, f fault.Fault) {
 	t.Helper()
 	f.Times = -1
 	require.NoError(t, o.Faults.Add(f))
 }
 
-// meet has GoHighLevel answer for the location once.
-func (o *oneToken) meet(t *testing.T, w *world) {
+// useLocation makes one successful request for the location.
+func (o *sharedToken) useLocation(t *testing.T, env *environment) {
 	t.Helper()
-	x := w.stranger()
+	x := env.newContact()
 	o.PutContact(ghlsim.Contact{ID: x.ghl, LocationID: location, Phone: x.phone})
-	lead := w.lead()
+	lead := env.lead()
 	lead.GHL = o.api
-	_ = lead.Run(t.Context(), claimed(t, booked(w.appointment(), x.ghl, 1)))
-	require.NotEmpty(t, o.asked())
+	_ = lead.Run(t.Context(), attempt(t, booked(env.appointment(), x.ghl, 1)))
+	require.NotEmpty(t, o.requested())
 }
 
 const (
@@ -81,96 +81,96 @@ const (
 	wrongLocation = `{"statusCode":403,"message":"The token does not have access to this location."}`
 )
 
-func TestALocationThatNobodyVouchesForDoesNotMakeEventsWait(t *testing.T) {
+func TestUnknownLocationDoesNotMakeEventsWait(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	t.Run("a refused token is a failed attempt each time", func(t *testing.T) {
+	env := newEnvironment(t)
+	t.Run("a refused token is a failed attempt that counts", func(t *testing.T) {
 		t.Parallel()
-		o := w.oneToken(t)
+		o := env.sharedToken(t)
 		o.answer(t, fault.JSON(401, refusedToken))
 		for range 5 {
-			out := o.run(t, w, "invented")
+			out := o.run(t, env, "invented")
 			require.ErrorIs(t, out.Err, ghlapi.ErrBadToken)
 			assert.Equal(t, "LocationUnknown", out.Reason)
-			assert.NotEqual(t, destination.Permanent, destination.ClassOf(out.Err), "a real location may have its first token yet to come")
+			assert.NotEqual(t, destination.Permanent, destination.ClassOf(out.Err), "the location's token may be added later")
 			assert.Zero(t, out.Wait, "the attempt counts")
 		}
 		assert.Empty(t, o.changes)
 		down, _ := destination.Outages(o.api.Breakers.All()...)
 		assert.Empty(t, down)
 	})
-	t.Run("a location that the token has no access to is a refusal", func(t *testing.T) {
+	t.Run("a location without access is a refusal", func(t *testing.T) {
 		t.Parallel()
-		o := w.oneToken(t)
+		o := env.sharedToken(t)
 		o.answer(t, fault.JSON(403, wrongLocation))
 		for _, at := range []string{"invented", location, "invented", location, "invented"} {
-			out := o.run(t, w, at)
+			out := o.run(t, env, at)
 			require.ErrorIs(t, out.Err, ghlapi.ErrWrongLocation)
 			assert.Equal(t, "LocationUnknown", out.Reason)
 			assert.Equal(t, destination.Permanent, destination.ClassOf(out.Err))
 		}
-		assert.Empty(t, o.changes, "no breaker opens, not even that of a location that was named with another's contact")
+		assert.Empty(t, o.changes, "a refusal opens no breaker")
 	})
-	t.Run("an outage of the API makes it wait, and is reported under one name", func(t *testing.T) {
+	t.Run("an outage of the API makes events wait, and is reported once for all locations", func(t *testing.T) {
 		t.Parallel()
-		o := w.oneToken(t)
+		o := env.sharedToken(t)
 		o.answer(t, fault.Status(503))
 		for _, at := range []string{"invented1", "invented2", "invented3"} {
 			for range 2 {
-				out := o.run(t, w, at)
+				out := o.run(t, env, at)
 				require.Error(t, out.Err)
 			}
-			assert.Positive(t, o.run(t, w, at).Wait, "no attempt is spent on an outage")
+			assert.Positive(t, o.run(t, env, at).Wait, "an attempt during an outage does not count")
 		}
 		assert.Equal(t, []string{operation.OtherLocations + " down"}, o.changes)
 	})
 }
 
-func TestALocationThatHasAnsweredWaitsForANewToken(t *testing.T) {
+func TestEventsOfAKnownLocationWaitForANewToken(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	env := newEnvironment(t)
 	for name, restart := range map[string]bool{"in the same process": false, "after a restart": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			o := w.oneToken(t)
-			o.meet(t, w)
+			o := env.sharedToken(t)
+			o.useLocation(t, env)
 			if restart {
-				w.restart(t, o)
+				env.restart(t, o)
 			}
 			o.answer(t, fault.JSON(401, refusedToken))
 			for range 2 {
-				_ = o.run(t, w, location)
+				_ = o.run(t, env, location)
 			}
-			out := o.run(t, w, location)
+			out := o.run(t, env, location)
 			require.Error(t, out.Err)
 			assert.Positive(t, out.Wait)
 			assert.NotEqual(t, "LocationUnknown", out.Reason)
 			assert.Equal(t, []string{"ghl:loc1 down"}, o.changes)
 		})
 	}
-	t.Run("not one whose contact is another location's", func(t *testing.T) {
+	t.Run("a location is not known by a contact of another location", func(t *testing.T) {
 		t.Parallel()
-		o := w.oneToken(t)
-		x := w.contact()
+		o := env.sharedToken(t)
+		x := env.contact()
 		o.PutContact(ghlsim.Contact{ID: x.ghl, LocationID: location})
-		_, err := o.api.API.GetContact(t.Context(), "liar", x.ghl)
+		_, err := o.api.API.GetContact(t.Context(), "invented", x.ghl)
 		require.NoError(t, err)
 		o.answer(t, fault.JSON(401, refusedToken))
 		for range 3 {
-			assert.Equal(t, "LocationUnknown", o.run(t, w, "liar").Reason)
+			assert.Equal(t, "LocationUnknown", o.run(t, env, "invented").Reason)
 		}
 		assert.Empty(t, o.changes)
 	})
 }
 
-// TestInventedLocationsHaveOneSeries opens more breakers than are kept.
-func TestInventedLocationsHaveOneSeries(t *testing.T) {
+// TestUnknownLocationsAreReportedUnderOneName opens more breakers than the maximum.
+func TestUnknownLocationsAreReportedUnderOneName(t *testing.T) {
 	t.Parallel()
 	var changes []string
-	own := []string{"loc1", "loc2"}
+	locations := []string{"loc1", "loc2"}
 	breakers := operation.NewLocationBreakers(destination.BreakerOptions{Failures: 1, Changed: func(name string, up bool) {
 		changes = append(changes, name+map[bool]string{true: " up", false: " down"}[up])
-	}}, func(id string) bool { return slices.Contains(own, id) })
+	}}, func(id string) bool { return slices.Contains(locations, id) })
 	fail := func(at string) {
 		b := breakers.Of(at)
 		down := &destination.Error{Destination: b.Name(), Class: destination.Unavailable, Message: "down"}
@@ -185,5 +185,5 @@ func TestInventedLocationsHaveOneSeries(t *testing.T) {
 	fail("")
 	assert.Equal(t, []string{"ghl:loc1 down", "ghl:other down", "ghl:loc2 down", "ghl down"}, changes)
 	assert.LessOrEqual(t, len(breakers.All()), 1024)
-	assert.Same(t, known, breakers.Of("loc1"), "an invented location drives no known one out")
+	assert.Same(t, known, breakers.Of("loc1"), "the breaker of a known location is kept")
 }
