@@ -20,17 +20,17 @@ const (
 	tick    = 10 * time.Millisecond
 )
 
-// database is a Verity with the tables that a test wants, and the means to look into it.
+// database is a database of Verity with the tables of a test.
 type database struct {
 	t    *testing.T
 	url  string
 	pool *pgxpool.Pool
 }
 
-// granted is what a role needs in a Verity without peculiarities.
+// granted has the privileges that a role needs on ordinary tables.
 const granted = `GRANT SELECT ON contacts TO {role}; GRANT SELECT, INSERT, UPDATE ON leads TO {role}`
 
-// schemas are Veritys whose ids have different types; all have what no writer of leads needs to know of.
+// schemas are schemas of Verity whose ids have different types. All have features that do not affect a writer of leads.
 var schemas = map[string]string{
 	"uuid": `
 		CREATE TABLE contacts (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), phone_e164 text, email text);
@@ -45,7 +45,7 @@ var schemas = map[string]string{
 	"text": `
 		CREATE TABLE contacts (id text PRIMARY KEY DEFAULT 'c' || random(), phone_e164 text, email text);
 		CREATE TABLE leads (contact_id varchar(64), ghl_appointment_id text, created_at date, last_activity_at timestamptz)`,
-	"uuid that leads keep as text": `
+	"uuid, as text in leads": `
 		CREATE TABLE contacts (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), phone_e164 text, email text);
 		CREATE TABLE leads (contact_id text, ghl_appointment_id text, created_at timestamptz, last_activity_at timestamptz)`,
 }
@@ -66,7 +66,7 @@ func (db *database) in(t *testing.T) *database {
 	return &database{t: t, url: db.url, pool: db.pool}
 }
 
-// open returns Leads on the database; settings are pairs that are added to its URL.
+// open returns Leads on the database. settings are pairs of name and value for its URL.
 func (db *database) open(settings ...string) *verity.Leads {
 	db.t.Helper()
 	return openLeads(db.t, verity.LeadsConfig{URL: withSettings(db.t, db.url, settings...)})
@@ -88,7 +88,7 @@ func withSettings(t *testing.T, databaseURL string, settings ...string) string {
 	for i := 0; i < len(settings); i += 2 {
 		query.Set(settings[i], settings[i+1])
 	}
-	// A plus sign is no blank in the query of a Postgres URL.
+	// In the query of a Postgres URL, a plus sign is not a space.
 	u.RawQuery = strings.ReplaceAll(query.Encode(), "+", "%20")
 	return u.String()
 }
@@ -106,20 +106,20 @@ func (db *database) query(sql string, arguments ...any) string {
 	return value
 }
 
-// contact adds one and returns its id.
+// contact inserts a contact and returns its id.
 func (db *database) contact() string {
 	db.t.Helper()
 	return db.query(`INSERT INTO contacts DEFAULT VALUES RETURNING id::text`)
 }
 
-// lead adds one of a contact; an empty appointment is NULL. It was active long ago.
+// lead inserts a lead of a contact, with a last activity long ago. An empty appointment is NULL.
 func (db *database) lead(contact, appointment string) {
 	db.t.Helper()
 	db.exec(`INSERT INTO leads (contact_id, ghl_appointment_id, created_at, last_activity_at)
 		VALUES ($1, nullif($2, ''), '2020-01-01', '2020-01-01')`, contact, appointment)
 }
 
-// appointments returns what the leads of a contact point at, in order; "active" marks those that were touched just now.
+// appointments returns the appointments of a contact's leads, in order. "active" marks those whose last activity is recent.
 func (db *database) appointments(contact string) []string {
 	db.t.Helper()
 	rows, err := db.pool.Query(db.t.Context(), `
@@ -131,7 +131,7 @@ func (db *database) appointments(contact string) []string {
 	return list
 }
 
-// desire returns a function that always desires the same.
+// desire returns a function that always returns the same Desired.
 func desire(appointment string, ended ...string) func(context.Context) (verity.Desired, error) {
 	return func(context.Context) (verity.Desired, error) {
 		return verity.Desired{AppointmentID: appointment, Ended: ended}, nil

@@ -2,7 +2,7 @@ package verity
 
 import "github.com/jackc/pgx/v5/pgxpool"
 
-// Lookups are the queries of FindContact.
+// Lookups has the queries of FindContact.
 var Lookups = map[string]string{"phone": findByPhone, "email": findByEmail, "lower email": findByLowerEmail}
 
 // Pool returns the pool of l.

@@ -12,15 +12,15 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/destination"
 )
 
-// readOnly is the SQLSTATE of a write to a server that takes none, as after a failover.
+// readOnly is the SQLSTATE of a write to a read-only server, for example after a failover.
 const readOnly = "25006"
 
-// failure returns what an error of Verity's database means. A pool whose server has become read-only is emptied: its
-// connections would stay with that server although another one is the primary now.
+// failure classifies an error of Verity's database. If the server has become read-only, failure resets the pool: its connections would
+// otherwise stay with that server although another one is the primary now.
 func (l *Leads) failure(err error) error {
 	failed := databaseError(err)
 	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok && !errors.Is(err, context.Canceled) {
-		// Whatever keeps a connection from being made says nothing about the event.
+		// A connection that cannot be established says nothing about the event.
 		failed.Class = destination.Unavailable
 		failed.Message = "cannot connect: " + failed.Message
 	}
@@ -28,7 +28,7 @@ func (l *Leads) failure(err error) error {
 		l.pool.Reset()
 	}
 	if failed.Class == destination.Unavailable {
-		l.distrust()
+		l.discardDefinition()
 	}
 	return failed
 }
@@ -54,15 +54,15 @@ func databaseError(err error) *destination.Error {
 	return destination.FromTransport(DatabaseDestination, err)
 }
 
-// classOfState returns the class of an SQLSTATE. What is not listed is transient: deadlocks, timeouts, lost connections,
-// restarts, and what nobody thought of.
+// classOfState returns the class of an SQLSTATE. An SQLSTATE that is not listed is transient: a deadlock, a timeout, a lost connection or a
+// restart, for instance.
 func classOfState(code string) destination.Class {
 	switch code {
-	case "23503": // foreign_key_violation: what is referred to may be about to be written, or was just deleted.
+	case "23503": // foreign_key_violation: the row that is referred to may be written soon, or was just deleted.
 		return destination.Transient
 	case readOnly,
-		"0A000", "55000", // A view that cannot be updated, a rule: what the table is refuses the statement, whatever the event.
-		"08001", "08004", "08P01", // the server refuses connections, or something in front speaks another protocol
+		"0A000", "55000", // A view that cannot be updated, or a rule: the statement fails for every event.
+		"08001", "08004", "08P01", // the server refuses connections, or a proxy speaks another protocol
 		"57P03", "57P04": // cannot_connect_now, database_dropped
 		return destination.Unavailable
 	}
@@ -76,11 +76,11 @@ func classOfState(code string) destination.Class {
 	}
 }
 
-// schemaOnly are the classes of SQLSTATE whose messages hold nothing but names from the schema and of settings.
+// schemaOnly are the classes of SQLSTATE whose messages contain only names of the schema and of settings.
 var schemaOnly = []string{"08", "25", "3D", "3F", "40", "42", "53", "55", "57"}
 
-// describeState returns words for an error of the server. Its own message is repeated only where it cannot hold a value, as
-// those of data errors and of triggers do. Detail and Hint are left out for the same reason.
+// describeState describes an error of the server. It repeats the server's message only if that cannot contain a value; messages of data
+// errors and of triggers can. It omits Detail and Hint for the same reason.
 func describeState(pg *pgconn.PgError) string {
 	switch class := pg.Code[:min(2, len(pg.Code))]; {
 	case class == "23" && pg.ConstraintName != "":

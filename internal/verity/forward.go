@@ -1,5 +1,5 @@
-// Package verity has the clients of Verity: it forwards webhooks to its HTTP endpoint, and writes the leads in its database. It
-// knows neither GHL's payloads nor the middleware database: its callers pass the data that a lead follows from.
+// Package verity has the clients of Verity: it forwards webhooks to Verity's HTTP endpoint, and writes the leads in Verity's database. It
+// knows neither GHL's payloads nor the middleware database: its callers pass the data that determines a lead.
 package verity
 
 import (

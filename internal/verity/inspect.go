@@ -15,7 +15,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/preflight"
 )
 
-// The checks of Inspect. Documentation has a row for each.
+// The checks of Inspect. docs/databases.md has a row for each.
 const (
 	CheckReadOnly         = "read-only"
 	CheckTables           = "tables"
@@ -46,35 +46,35 @@ func Checks() []string {
 	return names
 }
 
-// check is one question about Verity's tables. fine is what to report where it has no finding.
+// check is one check of Verity's tables. okMessage is reported if it finds nothing.
 type check struct {
-	name, fine string
-	run        func(*inspection) error
+	name, okMessage string
+	run             func(*inspection) error
 }
 
-// checks are in order: where a table is missing, nothing after that check is asked.
+// checks are in order: if a table is missing, CheckTables is the last one that runs.
 var checks = []check{
 	{CheckReadOnly, "the session can write", (*inspection).readOnly},
 	{CheckTables, "contacts and leads are visible", (*inspection).tables},
 	{CheckSearchPath, "no other schema has a contacts or leads", (*inspection).searchPath},
 	{CheckTableKind, "contacts and leads are ordinary tables", (*inspection).kinds},
-	{CheckColumns, "contacts and leads have the columns that are needed", (*inspection).missingColumns},
+	{CheckColumns, "contacts and leads have the required columns", (*inspection).missingColumns},
 	{CheckColumnTypes, "the columns have usable types", (*inspection).columnTypes},
-	{CheckPrivileges, "the role has the privileges that are needed", (*inspection).privileges},
-	{CheckSequences, "the role can use the sequences behind the defaults of leads", (*inspection).sequences},
+	{CheckPrivileges, "the role has the required privileges", (*inspection).privileges},
+	{CheckSequences, "the role can use the sequences of the defaults of leads", (*inspection).sequences},
 	{CheckRowSecurity, "row security hides nothing from the role", (*inspection).rowSecurity},
-	{CheckInsertColumns, "an INSERT leaves out no column of leads that must not be null", (*inspection).insertColumns},
-	{CheckClearAppointment, "leads can point at no appointment", (*inspection).clearAppointment},
-	{CheckUniqueIndexes, "no unique index of leads forbids what is written", (*inspection).uniqueIndexes},
-	{CheckConstraints, "no constraint of leads is about the columns that are written", (*inspection).constraints},
-	{CheckForeignKeys, "no foreign key of leads asks for more than the contact", (*inspection).foreignKeys},
+	{CheckInsertColumns, "an INSERT sets every column of leads that must not be null", (*inspection).insertColumns},
+	{CheckClearAppointment, "the appointment of a lead can be null", (*inspection).clearAppointment},
+	{CheckUniqueIndexes, "no unique index of leads prevents the writes of verity-sync", (*inspection).uniqueIndexes},
+	{CheckConstraints, "no constraint of leads applies to the columns that verity-sync writes", (*inspection).constraints},
+	{CheckForeignKeys, "no foreign key of leads requires more than the contact", (*inspection).foreignKeys},
 	{CheckTriggers, "leads has no trigger", (*inspection).triggers},
 	{CheckRules, "leads has no rule", (*inspection).rules},
-	{CheckIndexes, "every look-up has an index", (*inspection).indexes},
+	{CheckIndexes, "every lookup has an index", (*inspection).indexes},
 	{CheckStatements, "Postgres accepts the statements", (*inspection).statements},
 }
 
-// relation is a table, or what stands in its place.
+// relation is a table, or a view or a foreign table in its place.
 type relation struct {
 	name, schema, kind string
 	// updatable is the mask of pg_relation_is_updatable.
@@ -83,35 +83,35 @@ type relation struct {
 	columns     map[string]column
 }
 
-// partitioning is that of a partitioned table: its key, and whether a row that no other partition takes has one.
+// partitioning is the partition key of a table, and whether it has a default partition.
 type partitioning struct {
 	key        string
 	hasDefault bool
 }
 
-// ordinary reports whether a relation is a table, with or without partitions: indexes, constraints and triggers are its own.
+// ordinary reports whether a relation is a table, with or without partitions, that has its own indexes, constraints and triggers.
 func (r *relation) ordinary() bool { return r.kind == "r" || r.kind == "p" }
 
 // inspection is one run of Inspect.
 type inspection struct {
-	ctx context.Context //nolint:containedctx // It is one call, in several functions.
+	ctx context.Context //nolint:containedctx // An inspection is one call, split into functions.
 	db  pgx.Tx
-	// role is the one that privileges are for; SET ROLE may have changed it.
+	// role is the current role, which SET ROLE may have changed. Privileges apply to it.
 	role     string
 	settings map[string]database.Setting
-	// contacts and leads are nil where the table is missing.
+	// contacts and leads are nil if the table is missing.
 	contacts, leads *relation
 	current         string
 	findings        []preflight.Finding
 }
 
-// Inspect reports what there is about Verity's contacts and leads that keeps events from being processed, or some of them, and what to do
-// about it. It writes nothing. The error says that the database could not be asked.
+// Inspect reports properties of Verity's contacts and leads that prevent the processing of all or some events, and what to do about them.
+// It writes nothing. It returns an error if it cannot query the database.
 func (l *Leads) Inspect(ctx context.Context) ([]preflight.Finding, error) {
 	i := &inspection{ctx: ctx}
 	err := l.pool.InTx(ctx, pgx.ReadCommitted, func(tx pgx.Tx) error {
 		i.db = tx
-		// Definitions are compared as Postgres writes them by default.
+		// The checks compare definitions in the form in which Postgres writes them by default.
 		_, err := tx.Exec(ctx, `SET LOCAL quote_all_identifiers = off`)
 		if err != nil {
 			return err
@@ -135,7 +135,7 @@ func (i *inspection) run() error {
 			return fmt.Errorf("check %s: %w", c.name, err)
 		}
 		if len(i.findings) == before {
-			i.fine(c)
+			i.addOK(c)
 		}
 		if c.name == CheckTables && (i.contacts == nil || i.leads == nil) {
 			return nil
@@ -150,14 +150,15 @@ func (i *inspection) add(severity preflight.Severity, action, format string, arg
 	})
 }
 
-// ofTable are the checks that see only what belongs to leads itself, and nothing of a table behind it; CheckIndexes is about contacts too.
+// ofTable are the checks that see only the definition of leads itself, and nothing of a table behind a view. CheckIndexes applies to
+// contacts, too.
 var ofTable = []string{
 	CheckSequences, CheckInsertColumns, CheckClearAppointment, CheckUniqueIndexes, CheckConstraints, CheckForeignKeys,
 	CheckTriggers, CheckIndexes,
 }
 
-// fine reports that a check has found nothing, or that it could not see everything.
-func (i *inspection) fine(c check) {
+// addOK reports that a check found nothing, or that it could not see everything.
+func (i *inspection) addOK(c check) {
 	kinds := map[string]string{"v": "view", "f": "foreign table"}
 	for _, r := range []*relation{i.contacts, i.leads} {
 		if !slices.Contains(ofTable, c.name) || r.name == contactsTable && c.name != CheckIndexes {
@@ -165,26 +166,26 @@ func (i *inspection) fine(c check) {
 		}
 		if kind, behind := kinds[r.kind]; behind {
 			i.add(preflight.Warning,
-				"compare the table with what the documentation says about this check, or let search_path find the table itself",
-				"not checked behind the %s %s, whose table is not followed", kind, r.name)
+				"compare the table with the documentation of this check, or change search_path so that it finds the table itself",
+				"not checked behind the %s %s: this check does not see the table behind it", kind, r.name)
 			return
 		}
 	}
-	i.add(preflight.OK, "", "%s", c.fine)
+	i.add(preflight.OK, "", "%s", c.okMessage)
 }
 
-// failed reports whether there is an Error already.
+// failed reports whether a check has found an Error.
 func (i *inspection) failed() bool {
 	return slices.ContainsFunc(i.findings, func(f preflight.Finding) bool { return f.Severity == preflight.Error })
 }
 
-// uninherited returns the roles that would satisfy a condition about g.oid, and of which the role is a member without their privileges.
+// uninherited returns the roles that satisfy a condition on g.oid, and of which the role is a member without inheriting their privileges.
 func (i *inspection) uninherited(condition string, args ...any) (roles []string, err error) {
 	err = i.db.QueryRow(i.ctx, `SELECT `+database.UninheritedRoles(condition), args...).Scan(&roles)
 	return roles, err
 }
 
-// orInherit returns a GRANT, and what does the same with the privileges of a role.
+// orInherit returns a GRANT and, as alternatives, the statements with which the role gets the privileges of one of roles.
 func (i *inspection) orInherit(grant string, roles []string) string {
 	version, _ := strconv.Atoi(i.settings["server_version_num"].Value)
 	return database.OrInherit(grant, i.role, roles, version)
@@ -208,30 +209,30 @@ func (i *inspection) readOnly() error {
 	switch {
 	case recovering:
 		i.add(preflight.Error, "point VERITY_DATABASE_URL at the primary",
-			"the server is a replica, which takes no writes: no lead is written, and the events wait")
+			"the server is a read-only replica: no lead is written, and appointment events wait")
 	case cannotWrite:
 		set := i.settings["default_transaction_read_only"]
 		i.add(preflight.Error, set.Reset("off"),
-			"the session is read-only, set %s: no lead is written, and the events wait", set.SetBy())
+			"the session is read-only, set %s: no lead is written, and appointment events wait", set.SetBy())
 	}
 	return nil
 }
 
-// statements has Postgres check what the other checks may have missed.
+// statements has Postgres check the statements, for reasons that the other checks do not know.
 func (i *inspection) statements() error {
 	if i.failed() {
-		i.add(preflight.OK, "", "not asked, since another check failed")
+		i.add(preflight.OK, "", "not checked, because another check failed")
 		return nil
 	}
-	all := slices.Concat(rehearsals, []string{
+	all := slices.Concat(dryRuns, []string{
 		"EXPLAIN " + updateLeads + ofContact + fmt.Sprintf(notSpared, 3, 4),
 		"EXPLAIN " + findByPhone, "EXPLAIN " + findByEmail, "EXPLAIN " + findByLowerEmail,
 	})
 	for _, sql := range all {
 		_, err := i.db.Exec(i.ctx, sql, make([]any, strings.Count(sql, "$"))...)
 		if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
-			i.add(preflight.Error, "change the table or the role's privileges so that the statement works",
-				"Postgres refuses a statement, so that the events wait: %s", describeState(pg))
+			i.add(preflight.Error, "change the table or the role's privileges so that the statement succeeds",
+				"Postgres refuses a statement, and appointment events wait: %s", describeState(pg))
 			return errRefused
 		}
 		if err != nil {
@@ -241,5 +242,5 @@ func (i *inspection) statements() error {
 	return nil
 }
 
-// errRefused ends the transaction of an inspection in which a statement was refused.
+// errRefused ends the transaction of an inspection in which Postgres refused a statement.
 var errRefused = errors.New("a statement was refused")

@@ -10,14 +10,14 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/preflight"
 )
 
-// updated are the columns that an UPDATE of leads sets.
+// updated are the columns that an UPDATE of leads always sets.
 var updated = []string{appointmentColumn, "last_activity_at"}
 
 func (i *inspection) privileges() error {
 	mayRead := func(c column) bool { return c.mayRead }
 	inserted := slices.Clone(written)
 	for _, c := range i.leads.columns {
-		if c.lacks() && c.suppliable() {
+		if c.needsValue() && c.suppliable() {
 			inserted = append(inserted, c.name)
 		}
 	}
@@ -27,7 +27,7 @@ func (i *inspection) privileges() error {
 		columns   []string
 		has       func(column) bool
 	}{
-		{i.contacts, "SELECT", read, mayRead},
+		{i.contacts, "SELECT", contactColumns, mayRead},
 		{i.leads, "SELECT", []string{"contact_id", appointmentColumn, "last_activity_at"}, mayRead},
 		{i.leads, "INSERT", inserted, func(c column) bool { return c.mayInsert }},
 		{i.leads, "UPDATE", updated, func(c column) bool { return c.mayUpdate }},
@@ -39,11 +39,11 @@ func (i *inspection) privileges() error {
 	return nil
 }
 
-// consequences are what happens without a privilege.
+// consequences has what happens if a privilege is missing.
 var consequences = map[string]string{
-	"SELECT": "the events of appointments wait",
-	"UPDATE": "no lead is written, and the events of appointments wait",
-	"INSERT": "contacts without a lead get none, and the events of appointments wait",
+	"SELECT": "appointment events wait",
+	"UPDATE": "no lead is written, and appointment events wait",
+	"INSERT": "contacts without a lead get none, and appointment events wait",
 }
 
 func (i *inspection) privilegesOn(r *relation, privilege string, columns []string, has func(column) bool) error {
@@ -63,7 +63,7 @@ func (i *inspection) privilegesOn(r *relation, privilege string, columns []strin
 	return err
 }
 
-// sequencesBehind are the sequences of the defaults of leads that the role may not use. Those of identity columns take no privilege.
+// sequencesBehind reads the sequences of the defaults of leads that the role may not use. Sequences of identity columns need no privilege.
 const sequencesBehind = `
 	SELECT DISTINCT n.nspname AS schema, s.relname AS sequence
 	FROM pg_attrdef a
@@ -87,8 +87,8 @@ func (i *inspection) sequences() error {
 			return err
 		}
 		i.add(preflight.Error, i.orInherit(fmt.Sprintf("GRANT USAGE ON SEQUENCE %s TO %s", sequence, database.Quote(i.role)), roles),
-			"the role %s has no USAGE on the sequence %s, which a default of leads needs: contacts without a lead get none, and the "+
-				"events of appointments wait", i.role, n.Sequence)
+			"the role %s has no USAGE on the sequence %s, which a default of leads needs: contacts without a lead get none, and "+
+				"appointment events wait", i.role, n.Sequence)
 	}
 	return err
 }
@@ -99,18 +99,18 @@ func (i *inspection) rowSecurity() error {
 	}
 	found, err := readRestrictions(i.ctx, i.db, contactsTable, leadsTable)
 	for _, r := range found {
-		i.add(preflight.Error, r.action(), "%s, and no policy shows that it is without effect; %s", r, r.consequence())
+		i.add(preflight.Error, r.action(), "%s, and its policies may not allow every row; %s", r, r.consequence())
 	}
 	return err
 }
 
-// refusedByRowSecurity finds tables to which policies would apply while row_security is off, with which Postgres refuses every statement.
+// refusedByRowSecurity reports the tables with row security while row_security is off: Postgres then refuses every statement on them.
 func (i *inspection) refusedByRowSecurity(set database.Setting) error {
 	found, err := readSecured(i.ctx, i.db, contactsTable, leadsTable)
 	for _, r := range found {
 		i.add(preflight.Error, fmt.Sprintf("%s, or run ALTER ROLE %s BYPASSRLS", set.Reset("on"), database.Quote(r.role)),
 			"row_security is off, set %s, and row security of %s applies to the role %s: Postgres refuses the statements "+
-				"(SQLSTATE 42501), and the events of appointments wait", set.SetBy(), r.on(), r.role)
+				"(SQLSTATE 42501), and appointment events wait", set.SetBy(), r.on(), r.role)
 	}
 	return err
 }

@@ -6,14 +6,14 @@ var inspectedAccess = map[string]inspected{
 	"no privileges": {
 		grant: `SELECT`,
 		findings: []string{
-			"error privileges: the role {role} has no SELECT privilege on contacts (id, phone_e164 and email): the events of appointments wait: " +
+			"error privileges: the role {role} has no SELECT privilege on contacts (id, phone_e164 and email): appointment events wait: " +
 				`GRANT SELECT ON "{schema}"."contacts" TO "{role}"`,
 			"error privileges: no SELECT privilege on leads", "error privileges: no INSERT privilege on leads",
 			"error privileges: no UPDATE privilege on leads",
 		},
 		booking: "unavailable",
 	},
-	"privileges on the columns that are needed": {
+	"privileges on the required columns only": {
 		grant: `GRANT SELECT (id, phone_e164, email) ON contacts TO {role};
 			GRANT SELECT (contact_id, ghl_appointment_id, last_activity_at) ON leads TO {role};
 			GRANT INSERT (contact_id, ghl_appointment_id, created_at, last_activity_at) ON leads TO {role};
@@ -29,13 +29,13 @@ var inspectedAccess = map[string]inspected{
 		},
 		booking: "unavailable",
 	},
-	"no privilege on a column that has to be supplied": {
+	"no privilege on a column that must be supplied": {
 		alter: `ALTER TABLE leads ALTER id DROP DEFAULT`,
 		grant: `GRANT SELECT ON contacts, leads TO {role}; GRANT UPDATE ON leads TO {role};
 			GRANT INSERT (contact_id, ghl_appointment_id, created_at, last_activity_at) ON leads TO {role}`,
 		findings: []string{"error privileges: no INSERT privilege on leads (id)"}, booking: "unavailable",
 	},
-	"privileges of another role that it has": {
+	"privileges of a role that it is a member of": {
 		alter:   `CREATE ROLE {role}_app; GRANT {role}_app TO {role}; GRANT ALL ON contacts, leads TO {role}_app; GRANT {role}_app TO {role} WITH ADMIN OPTION`,
 		grant:   `SELECT`,
 		booking: "inserted",
@@ -69,12 +69,12 @@ var inspectedRowSecurity = map[string]inspected{
 	"row security without a policy": {
 		alter: secured,
 		findings: []string{
-			"error row-security: row security restricts UPDATE, SELECT, INSERT on leads for the role {role}, and no policy shows",
+			"error row-security: row security restricts UPDATE, SELECT, INSERT on leads for the role {role}, and its policies may not allow every row",
 			`error row-security: ALTER ROLE "{role}" BYPASSRLS, or CREATE POLICY verity_sync ON "{schema}"."contacts" TO "{role}" USING (true) WITH CHECK (true)`,
 		},
 		booking: "unavailable",
 	},
-	"row security that lets INSERT alone pass": {
+	"row security that allows INSERT only": {
 		alter:    secured + shown + `CREATE POLICY added ON leads FOR INSERT WITH CHECK (true)`,
 		findings: []string{"error row-security: row security restricts UPDATE, SELECT on leads"}, booking: "unavailable",
 	},
@@ -83,7 +83,7 @@ var inspectedRowSecurity = map[string]inspected{
 		findings: []string{"error row-security: row security restricts SELECT on contacts"}, booking: "unavailable",
 	},
 	"row security that shows everything": {alter: secured + shown + writable, booking: "inserted"},
-	"row security that shows everything, a command at a time": {
+	"row security that shows everything, with a policy for each command": {
 		alter: secured + shown + `CREATE POLICY r ON leads FOR SELECT USING (true); CREATE POLICY w ON leads FOR UPDATE USING (true);
 			CREATE POLICY a ON leads FOR INSERT WITH CHECK (true)`,
 		booking: "inserted",
@@ -99,9 +99,9 @@ var inspectedRowSecurity = map[string]inspected{
 	},
 	"row security with a restrictive policy": {
 		alter: secured + shown + writable + `CREATE POLICY own ON leads AS RESTRICTIVE FOR SELECT USING (source IS NULL)`,
-		findings: []string{`error row-security: row security restricts SELECT on leads for the role {role}, and no policy shows that it is ` +
-			`without effect; leads may be hidden, so that another one would be inserted beside them, and no event of an appointment is ` +
-			`processed: ALTER ROLE "{role}" BYPASSRLS, or ALTER POLICY "own" ON "{schema}"."leads" TO other roles than "{role}", since it is restrictive`},
+		findings: []string{`error row-security: row security restricts SELECT on leads for the role {role}, and its policies may not allow ` +
+			`every row; leads may be hidden, an INSERT could create a second lead, and appointment events ` +
+			`wait: ALTER ROLE "{role}" BYPASSRLS, or ALTER POLICY "own" ON "{schema}"."leads" TO other roles than "{role}", since it is restrictive`},
 		booking: "unavailable",
 	},
 	"row security with a restrictive policy for other roles": {
@@ -109,7 +109,7 @@ var inspectedRowSecurity = map[string]inspected{
 			ALTER POLICY own ON leads TO pg_monitor`,
 		booking: "inserted",
 	},
-	"row security with restrictive policies alone": {
+	"row security with restrictive policies only": {
 		alter: secured + shown + `CREATE POLICY one ON leads AS RESTRICTIVE USING (source IS NULL);
 			CREATE POLICY "Two" ON leads AS RESTRICTIVE FOR INSERT WITH CHECK (source IS NULL)`,
 		findings: []string{`error row-security: ALTER POLICY "Two" ON "{schema}"."leads" TO other roles than "{role}", since it is restrictive, ` +
@@ -124,7 +124,7 @@ var inspectedRowSecurity = map[string]inspected{
 		alter:    secured + shown + `CREATE POLICY app ON leads TO pg_monitor USING (true) WITH CHECK (true)`,
 		findings: []string{"error row-security: UPDATE, SELECT, INSERT on leads"}, booking: "unavailable",
 	},
-	"row security with a policy for a role that it has": {
+	"row security with a policy for a role that it is a member of": {
 		alter:   secured + shown + `GRANT pg_monitor TO {role}; CREATE POLICY app ON leads TO pg_monitor USING (true)`,
 		booking: "inserted",
 	},
@@ -132,7 +132,7 @@ var inspectedRowSecurity = map[string]inspected{
 		alter:   secured + `ALTER TABLE contacts OWNER TO {role}; ALTER TABLE leads OWNER TO {role}`,
 		booking: "inserted",
 	},
-	"row security that is forced upon the owner": {
+	"row security that is forced for the owner": {
 		alter:    secured + `ALTER TABLE contacts OWNER TO {role}; ALTER TABLE leads OWNER TO {role}, FORCE ROW LEVEL SECURITY`,
 		findings: []string{"error row-security: UPDATE, SELECT, INSERT on leads"}, booking: "unavailable",
 	},
@@ -146,7 +146,7 @@ var inspectedRowSecurity = map[string]inspected{
 		alter:    `ALTER TABLE leads ENABLE ROW LEVEL SECURITY; ALTER TABLE leads RENAME TO lead_rows; CREATE VIEW leads AS SELECT * FROM lead_rows`,
 		findings: slices.Concat([]string{"warning table-kind"}, behindView), booking: "inserted",
 	},
-	"row security behind a view with the rights of the session": {
+	"row security behind a view with the privileges of the session": {
 		alter: `ALTER TABLE leads ENABLE ROW LEVEL SECURITY; ALTER TABLE leads RENAME TO lead_rows;
 			CREATE VIEW leads WITH (security_invoker) AS SELECT * FROM lead_rows; GRANT ALL ON lead_rows TO {role};
 			CREATE POLICY added ON lead_rows FOR INSERT WITH CHECK (true)`,

@@ -14,13 +14,13 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/testenv/advice"
 )
 
-// advised is a Verity with a problem, which each way of the advice solves. {role}, {group} and {database} are replaced.
+// advised is a database of Verity with a problem, which each way of the advice solves. {role}, {group} and {database} are replaced.
 type advised struct {
 	schema, alter, grant string
 	settings             []string
-	// finding is the one that the advice is about, as "severity check: a part of the text".
+	// finding is the finding with the advice, as "severity check: a part of the text".
 	finding string
-	// ways are parts of the statements to follow; nil follows all. The URL is changed in any case.
+	// ways select the statements to execute, by a part of each; nil selects all. The URL is changed in any case.
 	ways [][]string
 }
 
@@ -48,7 +48,7 @@ func TestTheAdviceOfInspectHelps(t *testing.T) {
 		},
 		"search_path of the URL":            {alter: away, grant: inCRM, settings: []string{"search_path", "public"}, finding: hidden, ways: everything},
 		"search_path in options of the URL": {alter: away, grant: inCRM, settings: []string{"options", "-c search_path=public"}, finding: hidden, ways: everything},
-		"search_path of a role that becomes another one": {
+		"search_path of a role with SET role": {
 			alter: away + `GRANT {group} TO {role}; ALTER ROLE {role} SET role = {group}`, grant: strings.ReplaceAll(inCRM, "{role}", "{group}"),
 			finding: hidden, ways: everything,
 		},
@@ -69,9 +69,9 @@ func TestTheAdviceOfInspectHelps(t *testing.T) {
 			grant: inCRM + `; ` + strings.ReplaceAll(inCRM, "{role}", "{group}"), finding: "error tables: as the role is a member of",
 			ways: [][]string{{"GRANT "}, {" INHERIT"}, {"SET role = "}},
 		},
-		"another table of the name": {
+		"another table with the name": {
 			alter:    `CREATE SCHEMA crm; GRANT USAGE ON SCHEMA crm TO PUBLIC; CREATE TABLE crm.leads AS TABLE leads`,
-			settings: []string{"search_path", "crm,public"}, finding: "warning search-path: leads is the one in the schema crm", ways: everything,
+			settings: []string{"search_path", "crm,public"}, finding: "warning search-path: verity-sync uses leads in the schema crm", ways: everything,
 		},
 
 		"no privileges": {grant: `SELECT`, finding: "error privileges: the role", ways: everything},
@@ -142,7 +142,7 @@ func TestTheAdviceOfInspectHelps(t *testing.T) {
 	}
 }
 
-// split is a Verity whose leads have two partitions and no index on the contact.
+// split is a schema of Verity whose leads have two partitions and no index on the contact.
 const split = veritysim.Schema + `DROP TABLE leads; CREATE TABLE leads (id uuid DEFAULT gen_random_uuid(), contact_id uuid NOT NULL,
 	ghl_appointment_id text, created_at timestamptz, last_activity_at timestamptz) PARTITION BY RANGE (created_at);
 	CREATE TABLE leads_old PARTITION OF leads FOR VALUES FROM (MINVALUE) TO ('2025-01-01'); CREATE TABLE leads_new PARTITION OF leads DEFAULT; `

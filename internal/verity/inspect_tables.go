@@ -12,7 +12,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/preflight"
 )
 
-// relationOf reads what search_path finds under a name.
+// relationOf reads the relation that search_path finds under a name.
 const relationOf = `
 	SELECT n.nspname, c.relkind::text, pg_relation_is_updatable(c.oid, true), coalesce(pg_get_partkeydef(c.oid), ''),
 		EXISTS (SELECT FROM pg_partitioned_table p WHERE p.partrelid = c.oid AND p.partdefid <> 0)
@@ -35,7 +35,7 @@ func (i *inspection) relation(name string) (*relation, error) {
 	return r, err
 }
 
-// elsewhereNamed are the other schemas with a table of a name, as seen in the catalogs: the role need not have a privilege on them.
+// elsewhereNamed reads the other schemas with a table of a name from the catalogs, for which the role needs no privilege on the schemas.
 const elsewhereNamed = `
 	SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 	WHERE c.relname = $1 AND c.relkind IN ('r', 'v', 'm', 'f', 'p') AND c.oid IS DISTINCT FROM to_regclass($1)::oid
@@ -49,11 +49,11 @@ func (i *inspection) tables() (err error) {
 	if i.leads, err = i.relation(leadsTable); err != nil {
 		return err
 	}
-	homes := map[string][]string{}
+	schemas := map[string][]string{}
 	for name, r := range map[string]*relation{contactsTable: i.contacts, leadsTable: i.leads} {
 		if r != nil {
-			homes[name] = []string{r.schema}
-		} else if homes[name], err = i.list(elsewhereNamed, name); err != nil {
+			schemas[name] = []string{r.schema}
+		} else if schemas[name], err = i.list(elsewhereNamed, name); err != nil {
 			return err
 		}
 	}
@@ -64,21 +64,21 @@ func (i *inspection) tables() (err error) {
 		if t.found != nil {
 			continue
 		}
-		if err := i.missing(t.name, homes); err != nil {
+		if err := i.missing(t.name, schemas); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// missing reports that search_path finds no table of a name. homes are the schemas of the tables.
-func (i *inspection) missing(name string, homes map[string][]string) error {
-	if len(homes[name]) == 0 {
+// missing reports that search_path finds no table of a name. schemas has the schemas of each table.
+func (i *inspection) missing(name string, schemas map[string][]string) error {
+	if len(schemas[name]) == 0 {
 		i.add(preflight.Error, "check that VERITY_DATABASE_URL names Verity's database, and that Verity has created its tables there",
-			"there is no table %s in the database: the events of appointments wait", name)
+			"there is no table %s in the database: appointment events wait", name)
 		return nil
 	}
-	schema := homes[name][0]
+	schema := schemas[name][0]
 	var usable, named bool
 	const query = `SELECT has_schema_privilege($1, 'USAGE'), EXISTS (
 		SELECT FROM unnest($2::text[]) AS p(name) WHERE CASE p.name WHEN '$user' THEN current_user ELSE p.name END = $1)`
@@ -98,16 +98,16 @@ func (i *inspection) missing(name string, homes map[string][]string) error {
 		actions = append(actions, i.orInherit(grant, roles))
 	}
 	if !named {
-		first := func(schemas []string) string { return append(schemas, "")[0] }
-		actions = append(actions, path.Set(pathOf(first(homes[contactsTable]), first(homes[leadsTable]))))
+		first := func(names []string) string { return append(names, "")[0] }
+		actions = append(actions, path.Set(pathOf(first(schemas[contactsTable]), first(schemas[leadsTable]))))
 	}
 	i.add(preflight.Error, strings.Join(actions, ", and "),
-		"the table %s is not visible: it is in the schema %s, %s; the events of appointments wait", name,
-		preflight.InWords(homes[name]), because)
+		"the table %s is not visible: it is in the schema %s, %s; appointment events wait", name,
+		preflight.InWords(schemas[name]), because)
 	return nil
 }
 
-// pathOf returns a search_path of schemas, of which some may be "" or the same.
+// pathOf returns a search_path of schemas. It skips empty names and duplicates.
 func pathOf(schemas ...string) string {
 	var quoted []string
 	for _, schema := range schemas {
@@ -128,14 +128,14 @@ func (i *inspection) searchPath() error {
 		if len(schemas) > 0 {
 			i.add(preflight.Warning,
 				fmt.Sprintf("if Verity's is the one in %s, %s", schemas[0], path.Set(pathOf(schemas[0], t.other.schema))),
-				"%s is the one in the schema %s (search_path is %s); there is another one in %s, which is not used",
+				"verity-sync uses %s in the schema %s (search_path is %s); there is another one in %s",
 				t.table.name, t.table.schema, path.Value, preflight.InWords(schemas))
 		}
 	}
 	if i.contacts.schema != i.leads.schema {
 		i.add(preflight.Warning,
-			"check that both are Verity's, else name the schema of Verity's first in search_path, which is set "+path.SetBy(),
-			"contacts is in the schema %s and leads in %s: a contact may be looked for among another application's",
+			"check that both are Verity's; if not, put the schema of Verity's tables first in search_path, which is set "+path.SetBy(),
+			"contacts is in the schema %s and leads in %s: one of them may belong to another application",
 			i.contacts.schema, i.leads.schema)
 	}
 	return nil
@@ -143,8 +143,8 @@ func (i *inspection) searchPath() error {
 
 // The bits of pg_relation_is_updatable.
 const (
-	takesUpdates = 1 << 2
-	takesInserts = 1 << 3
+	acceptsUpdates = 1 << 2
+	acceptsInserts = 1 << 3
 )
 
 func (i *inspection) kinds() error {
@@ -154,8 +154,8 @@ func (i *inspection) kinds() error {
 		WHERE m.oid IN ` + members + ` AND m.oid <> to_regclass('leads') AND m.relkind = 'f' ORDER BY 1`)
 	if err == nil && len(foreign) > 0 {
 		i.add(preflight.Warning, "keep the rows that verity-sync writes on the server of leads, if you can",
-			"leads has partitions that are foreign tables (%s): writes there wait for another server, whose policies, triggers, "+
-				"constraints and indexes are not checked here", preflight.InWords(foreign))
+			"leads has partitions that are foreign tables (%s): writes to them wait for another server, whose policies, triggers, "+
+				"constraints and indexes are not checked", preflight.InWords(foreign))
 	}
 	return err
 }
@@ -163,14 +163,14 @@ func (i *inspection) kinds() error {
 func (i *inspection) kindOfContacts() {
 	switch i.contacts.kind {
 	case "v":
-		i.add(preflight.Warning, "check that the view shows every contact, with the indexes of its table",
+		i.add(preflight.Warning, "check that the view shows every contact, and that its table has the indexes",
 			"contacts is a view: a contact that it does not show is not found, and the events end in ContactNotFound")
 	case "m":
 		i.add(preflight.Warning, "refresh it often, or name the table itself contacts",
-			"contacts is a materialized view: contacts that were added since its last refresh are not found")
+			"contacts is a materialized view: contacts that were added after its last refresh are not found")
 	case "f":
 		i.add(preflight.Warning, "connect to the server that has the table, if you can",
-			"contacts is a foreign table: look-ups wait for another server, whose policies and indexes are not checked here")
+			"contacts is a foreign table: lookups wait for another server, whose policies and indexes are not checked")
 	}
 }
 
@@ -179,31 +179,31 @@ func (i *inspection) kindOfLeads() {
 	case "r":
 	case "p":
 		if !l.partitioned.hasDefault && !strings.HasPrefix(l.partitioned.key, "HASH") {
-			i.add(preflight.Warning, "create a DEFAULT partition, or make partitions in advance",
-				"leads is partitioned by %s and has no default partition: a lead that no partition takes is refused, and its event ends "+
-					"in Error", l.partitioned.key)
+			i.add(preflight.Warning, "create a DEFAULT partition, or create partitions in advance",
+				"leads is partitioned by %s and has no default partition: Postgres refuses a lead that fits no partition, and its event "+
+					"ends in Error", l.partitioned.key)
 		}
 	case "v":
-		const missing = "give it INSTEAD OF triggers, make it a simple view of one table, or let search_path find the table itself"
+		const missing = "give it INSTEAD OF triggers, make it a simple view of one table, or change search_path so that it finds the table"
 		switch {
-		case l.updatable&takesUpdates == 0:
-			i.add(preflight.Error, missing, "leads is a view that cannot be updated: no lead is written, and the events wait")
-		case l.updatable&takesInserts == 0:
-			i.add(preflight.Error, missing, "leads is a view that takes no new rows: the events of contacts without a lead wait")
+		case l.updatable&acceptsUpdates == 0:
+			i.add(preflight.Error, missing, "leads is a view that cannot be updated: no lead is written, and appointment events wait")
+		case l.updatable&acceptsInserts == 0:
+			i.add(preflight.Error, missing, "leads is a view that accepts no new rows: the events of contacts without a lead wait")
 		default:
-			i.add(preflight.Warning, "check that the view shows every lead; else let search_path find the table itself",
+			i.add(preflight.Warning, "check that the view shows every lead; if not, change search_path so that it finds the table itself",
 				"leads is a view: a lead that it does not show is not updated, and its contact gets another one")
 		}
 	case "f":
 		i.add(preflight.Warning, "connect to the server that has the table, if you can",
-			"leads is a foreign table: writes wait for another server, whose policies, triggers and constraints are not checked here")
+			"leads is a foreign table: writes wait for another server, whose policies, triggers and constraints are not checked")
 	case "m":
-		i.add(preflight.Error, "let search_path find the table itself",
-			"leads is a materialized view, which takes no writes: the events wait")
+		i.add(preflight.Error, "change search_path so that it finds the table itself",
+			"leads is a materialized view, which cannot be written: appointment events wait")
 	}
 }
 
-// otherRules are the rules of leads that rewrite what is written.
+// otherRules reads the rules of leads that rewrite an INSERT or an UPDATE.
 const otherRules = `
 	SELECT rulename FROM pg_rewrite
 	WHERE ev_class = to_regclass('leads') AND ev_type IN ('2', '3') AND ev_enabled IN ('O', 'A') ORDER BY 1`
@@ -211,9 +211,9 @@ const otherRules = `
 func (i *inspection) rules() error {
 	names, err := i.list(otherRules)
 	if err == nil && len(names) > 0 {
-		i.add(preflight.Warning, "replace rules by triggers, or check that they write what verity-sync writes and report its rows",
-			"leads has rules for INSERT or UPDATE (%s): they decide what is written; with an INSTEAD rule that reports no rows, the "+
-				"events end in Error", preflight.InWords(names))
+		i.add(preflight.Warning, "replace the rules with triggers, or check that they write what verity-sync writes and report its rows",
+			"leads has rules for INSERT or UPDATE (%s), which can rewrite what verity-sync writes; with an INSTEAD rule that reports no "+
+				"rows, the events end in Error", preflight.InWords(names))
 	}
 	return err
 }

@@ -17,17 +17,18 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/testenv/repo"
 )
 
-// inspected is a Verity as a role sees it: what Inspect reports, and what then happens to a booking.
+// inspected is a database of Verity as a role sees it, what Inspect reports, and the result of a booking.
 type inspected struct {
-	// schema is veritysim.Schema by default, with alter after it, and then grant as the role's privileges; {role} and {schema} are replaced.
+	// schema, alter and grant are executed in this order. The default of schema is veritysim.Schema; grant has the role's privileges. {role}
+	// and {schema} are replaced.
 	schema, alter, grant string
-	// alone has the schema be the only one in the database, and reports other schemas: those of other tests are in the same database.
+	// alone uses a database without other schemas. Only then findings about other schemas are checked: tests share a database.
 	alone bool
 	// settings are added to the URL.
 	settings []string
 	// findings are those that are not OK, as "severity check: a part of the message".
 	findings []string
-	// booking is what the booking of a contact without a lead comes to: an outcome, or the class of the error; "" is not asked.
+	// booking is the result of a booking of a contact without a lead: an outcome, or the class of the error. If it is "", there is none.
 	booking string
 }
 
@@ -85,7 +86,7 @@ func (tt inspected) test(t *testing.T) {
 		assert.Contains(t, verity.Checks(), f.Check)
 		assert.NotEmpty(t, f.Message)
 		if f.Severity != preflight.OK && (tt.alone || f.Check != verity.CheckSearchPath) {
-			assert.NotEmpty(t, f.Action, "what to do about: %s", f)
+			assert.NotEmpty(t, f.Action, "advice for: %s", f)
 			got = append(got, f)
 		}
 		lines = append(lines, string(f.Severity)+" "+f.String())
@@ -101,11 +102,11 @@ func (tt inspected) test(t *testing.T) {
 		return
 	}
 	result, err := leads.SyncLead(t.Context(), contact, desire("0007BWpSzSwfiuSl0tR2"))
-	happened := string(result.Outcome)
+	outcome := string(result.Outcome)
 	if err != nil {
-		happened = destination.ClassOf(err).String()
+		outcome = destination.ClassOf(err).String()
 	}
-	assert.Equal(t, tt.booking, happened, "%v", err)
+	assert.Equal(t, tt.booking, outcome, "%v", err)
 }
 
 func TestInspectWritesNothing(t *testing.T) {
@@ -121,7 +122,7 @@ func TestInspectWritesNothing(t *testing.T) {
 	assert.Equal(t, []string{"apt_1"}, db.appointments(contact))
 }
 
-func TestInspectReportsEveryCheckOfAVerityAsItShouldBe(t *testing.T) {
+func TestInspectReportsEveryCheckAsOK(t *testing.T) {
 	t.Parallel()
 	db, _ := newOwnDatabase(t, nil, veritysim.Schema)
 	findings, err := db.open().Inspect(t.Context())
@@ -134,7 +135,7 @@ func TestInspectReportsEveryCheckOfAVerityAsItShouldBe(t *testing.T) {
 	assert.Equal(t, verity.Checks(), names)
 }
 
-func TestInspectFailsWhereTheDatabaseCannotBeAsked(t *testing.T) {
+func TestInspectFailsIfTheDatabaseIsUnreachable(t *testing.T) {
 	t.Parallel()
 	findings, err := openLeads(t, verity.LeadsConfig{URL: "postgres://ada:s3cret@127.0.0.1:1/verity"}).Inspect(t.Context())
 	require.EqualError(t, err, "inspect the tables of Verity's database: verity-db: cannot connect: connection refused")
@@ -155,7 +156,7 @@ func TestEveryCheckIsDocumented(t *testing.T) {
 	}
 }
 
-// behindView are the findings of the checks that do not look behind a view.
+// behindView are the findings of the checks that do not see the table behind a view.
 var behindView = []string{
 	"warning sequences: not checked behind the view leads", "warning insert-columns: not checked behind the view leads",
 	"warning clear-appointment: not checked behind the view leads", "warning unique-indexes: not checked behind the view leads",
@@ -164,8 +165,8 @@ var behindView = []string{
 }
 
 var inspectedTables = map[string]inspected{
-	"a Verity as it should be has no findings":            {alone: true, booking: "inserted"},
-	"a Verity that is not alone in its database has none": {booking: "inserted"},
+	"ordinary tables have no findings":                        {alone: true, booking: "inserted"},
+	"a database that has other schemas, too, has no findings": {booking: "inserted"},
 	"no tables": {
 		alone:  true,
 		schema: `SELECT`, grant: `SELECT`,
@@ -178,7 +179,7 @@ var inspectedTables = map[string]inspected{
 		grant: `SELECT`,
 		findings: []string{
 			"error tables: the table contacts is not visible: it is in the schema crm, search_path is \"$user\", public;",
-			`error tables: the events of appointments wait: run ALTER ROLE "{role}" SET search_path = "crm"`,
+			`error tables: appointment events wait: run ALTER ROLE "{role}" SET search_path = "crm"`,
 		},
 	},
 	"a schema that the role may not use": {
@@ -188,13 +189,13 @@ var inspectedTables = map[string]inspected{
 			"error tables: search_path is \"$user\", public and the role {role} has no USAGE on the schema {schema}", "error tables: leads is not visible",
 		},
 	},
-	"another schema that has a table of the name": {
+	"another schema with a table of the same name": {
 		alone:    true,
 		alter:    `CREATE SCHEMA crm; CREATE TABLE crm.leads ()`,
-		findings: []string{"warning search-path: leads is the one in the schema {schema} (search_path is \"$user\", public); there is another one in crm"},
+		findings: []string{"warning search-path: verity-sync uses leads in the schema {schema} (search_path is \"$user\", public); there is another one in crm"},
 		booking:  "inserted",
 	},
-	"a replica is read-only": {
+	"a read-only session": {
 		settings: []string{"default_transaction_read_only", "on"},
 		findings: []string{"error read-only: the session is read-only"}, booking: "unavailable",
 	},
@@ -269,7 +270,7 @@ var inspectedTables = map[string]inspected{
 			CREATE FOREIGN TABLE leads_far PARTITION OF leads FOR VALUES FROM ('2090-01-01') TO ('2091-01-01') SERVER archive`,
 		findings: []string{"warning table-kind: leads has partitions that are foreign tables (leads_far)"},
 	},
-	"partitions that have indexes of their own": {
+	"partitions with their own indexes": {
 		schema: split, alter: `CREATE INDEX ON leads_old (contact_id); CREATE INDEX ON leads_new USING hash (contact_id)`, booking: "inserted",
 	},
 	"a partitioned table by hash": {
@@ -278,7 +279,7 @@ var inspectedTables = map[string]inspected{
 			CREATE TABLE leads_all PARTITION OF leads FOR VALUES WITH (MODULUS 1, REMAINDER 0); CREATE INDEX ON leads (contact_id)`,
 		booking: "inserted",
 	},
-	"a rule that adds to what is written": {
+	"a rule that writes another table": {
 		alter:    `CREATE TABLE audit (at timestamptz); CREATE RULE audit AS ON INSERT TO leads DO ALSO INSERT INTO audit VALUES (now())`,
 		findings: []string{"warning rules: leads has rules for INSERT or UPDATE (audit)"}, booking: "inserted",
 	},
@@ -290,7 +291,7 @@ var inspectedTables = map[string]inspected{
 		},
 		booking: "inserted",
 	},
-	"indexes of other shapes that serve": {
+	"other indexes that Postgres can use": {
 		alter: `DROP INDEX contacts_phone_e164_idx, contacts_email_idx, contacts_lower_email_idx, leads_contact_id_idx;
 			ALTER TABLE contacts ALTER email TYPE varchar(254);
 			CREATE INDEX ON contacts USING hash (phone_e164); CREATE UNIQUE INDEX ON contacts (email, id) WHERE email IS NOT NULL;
@@ -320,7 +321,7 @@ var inspectedTables = map[string]inspected{
 			CREATE TABLE leads_other PARTITION OF leads DEFAULT`,
 		findings: []string{`warning indexes: CREATE INDEX ON "{schema}"."leads" (contact_id), during which writes wait`}, booking: "inserted",
 	},
-	"indexes that do not serve": {
+	"indexes that Postgres cannot use": {
 		alter: `DROP INDEX contacts_phone_e164_idx, contacts_email_idx, leads_contact_id_idx;
 			CREATE INDEX ON contacts (full_name, phone_e164); CREATE INDEX ON contacts (email) WHERE full_name IS NULL;
 			CREATE INDEX ON leads (status, contact_id)`,

@@ -11,23 +11,23 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/preflight"
 )
 
-// members are leads, its partitions and its children by inheritance, which have indexes, constraints and triggers of their own.
+// members are leads, its partitions and its children by inheritance. Each has its own indexes, constraints and triggers.
 const members = `(WITH RECURSIVE member(oid) AS (SELECT to_regclass('leads')::oid
 	UNION SELECT h.inhrelid FROM pg_inherits h JOIN member ON h.inhparent = member.oid) SELECT oid FROM member)`
 
-// ofPartition is the name of a partition or a child after that of something which is not of leads itself.
+// ofPartition follows the name of an object that belongs to a partition or a child, and names that partition or child.
 func ofPartition(relation string) string {
 	return fmt.Sprintf(`CASE WHEN %[1]s NOT IN (0, to_regclass('leads')::oid)
 		THEN CASE WHEN (SELECT m.relispartition FROM pg_class m WHERE m.oid = %[1]s) THEN ' of the partition ' ELSE ' of the child ' END
 			|| %[1]s::regclass::text ELSE '' END`, relation)
 }
 
-// uniqueIndex is a unique index of leads. It may be that of a constraint, of a primary key for instance.
+// uniqueIndex is a unique index of leads. It may belong to a constraint, for example to a primary key.
 type uniqueIndex struct {
 	Name, Definition string
-	// Columns are those of its key; an expression is "".
+	// Columns are the columns of the key; an expression is "".
 	Columns []string
-	// Fixed is true where all rows that leave out its columns have the same key: the columns have constant defaults, or none while
+	// Fixed is true if all rows inserted without its columns have the same key: the columns have constant defaults, or no defaults and
 	// NULLs are not distinct.
 	Fixed bool
 }
@@ -54,32 +54,32 @@ func (i *inspection) uniqueIndexes() error {
 	if err != nil {
 		return err
 	}
-	lacks := func(name string) bool { c := i.leads.columns[name]; return c.lacks() }
+	needsValue := func(name string) bool { c := i.leads.columns[name]; return c.needsValue() }
 	for _, x := range indexes {
 		isWritten := func(name string) bool { return slices.Contains(written, name) }
 		expression := slices.Contains(x.Columns, "")
 		switch {
 		case expression && slices.ContainsFunc(written, func(name string) bool { return strings.Contains(x.Definition, name) }):
-			i.add(preflight.Warning, "check what it forbids",
-				"leads has the unique index %s over an expression (%s): where it refuses a second lead of a contact, that lead stays as "+
-					"it is; where it refuses the only one, the event ends in Error", x.Name, x.Definition)
+			i.add(preflight.Warning, "check which leads it forbids",
+				"leads has the unique index %s over an expression (%s): if it forbids a second lead of a contact, that lead does not "+
+					"change; if it forbids the only one, the event ends in Error", x.Name, x.Definition)
 		case expression:
 		case slices.Contains(x.Columns, appointmentColumn) && !slices.ContainsFunc(x.Columns, func(c string) bool {
 			return c != appointmentColumn && c != "contact_id"
 		}):
-			i.add(preflight.Warning, "drop it if all leads of a contact should follow its appointment, else do nothing",
-				"the unique index %s lets only one lead point at an appointment: of a contact with several leads the one that has it, "+
-					"else the one that was active last, follows the appointment, and the others stay as they are", x.Name)
-		case !slices.ContainsFunc(x.Columns, isWritten) && !slices.ContainsFunc(x.Columns, lacks) && x.Fixed:
-			i.add(preflight.Warning, "drop the index, or give its columns values that differ",
-				"the unique index %s is over columns that are the same in all leads that verity-sync inserts (%s): it refuses the second, "+
+			i.add(preflight.Warning, "drop it if all leads of a contact should follow its appointment; otherwise do nothing",
+				"the unique index %s allows only one lead for an appointment: if a contact has several leads, the one that points at the "+
+					"appointment follows it, or else the one that was active last; the others do not change", x.Name)
+		case !slices.ContainsFunc(x.Columns, isWritten) && !slices.ContainsFunc(x.Columns, needsValue) && x.Fixed:
+			i.add(preflight.Warning, "drop the index, or give its columns defaults that differ from row to row",
+				"the unique index %s is over columns that are the same in all leads that verity-sync inserts (%s): it forbids the second, "+
 					"and the events of contacts without a lead end in Error", x.Name, preflight.InWords(x.Columns))
 		}
 	}
 	return nil
 }
 
-// constraintsOf are the CHECK and exclusion constraints that are about columns which verity-sync writes, those of their domains included.
+// constraintsOf reads the CHECK and exclusion constraints of the columns that verity-sync writes, and of their domains.
 var constraintsOf = `
 	SELECT DISTINCT c.conname || ` + ofPartition("c.conrelid") + ` || ' ' || pg_get_constraintdef(c.oid)
 	FROM pg_constraint c JOIN pg_attribute a ON a.attrelid IN ` + members + ` AND a.attname = ANY ($1::text[])
@@ -92,7 +92,7 @@ func (i *inspection) constraints() error {
 	found, err := i.list(constraintsOf, written)
 	if err == nil && len(found) > 0 {
 		i.add(preflight.Warning, "check that they allow a text of 20 to 24 letters and digits, no appointment, and the present time",
-			"constraints are about columns that verity-sync writes: %s; where one refuses a lead, the event ends in Error",
+			"constraints apply to columns that verity-sync writes: %s; if one refuses a lead, the event ends in Error",
 			strings.Join(found, "; "))
 	}
 	return err
@@ -120,20 +120,20 @@ func (i *inspection) foreignKeys() error {
 	for _, key := range keys {
 		switch {
 		case slices.Contains(key.Columns, appointmentColumn):
-			i.add(preflight.Warning, "drop it, unless Verity writes appointments there before, or when it gets the webhook",
-				"the foreign key %s asks for every appointment in %s: a lead waits until its appointment is there, and its event ends in "+
-					"Error after the last attempt", key.Name, key.Target)
+			i.add(preflight.Warning, "drop it, unless Verity writes the appointment there first, or when it receives the webhook",
+				"the foreign key %s requires every appointment in %s: the event of a lead is retried until its appointment is there, and "+
+					"ends in Error after the last attempt", key.Name, key.Target)
 		case slices.Contains(key.Columns, "contact_id") && !key.ToContacts && i.contacts.ordinary():
 			i.add(preflight.Warning, "check that every contact is there too",
-				"the foreign key %s has the contacts of leads in %s, and verity-sync looks for them in contacts: the events of those that "+
-					"are not in both end in Error", key.Name, key.Target)
+				"the foreign key %s refers to the contacts of leads in %s, and verity-sync finds them in contacts: the events of contacts "+
+					"that are not in both end in Error", key.Name, key.Target)
 		}
 	}
 	return err
 }
 
-// triggersOf are the triggers that fire for what verity-sync does, in a session of its own. A partition has copies of the triggers for each
-// row of its table; those for each statement fire only where a statement names the partition. No row is inserted into a child.
+// triggersOf reads the triggers that fire for the statements of verity-sync in an ordinary session. A partition has copies of its table's
+// row triggers. A statement trigger of a partition fires only if a statement names the partition. No row is inserted into a child.
 var triggersOf = `
 	SELECT t.tgname || ` + ofPartition("t.tgrelid") + ` || ' (' ||
 		CASE WHEN t.tgtype & 64 <> 0 THEN 'INSTEAD OF' WHEN t.tgtype & 2 <> 0 THEN 'BEFORE' ELSE 'AFTER' END
@@ -153,16 +153,16 @@ var triggersOf = `
 func (i *inspection) triggers() error {
 	names, err := i.list(triggersOf, updated)
 	if err == nil && len(names) > 0 {
-		i.add(preflight.Warning, "check that they let verity-sync's writes pass; a trigger function works with the privileges of "+
+		i.add(preflight.Warning, "check that they allow the writes of verity-sync; a trigger function runs with the privileges of "+
 			"verity-sync's role, unless it is SECURITY DEFINER",
-			"triggers fire when verity-sync writes leads: %s; they can change or drop what is written, and where one refuses it, the "+
-				"event fails", preflight.InWords(names))
+			"triggers fire when verity-sync writes leads: %s; they can change or drop a write, and if one refuses it, the event fails",
+			preflight.InWords(names))
 	}
 	return err
 }
 
-// unindexed are the tables, of one and its partitions and children, that have no index which serves a comparison of a column, or of an
-// expression of it, with a value. Postgres uses none with another collation.
+// unindexed reads which of a table, its partitions and its children have no index for a comparison of a column, or of an expression of it,
+// with a value. Postgres does not use an index with another collation.
 const unindexed = `
 	WITH RECURSIVE member(oid) AS (SELECT to_regclass($1)::oid
 		UNION SELECT h.inhrelid FROM pg_inherits h JOIN member ON h.inhparent = member.oid)
@@ -192,12 +192,12 @@ func (i *inspection) indexes() error {
 			return err
 		}
 		type name struct{ Schema, Table string }
-		lacking, err := pgx.CollectRows(rows, pgx.RowToStructByPos[name])
+		withoutIndex, err := pgx.CollectRows(rows, pgx.RowToStructByPos[name])
 		if err != nil {
 			return err
 		}
 		var tables, statements []string
-		for _, t := range lacking {
+		for _, t := range withoutIndex {
 			tables = append(tables, t.Table)
 			statements = append(statements, fmt.Sprintf("CREATE INDEX CONCURRENTLY ON %s (%s)", database.Quote(t.Schema, t.Table), x.key))
 		}
@@ -205,20 +205,20 @@ func (i *inspection) indexes() error {
 		case tables == nil:
 		case x.table.kind == "p":
 			i.add(preflight.Warning, x.table.createPartitionedIndex(x.key),
-				"no index of %s is on %s in the partitions %s: Postgres reads all of them for each event, which takes longer the more "+
-					"rows there are", x.table.name, x.key, preflight.InWords(tables))
+				"no index of %s is on %s in the partitions %s: Postgres reads all of their rows for each event", x.table.name, x.key,
+				preflight.InWords(tables))
 		default:
 			i.add(preflight.Warning, strings.Join(statements, "; "),
-				"no index of %s is on %s: Postgres reads the whole table for each event, which takes longer the more rows there are",
+				"no index of %s is on %s: Postgres reads the whole table for each event",
 				preflight.InWords(tables), x.key)
 		}
 	}
 	return nil
 }
 
-// createPartitionedIndex says how a partitioned table gets an index. Postgres refuses CONCURRENTLY there.
+// createPartitionedIndex returns the advice for an index of a partitioned table, for which Postgres refuses CONCURRENTLY.
 func (r *relation) createPartitionedIndex(key string) string {
 	return fmt.Sprintf("CREATE INDEX ON %[1]s (%[2]s), during which writes wait; "+
-		"else CREATE INDEX … ON ONLY %[1]s (%[2]s), and for each "+
+		"or CREATE INDEX … ON ONLY %[1]s (%[2]s), and for each "+
 		"partition CREATE INDEX CONCURRENTLY and ALTER INDEX … ATTACH PARTITION", database.Quote(r.schema, r.name), key)
 }

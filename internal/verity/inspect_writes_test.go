@@ -5,9 +5,9 @@ import veritysim "github.com/dfmiddleware/verity-sync/test/sim/verity"
 var inspectedWrites = map[string]inspected{
 	"a unique index on the appointment": {
 		alter:    `CREATE UNIQUE INDEX one ON leads (ghl_appointment_id)`,
-		findings: []string{"warning unique-indexes: the unique index one lets only one lead point at an appointment"}, booking: "inserted",
+		findings: []string{"warning unique-indexes: the unique index one allows only one lead for an appointment"}, booking: "inserted",
 	},
-	"a unique index on the appointment where there is one": {
+	"a partial unique index on the appointment": {
 		alter:    `CREATE UNIQUE INDEX one ON leads (ghl_appointment_id) WHERE ghl_appointment_id <> ''`,
 		findings: []string{"warning unique-indexes: the unique index one"}, booking: "inserted",
 	},
@@ -60,12 +60,12 @@ var inspectedWrites = map[string]inspected{
 	"an appointment that refers to another table": {
 		alter: `CREATE TABLE appointments (id text PRIMARY KEY);
 			ALTER TABLE leads ADD CONSTRAINT known FOREIGN KEY (ghl_appointment_id) REFERENCES appointments`,
-		findings: []string{"warning foreign-keys: the foreign key known asks for every appointment in appointments"}, booking: "transient",
+		findings: []string{"warning foreign-keys: the foreign key known requires every appointment in appointments"}, booking: "transient",
 	},
 	"a contact that refers to another table": {
 		alter: `CREATE TABLE people (id uuid PRIMARY KEY); ALTER TABLE leads DROP CONSTRAINT leads_contact_id_fkey,
 			ADD CONSTRAINT known FOREIGN KEY (contact_id) REFERENCES people`,
-		findings: []string{"warning foreign-keys: the foreign key known has the contacts of leads in people"}, booking: "transient",
+		findings: []string{"warning foreign-keys: the foreign key known refers to the contacts of leads in people"}, booking: "transient",
 	},
 	"triggers that fire": {
 		alter: pass + `CREATE TRIGGER a BEFORE INSERT ON leads FOR EACH ROW EXECUTE FUNCTION pass();
@@ -73,20 +73,20 @@ var inspectedWrites = map[string]inspected{
 			CREATE TRIGGER c AFTER INSERT OR UPDATE ON leads EXECUTE FUNCTION pass()`,
 		findings: []string{"warning triggers: a (BEFORE INSERT), b (AFTER UPDATE) and c (AFTER INSERT OR UPDATE)"}, booking: "inserted",
 	},
-	"triggers that do not": {
+	"triggers that do not fire": {
 		alter: pass + `CREATE TRIGGER a BEFORE DELETE ON leads FOR EACH ROW EXECUTE FUNCTION pass();
 			CREATE TRIGGER b AFTER UPDATE OF status ON leads FOR EACH ROW EXECUTE FUNCTION pass();
 			CREATE TRIGGER c BEFORE INSERT ON leads FOR EACH ROW EXECUTE FUNCTION pass(); ALTER TABLE leads DISABLE TRIGGER c;
 			CREATE TRIGGER d BEFORE INSERT ON leads FOR EACH ROW EXECUTE FUNCTION pass(); ALTER TABLE leads ENABLE REPLICA TRIGGER d`,
 		booking: "inserted",
 	},
-	"a trigger that fills in what is missing": {
+	"a trigger that sets a required column": {
 		alter: `ALTER TABLE leads ADD owner text NOT NULL;
 			CREATE FUNCTION own() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN NEW.owner := 'ada'; RETURN NEW; END$$;
 			CREATE TRIGGER own BEFORE INSERT ON leads FOR EACH ROW EXECUTE FUNCTION own()`,
 		findings: []string{"warning insert-columns: owner (text)", "warning triggers: own (BEFORE INSERT)"}, booking: "inserted",
 	},
-	"what partitions alone ask for": {
+	"definitions that only a partition has": {
 		schema: partitioned,
 		alter: pass + `CREATE TABLE appointments (id text PRIMARY KEY);
 			ALTER TABLE leads_other ALTER source SET NOT NULL, ALTER source SET DEFAULT 'web', ALTER ghl_appointment_id SET NOT NULL,
@@ -105,7 +105,7 @@ var inspectedWrites = map[string]inspected{
 		},
 		booking: "not insertable",
 	},
-	"what children alone ask for": {
+	"definitions that only a child has": {
 		alter: pass + child + `CREATE TABLE appointments (id text PRIMARY KEY);
 			ALTER TABLE old_leads ALTER source SET NOT NULL, ALTER ghl_appointment_id SET NOT NULL,
 				ADD CONSTRAINT numeric CHECK (ghl_appointment_id ~ '^[0-9]+$'),
@@ -122,9 +122,9 @@ var inspectedWrites = map[string]inspected{
 		},
 		booking: "inserted",
 	},
-	"what children have from their table": {
+	"definitions that a child inherits": {
 		alter:    `ALTER TABLE leads ADD CONSTRAINT texts CHECK (ghl_appointment_id <> ''); ` + child + `CREATE INDEX ON old_leads (contact_id)`,
-		findings: []string{"warning constraints: constraints are about columns that verity-sync writes: texts CHECK ((ghl_appointment_id <> ''::text)); where"},
+		findings: []string{"warning constraints: constraints apply to columns that verity-sync writes: texts CHECK ((ghl_appointment_id <> ''::text)); if one"},
 		booking:  "inserted",
 	},
 	"partitions of partitions": {
@@ -134,20 +134,20 @@ var inspectedWrites = map[string]inspected{
 			ALTER TABLE leads_may ADD CONSTRAINT numeric CHECK (ghl_appointment_id ~ '^[0-9]+$')`,
 		findings: []string{"warning constraints: numeric of the partition leads_may CHECK"}, booking: "inserted",
 	},
-	"what partitions have from their table": {
+	"definitions that a partition inherits": {
 		schema: partitioned,
 		alter: pass + `ALTER TABLE leads ALTER source SET DEFAULT 'web', ALTER source SET NOT NULL,
 				ADD CONSTRAINT texts CHECK (ghl_appointment_id <> ''), ADD CONSTRAINT one UNIQUE (created_at, ghl_appointment_id, source);
 			CREATE TRIGGER a AFTER INSERT ON leads FOR EACH ROW EXECUTE FUNCTION pass()`,
 		findings: []string{
-			"warning constraints: constraints are about columns that verity-sync writes: texts CHECK ((ghl_appointment_id <> ''::text)); where",
+			"warning constraints: constraints apply to columns that verity-sync writes: texts CHECK ((ghl_appointment_id <> ''::text)); if one",
 			"warning triggers: triggers fire when verity-sync writes leads: a (AFTER INSERT); they",
 		},
 		booking: "inserted",
 	},
 }
 
-// partitioned is a Verity whose leads have a partition.
+// partitioned is a schema of Verity whose leads have a partition.
 const partitioned = veritysim.Schema + `DROP TABLE leads; CREATE TABLE leads (id uuid DEFAULT gen_random_uuid(), contact_id uuid NOT NULL,
 	ghl_appointment_id text, created_at timestamptz, last_activity_at timestamptz, source text) PARTITION BY RANGE (created_at);
 	CREATE TABLE leads_other PARTITION OF leads DEFAULT; CREATE INDEX ON leads (contact_id);`

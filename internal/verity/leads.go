@@ -22,48 +22,47 @@ import (
 const DatabaseDestination = "verity-db"
 
 const (
-	// connectTimeout leaves room within a call to tell a server that cannot be reached from one that is slow.
+	// connectTimeout is shorter than a call, so that an unreachable server and a slow one cause different errors.
 	connectTimeout = 4 * time.Second
-	// pingTimeout is how long a connection that was idle may take to prove that it is alive before another one is made.
+	// pingTimeout is how long an idle connection may take to answer before it is replaced.
 	pingTimeout = 2 * time.Second
 )
 
-// sessionSettings bound what verity-sync can cost Verity's database, also when its process is frozen with a transaction
-// open. They are below or above destination.CallTimeout by sense: the server should tell of a slow statement before the
-// call ends without a reason, and a transaction is idle while verity-sync's own database is read. The URL overrides them.
+// sessionSettings bound the load on Verity's database, even if a process freezes with an open transaction. The statement and lock timeouts
+// are shorter than destination.CallTimeout, so that the server reports a slow statement before the call times out without a reason. A
+// transaction is idle while verity-sync reads its own database, so that timeout is longer. The URL overrides them.
 var sessionSettings = map[string]string{
 	"statement_timeout":                   "8s",
 	"lock_timeout":                        "5s",
 	"idle_in_transaction_session_timeout": "15s",
-	// A column without time zone holds UTC, whatever the time zone of the database is.
+	// A column without time zone has UTC, regardless of the time zone of the database.
 	"timezone": "UTC",
 }
 
-// LeadsConfig is what Leads needs.
+// LeadsConfig has the configuration of Leads.
 type LeadsConfig struct {
-	// URL is that of Verity's database. It may carry settings of the session and of the pool (pool_max_conns).
+	// URL is the URL of Verity's database. It may include settings of the session and of the pool (pool_max_conns).
 	URL string
-	// Timeout bounds a call, the wait for a connection included; 0 is destination.CallTimeout.
+	// Timeout bounds a call, including the wait for a connection; 0 is destination.CallTimeout.
 	Timeout time.Duration
 }
 
-// Leads reads contacts and writes leads in Verity's database. The schema there is Verity's own: ids may be of any type,
-// tables may have more columns, and nothing is assumed to be unique. It is safe for concurrent use, in this and in other
-// processes at the same time.
+// Leads reads contacts and writes leads in Verity's database. Verity owns the schema: ids may have any type, tables may have more columns,
+// and no column is assumed to be unique. It is safe for concurrent use, by several processes too.
 //
-// Its errors are of type *destination.Error, and their messages hold no personal data.
+// Its errors are of type *destination.Error. Their messages contain no personal data.
 type Leads struct {
 	pool    *database.Pool
 	timeout time.Duration
-	// described is what table returned last; nil where it must be read again.
-	described atomic.Pointer[table]
-	// suspect is true after a write failed for a reason that other writes share. FindContact finds out whether it still holds: where it
-	// succeeded meanwhile, the breaker would never open.
+	// definition is the last result of table, nil if it must be read again.
+	definition atomic.Pointer[table]
+	// suspect is true after a write failed for a reason that affects all writes. FindContact then checks first whether leads can be
+	// written: if the lookup succeeded, the breaker would never open.
 	suspect atomic.Bool
 }
 
-// OpenLeads checks a configuration and makes a pool, which connects when it is used: a database that is down is no reason
-// not to start. Close it. The error does not repeat the URL.
+// OpenLeads checks a configuration and returns Leads with a pool, which connects on first use: the process starts even if the database is
+// down. Close it. The error does not repeat the URL.
 func OpenLeads(ctx context.Context, cfg LeadsConfig) (*Leads, error) {
 	pool, err := database.Open(ctx, cfg.URL, database.Options{
 		Name: "verity-sync", Settings: sessionSettings, ConnectTimeout: connectTimeout, PingTimeout: pingTimeout,
@@ -78,13 +77,13 @@ func OpenLeads(ctx context.Context, cfg LeadsConfig) (*Leads, error) {
 	return l, nil
 }
 
-// Check connects. An error that is database.ErrUnusable says that no lead can ever be written with this URL.
+// Check connects. An error that wraps database.ErrUnusable means that no lead can be written with this URL.
 func (l *Leads) Check(ctx context.Context) error {
 	_, err := l.pool.Check(ctx)
 	return err
 }
 
-// Close ends the connections once the calls that use them are over.
+// Close closes the connections after the calls in flight.
 func (l *Leads) Close() { l.pool.Close() }
 
 // Stat returns the statistics of the pool.
@@ -93,23 +92,23 @@ func (l *Leads) Stat() *pgxpool.Stat { return l.pool.Stat() }
 // MatchedBy says how a contact was found.
 type MatchedBy string
 
-// The ways in which a contact is found, in the order in which they are tried.
+// The ways in which a contact can be found, in the order of the lookups.
 const (
 	MatchedByPhone MatchedBy = "phone"
 	MatchedByEmail MatchedBy = "email"
-	// MatchedByEmailCase says that the addresses differ in case.
+	// MatchedByEmailCase: the addresses differ in case.
 	MatchedByEmailCase MatchedBy = "email-ignoring-case"
 )
 
 // Contact is a row of Verity's contacts.
 type Contact struct {
-	// ID is its id as text, whatever its type is.
+	// ID is its id as text, regardless of the column's type.
 	ID        string
 	MatchedBy MatchedBy
 }
 
-// The look-ups compare columns as they are, so that Verity's indexes serve. MATERIALIZED keeps the planner from walking
-// the primary key in search of the lowest id instead. The id is ordered before it is made text, where 10 is below 9.
+// The lookups compare columns without a cast, so that Postgres uses Verity's indexes. MATERIALIZED prevents the planner from scanning the
+// primary key for the lowest id instead. The order is that of the id's own type: as text, 10 is below 9.
 const (
 	findByPhone      = `WITH found AS MATERIALIZED (SELECT id FROM contacts WHERE phone_e164 = $1)` + lowestID
 	findByEmail      = `WITH found AS MATERIALIZED (SELECT id FROM contacts WHERE email = $1)` + lowestID
@@ -117,9 +116,9 @@ const (
 	lowestID         = ` SELECT found.id::text FROM found ORDER BY found.id LIMIT 1`
 )
 
-// FindContact returns the contact with one of the phone numbers, in the order given, else with the e-mail address: as
-// typed, in lower case, in any case. Of several with the same it is the one with the lowest id, so that it is always the
-// same. Numbers are in E.164 form. The bool is false where there is none, and row security hides none.
+// FindContact returns the contact with one of the phone numbers, in the order given, or else with the e-mail address: as typed, then in
+// lower case, then in any case. Of several matches it returns the one with the lowest id, so that the result is stable. Phone numbers are
+// in E.164 form. The bool is false if there is no such contact. If row security may hide it, FindContact returns an error.
 func (l *Leads) FindContact(ctx context.Context, phones []string, email string) (Contact, bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
@@ -158,7 +157,7 @@ func (l *Leads) FindContact(ctx context.Context, phones []string, email string) 
 			return Contact{}, false, l.failure(err)
 		}
 	}
-	if err := unhidden(ctx, l.pool, contactsTable); err != nil {
+	if err := checkVisible(ctx, l.pool, contactsTable); err != nil {
 		return Contact{}, false, l.failure(err)
 	}
 	return Contact{}, false, nil
@@ -168,15 +167,15 @@ func (l *Leads) FindContact(ctx context.Context, phones []string, email string) 
 type Outcome string
 
 const (
-	// LeadUpdated says that leads of the contact point at the desired appointment and were active now.
+	// LeadUpdated: leads of the contact now point at the desired appointment, and their last activity is now.
 	LeadUpdated Outcome = "updated"
-	// LeadInserted says that the contact had no lead and got one.
+	// LeadInserted: the contact had no lead and got one.
 	LeadInserted Outcome = "inserted"
-	// LeadCleared says that leads which pointed at an ended appointment point at none.
+	// LeadCleared: leads that pointed at an ended appointment now point at none.
 	LeadCleared Outcome = "cleared"
-	// LeadUnchanged says that the contact's leads stay as they are.
+	// LeadUnchanged: the contact's leads did not change.
 	LeadUnchanged Outcome = "unchanged"
-	// LeadNotInsertable says that the contact has no lead, and that the table takes none from verity-sync.
+	// LeadNotInsertable: the contact has no lead, and verity-sync cannot insert one into the table.
 	LeadNotInsertable Outcome = "not insertable"
 )
 
@@ -184,61 +183,59 @@ const (
 type Scope int
 
 const (
-	// AllLeads are also those that point at the appointment already: a reschedule is activity. A contact without a lead
-	// gets one.
+	// AllLeads are all leads of the contact, including those that point at the appointment already: a reschedule is activity. A contact
+	// without a lead gets one.
 	AllLeads Scope = iota
-	// OtherLeads are those that do not point at the appointment yet, for when nothing new has happened to it. A contact
+	// OtherLeads are those that do not point at the appointment yet. Use it if nothing new has happened to the appointment. A contact
 	// without a lead gets one.
 	OtherLeads
-	// EndedLeads are those that point at an appointment that has ended. None is made.
+	// EndedLeads are those that point at an appointment that has ended. No lead is inserted.
 	EndedLeads
 )
 
-// Desired is what a contact's leads follow from.
+// Desired determines the leads of a contact.
 type Desired struct {
-	// AppointmentID is the appointment that the leads are to point at; empty where the contact has no live one: then only
-	// EndedLeads are changed, to point at none.
+	// AppointmentID is the appointment at which the leads should point. It is empty if the contact has no live appointment: then only
+	// EndedLeads change, and point at none.
 	AppointmentID string
-	// Ended are the contact's appointments that have ended. A lead that points at another one than these and AppointmentID
-	// is none of ours.
+	// Ended are the contact's appointments that have ended. Only leads that point at one of them are cleared.
 	Ended []string
 	Scope Scope
-	// Spare, where it is set, leaves leads alone that point at an appointment of which nothing is known.
+	// Spare, if it is set, protects leads that point at an unknown appointment.
 	Spare *Spare
 }
 
-// Spare says which leads that point elsewhere stay as they are, in AllLeads and OtherLeads.
+// Spare says which leads that point at another appointment do not change in AllLeads and OtherLeads.
 type Spare struct {
-	// Known are the appointments whose leads do not stay.
+	// Known are the appointments whose leads are not protected.
 	Known []string
-	// BookedAt is when AppointmentID was booked, zero where that is not known. A lead that was last active before that points at an
-	// appointment that was booked earlier, and does not stay.
+	// BookedAt is when AppointmentID was booked, zero if that is unknown. A lead whose last activity is before that time points at an
+	// appointment that was booked earlier, and is not protected.
 	BookedAt time.Time
 }
 
-// Result says what SyncLead did, to how many leads, and how many it spared.
+// Result says what SyncLead did, to how many leads, and how many leads Spare protected.
 type Result struct {
 	Outcome Outcome
 	Leads   int64
 	Spared  int64
-	// Left is how many further leads of the contact stay as they are since Constraint, a unique index, allows only one of them to point at
-	// the appointment.
+	// Left is the number of further leads of the contact that did not change because Constraint, a unique index, allows only one of them
+	// to point at the appointment.
 	Left       int64
 	Constraint string
-	// Because says why nothing was written although something was desired: the table's definition forbids it. It is empty otherwise.
+	// Because says which part of the table's definition prevented a desired write. It is empty otherwise.
 	Because string
 }
 
-// maxTries bounds the transactions of one SyncLead: one for each thing that it can learn about the table from a failure.
+// maxTries bounds the transactions of one SyncLead: one for each adaptation of the writer to the table.
 const maxTries = 4
 
-// SyncLead makes the leads of a contact (a Contact.ID) follow from what desired returns. A lead that is changed was active
-// now.
+// SyncLead updates the leads of a contact (a Contact.ID) to what desired returns, and sets the last activity of each changed lead to now.
 //
-// All of it happens in one transaction in Verity that holds a lock on the contact. desired is called under that lock, so
-// that of two events of one contact the later one sees what the earlier one knew, and no two of our writers insert a lead
-// for the same contact. It reads verity-sync's own database, must not use l, and its error is returned as it is, wrapped:
-// it says nothing about Verity. Where the table's definition refuses what was tried, a second transaction tries what is left.
+// It uses one transaction in Verity's database, which holds a lock on the contact. SyncLead calls desired under that lock: of two events of
+// a contact, the later one sees the data of the earlier one, and no two writers of verity-sync insert a lead for the same contact. desired
+// reads verity-sync's own database and must not use l. SyncLead wraps its error without classifying it, because it says nothing about
+// Verity. If the table's definition refuses a statement, another transaction tries again without it.
 func (l *Leads) SyncLead(ctx context.Context, contactID string, desired func(context.Context) (Desired, error)) (Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
@@ -256,8 +253,8 @@ func (l *Leads) SyncLead(ctx context.Context, contactID string, desired func(con
 			return result, nil
 		}
 		before := w.table
-		if w.learn(err) {
-			l.described.CompareAndSwap(before, w.table)
+		if w.adapt(err) {
+			l.definition.CompareAndSwap(before, w.table)
 			continue
 		}
 		if refused, ok := errors.AsType[*refusal](err); ok {
@@ -268,12 +265,12 @@ func (l *Leads) SyncLead(ctx context.Context, contactID string, desired func(con
 	return Result{}, l.failure(errNoLead)
 }
 
-// syncOnce makes one attempt at what SyncLead does, in one transaction.
+// syncOnce is one try of SyncLead, in one transaction.
 func (l *Leads) syncOnce(
 	ctx context.Context, w writer, desired func(context.Context) (Desired, error),
 ) (result Result, desiredErr, err error) {
-	// Read committed, whatever the database's default is: under a higher level the snapshot is taken before the lock is
-	// had, and a lead that the previous holder inserted stays unseen.
+	// Read committed, regardless of the database's default: at a higher level the snapshot would be older than the lock, and would not
+	// include a lead that the previous holder of the lock inserted.
 	err = l.pool.InTx(ctx, pgx.ReadCommitted, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock($1)`, lockKey(w.contactID)); err != nil {
 			return err
@@ -285,7 +282,7 @@ func (l *Leads) syncOnce(
 		if w.want.AppointmentID != "" && w.want.Scope != EndedLeads {
 			result, err = w.point(ctx, tx)
 		} else {
-			result, err = w.release(ctx, tx)
+			result, err = w.leaveEnded(ctx, tx)
 		}
 		failpoint.Hit(failpoint.LeadWritten)
 		return err
@@ -293,8 +290,8 @@ func (l *Leads) syncOnce(
 	return result, desiredErr, err
 }
 
-// lockKey is the advisory lock of a contact: the name keeps it apart from locks that Verity takes itself.
+// lockKey is the key of a contact's advisory lock. The prefix distinguishes it from Verity's own locks.
 func lockKey(contactID string) int64 {
 	sum := sha256.Sum256([]byte("verity-sync/lead/" + contactID))
-	return int64(binary.BigEndian.Uint64(sum[:])) //nolint:gosec // any 64 bits are a key
+	return int64(binary.BigEndian.Uint64(sum[:])) //nolint:gosec // Any 64 bits are a key.
 }

@@ -16,19 +16,19 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/verity"
 )
 
-// waitForLock returns once as many sessions whose application_name is the test's wait for a lock.
+// waitForLock waits until that many sessions of the test wait for a lock. Their application_name is the test's name.
 func (db *database) waitForLock(sessions int) {
 	db.t.Helper()
 	assert.Eventually(db.t, func() bool {
-		// Other tests' sessions wait in the same server: those that are meant have the test's name.
+		// Sessions of other tests may wait on the same server.
 		return db.query(`SELECT count(*)::text FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = $1`,
 			db.t.Name()) == strconv.Itoa(sessions)
 	}, time.Minute, 2*time.Millisecond)
 }
 
-func TestTwoProcessesNeverMakeTwoLeadsOfAContact(t *testing.T) {
+func TestTwoProcessesNeverInsertTwoLeadsForAContact(t *testing.T) {
 	t.Parallel()
-	// The isolation levels are those that Verity's administrator may have made the default.
+	// Verity's administrator may have configured any isolation level as the default.
 	for _, level := range []string{"read committed", "repeatable read", "serializable"} {
 		t.Run(level, func(t *testing.T) {
 			t.Parallel()
@@ -61,13 +61,13 @@ func TestTwoProcessesNeverMakeTwoLeadsOfAContact(t *testing.T) {
 	}
 }
 
-func TestWhoComesLaterReadsLater(t *testing.T) {
+func TestTheLaterWriterReadsLater(t *testing.T) {
 	t.Parallel()
 	db := newDatabase(t, schemas["uuid"])
 	contact := db.contact()
 	first, second := db.open(), db.open("application_name", t.Name())
 
-	// What our own database says, which changes while the first writer holds the lock.
+	// The appointment in the middleware database, which changes while the first writer holds the lock.
 	var known atomic.Value
 	known.Store("apt_1")
 	read := func() verity.Desired {
@@ -90,17 +90,17 @@ func TestWhoComesLaterReadsLater(t *testing.T) {
 	assert.Equal(t, []string{"apt_2 active"}, db.appointments(contact))
 }
 
-func TestWhoWritesLaterWasActiveLater(t *testing.T) {
+func TestTheLaterWriterSetsALaterActivity(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		// between is what happens to the lead between the first writer and the second.
+		// between is executed between the first writer and the second.
 		between string
 		second  verity.Desired
 	}{
-		"a lead is updated":           {``, verity.Desired{AppointmentID: "apt_2"}},
-		"a lead of others is updated": {``, verity.Desired{AppointmentID: "apt_2", Scope: verity.OtherLeads}},
-		"a lead is released":          {``, verity.Desired{Ended: []string{"apt_1"}}},
-		"a lead is inserted again":    {`DELETE FROM leads`, verity.Desired{AppointmentID: "apt_2"}},
+		"a lead is updated":        {``, verity.Desired{AppointmentID: "apt_2"}},
+		"another lead is updated":  {``, verity.Desired{AppointmentID: "apt_2", Scope: verity.OtherLeads}},
+		"a lead is cleared":        {``, verity.Desired{Ended: []string{"apt_1"}}},
+		"a lead is inserted again": {`DELETE FROM leads`, verity.Desired{AppointmentID: "apt_2"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -167,7 +167,7 @@ func TestALeadThatVerityInsertsAtTheSameTimeIsUpdated(t *testing.T) {
 	assert.Equal(t, []string{"apt_1 active"}, db.appointments(contact))
 }
 
-func TestAFrozenWriterDoesNotHoldItsContactForEver(t *testing.T) {
+func TestAFrozenWriterDoesNotLockItsContactForever(t *testing.T) {
 	t.Parallel()
 	db := newDatabase(t, schemas["uuid"])
 	contact := db.contact()
@@ -177,7 +177,7 @@ func TestAFrozenWriterDoesNotHoldItsContactForEver(t *testing.T) {
 		_, err := awake.SyncLead(ctx, contact, desire("apt_2"))
 		return verity.Desired{AppointmentID: "apt_1"}, err
 	})
-	require.Error(t, err, "its transaction is gone when it wakes up")
+	require.Error(t, err, "the server ended its transaction in the meantime")
 	assert.Equal(t, destination.Transient, destination.ClassOf(err))
 	assert.Equal(t, []string{"apt_2 active"}, db.appointments(contact))
 }

@@ -19,7 +19,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/testenv/postgres"
 )
 
-func TestWhatVeritysSchemaDoesToAWrite(t *testing.T) {
+func TestErrorsOfVeritysSchemaAreClassified(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		alter   string
@@ -31,7 +31,7 @@ func TestWhatVeritysSchemaDoesToAWrite(t *testing.T) {
 			`ALTER TABLE leads DROP COLUMN ghl_appointment_id`, destination.Unavailable,
 			`column "ghl_appointment_id" of relation "leads" does not exist (SQLSTATE 42703)`,
 		},
-		"a column of a type that takes no appointment": {
+		"a column of a type that cannot hold an appointment": {
 			`ALTER TABLE leads ALTER ghl_appointment_id TYPE bigint USING NULL`, destination.Permanent,
 			`the statement is refused (SQLSTATE 22P02)`,
 		},
@@ -43,7 +43,7 @@ func TestWhatVeritysSchemaDoesToAWrite(t *testing.T) {
 			`ALTER TABLE leads ADD CONSTRAINT no_appointments CHECK (ghl_appointment_id IS NULL)`, destination.Permanent,
 			`constraint no_appointments of leads is violated (SQLSTATE 23514)`,
 		},
-		"a reference to an appointment that is not there yet": {
+		"a reference to an appointment that does not exist yet": {
 			`CREATE TABLE appointments (id text PRIMARY KEY);
 			 ALTER TABLE leads ADD CONSTRAINT appointment_fk FOREIGN KEY (ghl_appointment_id) REFERENCES appointments`,
 			destination.Transient, `constraint appointment_fk of leads is violated (SQLSTATE 23503)`,
@@ -59,7 +59,7 @@ func TestWhatVeritysSchemaDoesToAWrite(t *testing.T) {
 			 CREATE TRIGGER refuse BEFORE INSERT ON leads FOR EACH ROW EXECUTE FUNCTION refuse()`,
 			destination.Permanent, `a trigger refuses the change (SQLSTATE P0001)`,
 		},
-		"a trigger that refuses with a state of the schema": {
+		"a trigger that refuses with an SQLSTATE of the schema": {
 			`CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
 			 $$BEGIN RAISE EXCEPTION 'no lead for %', NEW.ghl_appointment_id USING ERRCODE = '42501'; END$$;
 			 CREATE TRIGGER refuse BEFORE INSERT ON leads FOR EACH ROW EXECUTE FUNCTION refuse()`,
@@ -83,7 +83,7 @@ func TestWhatVeritysSchemaDoesToAWrite(t *testing.T) {
 	}
 }
 
-// assertFailure holds that an error is Verity's database's, of a class, and says no more than message.
+// assertFailure asserts that an error is from Verity's database and has exactly this class and message.
 func assertFailure(t *testing.T, err error, class destination.Class, message string) {
 	t.Helper()
 	var failure *destination.Error
@@ -102,7 +102,7 @@ func TestFindContactFails(t *testing.T) {
 		_, _, err := db.open().FindContact(t.Context(), nil, "ada@example.com")
 		assertFailure(t, err, destination.Unavailable, `relation "contacts" does not exist (SQLSTATE 42P01)`)
 	})
-	t.Run("where numbers are no text, without repeating one", func(t *testing.T) {
+	t.Run("if phone numbers are not text, without repeating one", func(t *testing.T) {
 		t.Parallel()
 		db := newDatabase(t, `CREATE TABLE contacts (id int, phone_e164 inet, email text)`)
 		_, _, err := db.open().FindContact(t.Context(), []string{"+12055550142"}, "")
@@ -115,11 +115,11 @@ func TestFindContactFails(t *testing.T) {
 		assertFailure(t, err, destination.Transient, `canceling statement due to statement timeout (SQLSTATE 57014)`)
 
 		leads := openLeads(t, verity.LeadsConfig{URL: db.url, Timeout: 100 * time.Millisecond})
-		require.NoError(t, leads.Pool().Ping(t.Context()), "so that the time does not run out while a connection is made")
+		require.NoError(t, leads.Pool().Ping(t.Context()), "the timeout must not end while a connection is established")
 		_, _, err = leads.FindContact(t.Context(), nil, "ada@example.com")
 		assertFailure(t, err, destination.Transient, `timed out`)
 	})
-	t.Run("when the caller gives up", func(t *testing.T) {
+	t.Run("when the caller cancels", func(t *testing.T) {
 		t.Parallel()
 		db := newDatabase(t, schemas["uuid"])
 		ctx, cancel := context.WithCancel(t.Context())
@@ -137,20 +137,20 @@ func TestSyncLeadFails(t *testing.T) {
 		_, err := newDatabase(t, schemas["uuid"]).open().SyncLead(t.Context(), "ada@example.com", desire("apt_1"))
 		assertFailure(t, err, destination.Permanent, `the statement is refused (SQLSTATE 22P02)`)
 	})
-	t.Run("when Verity holds the lead for too long", func(t *testing.T) {
+	t.Run("when Verity locks the lead for too long", func(t *testing.T) {
 		t.Parallel()
 		db := newDatabase(t, schemas["uuid"])
 		contact := db.contact()
 		db.lead(contact, "")
 		theirs, err := db.pool.Begin(t.Context())
 		require.NoError(t, err)
-		defer theirs.Rollback(t.Context()) //nolint:errcheck // it only held a lock
+		defer theirs.Rollback(t.Context()) //nolint:errcheck // It only held a lock.
 		_, err = theirs.Exec(t.Context(), `SELECT FROM leads FOR UPDATE`)
 		require.NoError(t, err)
 		_, err = db.open("lock_timeout", "100ms").SyncLead(t.Context(), contact, desire("apt_1"))
 		assertFailure(t, err, destination.Transient, `canceling statement due to lock timeout (SQLSTATE 55P03)`)
 	})
-	t.Run("when its backend is terminated, and the next one does not", func(t *testing.T) {
+	t.Run("when its backend is terminated, and the next call succeeds", func(t *testing.T) {
 		t.Parallel()
 		db := newDatabase(t, schemas["uuid"])
 		contact := db.contact()
@@ -166,7 +166,7 @@ func TestSyncLeadFails(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, []string{"apt_2 active"}, db.appointments(contact))
 	})
-	t.Run("without leaving anything, when the caller gives up half way", func(t *testing.T) {
+	t.Run("without writing anything, when the caller cancels in the middle", func(t *testing.T) {
 		t.Parallel()
 		db := newDatabase(t, schemas["uuid"])
 		contact := db.contact()
@@ -183,7 +183,7 @@ func TestSyncLeadFails(t *testing.T) {
 	})
 }
 
-// login makes an account of the test's own, with no more rights than to see the schema, and returns Verity's URL with it.
+// login creates a role that has only USAGE on the schema, and returns it and Verity's URL with it.
 func (db *database) login(password string) (account, databaseURL string) {
 	db.t.Helper()
 	account = "test_" + strings.ToLower(rand.Text())
@@ -202,7 +202,7 @@ func (db *database) login(password string) (account, databaseURL string) {
 func TestAccountsOfVeritysDatabase(t *testing.T) {
 	t.Parallel()
 
-	t.Run("one without the privilege waits for it", func(t *testing.T) {
+	t.Run("a missing privilege that is granted later", func(t *testing.T) {
 		t.Parallel()
 		db := newDatabase(t, schemas["uuid"])
 		contact := db.contact()
@@ -213,7 +213,7 @@ func TestAccountsOfVeritysDatabase(t *testing.T) {
 
 		db.exec(`GRANT SELECT ON contacts TO ` + account + `; GRANT SELECT, INSERT, UPDATE ON leads TO ` + account)
 		_, err = leads.SyncLead(t.Context(), contact, desire("apt_1"))
-		require.NoError(t, err, "these are all that is needed")
+		require.NoError(t, err, "these privileges are sufficient")
 		_, _, err = leads.FindContact(t.Context(), []string{"+12055550142"}, "ada@example.com")
 		require.NoError(t, err)
 	})
@@ -236,13 +236,13 @@ func TestAccountsOfVeritysDatabase(t *testing.T) {
 		_, err = openLeads(t, verity.LeadsConfig{URL: u.String()}).SyncLead(t.Context(), "1", desire("apt_1"))
 		assertFailure(t, err, destination.Unavailable, `cannot connect: database "nowhere" does not exist (SQLSTATE 3D000)`)
 	})
-	t.Run("a server that takes no writes, until it does", func(t *testing.T) {
+	t.Run("a read-only server that becomes writable", func(t *testing.T) {
 		t.Parallel()
 		db := newDatabase(t, schemas["uuid"])
 		contact := db.contact()
 		account, databaseURL := db.login("right")
 		db.exec(`GRANT SELECT ON contacts TO ` + account + `; GRANT SELECT, INSERT, UPDATE ON leads TO ` + account)
-		// The setting is taken at login, so that a connection stays read-only, like one to a former primary.
+		// Postgres applies the setting at login: a connection stays read-only, like one to a former primary.
 		db.exec(`ALTER ROLE ` + account + ` SET default_transaction_read_only = on`)
 		leads := openLeads(t, verity.LeadsConfig{URL: databaseURL})
 		_, err := leads.SyncLead(t.Context(), contact, desire("apt_1"))
@@ -255,7 +255,7 @@ func TestAccountsOfVeritysDatabase(t *testing.T) {
 	})
 }
 
-func TestARestartOfVeritysDatabaseNeedsNoRestartOfOurs(t *testing.T) {
+func TestLeadsRecoverAfterARestartOfVeritysDatabase(t *testing.T) {
 	t.Parallel()
 	server := testenv.PostgresServer(t)
 	setUp, err := pgx.Connect(t.Context(), server.URL())
@@ -287,7 +287,7 @@ func TestAHalfOpenConnectionEndsWithTheCall(t *testing.T) {
 	line := newLine(t, u.Host)
 	u.Host = line.address
 	leads := openLeads(t, verity.LeadsConfig{URL: u.String(), Timeout: time.Second})
-	require.NoError(t, leads.Pool().Ping(t.Context()), "so that the time does not run out while a connection is made")
+	require.NoError(t, leads.Pool().Ping(t.Context()), "the timeout must not end while a connection is established")
 	_, err = leads.SyncLead(t.Context(), contact, func(context.Context) (verity.Desired, error) {
 		line.cut()
 		return verity.Desired{AppointmentID: "apt_1"}, nil
@@ -295,7 +295,7 @@ func TestAHalfOpenConnectionEndsWithTheCall(t *testing.T) {
 	assertFailure(t, err, destination.Transient, `timed out`)
 }
 
-// line passes bytes between a client and a server until it is cut: then it keeps the connections and passes nothing.
+// line copies bytes between a client and a server. After cut, it keeps the connections open and copies nothing.
 type line struct {
 	address string
 	cut     context.CancelFunc

@@ -12,7 +12,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/verity"
 )
 
-// uniques are ways to allow one lead for an appointment.
+// uniques are definitions that allow only one lead for an appointment.
 var uniques = map[string]string{
 	"a unique index":                         `CREATE UNIQUE INDEX one ON leads (ghl_appointment_id)`,
 	"a partial unique index":                 `CREATE UNIQUE INDEX one ON leads (ghl_appointment_id) WHERE ghl_appointment_id IS NOT NULL`,
@@ -31,14 +31,14 @@ var uniques = map[string]string{
 		CREATE UNIQUE INDEX one ON leads (ghl_appointment_id)`,
 }
 
-// given is a lead that a contact has.
+// given is an existing lead of a contact.
 type given struct {
 	appointment string
-	// active is the year in which it was active last, 0 for never.
+	// active is the year of its last activity, 0 for never.
 	active int
 }
 
-func TestAUniqueIndexLetsOneLeadFollow(t *testing.T) {
+func TestAUniqueIndexAllowsOneLeadToFollow(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		leads   []given
@@ -54,7 +54,7 @@ func TestAUniqueIndexLetsOneLeadFollow(t *testing.T) {
 			[]given{{"apt_2", 2019}, {"apt_1", 2022}}, verity.Desired{AppointmentID: "apt_2"},
 			verity.Result{Outcome: verity.LeadUpdated, Leads: 1, Left: 1}, []string{"apt_1", "apt_2 active"},
 		},
-		"none, where one points at it and nothing has happened": {
+		"none, if one points at it and nothing new has happened": {
 			[]given{{"apt_2", 2019}, {"apt_1", 2022}}, verity.Desired{AppointmentID: "apt_2", Scope: verity.OtherLeads},
 			verity.Result{Outcome: verity.LeadUnchanged, Left: 1}, []string{"apt_1", "apt_2"},
 		},
@@ -74,7 +74,7 @@ func TestAUniqueIndexLetsOneLeadFollow(t *testing.T) {
 			verity.Desired{AppointmentID: "apt_2", Ended: []string{"apt_0", "apt_1"}, Scope: verity.EndedLeads},
 			verity.Result{Outcome: verity.LeadUpdated, Leads: 2}, []string{"apt_2 active", "apt_9", "none active"},
 		},
-		"none of those that have ended, where one points at it": {
+		"none of those that have ended, if one points at it": {
 			[]given{{"apt_0", 2019}, {"apt_2", 2020}}, verity.Desired{AppointmentID: "apt_2", Ended: []string{"apt_0"}, Scope: verity.EndedLeads},
 			verity.Result{Outcome: verity.LeadCleared, Leads: 1}, []string{"apt_2", "none active"},
 		},
@@ -85,7 +85,7 @@ func TestAUniqueIndexLetsOneLeadFollow(t *testing.T) {
 		leads := shared.open()
 		for name, tt := range tests {
 			t.Run(index+": "+name, func(t *testing.T) {
-				// One after another: appointments are unique in the table.
+				// Not parallel: appointments are unique in the table.
 				db := shared.in(t)
 				db.exec(`DELETE FROM leads`)
 				contact := db.contact()
@@ -97,7 +97,7 @@ func TestAUniqueIndexLetsOneLeadFollow(t *testing.T) {
 				result, err := leads.SyncLead(t.Context(), contact, desired)
 				require.NoError(t, err)
 				if result.Left > 0 {
-					// A partition's own index has a name that Postgres made.
+					// Postgres generates the name of a partition's index.
 					assert.Contains(t, []string{"one", "new_ghl_appointment_id_idx"}, result.Constraint)
 				}
 				result.Constraint = ""
@@ -106,7 +106,7 @@ func TestAUniqueIndexLetsOneLeadFollow(t *testing.T) {
 
 				_, err = leads.SyncLead(t.Context(), contact, desired)
 				require.NoError(t, err)
-				assert.Equal(t, tt.want, db.appointments(contact), "a repetition ends the same")
+				assert.Equal(t, tt.want, db.appointments(contact), "a repetition has the same result")
 			})
 		}
 	}
@@ -116,7 +116,7 @@ func TestAnotherContactsLeadThatHasTheAppointmentIsAnError(t *testing.T) {
 	t.Parallel()
 	for name, alter := range uniques {
 		if name == "a unique index of the contact's" {
-			continue // It allows this.
+			continue // It allows the same appointment for two contacts.
 		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -159,8 +159,8 @@ func TestColumnsThatMustNotBeNullAreSupplied(t *testing.T) {
 		"beside a trigger":         {`ALTER TABLE leads ALTER id DROP DEFAULT; ` + trigger(`NEW.status := 'x';`), isUUID},
 		"not, by a trigger":        {`ALTER TABLE leads ALTER id DROP DEFAULT, ALTER id TYPE text; ` + trigger(`NEW.id := coalesce(NEW.id, 'lead_' || random());`), `SELECT (id LIKE 'lead_%')::text FROM leads WHERE contact_id = $1`},
 		"not, by a default":        {`ALTER TABLE leads ALTER id TYPE text, ALTER id SET DEFAULT 'lead_' || random()`, `SELECT (id LIKE 'lead_%')::text FROM leads WHERE contact_id = $1`},
-		"not, where NULL will do":  {`ALTER TABLE leads DROP id, ADD id text, ADD updated_at timestamptz`, `SELECT (id IS NULL AND updated_at IS NULL)::text FROM leads WHERE contact_id = $1`},
-		"not, where it is another": {`ALTER TABLE leads ADD updated_at timestamptz NOT NULL DEFAULT '2020-01-01'`, `SELECT (updated_at = '2020-01-01')::text FROM leads WHERE contact_id = $1`},
+		"not, if NULL is allowed":  {`ALTER TABLE leads DROP id, ADD id text, ADD updated_at timestamptz`, `SELECT (id IS NULL AND updated_at IS NULL)::text FROM leads WHERE contact_id = $1`},
+		"not, if it has a default": {`ALTER TABLE leads ADD updated_at timestamptz NOT NULL DEFAULT '2020-01-01'`, `SELECT (updated_at = '2020-01-01')::text FROM leads WHERE contact_id = $1`},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -194,7 +194,7 @@ func TestTheTimeOfAnUpdateThatMustNotBeNullIsWritten(t *testing.T) {
 	db.exec(`GRANT SELECT ON contacts, leads TO ` + account + `; GRANT INSERT, UPDATE (ghl_appointment_id, last_activity_at) ON leads TO ` + account)
 	restricted := openLeads(t, verity.LeadsConfig{URL: databaseURL})
 	_, err := restricted.SyncLead(t.Context(), contact, desire("apt_2"))
-	require.NoError(t, err, "what the role may not write is left alone")
+	require.NoError(t, err, "a column that the role may not write does not change")
 	assert.Equal(t, "false", db.query(changed))
 
 	_, err = db.open().SyncLead(t.Context(), contact, desire("apt_3"))
@@ -206,7 +206,7 @@ func TestTheTimeOfAnUpdateThatMustNotBeNullIsWritten(t *testing.T) {
 	assert.Equal(t, "true", db.query(changed))
 }
 
-func TestWhatCannotBeInsertedIsNoError(t *testing.T) {
+func TestALeadThatCannotBeInsertedIsNotAnError(t *testing.T) {
 	t.Parallel()
 	fill := `CREATE FUNCTION fill() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RETURN NEW; END$$;
 		CREATE TRIGGER fill BEFORE INSERT ON leads FOR EACH ROW EXECUTE FUNCTION fill(); `
@@ -236,19 +236,19 @@ func TestWhatCannotBeInsertedIsNoError(t *testing.T) {
 				assert.Empty(t, db.appointments(stranger))
 				result, err = leads.SyncLead(t.Context(), known, desire("apt_1"))
 				require.NoError(t, err)
-				assert.Equal(t, verity.Result{Outcome: verity.LeadUpdated, Leads: 1}, result, "leads that exist are updated")
+				assert.Equal(t, verity.Result{Outcome: verity.LeadUpdated, Leads: 1}, result, "existing leads are updated")
 			}
 			db.exec(`UPDATE leads SET ghl_appointment_id = 'apt_9'`)
 			result, err := leads.SyncLead(t.Context(), known, func(context.Context) (verity.Desired, error) {
 				return verity.Desired{AppointmentID: "apt_1", Spare: &verity.Spare{}}, nil
 			})
 			require.NoError(t, err)
-			assert.Equal(t, verity.Result{Outcome: verity.LeadUnchanged, Spared: 1}, result, "a lead that is spared is one")
+			assert.Equal(t, verity.Result{Outcome: verity.LeadUnchanged, Spared: 1}, result, "a spared lead counts as a lead")
 		})
 	}
 }
 
-func TestAnAppointmentThatMustNotBeNullStays(t *testing.T) {
+func TestAnAppointmentThatMustNotBeNullIsNotCleared(t *testing.T) {
 	t.Parallel()
 	db := newDatabase(t, schemas["uuid"])
 	contact := db.contact()
@@ -281,15 +281,15 @@ func TestATableThatChangesIsReadAgain(t *testing.T) {
 	}
 	assert.Equal(t, verity.LeadInserted, sync())
 	db.exec(`ALTER TABLE leads ALTER id DROP DEFAULT`)
-	assert.Equal(t, verity.LeadInserted, sync(), "a column that has to be supplied since")
+	assert.Equal(t, verity.LeadInserted, sync(), "a column that must now be supplied")
 	db.exec(`ALTER TABLE leads DROP id`)
 	_, err := leads.SyncLead(t.Context(), db.contact(), desire("apt_1"))
 	require.Error(t, err)
 	assert.Equal(t, destination.Unavailable, destination.ClassOf(err))
-	assert.Equal(t, verity.LeadInserted, sync(), "a column that is gone since")
+	assert.Equal(t, verity.LeadInserted, sync(), "a column that no longer exists")
 	db.exec(`ALTER TABLE leads ADD CONSTRAINT one UNIQUE (ghl_appointment_id) DEFERRABLE`)
 	_, err = leads.SyncLead(t.Context(), db.contact(), desire("apt_2"))
 	require.Error(t, err)
 	assert.Equal(t, destination.Unavailable, destination.ClassOf(err))
-	assert.Equal(t, verity.LeadInserted, sync(), "a constraint for which ON CONFLICT is refused since")
+	assert.Equal(t, verity.LeadInserted, sync(), "a constraint for which Postgres now refuses ON CONFLICT")
 }

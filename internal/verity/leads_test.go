@@ -38,19 +38,19 @@ func TestFindContact(t *testing.T) {
 		"by phone, the lowest id, as a number": {[]string{"+12055550142"}, "", verity.Contact{ID: "9", MatchedBy: "phone"}},
 		"the phone wins over the address":      {[]string{"+12055550142"}, "ada@example.com", verity.Contact{ID: "9", MatchedBy: "phone"}},
 		"the first phone wins over the second": {[]string{"+12055550142", "+12055550100"}, "", verity.Contact{ID: "9", MatchedBy: "phone"}},
-		"the second phone, if the first is not known": {
+		"the second phone, if the first is unknown": {
 			[]string{"+12055550199", "+12055550100"}, "both@example.com", verity.Contact{ID: "7", MatchedBy: "phone"},
 		},
 		"the address, if no phone is known": {
 			[]string{"+12055550199"}, "both@example.com", verity.Contact{ID: "100", MatchedBy: "email"},
 		},
 		"the address as typed wins":               {nil, "Ada@Example.com", verity.Contact{ID: "9", MatchedBy: "email"}},
-		"the address in lower case comes next":    {nil, "ADA@EXAMPLE.COM", verity.Contact{ID: "7", MatchedBy: "email"}},
+		"the address in lower case is next":       {nil, "ADA@EXAMPLE.COM", verity.Contact{ID: "7", MatchedBy: "email"}},
 		"blanks around the address do not matter": {nil, " both@example.com ", verity.Contact{ID: "100", MatchedBy: "email"}},
-		"the address in any case comes last":      {nil, "bob@example.com", verity.Contact{ID: "11", MatchedBy: "email-ignoring-case"}},
-		"nobody":                                  {[]string{"+12055550199"}, "eve@example.com", verity.Contact{}},
-		"a part of an address is nobody":          {nil, "%@example.com", verity.Contact{}},
-		"nothing to look for is nobody":           {nil, "", verity.Contact{}},
+		"the address in any case is last":         {nil, "bob@example.com", verity.Contact{ID: "11", MatchedBy: "email-ignoring-case"}},
+		"no match":                                {[]string{"+12055550199"}, "eve@example.com", verity.Contact{}},
+		"a part of an address matches nothing":    {nil, "%@example.com", verity.Contact{}},
+		"without phone and address, no match":     {nil, "", verity.Contact{}},
 		"empty values match no empty columns":     {[]string{""}, "  ", verity.Contact{}},
 	}
 	for name, tt := range tests {
@@ -64,13 +64,13 @@ func TestFindContact(t *testing.T) {
 	}
 }
 
-func TestFindContactUsesTheIndexesThatAreThere(t *testing.T) {
+func TestFindContactUsesTheIndexes(t *testing.T) {
 	t.Parallel()
 	db := newDatabase(t, veritysim.Schema)
 	db.exec(`INSERT INTO contacts (phone_e164, email)
 		SELECT '+1205555' || lpad(i::text, 4, '0'), 'Person' || i || '@example.com' FROM generate_series(1, 5000) i`)
-	// Many contacts with one number, as a switchboard has: where the planner knows of them, walking the primary key until
-	// one turns up looks cheap.
+	// Many contacts with the number of a switchboard: with their statistics, the planner may prefer a scan of the primary key until the
+	// first match.
 	db.exec(`INSERT INTO contacts (phone_e164) SELECT '+12055559999' FROM generate_series(1, 200)`)
 	db.exec(`ANALYZE contacts`)
 	values := map[string]string{"phone": "+12055559999", "email": "person1@example.com", "lower email": "person1@example.com"}
@@ -107,7 +107,7 @@ func TestSyncLead(t *testing.T) {
 		"a lead without an appointment points at it": {
 			[]string{""}, desire("apt_2"), verity.Result{Outcome: verity.LeadUpdated, Leads: 1}, []string{"apt_2 active"},
 		},
-		"a lead that points elsewhere points at it": {
+		"a lead that points at another appointment points at it": {
 			[]string{"apt_1"}, desire("apt_2"), verity.Result{Outcome: verity.LeadUpdated, Leads: 1}, []string{"apt_2 active"},
 		},
 		"a lead that points at it already is active again": {
@@ -120,14 +120,14 @@ func TestSyncLead(t *testing.T) {
 		"a lead that points at an ended appointment is cleared": {
 			[]string{"apt_1"}, desire("", "apt_0", "apt_1"), verity.Result{Outcome: verity.LeadCleared, Leads: 1}, []string{"none active"},
 		},
-		"a lead that points at an appointment of somebody else's making is not cleared": {
+		"a lead that points at an unknown appointment is not cleared": {
 			[]string{"apt_1", "apt_9"}, desire("", "apt_1"), verity.Result{Outcome: verity.LeadCleared, Leads: 1},
 			[]string{"apt_9", "none active"},
 		},
 		"an ended appointment that no lead points at changes nothing": {
 			[]string{"apt_9", ""}, desire("", "apt_1"), verity.Result{Outcome: verity.LeadUnchanged}, []string{"apt_9", "none"},
 		},
-		"an ended appointment makes no lead": {
+		"an ended appointment inserts no lead": {
 			nil, desire("", "apt_1"), verity.Result{Outcome: verity.LeadUnchanged}, []string{},
 		},
 		"nothing known changes nothing": {
@@ -151,11 +151,11 @@ func TestSyncLead(t *testing.T) {
 				require.NoError(t, err)
 				assert.Equal(t, tt.result, result)
 				assert.Equal(t, tt.want, db.appointments(contact))
-				assert.Equal(t, []string{"apt_1"}, db.appointments(bystander), "other contacts' leads stay as they are")
+				assert.Equal(t, []string{"apt_1"}, db.appointments(bystander), "other contacts' leads do not change")
 
 				_, err = leads.SyncLead(t.Context(), contact, tt.desired)
 				require.NoError(t, err)
-				assert.Equal(t, tt.want, db.appointments(contact), "a repetition ends the same")
+				assert.Equal(t, tt.want, db.appointments(contact), "a repetition has the same result")
 			})
 		}
 	}
@@ -173,7 +173,7 @@ func TestSyncLeadWithinAScope(t *testing.T) {
 		result  verity.Result
 		want    []string
 	}{
-		"other leads: those that point at it stay as they are": {
+		"other leads: those that point at it do not change": {
 			[]string{"apt_2", "apt_1", ""}, verity.Desired{AppointmentID: "apt_2", Scope: verity.OtherLeads},
 			verity.Result{Outcome: verity.LeadUpdated, Leads: 2}, []string{"apt_2", "apt_2 active", "apt_2 active"},
 		},
@@ -189,16 +189,16 @@ func TestSyncLeadWithinAScope(t *testing.T) {
 			[]string{"apt_1", "apt_9"}, verity.Desired{Ended: []string{"apt_1"}, Scope: verity.OtherLeads},
 			verity.Result{Outcome: verity.LeadCleared, Leads: 1}, []string{"apt_9", "none active"},
 		},
-		"ended leads: they fall back to the live appointment, and others stay as they are": {
+		"ended leads: they point at the live appointment, and others do not change": {
 			[]string{"apt_1", "apt_2", "apt_9", ""},
 			verity.Desired{AppointmentID: "apt_2", Ended: []string{"apt_0", "apt_1"}, Scope: verity.EndedLeads},
 			verity.Result{Outcome: verity.LeadUpdated, Leads: 1}, []string{"apt_2", "apt_2 active", "apt_9", "none"},
 		},
-		"ended leads: they are cleared where there is no live appointment": {
+		"ended leads: they are cleared if there is no live appointment": {
 			[]string{"apt_1"}, verity.Desired{Ended: []string{"apt_1"}, Scope: verity.EndedLeads},
 			verity.Result{Outcome: verity.LeadCleared, Leads: 1}, []string{"none active"},
 		},
-		"spared: leads that point at an appointment of which nothing is known stay": {
+		"spared: leads that point at an unknown appointment": {
 			[]string{"apt_1", "apt_2", "apt_9", ""}, verity.Desired{AppointmentID: "apt_2", Spare: &verity.Spare{Known: []string{"apt_1"}}},
 			verity.Result{Outcome: verity.LeadUpdated, Leads: 3, Spared: 1}, []string{"apt_2 active", "apt_2 active", "apt_2 active", "apt_9"},
 		},
@@ -214,7 +214,7 @@ func TestSyncLeadWithinAScope(t *testing.T) {
 			[]string{"apt_9"}, verity.Desired{AppointmentID: "apt_2", Spare: &verity.Spare{BookedAt: date(2020, time.February)}},
 			verity.Result{Outcome: verity.LeadUpdated, Leads: 1}, []string{"apt_2 active"},
 		},
-		"spared, of other leads": {
+		"spared: among other leads": {
 			[]string{"apt_2", "apt_1", "apt_9"},
 			verity.Desired{AppointmentID: "apt_2", Scope: verity.OtherLeads, Spare: &verity.Spare{Known: []string{"apt_1"}}},
 			verity.Result{Outcome: verity.LeadUpdated, Leads: 1, Spared: 1}, []string{"apt_2", "apt_2 active", "apt_9"},
@@ -223,7 +223,7 @@ func TestSyncLeadWithinAScope(t *testing.T) {
 			nil, verity.Desired{AppointmentID: "apt_2", Spare: &verity.Spare{}},
 			verity.Result{Outcome: verity.LeadInserted, Leads: 1}, []string{"apt_2 active"},
 		},
-		"ended leads: none is made": {
+		"ended leads: none is inserted": {
 			nil, verity.Desired{AppointmentID: "apt_2", Ended: []string{"apt_1"}, Scope: verity.EndedLeads},
 			verity.Result{Outcome: verity.LeadUnchanged}, []string{},
 		},
@@ -248,7 +248,7 @@ func TestSyncLeadWithinAScope(t *testing.T) {
 	}
 }
 
-func TestAContactThatWasFoundHasItsLeadSynced(t *testing.T) {
+func TestTheLeadOfAFoundContactIsSynced(t *testing.T) {
 	t.Parallel()
 	for name, schema := range schemas {
 		t.Run(name, func(t *testing.T) {
@@ -266,22 +266,22 @@ func TestAContactThatWasFoundHasItsLeadSynced(t *testing.T) {
 	}
 }
 
-func TestSyncLeadReturnsTheErrorOfItsReaderAsItIs(t *testing.T) {
+func TestSyncLeadWrapsTheErrorOfDesired(t *testing.T) {
 	t.Parallel()
 	db := newDatabase(t, schemas["uuid"])
 	contact := db.contact()
 	db.lead(contact, "apt_1")
 	leads := db.open()
 
-	down := errors.New("our own database is down")
+	down := errors.New("the middleware database is down")
 	_, err := leads.SyncLead(t.Context(), contact, func(context.Context) (verity.Desired, error) {
 		return verity.Desired{AppointmentID: "apt_2"}, down
 	})
 	require.ErrorIs(t, err, down)
-	_, isVeritys := errors.AsType[*destination.Error](err)
-	assert.False(t, isVeritys, "it must not count against Verity")
+	_, classified := errors.AsType[*destination.Error](err)
+	assert.False(t, classified, "it must not open the breaker of Verity's database")
 	assert.Equal(t, []string{"apt_1"}, db.appointments(contact))
-	assert.Zero(t, leads.Stat().AcquiredConns(), "the connection is given back")
+	assert.Zero(t, leads.Stat().AcquiredConns(), "the connection is returned to the pool")
 }
 
 func TestOpenLeads(t *testing.T) {
@@ -295,7 +295,7 @@ func TestOpenLeads(t *testing.T) {
 			assert.NotContains(t, err.Error(), "s3cret")
 		}
 	})
-	t.Run("bounds its sessions, unless the URL says otherwise", func(t *testing.T) {
+	t.Run("sets timeouts for its sessions, which the URL overrides", func(t *testing.T) {
 		t.Parallel()
 		db := newDatabase(t, schemas["uuid"])
 		const query = `SELECT concat_ws(' ', current_setting('application_name'), current_setting('statement_timeout'),

@@ -19,10 +19,10 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/testenv/pgbouncer"
 )
 
-// permissive has PgBouncer take the parameters that it does not pass on, and forget them.
+// permissive makes PgBouncer accept and drop the parameters that it does not forward.
 var permissive = map[string]string{"ignore_startup_parameters": pgbouncer.Permissive}
 
-// poolers are the ways to a database; nil is the direct one.
+// poolers are the ways to connect to a database. nil is a direct connection.
 var poolers = map[string]*pgbouncer.Options{
 	"directly":                 nil,
 	"sessions":                 {Mode: "session"},
@@ -31,7 +31,7 @@ var poolers = map[string]*pgbouncer.Options{
 	"transactions, permissive": {Mode: "transaction", Settings: permissive},
 }
 
-// newOwnDatabase is a Verity in a database of its own, and the URL to it through a pooler.
+// newOwnDatabase returns a separate database of Verity, and its URL through a pooler.
 func newOwnDatabase(t *testing.T, options *pgbouncer.Options, statements ...string) (db *database, through string) {
 	t.Helper()
 	db = &database{t: t, url: testenv.Database(t, statements...)}
@@ -82,7 +82,7 @@ func TestLeadsAreWrittenBehindAPooler(t *testing.T) {
 	}
 }
 
-func TestAFrozenWriterBehindAPoolerHoldsNobodyUp(t *testing.T) {
+func TestAFrozenWriterBehindAPoolerDoesNotBlockOthers(t *testing.T) {
 	t.Parallel()
 	db, through := newOwnDatabase(t, &pgbouncer.Options{Mode: "transaction"}, schemas["uuid"])
 	contact := db.contact()

@@ -6,14 +6,14 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/database"
 )
 
-// Database gives access to the pool, for the checks of its connection.
+// Database returns the pool, for the checks of its connection.
 func (l *Leads) Database() *database.Pool { return l.pool }
 
-// Timeouts are those that verity-sync sets in Verity's database, by name.
+// Timeouts returns the timeouts that verity-sync sets for its sessions in Verity's database, by name.
 func Timeouts() map[string]time.Duration {
 	timeouts := map[string]time.Duration{}
 	for name, value := range sessionSettings {
-		if timeout, err := time.ParseDuration(value); err == nil { // The others are no durations.
+		if timeout, err := time.ParseDuration(value); err == nil { // The other settings are not durations.
 			timeouts[name] = timeout
 		}
 	}

@@ -10,38 +10,38 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/database"
 )
 
-// restriction is a table on which row security is active for a role, and the commands of verity-sync that may not get every row.
+// restriction is a table on which row security is active for a role, and the commands of verity-sync that may not see every row.
 type restriction struct {
-	// table is the one that verity-sync names; schema and relation are the one with row security: the same, or one behind a view.
+	// table is the name that verity-sync uses. schema and relation name the table with row security: the same one, or one behind a view.
 	table, schema, relation string
 	behindView              bool
-	// role is the one that the policies are for: that of the session, or the owner of a view.
+	// role is the role to which the policies apply: the session's, or the owner of a view.
 	role     string
 	commands []string
-	// permitted is true where permissive policies show all rows; restrictive are the policies that take some away all the same.
+	// permitted is true if permissive policies show all rows. restrictive are the policies that hide some of them again.
 	permitted   bool
 	restrictive []string
 }
 
-// restrictions reads where row security may keep rows from verity-sync. A role escapes it as a superuser, with BYPASSRLS, and as the owner
-// of a table that does not force it. Where it is active, a command gets all rows if one permissive policy is USING (true), and no
-// restrictive one says anything else. Views are followed: what they read is read with the rights of their owner, or of the session where
-// they are security_invoker.
+// restrictions reads where row security may hide rows from verity-sync. Row security does not apply to superusers, to roles with BYPASSRLS,
+// and to the owner of a table that does not force it. If it applies, a command sees all rows if one permissive policy is USING (true) and
+// every restrictive policy is, too. The query follows views: a view reads tables with the privileges of its owner, or of the session if the
+// view is security_invoker.
 const restrictions = secured + `
 	SELECT j.name, n.nspname::text, j.relname::text, j.oid IS DISTINCT FROM to_regclass(j.name)::oid, j.rolname::text,
 		array_agg(DISTINCT j.command ORDER BY j.command DESC), bool_and(j.permitted),
 		array_agg(DISTINCT p.name) FILTER (WHERE p.name IS NOT NULL)
-	FROM judged j JOIN pg_namespace n ON n.oid = j.relnamespace LEFT JOIN LATERAL unnest(j.restrictive) AS p(name) ON true
+	FROM applicable j JOIN pg_namespace n ON n.oid = j.relnamespace LEFT JOIN LATERAL unnest(j.restrictive) AS p(name) ON true
 	WHERE NOT j.permitted OR j.restrictive IS NOT NULL
 	GROUP BY j.name, n.nspname, j.relname, j.oid, j.rolname ORDER BY j.name DESC, j.relname, n.nspname`
 
-// activeRowSecurity reads where row security is active, whatever its policies show.
+// activeRowSecurity reads where row security is active, regardless of its policies.
 const activeRowSecurity = secured + `
 	SELECT DISTINCT j.name, n.nspname::text, j.relname::text, j.oid IS DISTINCT FROM to_regclass(j.name)::oid, j.rolname::text,
 		'{}'::text[], false, '{}'::text[]
-	FROM judged j JOIN pg_namespace n ON n.oid = j.relnamespace ORDER BY 1 DESC, 3, 2`
+	FROM applicable j JOIN pg_namespace n ON n.oid = j.relnamespace ORDER BY 1 DESC, 3, 2`
 
-// secured begins a query with the tables on which row security is active, as judged, a row for each command.
+// secured begins a query. Its table applicable has a row for each table on which row security is active, and each command.
 const secured = `
 	WITH RECURSIVE used(name, relation, role) AS (
 		SELECT t.name, to_regclass(t.name)::oid, (SELECT oid FROM pg_roles WHERE rolname = current_user)
@@ -57,7 +57,7 @@ const secured = `
 	), needed(name, command, polcmd, checks) AS (
 		VALUES ('contacts', 'SELECT', 'r', false), ('leads', 'SELECT', 'r', false), ('leads', 'UPDATE', 'w', false),
 			('leads', 'UPDATE', 'w', true), ('leads', 'INSERT', 'a', true)
-	), judged AS (
+	), applicable AS (
 		SELECT u.name, c.oid, c.relname, c.relnamespace, r.rolname, n.command,
 			coalesce(bool_or(says = 'true') FILTER (WHERE p.polpermissive), false) AS permitted,
 			array_agg(p.polname::text) FILTER (WHERE NOT p.polpermissive AND says <> 'true') AS restrictive
@@ -76,7 +76,7 @@ func readRestrictions(ctx context.Context, db querier, tables ...string) ([]rest
 	return collectRestrictions(ctx, db, restrictions, tables)
 }
 
-// readSecured reads the tables on which row security is active, without what the policies say.
+// readSecured reads the tables on which row security is active, regardless of its policies.
 func readSecured(ctx context.Context, db querier, tables ...string) ([]restriction, error) {
 	return collectRestrictions(ctx, db, activeRowSecurity, tables)
 }
@@ -92,8 +92,8 @@ func collectRestrictions(ctx context.Context, db querier, query string, tables [
 	})
 }
 
-// unhidden returns an error where row security may hide rows of the tables: what is not seen may be there all the same.
-func unhidden(ctx context.Context, db querier, tables ...string) error {
+// checkVisible returns an error if row security may hide rows of the tables: a row that is not found may exist.
+func checkVisible(ctx context.Context, db querier, tables ...string) error {
 	found, err := readRestrictions(ctx, db, tables...)
 	if err != nil || len(found) == 0 {
 		return err
@@ -101,7 +101,7 @@ func unhidden(ctx context.Context, db querier, tables ...string) error {
 	return &hiddenError{found[0]}
 }
 
-// hiddenError says that what a statement did not find may be hidden.
+// hiddenError says that row security may hide the row that a statement did not find.
 type hiddenError struct{ restriction restriction }
 
 func (e *hiddenError) Error() string {
@@ -120,12 +120,12 @@ func (r restriction) on() string {
 	return r.relation
 }
 
-// consequence says what verity-sync does about it.
+// consequence describes what happens because of the restriction.
 func (r restriction) consequence() string {
 	if r.table == contactsTable {
-		return "contacts may be hidden, so that nobody can be said not to be there, and no event of an appointment is processed"
+		return "contacts may be hidden, a contact that is not found may exist, and appointment events wait"
 	}
-	return "leads may be hidden, so that another one would be inserted beside them, and no event of an appointment is processed"
+	return "leads may be hidden, an INSERT could create a second lead, and appointment events wait"
 }
 
 func (r restriction) action() string {

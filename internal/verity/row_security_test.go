@@ -13,7 +13,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/verity"
 )
 
-// as returns Leads of a role that has the privileges, and the role.
+// as returns Leads for a new role with the required privileges, and the role.
 func (db *database) as() (leads *verity.Leads, role string) {
 	db.t.Helper()
 	role, databaseURL := db.login("right")
@@ -22,10 +22,10 @@ func (db *database) as() (leads *verity.Leads, role string) {
 }
 
 const (
-	mayBeHidden = "leads may be hidden, so that another one would be inserted beside them, and no event of an appointment is processed"
+	mayBeHidden = "leads may be hidden, an INSERT could create a second lead, and appointment events wait"
 )
 
-func TestRowSecurityThatComesWhileTheProcessRuns(t *testing.T) {
+func TestRowSecurityThatIsEnabledWhileTheProcessRuns(t *testing.T) {
 	t.Parallel()
 	const (
 		on       = `ALTER TABLE leads ENABLE ROW LEVEL SECURITY`
@@ -34,22 +34,22 @@ func TestRowSecurityThatComesWhileTheProcessRuns(t *testing.T) {
 	tests := map[string]struct {
 		before, alter string
 		desired       verity.Desired
-		// advice is what helps besides BYPASSRLS, CREATE POLICY by default.
+		// advice is the alternative to BYPASSRLS, CREATE POLICY by default.
 		advice string
 	}{
-		"an INSERT alone is allowed": {alter: addition + on, desired: verity.Desired{AppointmentID: "apt_2"}},
-		"an INSERT alone is allowed, and nothing new has happened": {
+		"only INSERT is allowed": {alter: addition + on, desired: verity.Desired{AppointmentID: "apt_2"}},
+		"only INSERT is allowed, and nothing new has happened": {
 			alter: addition + on, desired: verity.Desired{AppointmentID: "apt_2", Scope: verity.OtherLeads},
 		},
-		"an INSERT alone is allowed, and leads are spared": {
+		"only INSERT is allowed, and leads are spared": {
 			alter: addition + on, desired: verity.Desired{AppointmentID: "apt_2", Spare: &verity.Spare{}},
 		},
-		"a lead that should be released is hidden": {alter: addition + on, desired: verity.Desired{Ended: []string{"apt_1"}}},
+		"a lead that should be cleared is hidden": {alter: addition + on, desired: verity.Desired{Ended: []string{"apt_1"}}},
 		"leads of a tenant are visible": {
 			alter:   `ALTER TABLE leads ADD tenant text DEFAULT current_user; CREATE POLICY tenant ON leads USING (tenant = current_user); ` + on,
 			desired: verity.Desired{AppointmentID: "apt_2"},
 		},
-		"a policy that showed everything is gone": {
+		"a policy that showed everything is dropped": {
 			before: `CREATE POLICY shown ON leads FOR ALL USING (true); ` + on, alter: addition + `DROP POLICY shown ON leads`,
 			desired: verity.Desired{AppointmentID: "apt_2"},
 		},
@@ -68,7 +68,7 @@ func TestRowSecurityThatComesWhileTheProcessRuns(t *testing.T) {
 			leads, role := db.as()
 			db.exec(tt.before)
 			_, err := leads.SyncLead(t.Context(), contact, desire(""))
-			require.NoError(t, err, "the definition of the table is known now")
+			require.NoError(t, err, "the definition of the table is cached now")
 			db.exec(tt.alter)
 
 			desired := func(context.Context) (verity.Desired, error) { return tt.desired, nil }
@@ -82,12 +82,12 @@ func TestRowSecurityThatComesWhileTheProcessRuns(t *testing.T) {
 			}
 			db.exec(`INSERT INTO contacts (phone_e164) VALUES ('+12055550142')`)
 			_, _, err = leads.FindContact(t.Context(), []string{"+12055550142"}, "")
-			require.Error(t, err, "an event fails before it writes, so that the breaker opens")
+			require.Error(t, err, "an event fails before it writes, which opens the breaker")
 			assert.Contains(t, err.Error(), mayBeHidden)
 
 			db.exec(`CREATE POLICY verity_sync ON leads TO ` + role + ` USING (true) WITH CHECK (true); DROP POLICY IF EXISTS less ON leads`)
 			_, found, err := leads.FindContact(t.Context(), []string{"+12055550142"}, "")
-			require.NoError(t, err, "the policy that the message asks for")
+			require.NoError(t, err, "the policy of the advice")
 			assert.True(t, found)
 			_, err = leads.SyncLead(t.Context(), contact, desired)
 			require.NoError(t, err)
@@ -96,7 +96,7 @@ func TestRowSecurityThatComesWhileTheProcessRuns(t *testing.T) {
 	}
 }
 
-func TestContactsThatAreHiddenAreNotSaidToBeMissing(t *testing.T) {
+func TestHiddenContactsAreNotReportedAsMissing(t *testing.T) {
 	t.Parallel()
 	db := newDatabase(t, schemas["uuid"])
 	db.exec(`INSERT INTO contacts (phone_e164) VALUES ('+12055550142')`)
@@ -112,7 +112,7 @@ func TestContactsThatAreHiddenAreNotSaidToBeMissing(t *testing.T) {
 		for _, number := range []string{"+12055550142", "+12055550100"} {
 			_, found, err = leads.FindContact(t.Context(), []string{number}, "ada@example.com")
 			assertFailure(t, err, destination.Unavailable, "row security restricts SELECT on contacts for the role "+role+
-				"; contacts may be hidden, so that nobody can be said not to be there, and no event of an appointment is processed: ALTER ROLE "+
+				"; contacts may be hidden, a contact that is not found may exist, and appointment events wait: ALTER ROLE "+
 				`"`+role+`" BYPASSRLS, or CREATE POLICY verity_sync ON "`+db.query(`SELECT current_schema`)+`"."contacts" TO "`+role+`" USING (true) WITH CHECK (true)`)
 			assert.False(t, found)
 		}
@@ -123,9 +123,9 @@ func TestContactsThatAreHiddenAreNotSaidToBeMissing(t *testing.T) {
 	assert.True(t, found)
 }
 
-// TestWhatLeadsRefuseFailsTheLookUpToo holds for every reason that is not the event's: a look-up that succeeds in between would keep the
-// breaker closed, and the events would spend their attempts.
-func TestWhatLeadsRefuseFailsTheLookUpToo(t *testing.T) {
+// TestARefusedWriteFailsTheLookupToo has reasons that affect all events: a lookup that succeeds in between would keep the breaker closed,
+// and the events would use up their attempts.
+func TestARefusedWriteFailsTheLookupToo(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct{ breaks, repairs string }{
 		"no privilege": {`REVOKE UPDATE ON leads FROM {role}`, `GRANT UPDATE ON leads TO {role}`},
@@ -133,10 +133,10 @@ func TestWhatLeadsRefuseFailsTheLookUpToo(t *testing.T) {
 			`CREATE SEQUENCE numbers; ALTER TABLE leads ADD number int DEFAULT nextval('numbers'); DELETE FROM leads`,
 			`GRANT USAGE ON SEQUENCE numbers TO {role}`,
 		},
-		"no table":          {`ALTER TABLE leads RENAME TO lead`, `ALTER TABLE lead RENAME TO leads`},
-		"no column":         {`ALTER TABLE leads RENAME last_activity_at TO l`, `ALTER TABLE leads RENAME l TO last_activity_at`},
-		"no row to be seen": {`ALTER TABLE leads ENABLE ROW LEVEL SECURITY`, `ALTER TABLE leads DISABLE ROW LEVEL SECURITY`},
-		"no time":           {`ALTER TABLE leads ALTER last_activity_at TYPE bigint USING 0`, `ALTER TABLE leads ALTER last_activity_at TYPE timestamptz USING NULL`},
+		"no table":       {`ALTER TABLE leads RENAME TO lead`, `ALTER TABLE lead RENAME TO leads`},
+		"no column":      {`ALTER TABLE leads RENAME last_activity_at TO l`, `ALTER TABLE leads RENAME l TO last_activity_at`},
+		"no visible row": {`ALTER TABLE leads ENABLE ROW LEVEL SECURITY`, `ALTER TABLE leads DISABLE ROW LEVEL SECURITY`},
+		"no time column": {`ALTER TABLE leads ALTER last_activity_at TYPE bigint USING 0`, `ALTER TABLE leads ALTER last_activity_at TYPE timestamptz USING NULL`},
 		"a read-only role": {
 			`ALTER ROLE {role} SET default_transaction_read_only = on; SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'`,
 			`ALTER ROLE {role} RESET default_transaction_read_only; SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'`,

@@ -12,7 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// The tables of Verity that verity-sync uses, under the names that search_path finds them by.
+// The tables of Verity that verity-sync uses. search_path finds them.
 const (
 	contactsTable = "contacts"
 	leadsTable    = "leads"
@@ -20,7 +20,7 @@ const (
 	appointmentColumn = "ghl_appointment_id"
 )
 
-// tableAge is how long the definition of leads is taken to be as it was read.
+// tableAge is how long the definition of leads is cached.
 const tableAge = time.Minute
 
 // querier is a pool or a transaction.
@@ -29,39 +29,40 @@ type querier interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
-// table is what a writer has to know of the definition of leads.
+// table is the definition of leads, as far as a writer needs it.
 type table struct {
 	readAt  time.Time
 	columns map[string]column
-	// supplied are further columns that an INSERT has to give a value, and can.
+	// supplied are further columns for which an INSERT needs a value that verity-sync can supply.
 	supplied []string
-	// touched are further columns that an UPDATE sets to the time.
+	// touched are further columns that an UPDATE sets to the current time.
 	touched []string
-	// lacking is a column without which no INSERT can succeed, and for which there is no value; "" where there is none.
-	lacking string
-	// plainInsert is true where Postgres refuses ON CONFLICT: rules, and unique constraints that are deferrable.
+	// unsuppliable is a column for which an INSERT needs a value that verity-sync cannot supply, "" if there is none.
+	unsuppliable string
+	// plainInsert is true if Postgres refuses ON CONFLICT: with rules, and with deferrable unique constraints.
 	plainInsert bool
-	// key are the columns that tell the rows of the table apart, "" where nothing does that the role can read.
+	// key are the columns that identify a row, "" if there are none that the role can read.
 	key string
 }
 
 // supplying returns a copy of t whose inserts supply one more column.
 func (t *table) supplying(name string) *table {
-	more := *t
-	more.supplied = append(slices.Clone(t.supplied), name)
-	return &more
+	extended := *t
+	extended.supplied = append(slices.Clone(t.supplied), name)
+	return &extended
 }
 
-// column is one of a table's, with what the role may do with it.
+// column is a column of a table, with the privileges of the role.
 type column struct {
 	name string
-	// base is the name of the type, for a domain that of the type behind it; display is how Postgres writes the type.
+	// base is the name of the type, or of the type behind a domain; display is how Postgres writes the type.
 	base, display string
-	// length is that of varchar(n) and char(n), 0 where there is none.
+	// length is n of varchar(n) and char(n), 0 if there is no limit.
 	length int
-	// required is true where NULL is refused, given where Postgres has a value for a column that an INSERT leaves out.
-	required, given bool
-	// computed is true where nothing can be written: generated columns, identity columns that are always generated, expressions of a view.
+	// required is true if the column must not be null, hasDefault if Postgres sets a column that an INSERT omits.
+	required, hasDefault bool
+	// computed is true if the column cannot be written: a generated column, an identity column that is always generated, an expression of
+	// a view.
 	computed                      bool
 	mayRead, mayInsert, mayUpdate bool
 }
@@ -74,8 +75,8 @@ func (c column) isTime() bool {
 	return slices.Contains([]string{"timestamptz", "timestamp", "date"}, c.base)
 }
 
-// suppliable reports whether an INSERT can give the column a value that Verity's own code would, such as Prisma's client: a UUID for an
-// id, the time for updated_at.
+// suppliable reports whether verity-sync can supply a value that Verity's own code (Prisma's client, for instance) would: a UUID for an id,
+// the current time for updated_at.
 func (c column) suppliable() bool {
 	switch {
 	case c.computed:
@@ -87,15 +88,15 @@ func (c column) suppliable() bool {
 	}
 }
 
-// written are the columns of leads that an INSERT always gives a value.
+// written are the columns of leads that an INSERT always sets.
 var written = []string{"contact_id", appointmentColumn, "created_at", "last_activity_at"}
 
-// lacks reports whether an INSERT fails unless it gives the column a value.
-func (c column) lacks() bool {
-	return c.required && !c.given && !slices.Contains(written, c.name)
+// needsValue reports whether an INSERT fails unless it sets the column, beside those that it always sets.
+func (c column) needsValue() bool {
+	return c.required && !c.hasDefault && !slices.Contains(written, c.name)
 }
 
-// columnsOf reads the columns of a table that search_path finds. A domain is followed to the type behind it.
+// columnsOf reads the columns of a table that search_path finds. It follows a domain to the type behind it.
 const columnsOf = `
 	SELECT a.attname, b.base, format_type(a.atttypid, a.atttypmod),
 		CASE WHEN b.base IN ('varchar', 'bpchar') AND b.modifier > 4 THEN b.modifier - 4 ELSE 0 END,
@@ -127,14 +128,15 @@ func readColumns(ctx context.Context, db querier, name string) ([]column, error)
 		return nil, err
 	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (c column, err error) {
-		err = row.Scan(&c.name, &c.base, &c.display, &c.length, &c.required, &c.given, &c.computed, &c.mayRead, &c.mayInsert, &c.mayUpdate)
+		err = row.Scan(&c.name, &c.base, &c.display, &c.length, &c.required, &c.hasDefault, &c.computed,
+			&c.mayRead, &c.mayInsert, &c.mayUpdate)
 		return c, err
 	})
 }
 
-// habitsOf reads what is special about writes to leads: whether it is a view, whether the session can write at all, a sequence of a default
-// that the role may not use, whether a trigger sees rows before their columns are checked, and whether ON CONFLICT is refused.
-const habitsOf = `
+// writeProperties reads what writes to leads depend on: whether leads is a view, whether the session is read-only, a sequence of a default
+// that the role may not use, whether a trigger can set columns before Postgres checks them, and whether Postgres refuses ON CONFLICT.
+const writeProperties = `
 	SELECT c.relkind = 'v', current_setting('transaction_read_only')::bool,
 		coalesce((SELECT s.sequence FROM (` + sequencesBehind + `) s LIMIT 1), ''),
 		EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')
@@ -143,49 +145,49 @@ const habitsOf = `
 			OR EXISTS (SELECT FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_type IN ('2', '3') AND r.ev_enabled IN ('O', 'A'))
 	FROM pg_class c WHERE c.oid = to_regclass('leads')`
 
-// rehearsals are the statements of a writer. EXPLAIN has Postgres check tables, columns and privileges, and executes nothing: no trigger
+// dryRuns are the statements of a writer with EXPLAIN: Postgres checks tables, columns and privileges, and executes nothing. No trigger
 // fires.
-var rehearsals = []string{
+var dryRuns = []string{
 	`EXPLAIN ` + updateLeads + ofContact,
 	`EXPLAIN ` + fmt.Sprintf(insertLead, "", ""),
 }
 
-// table returns the definition of leads, or why nothing can be written to it.
+// table returns the definition of leads, or the error that prevents all writes.
 func (l *Leads) table(ctx context.Context) (*table, error) {
-	if t := l.described.Load(); t != nil && time.Since(t.readAt) < tableAge {
+	if t := l.definition.Load(); t != nil && time.Since(t.readAt) < tableAge {
 		return t, nil
 	}
 	var t *table
 	err := l.pool.InTx(ctx, pgx.ReadCommitted, func(tx pgx.Tx) (err error) {
-		for _, rehearsal := range rehearsals {
-			if _, err := tx.Exec(ctx, rehearsal, make([]any, strings.Count(rehearsal, "$"))...); err != nil {
+		for _, sql := range dryRuns {
+			if _, err := tx.Exec(ctx, sql, make([]any, strings.Count(sql, "$"))...); err != nil {
 				return err
 			}
 		}
 		if t, err = readTable(ctx, tx); err != nil {
 			return err
 		}
-		return unhidden(ctx, tx, contactsTable, leadsTable)
+		return checkVisible(ctx, tx, contactsTable, leadsTable)
 	})
 	if err != nil {
 		return nil, err
 	}
-	l.described.Store(t)
+	l.definition.Store(t)
 	l.suspect.Store(false)
 	return t, nil
 }
 
-// distrust has the next call find out whether leads can be written.
-func (l *Leads) distrust() {
-	l.described.Store(nil)
+// discardDefinition makes the next call check again whether leads can be written.
+func (l *Leads) discardDefinition() {
+	l.definition.Store(nil)
 	l.suspect.Store(true)
 }
 
 func readTable(ctx context.Context, db querier) (*table, error) {
 	t := &table{readAt: time.Now(), columns: map[string]column{}}
-	var view, readOnlySession, firstSeenByTrigger bool
+	var view, readOnlySession, triggerFirst bool
 	var sequence string
-	if err := db.QueryRow(ctx, habitsOf).Scan(&view, &readOnlySession, &sequence, &firstSeenByTrigger, &t.plainInsert); err != nil {
+	if err := db.QueryRow(ctx, writeProperties).Scan(&view, &readOnlySession, &sequence, &triggerFirst, &t.plainInsert); err != nil {
 		return nil, err
 	}
 	if sequence != "" {
@@ -201,31 +203,31 @@ func readTable(ctx context.Context, db querier) (*table, error) {
 	for _, c := range columns {
 		t.columns[c.name] = c
 		switch {
-		case !c.lacks():
+		case !c.needsValue():
 		case !c.suppliable():
-			t.lacking = c.name
+			t.unsuppliable = c.name
 		default:
 			t.supplied = append(t.supplied, c.name)
 		}
-		if c.lacks() && c.suppliable() && c.isTime() && c.mayUpdate {
+		if c.needsValue() && c.suppliable() && c.isTime() && c.mayUpdate {
 			t.touched = append(t.touched, c.name)
 		}
 	}
-	// A trigger may fill in what is missing. What it does not, the first INSERT shows.
-	if firstSeenByTrigger {
-		t.supplied, t.lacking = nil, ""
+	// A trigger may set the columns. The first INSERT shows which ones it does not set.
+	if triggerFirst {
+		t.supplied, t.unsuppliable = nil, ""
 	}
 	t.key = keyOf(t.columns, view)
 	return t, nil
 }
 
-// keyOf returns the columns that tell the rows of leads apart.
+// keyOf returns the columns that identify a row of leads, "" if there are none that the role can read.
 func keyOf(columns map[string]column, view bool) string {
 	switch id, found := columns["id"]; {
 	case found && id.mayRead && (id.required || view):
 		return "id"
 	case view || slices.ContainsFunc(slices.Collect(maps.Values(columns)), func(c column) bool { return !c.mayRead }):
-		return "" // The columns of the system take a privilege on the whole table.
+		return "" // System columns need a privilege on the whole table.
 	default:
 		return "tableoid, ctid"
 	}

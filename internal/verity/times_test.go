@@ -12,8 +12,8 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/verity"
 )
 
-// TestTimesAreUTCWhateverTheTimeZoneOfTheDatabase has the columns of Veritys whose code writes UTC into columns without time zone.
-func TestTimesAreUTCWhateverTheTimeZoneOfTheDatabase(t *testing.T) {
+// TestTimesAreUTCInEveryTimeZoneOfTheDatabase uses columns without time zone, into which Verity's code writes UTC, too.
+func TestTimesAreUTCInEveryTimeZoneOfTheDatabase(t *testing.T) {
 	t.Parallel()
 	const zone = "America/Los_Angeles"
 	for _, columnType := range []string{"timestamp", "timestamp(3)", "timestamptz"} {
@@ -24,9 +24,9 @@ func TestTimesAreUTCWhateverTheTimeZoneOfTheDatabase(t *testing.T) {
 					strings.NewReplacer("created_at timestamptz", "created_at "+columnType, "last_activity_at timestamptz", "last_activity_at "+columnType).
 						Replace(schemas["uuid"]),
 					`DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET timezone = %L', current_database(), '`+zone+`'); END $$`)
-				require.Equal(t, zone, db.query(`SELECT setting FROM pg_settings WHERE name = 'TimeZone'`), "what Verity's own sessions have")
+				require.Equal(t, zone, db.query(`SELECT setting FROM pg_settings WHERE name = 'TimeZone'`), "the time zone of Verity's own sessions")
 				leads := openLeads(t, verity.LeadsConfig{URL: through})
-				// off is how far a time is from what it should be, as Verity's code reads it.
+				// off returns the difference in hours between a time, as Verity's code reads it, and the current time.
 				off := func(column, contact string) string {
 					return db.query(`SELECT round(extract(epoch FROM `+column+`::`+columnType+` -
 						CASE WHEN pg_typeof(`+column+`) = 'timestamptz'::regtype THEN now() ELSE now() AT TIME ZONE 'UTC' END) / 3600)::text
@@ -66,7 +66,7 @@ func TestTimesAreUTCWhateverTheTimeZoneOfTheDatabase(t *testing.T) {
 	}
 }
 
-func TestTheURLSaysWhichTimeZoneColumnsWithoutOneHold(t *testing.T) {
+func TestTheURLSetsTheTimeZoneOfColumnsWithoutOne(t *testing.T) {
 	t.Parallel()
 	db := newDatabase(t, schemas["bigint"])
 	for _, name := range []string{"timezone", "TimeZone"} {

@@ -12,15 +12,16 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Statements name a parameter once, even where two would have the same value: Postgres infers a parameter's type from the
-// column next to it, and refuses one that is text in one place and varchar in the other.
+// A statement uses a parameter once, even if two parameters have the same value: Postgres infers a parameter's type from the column next to
+// it, and rejects a parameter that is both text and varchar.
 //
-// Times are not NOW(), at which the transaction began: that is before it had the lock, and can be before what the writer ahead of it wrote.
+// Times are not NOW(), the start of the transaction: that is before it acquired the lock, and can be before the times that the previous
+// holder of the lock wrote.
 const (
-	// updateLeads is followed by what else is set, and by ofContact.
+	// updateLeads precedes further columns to set, and ofContact.
 	updateLeads = `UPDATE leads SET ghl_appointment_id = $2, last_activity_at = clock_timestamp()`
 	ofContact   = ` WHERE contact_id = $1`
-	// elsewhere leaves out the leads that point at the appointment already.
+	// elsewhere excludes the leads that point at the appointment already.
 	elsewhere = ` AND ghl_appointment_id IS DISTINCT FROM $%d`
 	// notSpared are the leads that Spare does not protect.
 	notSpared = ` AND (coalesce(ghl_appointment_id::text, '') = '' OR ghl_appointment_id::text = ANY ($%d::text[])
@@ -30,7 +31,7 @@ const (
 	countOthers = `SELECT count(*), count(*) FILTER (WHERE true%s) FROM leads
 		WHERE contact_id = $1 AND ghl_appointment_id::text IS DISTINCT FROM $2`
 	hasLead = `SELECT EXISTS (SELECT FROM leads WHERE contact_id = $1)`
-	// insertLead gives way to a lead that Verity inserted since, be it that a unique index says so or that it is seen.
+	// insertLead inserts nothing if Verity has inserted a lead in the meantime, visible or found by a unique index.
 	insertLead = `
 		INSERT INTO leads (contact_id, ghl_appointment_id, created_at, last_activity_at%s)
 		SELECT $1, $2, statement_timestamp(), statement_timestamp()%s
@@ -38,37 +39,37 @@ const (
 	onConflict = ` ON CONFLICT DO NOTHING`
 	// atEnded are the leads that point at an ended appointment.
 	atEnded = ` AND ghl_appointment_id::text = ANY ($%d::text[])`
-	// oneLead is the lead of a contact that gets the appointment where only one can: the one that has it, else the one that was active
-	// last, else the one with the lowest id.
+	// oneLead is the lead of a contact that gets the appointment if only one can: the one that points at it already, or else the one with
+	// the latest activity, or else the one with the lowest id.
 	oneLead = ` AND (%[1]s) IN (SELECT %[1]s FROM leads WHERE contact_id = $%[2]d%[4]s
 		ORDER BY (ghl_appointment_id::text = $%[3]d) DESC NULLS LAST, last_activity_at DESC NULLS LAST, %[1]s LIMIT 1)`
-	nobodyPoints = ` AND NOT EXISTS (SELECT FROM leads WHERE contact_id = $%d AND ghl_appointment_id::text = $%d)`
+	noLeadPoints = ` AND NOT EXISTS (SELECT FROM leads WHERE contact_id = $%d AND ghl_appointment_id::text = $%d)`
 )
 
-// errNoLead says that a contact has no lead that could be written, and that none can be inserted.
+// errNoLead says that no lead of the contact can be updated, and none can be inserted.
 var errNoLead = errors.New("the lead can be neither updated nor inserted: a unique index, a policy or a trigger forbids it")
 
-// refusal ends a transaction in which the table's definition forbids what is desired: for this contact nothing can be written.
+// refusal ends a transaction whose write the table's definition forbids: nothing can be written for this contact.
 type refusal struct {
 	result Result
-	// column is the one that must not be null and that an INSERT left out, "" where it is something else.
+	// column is the column that must not be null and that an INSERT omitted, "" if the reason is another one.
 	column string
 }
 
 func (r *refusal) Error() string { return r.result.Because }
 
-// writer makes the leads of one contact follow from what is desired, in the way that the table allows.
+// writer updates the leads of one contact to what is desired, as far as the table allows.
 type writer struct {
 	table     *table
 	contactID string
 	want      Desired
-	// single is true after constraint has refused to have several leads point at the appointment.
+	// single is true after constraint has refused several leads with the same appointment.
 	single     bool
 	constraint string
 }
 
-// learn reports whether another transaction can do what is left after err, in a way that w then knows.
-func (w *writer) learn(err error) bool {
+// adapt changes w so that another transaction does not fail with err. It returns false if that is not possible.
+func (w *writer) adapt(err error) bool {
 	if refused, ok := errors.AsType[*refusal](err); ok {
 		column, found := w.table.columns[refused.column]
 		if !found || !column.suppliable() || slices.Contains(w.table.supplied, column.name) {
@@ -85,7 +86,7 @@ func (w *writer) learn(err error) bool {
 	return true
 }
 
-// statement is SQL that grows with its arguments.
+// statement is SQL with its arguments, built part by part.
 type statement struct {
 	sql       string
 	arguments []any
@@ -106,7 +107,7 @@ func (s *statement) exec(ctx context.Context, tx pgx.Tx) (int64, error) {
 	return tag.RowsAffected(), err
 }
 
-// update returns the statement that has all leads of the contact point at an appointment, nil for none.
+// update returns the statement that points all leads of the contact at an appointment, or at none if it is nil.
 func (w *writer) update(appointment *string) *statement {
 	set := ""
 	for _, name := range w.table.touched {
@@ -115,7 +116,7 @@ func (w *writer) update(appointment *string) *statement {
 	return &statement{sql: updateLeads + set + ofContact, arguments: []any{w.contactID, appointment}}
 }
 
-// point has the leads of the contact point at the desired appointment.
+// point points the leads of the contact at the desired appointment.
 func (w *writer) point(ctx context.Context, tx pgx.Tx) (Result, error) {
 	result, err := w.pointOrInsert(ctx, tx)
 	switch {
@@ -132,7 +133,7 @@ func (w *writer) point(ctx context.Context, tx pgx.Tx) (Result, error) {
 func (w *writer) countOthers(ctx context.Context, tx pgx.Tx, result *Result) error {
 	arguments, condition := []any{w.contactID, w.want.AppointmentID}, ""
 	if w.want.Spare != nil {
-		arguments = append(arguments, w.unspared(), w.want.Spare.BookedAt)
+		arguments = append(arguments, w.notSparedAppointments(), w.want.Spare.BookedAt)
 		condition = fmt.Sprintf(notSpared, 3, 4)
 	}
 	var others int64
@@ -143,8 +144,8 @@ func (w *writer) countOthers(ctx context.Context, tx pgx.Tx, result *Result) err
 	return nil
 }
 
-// unspared are the appointments whose leads Spare does not protect.
-func (w *writer) unspared() []string {
+// notSparedAppointments are the appointments whose leads Spare does not protect.
+func (w *writer) notSparedAppointments() []string {
 	return append([]string{w.want.AppointmentID}, w.want.Spare.Known...)
 }
 
@@ -154,15 +155,15 @@ func (w *writer) pointOrInsert(ctx context.Context, tx pgx.Tx) (Result, error) {
 	if err != nil || updated > 0 {
 		return Result{Outcome: LeadUpdated, Leads: updated}, err
 	}
-	// From here on the table is locked against a change of its policies.
-	if err := unhidden(ctx, tx, leadsTable); err != nil {
+	// From here on, the table is locked against a change of its policies.
+	if err := checkVisible(ctx, tx, leadsTable); err != nil {
 		return Result{}, err
 	}
 	inserted, err := w.insert(ctx, tx)
 	if err != nil || inserted > 0 {
 		return Result{Outcome: LeadInserted, Leads: inserted}, err
 	}
-	// There is a lead after all: one that Verity inserted since, or of those that are to be left alone.
+	// There is a lead: Verity inserted it in the meantime, or it must not change.
 	updated, err = update.exec(ctx, tx)
 	switch {
 	case err != nil || updated > 0:
@@ -174,7 +175,7 @@ func (w *writer) pointOrInsert(ctx context.Context, tx pgx.Tx) (Result, error) {
 	}
 }
 
-// pointStatement returns the statement that has leads point at the desired appointment.
+// pointStatement returns the statement that points leads at the desired appointment.
 func (w *writer) pointStatement() *statement {
 	s := w.update(&w.want.AppointmentID)
 	if w.want.Scope == OtherLeads {
@@ -182,7 +183,7 @@ func (w *writer) pointStatement() *statement {
 	}
 	spared := ""
 	if w.want.Spare != nil {
-		s.add(notSpared, w.unspared(), w.want.Spare.BookedAt)
+		s.add(notSpared, w.notSparedAppointments(), w.want.Spare.BookedAt)
 		spared = fmt.Sprintf(notSpared, len(s.arguments)-1, len(s.arguments))
 	}
 	if w.single {
@@ -191,20 +192,20 @@ func (w *writer) pointStatement() *statement {
 	return s
 }
 
-// addOneLead confines s to one of the leads that the further conditions are true of.
+// addOneLead restricts s to one of the leads for which the conditions are true.
 func (w *writer) addOneLead(s *statement, appointment, conditions string) {
 	s.arguments = append(s.arguments, w.contactID, appointment)
 	s.sql += fmt.Sprintf(oneLead, w.table.key, len(s.arguments)-1, len(s.arguments), conditions)
 }
 
-// insert adds a lead for a contact that has none, with the columns that the table needs and that can be supplied.
+// insert inserts a lead for a contact that has none, with the columns that it must supply.
 func (w *writer) insert(ctx context.Context, tx pgx.Tx) (int64, error) {
-	if lacking := w.table.lacking; lacking != "" {
+	if column := w.table.unsuppliable; column != "" {
 		var exists bool
 		if err := tx.QueryRow(ctx, hasLead, w.contactID).Scan(&exists); err != nil || exists {
 			return 0, err
 		}
-		return 0, notInsertable(lacking)
+		return 0, notInsertable(column)
 	}
 	var names, values strings.Builder
 	arguments := []any{w.contactID, w.want.AppointmentID, w.contactID}
@@ -232,7 +233,7 @@ func (w *writer) insert(ctx context.Context, tx pgx.Tx) (int64, error) {
 	return inserted.RowsAffected(), err
 }
 
-// notNull is the SQLSTATE of a value that is missing.
+// notNull is the SQLSTATE of a NULL in a column that must not be null.
 const notNull = "23502"
 
 func notInsertable(column string) error {
@@ -243,8 +244,8 @@ func notInsertable(column string) error {
 	}}
 }
 
-// release has the leads of the contact that point at an ended appointment point at the live one, or at none.
-func (w *writer) release(ctx context.Context, tx pgx.Tx) (Result, error) {
+// leaveEnded points the leads of the contact that point at an ended appointment at the live one, or at none.
+func (w *writer) leaveEnded(ctx context.Context, tx pgx.Tx) (Result, error) {
 	if len(w.want.Ended) == 0 {
 		return Result{Outcome: LeadUnchanged}, nil
 	}
@@ -264,7 +265,7 @@ func (w *writer) release(ctx context.Context, tx pgx.Tx) (Result, error) {
 	}
 	s := w.update(live)
 	s.add(atEnded, w.want.Ended)
-	released, err := s.exec(ctx, tx)
+	changed, err := s.exec(ctx, tx)
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == notNull && pg.ColumnName == appointmentColumn {
 		return Result{}, &refusal{result: Result{
 			Outcome: LeadUnchanged,
@@ -275,17 +276,17 @@ func (w *writer) release(ctx context.Context, tx pgx.Tx) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if released += moved; released == 0 {
-		return Result{Outcome: LeadUnchanged}, unhidden(ctx, tx, leadsTable)
+	if changed += moved; changed == 0 {
+		return Result{Outcome: LeadUnchanged}, checkVisible(ctx, tx, leadsTable)
 	}
-	return Result{Outcome: outcome, Leads: released}, nil
+	return Result{Outcome: outcome, Leads: changed}, nil
 }
 
-// moveOne has one of the leads that point at an ended appointment point at the live one, unless one points there already.
+// moveOne points one of the leads that point at an ended appointment at the live one, unless a lead of the contact already points at it.
 func (w *writer) moveOne(ctx context.Context, tx pgx.Tx) (int64, error) {
 	s := w.update(&w.want.AppointmentID)
 	s.add(atEnded, w.want.Ended)
 	w.addOneLead(s, w.want.AppointmentID, fmt.Sprintf(atEnded, len(s.arguments)))
-	s.add(nobodyPoints, w.contactID, w.want.AppointmentID)
+	s.add(noLeadPoints, w.contactID, w.want.AppointmentID)
 	return s.exec(ctx, tx)
 }
