@@ -23,7 +23,7 @@ func (c *Client) GetAppointment(ctx context.Context, locationID, id string) (App
 	if err != nil {
 		return Appointment{}, err
 	}
-	// The documentation has it under "event" in one place and "appointment" in another.
+	// GHL's documentation has it under "event" and under "appointment".
 	var wrapped struct {
 		Event       json.RawMessage `json:"event"`
 		Appointment json.RawMessage `json:"appointment"`
@@ -55,8 +55,8 @@ func (c *Client) GetContact(ctx context.Context, locationID, id string) (Contact
 	})
 }
 
-// FindDuplicate returns the contact that GHL would take for the one with this phone number (E.164) or e-mail, of which
-// one may be empty, or ErrNotFound. The location must be given.
+// FindDuplicate returns the contact that GHL identifies by this phone number (E.164) or e-mail address, or ErrNotFound. One of the two may
+// be empty. The location is required.
 func (c *Client) FindDuplicate(ctx context.Context, locationID, phoneE164, email string) (Contact, error) {
 	if err := checkSearch(locationID, phoneE164 != "" || email != ""); err != nil {
 		return Contact{}, err
@@ -100,11 +100,11 @@ type Filter struct {
 	Value string `json:"value"`
 }
 
-// searchLimit is how many contacts a search returns at most; GHL allows 500.
+// searchLimit is the maximum number of contacts in the result of a search. GHL allows 500.
 const searchLimit = 20
 
-// SearchContacts returns the first 20 contacts that meet all filters. GHL's search lags behind by seconds: a contact
-// that it does not find may exist. The location must be given.
+// SearchContacts returns the first 20 contacts that meet all filters. GHL's search index lags by seconds: a contact that it does not find
+// may exist. The location is required.
 func (c *Client) SearchContacts(ctx context.Context, locationID string, filters []Filter) ([]Contact, error) {
 	if err := checkSearch(locationID, len(filters) > 0); err != nil {
 		return nil, err
@@ -125,13 +125,13 @@ func (c *Client) SearchContacts(ctx context.Context, locationID string, filters 
 		return nil, err
 	}
 	if body.Contacts == nil || slices.ContainsFunc(*body.Contacts, func(c Contact) bool { return c.ID == "" }) {
-		return nil, failure(locationID, destination.Transient, "the answer holds no list of contacts", nil)
+		return nil, failure(locationID, destination.Transient, "the answer has no list of contacts", nil)
 	}
 	return *body.Contacts, nil
 }
 
-// AddTags adds tags to a contact, which keeps those it has; ErrNotFound where there is no such contact. A change of
-// tags makes GHL post a ContactTagUpdate: see Contact.MissingTags.
+// AddTags adds tags to a contact. It returns ErrNotFound if the contact does not exist. A change of tags makes GHL send a ContactTagUpdate:
+// see Contact.MissingTags.
 func (c *Client) AddTags(ctx context.Context, locationID, contactID string, tags []string) error {
 	if err := checkID(locationID, "contact", contactID); err != nil || len(tags) == 0 {
 		return err
@@ -145,7 +145,7 @@ func (c *Client) AddTags(ctx context.Context, locationID, contactID string, tags
 	}, &struct{}{})
 }
 
-// checkID refuses what would be part of a path and is no id.
+// checkID rejects an invalid id, which would become part of a path.
 func checkID(locationID, entity, id string) error {
 	if !idForm.MatchString(id) {
 		return failure(locationID, destination.Permanent, "the "+entity+" id is not valid", ErrValidation)
@@ -153,25 +153,25 @@ func checkID(locationID, entity, id string) error {
 	return nil
 }
 
-// checkSearch refuses a search for nothing, and one that names no location: unlike an id, a phone number leads to none.
-func checkSearch(locationID string, something bool) error {
+// checkSearch rejects a search without a condition or without a location: unlike an id, a phone number does not determine the location.
+func checkSearch(locationID string, hasCondition bool) error {
 	switch {
 	case locationID == "":
-		return failure(locationID, destination.Permanent, "the location to search is not known", ErrLocationUnknown)
-	case !something:
+		return failure(locationID, destination.Permanent, "the location to search is unknown", ErrLocationUnknown)
+	case !hasCondition:
 		return failure(locationID, destination.Permanent, "there is nothing to search for", ErrValidation)
 	}
 	return nil
 }
 
-// present returns what an answer holds: GHL says null for what it does not know.
+// present returns the entity of an answer. GHL answers null if it does not exist.
 func present[E any](locationID, entity string, found *E, id func(*E) string) (E, error) {
 	var none E
 	if found == nil {
-		return none, failure(locationID, destination.Permanent, "GHL knows no such "+entity, ErrNotFound)
+		return none, failure(locationID, destination.Permanent, "GHL has no such "+entity, ErrNotFound)
 	}
 	if id(found) == "" {
-		return none, failure(locationID, destination.Transient, "the answer holds no "+entity, nil)
+		return none, failure(locationID, destination.Transient, "the answer has no "+entity, nil)
 	}
 	return *found, nil
 }

@@ -28,10 +28,10 @@ func TestGetAppointment(t *testing.T) {
 	const inner = `{"id":"app1","locationId":"loc1","contactId":"con1","appointmentStatus":"confirmed","calendarId":"cal1",
 		"dateAdded":"2026-11-01T10:00:00+01:00","dateUpdated":"2026-11-02T09:00:00.000Z","users":[1,{"a":null}]}`
 	for name, body := range map[string]string{
-		"under event":                           `{"event":` + inner + `,"traceId":"x"}`,
-		"under appointment":                     `{"appointment":` + inner + `}`,
-		"flat":                                  inner,
-		"under event, where both names are met": `{"appointment":{"id":"other"},"event":` + inner + `}`,
+		"under event":                    `{"event":` + inner + `,"traceId":"x"}`,
+		"under appointment":              `{"appointment":` + inner + `}`,
+		"flat":                           inner,
+		"under event, if both are there": `{"appointment":{"id":"other"},"event":` + inner + `}`,
 	} {
 		t.Run("it is read "+name, func(t *testing.T) {
 			t.Parallel()
@@ -82,7 +82,7 @@ func TestFindDuplicate(t *testing.T) {
 			assert.Equal(t, "con1", got.ID)
 		})
 	}
-	t.Run("of nobody is not found", func(t *testing.T) {
+	t.Run("of an unknown phone number is not found", func(t *testing.T) {
 		t.Parallel()
 		_, err := start(t).FindDuplicate(t.Context(), "loc1", "+15550100009", "")
 		require.ErrorIs(t, err, ghlapi.ErrNotFound)
@@ -130,10 +130,10 @@ func TestMissingTags(t *testing.T) {
 	t.Parallel()
 	contact := ghlapi.Contact{Tags: []string{"booked", "New "}}
 	for name, tc := range map[string]struct{ want, missing []string }{
-		"none where it has them, in whatever case": {[]string{"Booked", "new"}, nil},
-		"those that it lacks, each once":           {[]string{"vip", "booked", "VIP", "old"}, []string{"vip", "old"}},
-		"none where none are wanted":               {nil, nil},
-		"none for blanks":                          {[]string{"", " "}, nil},
+		"none if it has them, in any case":     {[]string{"Booked", "new"}, nil},
+		"the missing ones, without duplicates": {[]string{"vip", "booked", "VIP", "old"}, []string{"vip", "old"}},
+		"none if none are wanted":              {nil, nil},
+		"none for blanks":                      {[]string{"", " "}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -142,40 +142,40 @@ func TestMissingTags(t *testing.T) {
 	}
 }
 
-// Writing the tags that are missing makes GHL post a ContactTagUpdate, after which none are missing any more.
+// TestTagsCauseNoLoop shows that the ContactTagUpdate, which GHL sends after missing tags are added, adds no tags.
 func TestTagsCauseNoLoop(t *testing.T) {
 	t.Parallel()
 	b := start(t)
-	posted := 0
-	b.sim.OnTags = func(simghl.Contact) { posted++ }
+	updates := 0
+	b.sim.OnTags = func(simghl.Contact) { updates++ }
 	for range 3 {
 		contact, err := b.GetContact(t.Context(), "loc1", "con1")
 		require.NoError(t, err)
 		require.NoError(t, b.AddTags(t.Context(), "loc1", "con1", contact.MissingTags([]string{"Booked"})))
 	}
-	assert.Equal(t, 1, posted)
+	assert.Equal(t, 1, updates)
 	assert.Len(t, b.sim.Requests.Requests(http.MethodPost, "/contacts/con1/tags"), 1)
 }
 
-// everyCall is one call of each method on what the bench knows.
-var everyCall = map[string]func(*testing.T, *bench) error{
-	ghlapi.EndpointGetAppointment: func(t *testing.T, b *bench) error {
+// everyCall has a call of each method, with the entities of the environment.
+var everyCall = map[string]func(*testing.T, *environment) error{
+	ghlapi.EndpointGetAppointment: func(t *testing.T, b *environment) error {
 		_, err := b.GetAppointment(t.Context(), "loc1", "app1")
 		return err
 	},
-	ghlapi.EndpointGetContact: func(t *testing.T, b *bench) error {
+	ghlapi.EndpointGetContact: func(t *testing.T, b *environment) error {
 		_, err := b.GetContact(t.Context(), "loc1", "con1")
 		return err
 	},
-	ghlapi.EndpointFindDuplicate: func(t *testing.T, b *bench) error {
+	ghlapi.EndpointFindDuplicate: func(t *testing.T, b *environment) error {
 		_, err := b.FindDuplicate(t.Context(), "loc1", phone, "")
 		return err
 	},
-	ghlapi.EndpointSearchContacts: func(t *testing.T, b *bench) error {
+	ghlapi.EndpointSearchContacts: func(t *testing.T, b *environment) error {
 		_, err := b.SearchContacts(t.Context(), "loc1", []ghlapi.Filter{{Field: "phone", Operator: "eq", Value: phone}})
 		return err
 	},
-	ghlapi.EndpointAddTags: func(t *testing.T, b *bench) error {
+	ghlapi.EndpointAddTags: func(t *testing.T, b *environment) error {
 		return b.AddTags(t.Context(), "loc1", "con1", []string{"vip"})
 	},
 }
@@ -230,7 +230,7 @@ func TestObserver(t *testing.T) {
 	})
 }
 
-func TestNewRefuses(t *testing.T) {
+func TestNewRejects(t *testing.T) {
 	t.Parallel()
 	good := ghlapi.Options{Tokens: ghlapi.StaticToken(token), HTTP: destination.NewClient("test")}
 	_, err := ghlapi.New(good)
@@ -241,9 +241,9 @@ func TestNewRefuses(t *testing.T) {
 		"a base URL without host":  func(o *ghlapi.Options) { o.BaseURL = "services.example.com" },
 		"a base URL of a file":     func(o *ghlapi.Options) { o.BaseURL = "file:///tmp" },
 		"a base URL with a query":  func(o *ghlapi.Options) { o.BaseURL = "https://example.com/?a=b" },
-		"a base URL with a place":  func(o *ghlapi.Options) { o.BaseURL = "https://example.com/#a" },
+		"a URL with a fragment":    func(o *ghlapi.Options) { o.BaseURL = "https://example.com/#a" },
 		"a base URL with a secret": func(o *ghlapi.Options) { o.BaseURL = "https://user:secret@example.com" },
-		"a base URL that is none":  func(o *ghlapi.Options) { o.BaseURL = "https://exa mple.com" },
+		"an invalid base URL":      func(o *ghlapi.Options) { o.BaseURL = "https://exa mple.com" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -1,6 +1,6 @@
-// Package ghlapi is a client of GoHighLevel's REST API: the few calls that find out whom an appointment is for and that
-// tag a contact. It keeps to GHL's limits, picks the token of the location, and turns every failure into a
-// *destination.Error without personal data. It knows nothing of webhooks or of the use of the answers.
+// Package ghlapi is a client of GoHighLevel's REST API: the few calls that read appointments and contacts, and that tag a contact. It
+// stays below GHL's rate limits, uses the token of the location, and returns every failure as a *destination.Error without personal data.
+// It knows neither webhooks nor what its callers do with an answer.
 package ghlapi
 
 import (
@@ -22,10 +22,10 @@ import (
 // DefaultBaseURL is the URL of the API.
 const DefaultBaseURL = "https://services.leadconnectorhq.com"
 
-// maxAnswer bounds an answer, in bytes. A contact with all its custom fields is a few kilobytes.
+// maxAnswer bounds an answer, in bytes. A contact with all its custom fields has a few kilobytes.
 const maxAnswer = 1 << 20
 
-// The versions that the endpoints want in the header "Version" (GHL's OpenAPI descriptions).
+// The versions that the endpoints require in the header "Version", from GHL's OpenAPI descriptions.
 const (
 	versionCalendars = "2021-04-15"
 	versionContacts  = "2021-07-28"
@@ -53,26 +53,26 @@ func Endpoints() []string {
 	return []string{EndpointGetAppointment, EndpointGetContact, EndpointFindDuplicate, EndpointSearchContacts, EndpointAddTags}
 }
 
-// Client calls the API. Make one with New. Its methods can be called from many goroutines; each takes a location id,
-// which may be empty where the token source has a token for that case.
+// Client calls the API. Create one with New. It is safe for concurrent use. Each method has a location id, which may be empty if the token
+// source has a token for that case.
 //
-// Every error is a *destination.Error whose Destination is "ghl:<location id>" ("ghl" without one), for a breaker each.
+// Every error is a *destination.Error whose Destination is "ghl:<location id>", or "ghl" without a location: each has its own breaker.
 type Client struct {
 	base     string
 	tokens   TokenSource
 	http     *http.Client
 	observer Observer
 	limits   *limits
-	vouched  vouched
+	known    knownLocations
 }
 
-// Options is what New needs.
+// Options has the dependencies of a Client.
 type Options struct {
-	// BaseURL is where the API is served; empty is DefaultBaseURL.
+	// BaseURL is the URL of the API; empty is DefaultBaseURL.
 	BaseURL string
 	// Tokens has the tokens of the locations.
 	Tokens TokenSource
-	// HTTP makes the calls. It must follow no redirects and have a timeout: see destination.NewClient.
+	// HTTP sends the requests. It must have a timeout and must not follow redirects: see destination.NewClient.
 	HTTP *http.Client
 	// Observer may be nil.
 	Observer Observer
@@ -96,8 +96,8 @@ func New(o Options) (*Client, error) {
 	}, nil
 }
 
-// destinationName returns the name that breakers and errors have for a location. Only the form of an id gets in, since
-// location ids come from bodies that anyone may have written.
+// destinationName returns the name of a location in breakers and errors. It includes a location id only if that is well-formed, because
+// location ids come from request bodies.
 func destinationName(locationID string) string {
 	if !idForm.MatchString(locationID) {
 		return "ghl"
@@ -105,20 +105,20 @@ func destinationName(locationID string) string {
 	return "ghl:" + locationID
 }
 
-// idForm is what an id may look like. GHL's own are 20 letters and digits.
+// idForm is the accepted form of an id. GHL's own have 20 letters and digits.
 var idForm = regexp.MustCompile(`^[A-Za-z0-9_-]{1,128}$`)
 
-// call is a request to the API, bar the location.
+// call is a request to the API, without the location.
 type call struct {
 	endpoint, version, method, path string
 	query                           url.Values
 	body                            any
-	// entity is the kind of thing that path names, "" where it names none: then a 404 is about the URL.
+	// entity is the type of the entity in the path, "" if there is none: then a 404 means that the URL is wrong.
 	entity string
 }
 
-// do makes a call and decodes its answer into out. A token that is refused is read once more, since it may just have
-// been replaced; a refused call did nothing, so that it can be repeated.
+// do makes a call and decodes its answer into out. If GHL refuses the token, do reads the token again, because it may have been replaced,
+// and repeats the call with a new one. A refused call had no effect.
 func (c *Client) do(ctx context.Context, locationID string, call call, out any) error {
 	token, err := c.token(locationID)
 	if err != nil {
@@ -149,7 +149,7 @@ func (c *Client) token(locationID string) (string, error) {
 	return token, nil
 }
 
-// exchange makes one request, once the location's limit lets it pass.
+// exchange waits for the location's rate limit and sends one request.
 func (c *Client) exchange(ctx context.Context, locationID, token string, call call, out any) error {
 	if err := c.limits.waitAs(ctx, c.limitKey(locationID), locationID); err != nil {
 		return err
@@ -214,8 +214,8 @@ func (c *Client) observe(endpoint string, code int) {
 	}
 }
 
-// observeBudget reports what a location has left today. Unknown locations are not reported: a webhook can name any, and each reported
-// location is a permanent metric series.
+// observeBudget reports how many requests a known location has left today. A webhook can name any location, and each reported location is a
+// permanent metric series.
 func (c *Client) observeBudget(locationID string, resp *http.Response) {
 	if c.observer == nil || resp.StatusCode != http.StatusTooManyRequests && resp.StatusCode/100 != 2 || !c.Vouched(locationID) {
 		return

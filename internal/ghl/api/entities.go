@@ -7,26 +7,26 @@ import (
 	"time"
 )
 
-// Contact is what is kept of a contact. The API shows more, custom fields and social security numbers among it; there is
-// no field for those, so that they are gone once an answer is decoded.
+// Contact has the fields of a contact that verity-sync uses. The API returns more, including custom fields and social security numbers.
+// Decoding drops them.
 type Contact struct {
 	ID         string `json:"id"`
 	LocationID string `json:"locationId"`
 	FirstName  string `json:"firstName"`
 	LastName   string `json:"lastName"`
 	Email      string `json:"email"`
-	// Phone is as GHL has it: mostly E.164, sometimes as it was typed.
+	// Phone is in the form that GHL stores: usually E.164, sometimes as typed.
 	Phone string `json:"phone"`
-	// AdditionalEmails are the contact's others. The API does not show additional phone numbers.
+	// AdditionalEmails are further e-mail addresses. The API does not return additional phone numbers.
 	AdditionalEmails addresses `json:"additionalEmails"`
 	// Country is an ISO 3166 code of two letters.
 	Country string   `json:"country"`
 	Tags    []string `json:"tags"`
-	// DateUpdated is when GHL last changed the contact, zero where it does not say.
+	// DateUpdated is when GHL last changed the contact, zero if it is missing.
 	DateUpdated time.Time `json:"dateUpdated"`
 }
 
-// UnmarshalJSON decodes a contact as the API shows it.
+// UnmarshalJSON decodes a contact of the API.
 func (c *Contact) UnmarshalJSON(data []byte) error {
 	type plain Contact
 	shown := struct {
@@ -40,16 +40,15 @@ func (c *Contact) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// addresses are e-mail addresses, which the API lists as texts or as objects. It is left empty where an answer has something else in its
-// place.
+// addresses are e-mail addresses, which the API lists as strings or as objects. Any other value decodes as no addresses.
 type addresses []string
 
-// UnmarshalJSON reads an array of texts, or of objects with a member called email.
+// UnmarshalJSON decodes an array of strings, or of objects with a member called email.
 func (a *addresses) UnmarshalJSON(data []byte) error {
 	*a = nil
 	var items []json.RawMessage
 	if json.Unmarshal(data, &items) != nil {
-		return nil //nolint:nilerr // None is worth failing for.
+		return nil //nolint:nilerr // An unexpected form must not fail the call.
 	}
 	for _, item := range items {
 		var (
@@ -68,7 +67,7 @@ func (a *addresses) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// MissingTags returns the tags of want that the contact has not, each once. GHL keeps tags in lower case.
+// MissingTags returns the tags of want that the contact does not have, without duplicates. GHL stores tags in lower case.
 func (c *Contact) MissingTags(want []string) []string {
 	have := make([]string, 0, len(c.Tags)+len(want))
 	for _, tag := range c.Tags {
@@ -86,19 +85,19 @@ func (c *Contact) MissingTags(want []string) []string {
 
 func normalTag(tag string) string { return strings.ToLower(strings.TrimSpace(tag)) }
 
-// Appointment is what is kept of an appointment.
+// Appointment has the fields of an appointment that verity-sync uses.
 type Appointment struct {
 	ID         string `json:"id"`
 	LocationID string `json:"locationId"`
 	ContactID  string `json:"contactId"`
-	// Status is lower-case: "confirmed", "cancelled", …
+	// Status is in lower case: "confirmed", "cancelled", …
 	Status string `json:"appointmentStatus"`
-	// DateAdded and DateUpdated are zero where GHL does not say.
+	// DateAdded and DateUpdated are zero if they are missing.
 	DateAdded   time.Time `json:"dateAdded"`
 	DateUpdated time.Time `json:"dateUpdated"`
 }
 
-// UnmarshalJSON decodes an appointment as the API shows it.
+// UnmarshalJSON decodes an appointment of the API.
 func (a *Appointment) UnmarshalJSON(data []byte) error {
 	type plain Appointment
 	shown := struct {
@@ -114,14 +113,14 @@ func (a *Appointment) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// timestamp is a time that is left zero where an answer has something else in its place: none is worth failing for.
+// timestamp is a time. Any other value decodes as the zero time: it must not fail the call.
 type timestamp struct{ time.Time }
 
-// UnmarshalJSON reads RFC 3339, in UTC.
+// UnmarshalJSON decodes RFC 3339 and converts it to UTC.
 func (t *timestamp) UnmarshalJSON(data []byte) error {
 	var text string
 	if json.Unmarshal(data, &text) != nil {
-		text = "" // No time at all.
+		text = "" // Not a string.
 	}
 	if at, err := time.Parse(time.RFC3339, text); err == nil {
 		t.Time = at.UTC()

@@ -13,27 +13,27 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/destination"
 )
 
-// What a call can fail with, for errors.Is. What each means for an event is the class of the *destination.Error around it.
+// The errors of a call, for errors.Is. Each is wrapped in a *destination.Error, whose class follows the description here.
 var (
 	// ErrLocationUnknown: there is no token for the location, or no location was given. Permanent.
 	ErrLocationUnknown = errors.New("unknown location")
 	// ErrBadToken: the location's token is wrong, has expired or lacks a scope. Unavailable.
 	ErrBadToken = errors.New("bad token")
-	// ErrWrongLocation: the token is good, but for another location than the one asked for, or than that of the thing asked for.
-	// Permanent: another event may name the right one.
+	// ErrWrongLocation: the token is valid for another location than the requested one, or than the location of the requested entity.
+	// Permanent: another event may name the right location.
 	ErrWrongLocation = errors.New("wrong location")
-	// ErrNotFound: GHL knows no such appointment or contact. Permanent, where the caller knows nothing better to do.
+	// ErrNotFound: the appointment or contact does not exist. Permanent, unless the caller has an alternative.
 	ErrNotFound = errors.New("not found")
-	// ErrValidation: GHL, or this client, finds the request itself wrong. Permanent.
+	// ErrValidation: GHL or this client rejects the request as invalid. Permanent.
 	ErrValidation = errors.New("invalid request")
-	// ErrLimited: the location has spent its requests, by GHL's count or by this client's. Limited.
+	// ErrLimited: the location has reached GHL's limit of requests, or this client's. Limited.
 	ErrLimited = errors.New("limited")
 )
 
 const (
-	// pauseForBurst is GHL's own window, for a 429 that does not say how long to wait.
+	// pauseForBurst is GHL's window, for a 429 without a time.
 	pauseForBurst = 10 * time.Second
-	// pauseForDay is for a 429 that says that the day's budget is gone. When a day begins is not published.
+	// pauseForDay is for a 429 because of the daily limit. GHL does not document when a day begins.
 	pauseForDay = 15 * time.Minute
 )
 
@@ -41,8 +41,8 @@ func failure(locationID string, class destination.Class, message string, err err
 	return &destination.Error{Destination: destinationName(locationID), Class: class, Message: message, Err: err}
 }
 
-// refusal returns the error that an answer's status amounts to, nil where it is a success. What GHL says is looked at and
-// left out of the message, since it repeats phone numbers and names.
+// refusal returns the error of an answer's status, nil for a success. It interprets GHL's message but does not include it, because it can
+// repeat phone numbers and names.
 func refusal(locationID, entity string, resp *http.Response, body []byte, now time.Time) *destination.Error {
 	e := destination.FromResponse(destinationName(locationID), resp, now)
 	if e == nil {
@@ -51,7 +51,7 @@ func refusal(locationID, entity string, resp *http.Response, body []byte, now ti
 	set := func(class destination.Class, err error, message string) {
 		e.Class, e.Err, e.Message = class, err, fmt.Sprintf("%s (%d)", message, e.Code)
 	}
-	said, ours := vendorMessage(body)
+	said, vendor := vendorMessage(body)
 	switch e.Code {
 	case http.StatusUnauthorized:
 		switch {
@@ -69,14 +69,14 @@ func refusal(locationID, entity string, resp *http.Response, body []byte, now ti
 			set(destination.Permanent, ErrWrongLocation, "the token has no access to this location")
 		}
 	case http.StatusNotFound:
-		// A wrong base URL is a 404 too, and must not pass for a contact that does not exist.
-		if ours && entity != "" && !strings.Contains(said, "cannot get /") && !strings.Contains(said, "cannot post /") {
-			set(destination.Permanent, ErrNotFound, "GHL knows no such "+entity)
+		// A wrong base URL is a 404, too, and must not look like a contact that does not exist.
+		if vendor && entity != "" && !strings.Contains(said, "cannot get /") && !strings.Contains(said, "cannot post /") {
+			set(destination.Permanent, ErrNotFound, "GHL has no such "+entity)
 		}
 	case http.StatusBadRequest, http.StatusUnprocessableEntity:
-		// Some endpoints answer 400 for an id that they do not know.
+		// Some endpoints answer 400 for an unknown id.
 		if entity != "" && strings.Contains(said, "not found") {
-			set(destination.Permanent, ErrNotFound, "GHL knows no such "+entity)
+			set(destination.Permanent, ErrNotFound, "GHL has no such "+entity)
 		} else {
 			set(destination.Permanent, ErrValidation, "the request was refused as invalid")
 		}
@@ -89,8 +89,8 @@ func refusal(locationID, entity string, resp *http.Response, body []byte, now ti
 	return e
 }
 
-// vendorMessage returns, in lower case, the message of an error in GHL's form, {statusCode, message, error?}, where the
-// message is a string or a list of strings; false where the body has not that form.
+// vendorMessage returns the message of an error of GHL in lower case: {statusCode, message, error?}, where the message is a string or a
+// list of strings. It returns false if the body does not have that form.
 func vendorMessage(body []byte) (string, bool) {
 	var e struct {
 		Message json.RawMessage `json:"message"`
@@ -101,7 +101,7 @@ func vendorMessage(body []byte) (string, bool) {
 	return strings.ToLower(string(e.Message)), true
 }
 
-// pause returns how long a 429 without Retry-After asks for.
+// pause returns how long to wait after a 429 without Retry-After.
 func pause(h http.Header) time.Duration {
 	if h.Get("X-RateLimit-Daily-Remaining") == "0" {
 		return pauseForDay
@@ -113,7 +113,7 @@ func pause(h http.Header) time.Duration {
 	return min(time.Duration(millis)*time.Millisecond, pauseForDay)
 }
 
-// decode reads a successful answer into out. One that is no JSON is a page of something else: a proxy, a login form.
+// decode decodes a successful answer into out. An answer that is not JSON comes from another server: a proxy or a login page.
 func decode(locationID, contentType string, body []byte, out any) error {
 	if media, _, err := mime.ParseMediaType(contentType); err != nil || media != "application/json" {
 		return failure(locationID, destination.Unavailable, "the answer is not JSON: a proxy or another site answered", err)
@@ -124,9 +124,9 @@ func decode(locationID, contentType string, body []byte, out any) error {
 	return nil
 }
 
-// malformed is an answer that is JSON and not what the API describes.
+// malformed is the error of an answer that is not valid JSON, or not of the form that the API describes.
 func malformed(locationID string, err error) error {
-	message := "the answer cannot be understood"
+	message := "the answer cannot be decoded"
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && wrong.Field != "" {
 		message += ": " + wrong.Field[strings.LastIndex(wrong.Field, ".")+1:] + " has another type"
 	}

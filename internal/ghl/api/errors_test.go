@@ -17,35 +17,35 @@ import (
 	simghl "github.com/dfmiddleware/verity-sync/test/sim/ghlapi"
 )
 
-// The simulator refuses by itself.
+// TestRefusals has refusals of the simulated API itself, without injected faults.
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
-		set     func(*bench)
+		set     func(*environment)
 		class   destination.Class
 		err     error
 		code    int
 		message string
 	}{
 		"a contact that does not exist": {
-			func(b *bench) { b.sim.DeleteContact("con1") }, destination.Permanent, ghlapi.ErrNotFound, 404, "GHL knows no such contact (404)",
+			func(b *environment) { b.sim.DeleteContact("con1") }, destination.Permanent, ghlapi.ErrNotFound, 404, "GHL has no such contact (404)",
 		},
 		"a token that GHL does not know": {
-			func(b *bench) { b.sim.PutLocation(simghl.Location{ID: "loc1", Token: "another"}) },
+			func(b *environment) { b.sim.PutLocation(simghl.Location{ID: "loc1", Token: "another"}) },
 			destination.Unavailable, ghlapi.ErrBadToken, 401, "the token was refused (401)",
 		},
 		"a token that has expired": {
-			func(b *bench) {
+			func(b *environment) {
 				b.sim.PutLocation(simghl.Location{ID: "loc1", Token: token, TokenExpires: time.Now().Add(-time.Hour)})
 			},
 			destination.Unavailable, ghlapi.ErrBadToken, 401, "the token has expired (401)",
 		},
 		"a token of another location": {
-			func(b *bench) { b.sim.PutContact(simghl.Contact{ID: "con1", LocationID: "loc2"}) },
+			func(b *environment) { b.sim.PutContact(simghl.Contact{ID: "con1", LocationID: "loc2"}) },
 			destination.Permanent, ghlapi.ErrWrongLocation, 403, "the token has no access to this location (403)",
 		},
 		"a day's budget that is spent": {
-			func(b *bench) {
+			func(b *environment) {
 				b.sim.PutLocation(simghl.Location{ID: "loc1", Token: token, DailySpent: simghl.DailyLimit})
 			},
 			destination.Limited, ghlapi.ErrLimited, 429, "the location's limit of requests is reached (429)",
@@ -72,7 +72,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// said is what GHL might say, with what must not be repeated in it.
+// said returns an error of GHL with a message, and with a phone number that must not be repeated.
 func said(code int, message string) fault.Fault {
 	return fault.JSON(code, `{"statusCode":0,"message":`+message+`,"error":"`+phone+`"}`)
 }
@@ -109,12 +109,12 @@ func TestStatuses(t *testing.T) {
 		"404 of the search":                       {search, said(404, `"not found"`), destination.Unavailable, nil, 0},
 		"405":                                     {getContact, fault.Status(405), destination.Unavailable, nil, 0},
 		"408":                                     {getContact, fault.Status(408), destination.Transient, nil, 0},
-		"429 that names seconds":                  {getContact, with(said(429, `"slow"`), "Retry-After", "7"), destination.Limited, ghlapi.ErrLimited, 7 * time.Second},
-		"429 that names its window":               {getContact, with(said(429, `"slow"`), "X-RateLimit-Interval-Milliseconds", "3000"), destination.Limited, ghlapi.ErrLimited, 3 * time.Second},
-		"429 that names an absurd window":         {getContact, with(said(429, `"slow"`), "X-RateLimit-Interval-Milliseconds", "99999999999"), destination.Limited, ghlapi.ErrLimited, 15 * time.Minute},
-		"429 that names nothing":                  {getContact, fault.Status(429), destination.Limited, ghlapi.ErrLimited, 10 * time.Second},
+		"429 with a time":                         {getContact, with(said(429, `"slow"`), "Retry-After", "7"), destination.Limited, ghlapi.ErrLimited, 7 * time.Second},
+		"429 with a window":                       {getContact, with(said(429, `"slow"`), "X-RateLimit-Interval-Milliseconds", "3000"), destination.Limited, ghlapi.ErrLimited, 3 * time.Second},
+		"429 with a huge window":                  {getContact, with(said(429, `"slow"`), "X-RateLimit-Interval-Milliseconds", "99999999999"), destination.Limited, ghlapi.ErrLimited, 15 * time.Minute},
+		"429 without a time":                      {getContact, fault.Status(429), destination.Limited, ghlapi.ErrLimited, 10 * time.Second},
 		"500":                                     {getContact, said(500, `"boom"`), destination.Transient, nil, 0},
-		"503 that names seconds":                  {getContact, with(fault.Status(503), "Retry-After", "7"), destination.Transient, nil, 7 * time.Second},
+		"503 with a time":                         {getContact, with(fault.Status(503), "Retry-After", "7"), destination.Transient, nil, 7 * time.Second},
 		"504 with a web page":                     {getContact, fault.Fault{Kind: fault.Answer, Status: 504, Body: "<html>"}, destination.Transient, nil, 0},
 		"200 with a web page":                     {getContact, fault.HTML(), destination.Unavailable, nil, 0},
 		"200 with another type":                   {getContact, fault.Fault{Kind: fault.Answer, Header: http.Header{"Content-Type": {"text/plain"}}, Body: `{}`}, destination.Unavailable, nil, 0},
@@ -146,24 +146,24 @@ func TestHostileAnswers(t *testing.T) {
 	t.Parallel()
 	deep := strings.Repeat(`{"contact":`, 20_000)
 	for name, tc := range map[string]struct{ call, body, message string }{
-		"no JSON":                     {ghlapi.EndpointGetContact, `contact`, "the answer cannot be understood"},
-		"nothing":                     {ghlapi.EndpointGetContact, ``, "the answer cannot be understood"},
-		"half of it":                  {ghlapi.EndpointGetContact, `{"contact":{"id":"con1","email":"Ann`, "the answer cannot be understood"},
-		"a list":                      {ghlapi.EndpointGetContact, `[]`, "the answer cannot be understood"},
-		"too deep":                    {ghlapi.EndpointGetContact, deep, "the answer cannot be understood"},
-		"null":                        {ghlapi.EndpointGetContact, `null`, "the answer holds no contact"},
-		"another object":              {ghlapi.EndpointGetContact, `{"ok":true}`, "the answer holds no contact"},
-		"a contact that is a string":  {ghlapi.EndpointGetContact, `{"contact":"Ann"}`, "the answer cannot be understood"},
-		"a contact without an id":     {ghlapi.EndpointGetContact, `{"contact":{"email":"Ann@Example.com"}}`, "the answer holds no contact"},
-		"an id that is a number":      {ghlapi.EndpointGetContact, `{"contact":{"id":15550100001}}`, "the answer cannot be understood: id has another type"},
-		"an e-mail that is a list":    {ghlapi.EndpointGetContact, `{"contact":{"id":"con1","email":["Ann@Example.com"]}}`, "the answer cannot be understood: email has another type"},
-		"tags that are numbers":       {ghlapi.EndpointGetContact, `{"contact":{"id":"con1","tags":[1]}}`, "the answer cannot be understood: tags has another type"},
-		"an appointment without id":   {ghlapi.EndpointGetAppointment, `{"event":{"contactId":"con1"}}`, "the answer holds no appointment"},
-		"an appointment that is none": {ghlapi.EndpointGetAppointment, `{"event":"tomorrow"}`, "the answer cannot be understood"},
-		"an appointment of lists":     {ghlapi.EndpointGetAppointment, `{"event":{"id":"a","contactId":[]}}`, "the answer cannot be understood: contactId has another type"},
-		"a search without contacts":   {ghlapi.EndpointSearchContacts, `{"total":1}`, "the answer holds no list of contacts"},
-		"a search that found null":    {ghlapi.EndpointSearchContacts, `{"contacts":[null]}`, "the answer holds no list of contacts"},
-		"a search that found numbers": {ghlapi.EndpointSearchContacts, `{"contacts":[1]}`, "the answer cannot be understood"},
+		"no JSON":                     {ghlapi.EndpointGetContact, `contact`, "the answer cannot be decoded"},
+		"nothing":                     {ghlapi.EndpointGetContact, ``, "the answer cannot be decoded"},
+		"half of it":                  {ghlapi.EndpointGetContact, `{"contact":{"id":"con1","email":"Ann`, "the answer cannot be decoded"},
+		"a list":                      {ghlapi.EndpointGetContact, `[]`, "the answer cannot be decoded"},
+		"too deep":                    {ghlapi.EndpointGetContact, deep, "the answer cannot be decoded"},
+		"null":                        {ghlapi.EndpointGetContact, `null`, "the answer has no contact"},
+		"another object":              {ghlapi.EndpointGetContact, `{"ok":true}`, "the answer has no contact"},
+		"a contact that is a string":  {ghlapi.EndpointGetContact, `{"contact":"Ann"}`, "the answer cannot be decoded"},
+		"a contact without an id":     {ghlapi.EndpointGetContact, `{"contact":{"email":"Ann@Example.com"}}`, "the answer has no contact"},
+		"an id that is a number":      {ghlapi.EndpointGetContact, `{"contact":{"id":15550100001}}`, "the answer cannot be decoded: id has another type"},
+		"an e-mail that is a list":    {ghlapi.EndpointGetContact, `{"contact":{"id":"con1","email":["Ann@Example.com"]}}`, "the answer cannot be decoded: email has another type"},
+		"tags that are numbers":       {ghlapi.EndpointGetContact, `{"contact":{"id":"con1","tags":[1]}}`, "the answer cannot be decoded: tags has another type"},
+		"an appointment without id":   {ghlapi.EndpointGetAppointment, `{"event":{"contactId":"con1"}}`, "the answer has no appointment"},
+		"an appointment as a string":  {ghlapi.EndpointGetAppointment, `{"event":"tomorrow"}`, "the answer cannot be decoded"},
+		"an appointment of lists":     {ghlapi.EndpointGetAppointment, `{"event":{"id":"a","contactId":[]}}`, "the answer cannot be decoded: contactId has another type"},
+		"a search without contacts":   {ghlapi.EndpointSearchContacts, `{"total":1}`, "the answer has no list of contacts"},
+		"a search that found null":    {ghlapi.EndpointSearchContacts, `{"contacts":[null]}`, "the answer has no list of contacts"},
+		"a search that found numbers": {ghlapi.EndpointSearchContacts, `{"contacts":[1]}`, "the answer cannot be decoded"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -197,15 +197,15 @@ func TestFaultsOfTheConnection(t *testing.T) {
 		class   destination.Class
 		message string
 	}{
-		"nothing is answered":             {fault.Fault{Kind: fault.Hang}, []func(*ghlapi.Options){impatient(200 * time.Millisecond)}, destination.Transient, "timed out"},
-		"headers, and no body":            {fault.Fault{Kind: fault.HangAfterHeaders, Header: json}, []func(*ghlapi.Options){impatient(200 * time.Millisecond)}, destination.Transient, "timed out"},
-		"a body that drips":               {fault.Fault{Kind: fault.Drip, Header: json, Body: " ", DelayMillis: 10}, []func(*ghlapi.Options){impatient(200 * time.Millisecond)}, destination.Transient, "timed out"},
+		"no answer":                       {fault.Fault{Kind: fault.Hang}, []func(*ghlapi.Options){timeout(200 * time.Millisecond)}, destination.Transient, "timed out"},
+		"headers, and no body":            {fault.Fault{Kind: fault.HangAfterHeaders, Header: json}, []func(*ghlapi.Options){timeout(200 * time.Millisecond)}, destination.Transient, "timed out"},
+		"a body that drips":               {fault.Fault{Kind: fault.Drip, Header: json, Body: " ", DelayMillis: 10}, []func(*ghlapi.Options){timeout(200 * time.Millisecond)}, destination.Transient, "timed out"},
 		"a body without an end":           {fault.Fault{Kind: fault.Endless, Header: json, Body: `{"contact":`}, nil, destination.Transient, "longer than 1048576 bytes"},
 		"a failure without an end":        {fault.Fault{Kind: fault.Endless, Header: json, Status: 500, Body: "boom"}, nil, destination.Transient, "500"},
 		"a reset":                         {fault.Fault{Kind: fault.Reset}, nil, destination.Transient, "the connection was reset"},
-		"a reset after it was done":       {fault.Fault{Kind: fault.ResetAfterHandling}, nil, destination.Transient, "the connection was reset"},
-		"an answer that breaks off":       {fault.Fault{Kind: fault.Truncate}, nil, destination.Transient, "closed before the answer was complete"},
-		"a redirect is not followed":      {fault.Redirect(untouched(t)), nil, destination.Unavailable, "redirects are not followed"},
+		"a reset after the call":          {fault.Fault{Kind: fault.ResetAfterHandling}, nil, destination.Transient, "the connection was reset"},
+		"an answer that is cut":           {fault.Fault{Kind: fault.Truncate}, nil, destination.Transient, "closed before the answer was complete"},
+		"a redirect is not followed":      {fault.Redirect(forbidden(t)), nil, destination.Unavailable, "redirects are not followed"},
 		"a redirect within the same host": {fault.Redirect("/contacts/con1"), nil, destination.Unavailable, "redirects are not followed"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -220,13 +220,13 @@ func TestFaultsOfTheConnection(t *testing.T) {
 			require.NoError(t, b.AddTags(t.Context(), "loc1", "con1", []string{"vip"}), "the next call is served")
 		})
 	}
-	t.Run("nobody listens", func(t *testing.T) {
+	t.Run("the connection is refused", func(t *testing.T) {
 		t.Parallel()
 		b := start(t, func(o *ghlapi.Options) { o.BaseURL = "http://127.0.0.1:1" })
 		_, err := b.GetContact(t.Context(), "loc1", "con1")
 		assert.Equal(t, destination.Unavailable, failure(t, err).Class)
 	})
-	t.Run("the caller gave up before", func(t *testing.T) {
+	t.Run("the caller cancelled before", func(t *testing.T) {
 		t.Parallel()
 		b := start(t)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -238,7 +238,7 @@ func TestFaultsOfTheConnection(t *testing.T) {
 	})
 }
 
-func TestWhatIsRefusedBeforeItIsAsked(t *testing.T) {
+func TestInvalidCallsSendNoRequest(t *testing.T) {
 	t.Parallel()
 	hostile := []string{"", ".", "..", "../secrets", "a/b", "a%2Fb", "con1?x=1", "con1#x", "con 1", "cön1", "con1\n", strings.Repeat("x", 129)}
 	for _, id := range hostile {
@@ -263,11 +263,11 @@ func TestWhatIsRefusedBeforeItIsAsked(t *testing.T) {
 			require.ErrorIs(t, err, ghlapi.ErrLocationUnknown)
 			e := failure(t, err)
 			assert.Equal(t, destination.Permanent, e.Class)
-			assert.Equal(t, "ghl", e.Destination, "a name that anyone can choose makes no breaker")
+			assert.Equal(t, "ghl", e.Destination, "an invented name creates no breaker")
 			assert.Zero(t, b.sim.Requests.Total())
 		})
 	}
-	t.Run("a search for nothing or nowhere", func(t *testing.T) {
+	t.Run("a search without a condition or a location", func(t *testing.T) {
 		t.Parallel()
 		b := start(t)
 		_, err := b.FindDuplicate(t.Context(), "loc1", "", "")

@@ -10,21 +10,20 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/destination"
 )
 
-// GHL allows 100 requests in 10 s for each location. A token bucket lets its burst and what flows in meanwhile pass, so
-// that both together must stay below that: 15 + 10 s × 8/s = 95, with some room for requests that a network held back.
+// GHL allows 100 requests in 10 s for each location. A token bucket allows its burst and the refill of that time, so both together must
+// stay below: 15 + 10 s × 8/s = 95. The rest is for requests that the network delays.
 const (
 	perSecond = 8
 	burst     = 15
 )
 
-// maxWait is the longest that a call waits for its turn: a location that has far too much to do must not hold up the
-// workers of the others.
+// maxWait bounds how long a call waits for its rate limit: a location with many requests must not block the workers of the others.
 const maxWait = 5 * time.Second
 
-// keep is how many locations are remembered before those that are at rest are forgotten.
+// keep is the number of limiters from which idle ones are removed.
 const keep = 1024
 
-// limits keeps each location to its limit.
+// limits are the rate limits of the locations.
 type limits struct {
 	mu         sync.Mutex
 	byLocation map[string]*rate.Limiter
@@ -32,12 +31,12 @@ type limits struct {
 
 func newLimits() *limits { return &limits{byLocation: map[string]*rate.Limiter{}} }
 
-// wait returns when the location may be asked, or at once where that is later than the context or maxWait allow.
+// wait returns when the location's limit allows a request. It returns an error at once if that is after maxWait or the context's deadline.
 func (l *limits) wait(ctx context.Context, locationID string) error {
 	return l.waitAs(ctx, locationID, locationID)
 }
 
-// waitAs is wait for a location that shares the limit of others: key names it.
+// waitAs is wait with the limit of key, which several locations can share.
 func (l *limits) waitAs(ctx context.Context, key, locationID string) error {
 	turn, cancel := context.WithTimeout(ctx, maxWait)
 	defer cancel()
@@ -53,12 +52,12 @@ func (l *limits) waitAs(ctx context.Context, key, locationID string) error {
 	return e
 }
 
-// limiter returns the location's limiter. Forgetting one that is full loses nothing: a new one is full as well.
+// limiter returns the limiter of a location. A limiter with a full bucket can be removed: a new one has a full bucket, too.
 func (l *limits) limiter(locationID string) *rate.Limiter {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if known, ok := l.byLocation[locationID]; ok {
-		return known
+	if existing, ok := l.byLocation[locationID]; ok {
+		return existing
 	}
 	if len(l.byLocation) >= keep {
 		for id, at := range l.byLocation {

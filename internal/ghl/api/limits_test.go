@@ -30,10 +30,10 @@ func TestLimitsStayBelowGHLs(t *testing.T) {
 					window++
 				}
 			}
-			require.Less(t, window, 100, "requests in the ten seconds from request %d on", i)
+			require.Less(t, window, 100, "requests in ten seconds, from request %d", i)
 		}
 		took := passed[len(passed)-1].Sub(passed[0])
-		assert.Less(t, took, 61*time.Second, "and make use of it")
+		assert.Less(t, took, 61*time.Second, "the limit is used")
 	})
 }
 
@@ -56,12 +56,12 @@ func TestLimitsWait(t *testing.T) {
 			require.ErrorIs(t, err, ErrLimited)
 			assert.Equal(t, destination.Limited, destination.ClassOf(err))
 			assert.Positive(t, destination.RetryAfterOf(err))
-			assert.Zero(t, time.Since(began), "it is known at once that the turn comes too late")
-			require.NoError(t, l.wait(t.Context(), "loc1"), "who did not wait took nobody's turn")
+			assert.Zero(t, time.Since(began), "the error is returned at once")
+			require.NoError(t, l.wait(t.Context(), "loc1"), "the failed call used no token of the bucket")
 			assert.Equal(t, time.Second/perSecond, time.Since(began))
 		})
 	})
-	t.Run("until the caller gives up", func(t *testing.T) {
+	t.Run("until the caller cancels", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			l := newLimits()
@@ -89,7 +89,7 @@ func TestLimitsWait(t *testing.T) {
 			}
 			synctest.Wait()
 			assert.EqualValues(t, burst, passed.Load())
-			assert.EqualValues(t, 200-burst-5*perSecond, refused.Load(), "those whose turn would come later")
+			assert.EqualValues(t, 200-burst-5*perSecond, refused.Load(), "the calls that would wait longer")
 			time.Sleep(maxWait)
 			synctest.Wait()
 			assert.EqualValues(t, burst+5*perSecond, passed.Load())
@@ -107,7 +107,7 @@ func TestLimitsWait(t *testing.T) {
 	})
 }
 
-func TestLimitsForgetLocationsAtRest(t *testing.T) {
+func TestLimitsRemoveIdleLocations(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := newLimits()
@@ -123,6 +123,6 @@ func TestLimitsForgetLocationsAtRest(t *testing.T) {
 		assert.Len(t, l.byLocation, 2, "the busy one and the new one")
 		began := time.Now()
 		require.NoError(t, l.wait(t.Context(), "loc0"))
-		assert.Positive(t, time.Since(began), "what the busy one spent is remembered")
+		assert.Positive(t, time.Since(began), "the busy one keeps its limiter")
 	})
 }

@@ -12,15 +12,15 @@ import (
 	"github.com/go-logr/logr"
 )
 
-// TokenSource has the tokens of the locations. Client asks it anew for every call, from many goroutines.
+// TokenSource has the tokens of the locations. Client calls it for each request, from many goroutines.
 type TokenSource interface {
-	// Token returns a location's token, and ErrLocationUnknown where there is none; locationID may be empty. Another
-	// location's token is never returned.
+	// Token returns a location's token, ErrLocationUnknown if there is none. locationID may be empty. Token never returns the token of
+	// another location.
 	Token(locationID string) (string, error)
 }
 
-// StaticToken is the one token of an installation with one location: it serves every location id, since GHL itself
-// refuses it for another one, and none.
+// StaticToken is the only token of an installation with one location. Token returns it for every location id and for none: GHL refuses it
+// for another location.
 type StaticToken string
 
 // Token returns the token.
@@ -34,22 +34,22 @@ func (t StaticToken) Token(string) (string, error) {
 // maxToken bounds a token's file, in bytes. OAuth access tokens have a few kilobytes.
 const maxToken = 16 << 10
 
-// TokenDir has the tokens in a directory, as a mounted Secret does: one file for each location, named with its id. A
-// file is read at every use, so that a token can be replaced at any time; a file that goes away takes its token along.
+// TokenDir reads tokens from a directory, usually a mounted Secret: one file for each location, named with its id. It reads the file for
+// each request, so that a token can be replaced or removed at any time.
 type TokenDir struct {
 	dir      string
 	fallback TokenSource
 	log      logr.Logger
 
 	mu sync.Mutex
-	// good are the last usable tokens, for the moment in which a file is being written.
+	// good are the last valid tokens, for the moment in which a file is being written.
 	good map[string]string
-	// warned are the locations whose file is unusable and was complained of, and "" for the whole directory.
+	// warned are the locations whose invalid file was logged; "" is the directory.
 	warned map[string]bool
 }
 
-// NewTokenDir returns the tokens of a directory that exists. Where it has no file for a location, or no location is
-// given, fallback is asked, which may be nil.
+// NewTokenDir returns the tokens of a directory, which must exist. fallback has the tokens of locations without a file and of calls without
+// a location; it may be nil.
 func NewTokenDir(dir string, fallback TokenSource, log logr.Logger) (*TokenDir, error) {
 	if _, err := os.ReadDir(dir); err != nil {
 		return nil, fmt.Errorf("read the directory of GHL tokens: %w", err)
@@ -57,8 +57,8 @@ func NewTokenDir(dir string, fallback TokenSource, log logr.Logger) (*TokenDir, 
 	return &TokenDir{dir: dir, fallback: fallback, log: log, good: map[string]string{}, warned: map[string]bool{}}, nil
 }
 
-// Token returns a location's token. The last good one stands in for a file that cannot be read or holds no token, which
-// is logged once.
+// Token returns a location's token. If the file cannot be read or has no valid token, it returns the last valid one and logs the error
+// once.
 func (d *TokenDir) Token(locationID string) (string, error) {
 	if !idForm.MatchString(locationID) {
 		if locationID == "" {
@@ -87,7 +87,7 @@ func (d *TokenDir) Token(locationID string) (string, error) {
 	return last, nil
 }
 
-// Own reports whether the location had a file of its own when its token was last asked for.
+// Own reports whether the location had its own file when its token was read last.
 func (d *TokenDir) Own(locationID string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -95,7 +95,7 @@ func (d *TokenDir) Own(locationID string) bool {
 	return ok
 }
 
-// warn logs what is wrong with a location's file, or with the directory, the first time.
+// warn logs the first error of a location's file, or of the directory.
 func (d *TokenDir) warn(locationID string, err error, lastGoodUsed bool) {
 	subject := locationID
 	if errors.Is(err, errNoDir) {
@@ -103,7 +103,7 @@ func (d *TokenDir) warn(locationID string, err error, lastGoodUsed bool) {
 	}
 	if !d.warned[subject] {
 		d.warned[subject] = true
-		d.log.Error(err, "The token of a GHL location cannot be used", "location", locationID, "lastGoodUsed", lastGoodUsed)
+		d.log.Error(err, "Failed to read the token of a GHL location", "location", locationID, "lastGoodUsed", lastGoodUsed)
 	}
 }
 
@@ -119,13 +119,13 @@ func (d *TokenDir) other(locationID string) (string, error) {
 	return d.fallback.Token(locationID)
 }
 
-// errNoDir says that the directory cannot be opened; errNoFile that it can, and has no file for the location.
+// errNoDir says that the directory cannot be opened, errNoFile that the directory has no file for the location.
 var (
 	errNoDir  = errors.New("the directory of GHL tokens cannot be opened")
 	errNoFile = errors.New("no such file")
 )
 
-// read returns the token in a location's file. Links are followed within the directory only.
+// read returns the token in a location's file. It follows links only within the directory.
 func (d *TokenDir) read(locationID string) (string, error) {
 	root, err := os.OpenRoot(d.dir)
 	if err != nil {
@@ -137,7 +137,7 @@ func (d *TokenDir) read(locationID string) (string, error) {
 		if _, err := root.Lstat(locationID); errors.Is(err, fs.ErrNotExist) {
 			return "", errNoFile
 		}
-		// The link is there, and what it led to was replaced in this moment.
+		// The link exists. Its target has just been replaced.
 		file, err = root.Open(locationID)
 	}
 	if err != nil {
@@ -150,7 +150,7 @@ func (d *TokenDir) read(locationID string) (string, error) {
 	}
 	token := strings.TrimSpace(string(data))
 	if token == "" || len(data) > maxToken || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return "", errors.New("the file holds no token")
+		return "", errors.New("the file has no valid token")
 	}
 	return token, nil
 }

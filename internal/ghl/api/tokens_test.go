@@ -28,7 +28,7 @@ func TestStaticToken(t *testing.T) {
 	require.ErrorIs(t, err, ghlapi.ErrLocationUnknown)
 }
 
-// secret is a mounted Secret: files are links to ..data, which is a link to the directory of the newest version.
+// secret is a mounted Secret: its files are links into ..data, which is a link to the directory of the latest version.
 type secret struct {
 	t        *testing.T
 	dir      string
@@ -44,7 +44,7 @@ func mount(t *testing.T, tokens map[string]string) *secret {
 	return s
 }
 
-// publish swaps ..data and removes what it led to, as the kubelet does.
+// publish replaces ..data and removes its previous target, as the kubelet does.
 func (s *secret) publish(tokens map[string]string) {
 	old, err := os.Readlink(filepath.Join(s.dir, "..data"))
 	if err == nil {
@@ -116,8 +116,8 @@ func TestTokenDirFallsBack(t *testing.T) {
 
 func TestTokenDirFollowsChanges(t *testing.T) {
 	t.Parallel()
-	var complaints []string
-	log := funcr.New(func(_, line string) { complaints = append(complaints, line) }, funcr.Options{})
+	var logged []string
+	log := funcr.New(func(_, line string) { logged = append(logged, line) }, funcr.Options{})
 	s := mount(t, map[string]string{"loc1": "first"})
 	d, err := ghlapi.NewTokenDir(s.dir, nil, log)
 	require.NoError(t, err)
@@ -132,36 +132,36 @@ func TestTokenDirFollowsChanges(t *testing.T) {
 
 	expect("first", "as it was mounted")
 	s.publish(map[string]string{"loc1": "second"})
-	expect("second", "the link was swapped")
-	assert.Empty(t, complaints)
+	expect("second", "the link was replaced")
+	assert.Empty(t, logged)
 
 	for why, half := range map[string]string{
 		"an empty file": "", "a blank one": " \n", "two lines": "sec\nond", "a NUL": "sec\x00", "more than any token": strings.Repeat("x", 20_000),
 	} {
 		s.publish(map[string]string{"loc1": half})
 		expect("second", why)
-		require.Len(t, complaints, 1, why)
-		assert.Contains(t, complaints[0], `"location"="loc1"`)
-		assert.Contains(t, complaints[0], `"lastGoodUsed"=true`)
+		require.Len(t, logged, 1, why)
+		assert.Contains(t, logged[0], `"location"="loc1"`)
+		assert.Contains(t, logged[0], `"lastGoodUsed"=true`)
 		s.publish(map[string]string{"loc1": "second"})
-		expect("second", "the file is whole again")
-		complaints = nil
+		expect("second", "the file is complete again")
+		logged = nil
 	}
 
 	require.NoError(t, os.Rename(s.dir, s.dir+"-away"))
-	expect("second", "the whole directory is away")
-	require.Len(t, complaints, 1)
+	expect("second", "the directory is missing")
+	require.Len(t, logged, 1)
 	_, err = d.Token("loc2")
 	require.Error(t, err)
-	assert.NotErrorIs(t, err, ghlapi.ErrLocationUnknown, "who knows what it would hold")
-	assert.Len(t, complaints, 1, "it is said once, whatever location is asked for")
+	assert.NotErrorIs(t, err, ghlapi.ErrLocationUnknown, "the directory may have a file for it")
+	assert.Len(t, logged, 1, "the error is logged once for all locations")
 	require.NoError(t, os.Rename(s.dir+"-away", s.dir))
-	expect("second", "the directory is back")
+	expect("second", "the directory exists again")
 
 	require.NoError(t, os.Remove(filepath.Join(s.dir, "loc1")))
 	_, err = d.Token("loc1")
-	require.ErrorIs(t, err, ghlapi.ErrLocationUnknown, "a token that was taken away is not used any more")
-	for _, line := range complaints {
+	require.ErrorIs(t, err, ghlapi.ErrLocationUnknown, "a removed token is no longer used")
+	for _, line := range logged {
 		assert.NotContains(t, line, "second", "tokens are not logged")
 	}
 }
@@ -196,7 +196,7 @@ func TestTokenDirIsReadWhileItChanges(t *testing.T) {
 	require.NoError(t, <-done)
 }
 
-func TestNewTokenDirWantsADirectory(t *testing.T) {
+func TestNewTokenDirRequiresADirectory(t *testing.T) {
 	t.Parallel()
 	_, err := ghlapi.NewTokenDir(filepath.Join(t.TempDir(), "missing"), nil, logr.Discard())
 	require.Error(t, err)
@@ -225,12 +225,12 @@ func TestClientUsesTheLocationsToken(t *testing.T) {
 		assert.Equal(t, destination.Permanent, failure(t, err).Class)
 	}
 	_, err = b.GetContact(t.Context(), "loc4", "con1")
-	require.NotErrorIs(t, err, ghlapi.ErrLocationUnknown, "its file is there, and empty")
+	require.NotErrorIs(t, err, ghlapi.ErrLocationUnknown, "its file exists and is empty")
 	assert.Equal(t, destination.Unavailable, failure(t, err).Class)
-	assert.Equal(t, 2, b.sim.Requests.Total(), "other locations' tokens are not tried")
+	assert.Equal(t, 2, b.sim.Requests.Total(), "the tokens of other locations are not used")
 }
 
-// sequence is a token source whose tokens are used up one by one; the last one stays.
+// sequence is a token source that returns its tokens one by one, and then always the last one.
 type sequence struct{ tokens []string }
 
 func (s *sequence) Token(string) (string, error) {
@@ -248,10 +248,10 @@ func TestRefusedTokenIsReadAgain(t *testing.T) {
 		requests int
 		err      error
 	}{
-		"once, and the new one is used":             {[]string{"old", token}, 2, nil},
-		"and not used where it is the same":         {[]string{"old", "old"}, 1, ghlapi.ErrBadToken},
-		"and not a third time":                      {[]string{"old", "older", token}, 2, ghlapi.ErrBadToken},
-		"only where it was refused, and not before": {[]string{token, "new"}, 1, nil},
+		"once, and the new one is used":      {[]string{"old", token}, 2, nil},
+		"and not used if it is the same":     {[]string{"old", "old"}, 1, ghlapi.ErrBadToken},
+		"and not a third time":               {[]string{"old", "older", token}, 2, ghlapi.ErrBadToken},
+		"only if it was refused, not before": {[]string{token, "new"}, 1, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -23,17 +23,17 @@ const (
 	ssn   = "000-00-0000"
 )
 
-// bench is a client and the simulated API that it calls: a location "loc1" with a contact "con1" and an appointment "app1".
-type bench struct {
+// environment is a client and the simulated API that it calls, with a location "loc1", a contact "con1" and an appointment "app1".
+type environment struct {
 	*ghlapi.Client
 	sim      *simghl.Server
 	observed *observations
 }
 
-// options change the client's; the token is that of loc1 unless they say otherwise.
-func start(t *testing.T, options ...func(*ghlapi.Options)) *bench {
+// start starts an environment. options change the client's options. The default token is that of loc1.
+func start(t *testing.T, options ...func(*ghlapi.Options)) *environment {
 	t.Helper()
-	b := &bench{sim: simghl.New(), observed: &observations{}}
+	b := &environment{sim: simghl.New(), observed: &observations{}}
 	b.sim.PutLocation(simghl.Location{ID: "loc1", Token: token})
 	b.sim.PutContact(simghl.Contact{
 		ID: "con1", LocationID: "loc1", FirstName: "Ann", LastName: "Bee", Email: email, Phone: phone, Country: "US", Tags: []string{"new"},
@@ -57,8 +57,8 @@ func start(t *testing.T, options ...func(*ghlapi.Options)) *bench {
 	return b
 }
 
-// impatient makes a client give up after d.
-func impatient(d time.Duration) func(*ghlapi.Options) {
+// timeout sets the timeout of the client.
+func timeout(d time.Duration) func(*ghlapi.Options) {
 	return func(o *ghlapi.Options) { o.HTTP.Timeout = d }
 }
 
@@ -66,7 +66,7 @@ func tokens(s ghlapi.TokenSource) func(*ghlapi.Options) {
 	return func(o *ghlapi.Options) { o.Tokens = s }
 }
 
-// observations is an Observer that remembers.
+// observations is an Observer that records its calls.
 type observations struct {
 	mu       sync.Mutex
 	requests []observedRequest
@@ -93,7 +93,7 @@ func (o *observations) Budget(locationID string, remaining int) {
 	o.budgets[locationID] = remaining
 }
 
-// failure returns the *destination.Error that err is, and checks that neither it nor a cause tells a secret.
+// failure returns err as a *destination.Error, and checks that neither it nor a cause contains a secret or personal data.
 func failure(t *testing.T, err error) *destination.Error {
 	t.Helper()
 	var e *destination.Error
@@ -106,8 +106,8 @@ func failure(t *testing.T, err error) *destination.Error {
 	return e
 }
 
-// untouched is a server that must not be asked.
-func untouched(t *testing.T) string {
+// forbidden returns the URL of a server that must not receive a request.
+func forbidden(t *testing.T) string {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a redirect was followed") }))
 	t.Cleanup(server.Close)

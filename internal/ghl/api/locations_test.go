@@ -15,25 +15,25 @@ import (
 	simghl "github.com/dfmiddleware/verity-sync/test/sim/ghlapi"
 )
 
-func TestAnAnswerVouchesForTheLocationThatItNames(t *testing.T) {
+func TestALocationIsKnownAfterAnAnswerNamesIt(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		call func(*bench) error
+		call func(*environment) error
 		want bool
 	}{
-		"a contact of it": {func(b *bench) error { _, err := b.GetContact(t.Context(), "loc1", "con1"); return err }, true},
-		"an appointment of it": {func(b *bench) error {
+		"a contact of it": {func(b *environment) error { _, err := b.GetContact(t.Context(), "loc1", "con1"); return err }, true},
+		"an appointment of it": {func(b *environment) error {
 			_, err := b.GetAppointment(t.Context(), "loc1", "app1")
 			return err
 		}, true},
-		"a duplicate in it": {func(b *bench) error { _, err := b.FindDuplicate(t.Context(), "loc1", phone, ""); return err }, true},
-		"a contact that was searched for": {func(b *bench) error {
+		"a duplicate in it": {func(b *environment) error { _, err := b.FindDuplicate(t.Context(), "loc1", phone, ""); return err }, true},
+		"a contact that was searched for": {func(b *environment) error {
 			_, err := b.SearchContacts(t.Context(), "loc1", []ghlapi.Filter{{Field: "email", Operator: "eq", Value: "ann@example.com"}})
 			return err
 		}, true},
-		"tags, which name none":                          {func(b *bench) error { return b.AddTags(t.Context(), "loc1", "con1", []string{"vip"}) }, false},
-		"a contact that is asked for at an invented one": {func(b *bench) error { _, err := b.GetContact(t.Context(), "invented", "con1"); return err }, false},
-		"an appointment that is asked for at an invented one": {func(b *bench) error {
+		"tags, which name no location":                    {func(b *environment) error { return b.AddTags(t.Context(), "loc1", "con1", []string{"vip"}) }, false},
+		"a contact that is requested for an invented one": {func(b *environment) error { _, err := b.GetContact(t.Context(), "invented", "con1"); return err }, false},
+		"an appointment that is requested for an invented one": {func(b *environment) error {
 			_, err := b.GetAppointment(t.Context(), "invented", "app1")
 			return err
 		}, false},
@@ -47,7 +47,7 @@ func TestAnAnswerVouchesForTheLocationThatItNames(t *testing.T) {
 			assert.Len(t, b.observed.budgets, map[bool]int{true: 1}[test.want], "an invented location has no budget")
 		})
 	}
-	t.Run("not one that is refused", func(t *testing.T) {
+	t.Run("not after a refusal", func(t *testing.T) {
 		t.Parallel()
 		for _, answer := range []fault.Fault{
 			said(401, `"loc1"`), said(403, `"loc1"`), fault.JSON(404, `{"contact":{"id":"con1","locationId":"loc1"},"message":"not found"}`),
@@ -66,7 +66,7 @@ func TestAnAnswerVouchesForTheLocationThatItNames(t *testing.T) {
 	})
 }
 
-func TestATokenOfItsOwnVouchesForALocation(t *testing.T) {
+func TestALocationWithItsOwnTokenIsKnown(t *testing.T) {
 	t.Parallel()
 	s := mount(t, map[string]string{"loc1": token})
 	d, err := ghlapi.NewTokenDir(s.dir, ghlapi.StaticToken("other"), logr.Discard())
@@ -81,16 +81,15 @@ func TestATokenOfItsOwnVouchesForALocation(t *testing.T) {
 	require.NoError(t, os.Remove(filepath.Join(s.dir, "loc1")))
 	_, err = b.GetContact(t.Context(), "loc1", "con1")
 	require.Error(t, err)
-	assert.False(t, b.Vouched("loc1"), "its file is gone")
+	assert.False(t, b.Vouched("loc1"), "its file was removed")
 }
 
-// TestInventedLocationsShareOneLimit has more of them than a burst.
+// TestInventedLocationsShareOneLimit makes more calls than the shared limit allows within maxWait.
 func TestInventedLocationsShareOneLimit(t *testing.T) {
 	t.Parallel()
 	b := start(t)
 	_, err := b.GetContact(t.Context(), "loc1", "con1")
 	require.NoError(t, err)
-	// One by one, as many as have no place in the limit of one location within the time that a call waits for its turn.
 	results := make(chan error, 200)
 	for i := range cap(results) {
 		go func() {
@@ -104,9 +103,9 @@ func TestInventedLocationsShareOneLimit(t *testing.T) {
 			limited++
 		}
 	}
-	assert.Positive(t, limited, "they wait for each other")
+	assert.Positive(t, limited, "they share a limit")
 	_, err = b.GetContact(t.Context(), "loc1", "con1")
-	require.NoError(t, err, "and not for a location that is known")
+	require.NoError(t, err, "a known location has its own limit")
 	assert.Equal(t, []string{"loc1"}, keysOf(b.observed.budgets))
 }
 
