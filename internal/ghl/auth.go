@@ -82,7 +82,7 @@ func (p Proof) String() string {
 	}
 }
 
-// Verifier decides which requests are believed. It is safe for concurrent use.
+// Verifier decides which requests are authentic. It is safe for concurrent use.
 type Verifier struct {
 	keys []verifyingKey
 	// signatureSuffices is false if a signature by the published key alone would admit every customer of GoHighLevel. A wrong signature is
@@ -98,10 +98,10 @@ type verifyingKey struct {
 	proof Proof
 }
 
-// NewVerifier returns an error that lists all mistakes of cfg, without any secret.
+// NewVerifier validates cfg. Its error lists all invalid settings, without any secret.
 //
-// PublishedKey signs for every app of GoHighLevel. Alone it is sufficient only if AppIDs or LocationIDs select from what it signs. To
-// list it in PublicKeys without them is a mistake.
+// PublishedKey signs for every app of GoHighLevel. Alone it is sufficient only if AppIDs or LocationIDs select from what it signs. It is
+// invalid in PublicKeys without them.
 func NewVerifier(cfg AuthConfig) (*Verifier, error) { return newVerifier(cfg, publishedKey) }
 
 func newVerifier(cfg AuthConfig, publishedKey ed25519.PublicKey) (*Verifier, error) {

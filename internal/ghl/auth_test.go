@@ -22,7 +22,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/ghl"
 )
 
-// vectors are signatures that testdata/signatures/generate.mjs made with Node.
+// vectors are signatures that testdata/signatures/generate.mjs created with Node.
 type vectors struct {
 	PublicKey  map[string]string
 	SeedBase64 string
@@ -154,25 +154,25 @@ func TestAuthenticate(t *testing.T) {
 		"a signature that is too short":       {keys, header("X-GHL-Signature", "AAAA"), "", refused},
 		"an HMAC in hexadecimal":              {keys, header("X-GHL-Signature", strings.Repeat("ab", 32)), "", refused},
 		"the retired signature alone":         {keys, header("X-WH-Signature", signed(private, raw).Get("X-GHL-Signature")), "", refused},
-		"nothing where keys are configured":   {keys, header(), "", refused},
-		"N/A where keys are configured":       {keys, header("X-GHL-Signature", "N/A"), "", refused},
+		"nothing if keys are configured":      {keys, header(), "", refused},
+		"N/A if keys are configured":          {keys, header("X-GHL-Signature", "N/A"), "", refused},
 
 		"the first secret in its header":    {secrets, header("X-Webhook-Secret", "first secret"), "", ghl.ProofSecret},
 		"the second secret in its header":   {secrets, header("X-Webhook-Secret", "second secret"), "", ghl.ProofSecret},
 		"a secret as bearer":                {secrets, header("Authorization", "Bearer first secret"), "", ghl.ProofSecret},
-		"a secret as bearer in small":       {secrets, header("Authorization", "bearer  second secret "), "", ghl.ProofSecret},
+		"a secret as lower-case bearer":     {secrets, header("Authorization", "bearer  second secret "), "", ghl.ProofSecret},
 		"a secret as token":                 {secrets, header(), "token=second+secret", ghl.ProofSecret},
 		"one right secret of several":       {secrets, header("X-Webhook-Secret", "wrong", "Authorization", "Bearer wrong"), "token=wrong&token=first+secret", ghl.ProofSecret},
 		"a wrong secret everywhere":         {secrets, header("X-Webhook-Secret", "wrong", "Authorization", "Bearer wrong"), "token=wrong", refused},
-		"a secret's beginning":              {secrets, header("X-Webhook-Secret", "first secre"), "", refused},
-		"a secret in other letters":         {secrets, header("X-Webhook-Secret", "First Secret"), "", refused},
+		"a prefix of a secret":              {secrets, header("X-Webhook-Secret", "first secre"), "", refused},
+		"a secret in another case":          {secrets, header("X-Webhook-Secret", "First Secret"), "", refused},
 		"both secrets in one":               {secrets, header("X-Webhook-Secret", "first secret,second secret"), "", refused},
 		"an empty secret":                   {secrets, header("X-Webhook-Secret", ""), "token=", refused},
 		"a secret as basic":                 {secrets, header("Authorization", "Basic first secret"), "", refused},
 		"a secret as authorization alone":   {secrets, header("Authorization", "first secret"), "", refused},
 		"a secret in another parameter":     {secrets, header(), "secret=first+secret", refused},
-		"a secret where only keys count":    {keys, header("X-Webhook-Secret", "first secret"), "", refused},
-		"a signature where only secrets do": {secrets, signed(private, raw), "", refused},
+		"a secret if only keys count":       {keys, header("X-Webhook-Secret", "first secret"), "", refused},
+		"a signature if only secrets count": {secrets, signed(private, raw), "", refused},
 
 		"a secret beside N/A":                        {both, header("X-GHL-Signature", "N/A", "X-Webhook-Secret", "first secret"), "", ghl.ProofSecret},
 		"a secret beside n/a and white space":        {both, header("X-GHL-Signature", " n/a ", "X-Webhook-Secret", "first secret"), "", ghl.ProofSecret},
@@ -182,7 +182,7 @@ func TestAuthenticate(t *testing.T) {
 		"a wrong signature beside a secret, no keys": {secrets, with(signed(stranger, raw), "X-Webhook-Secret", "first secret"), "", refused},
 
 		"a wrong signature by GHL":                    {locations, signed(private, raw), "", refused},
-		"nothing where GHL's signature counts":        {locations, header(), "", refused},
+		"nothing if GHL's signature counts":           {locations, header(), "", refused},
 		"nothing if anyone may send":                  {anyone, header(), "", ghl.ProofNone},
 		"N/A if anyone may send":                      {anyone, header("X-GHL-Signature", "N/A"), "", ghl.ProofNone},
 		"a wrong secret if anyone may send":           {anyone, header("X-Webhook-Secret", "wrong"), "", ghl.ProofNone},
@@ -226,7 +226,7 @@ func TestAuthorize(t *testing.T) {
 		"the second app":                       {apps, ghl.ProofOwnKey, `{"appId":"app-2","locationId":"x"}`, nil},
 		"another app":                          {apps, ghl.ProofPublishedKey, `{"appId":"app-3"}`, ghl.ErrAppNotAllowed},
 		"another app by an own key":            {apps, ghl.ProofOwnKey, `{"appId":"app-3"}`, ghl.ErrAppNotAllowed},
-		"an app in other letters":              {apps, ghl.ProofPublishedKey, `{"appId":"APP-1"}`, ghl.ErrAppNotAllowed},
+		"an app in another case":               {apps, ghl.ProofPublishedKey, `{"appId":"APP-1"}`, ghl.ErrAppNotAllowed},
 		"no app":                               {apps, ghl.ProofPublishedKey, `{}`, ghl.ErrAppNotAllowed},
 		"an app that is not a string":          {apps, ghl.ProofPublishedKey, `{"appId":["app-1"]}`, ghl.ErrAppNotAllowed},
 		"an app in customData":                 {apps, ghl.ProofPublishedKey, `{"customData":{"appId":"app-1"}}`, ghl.ErrAppNotAllowed},
@@ -303,7 +303,7 @@ func TestNewVerifierRejects(t *testing.T) {
 		"GHL's key for everyone beside a secret": {
 			ghl.AuthConfig{PublicKeys: []string{ghl.PublishedKey}, Secrets: []string{"s"}}, []string{"public key 1 of 1 is GoHighLevel's own"},
 		},
-		"all mistakes at once": {
+		"all invalid settings at once": {
 			ghl.AuthConfig{
 				PublicKeys: []string{public, "nonsense", ""}, Secrets: []string{"s", " "}, AppIDs: []string{""}, LocationIDs: []string{"l", "\t"},
 			},

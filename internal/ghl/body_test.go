@@ -44,7 +44,7 @@ func TestDecodeKeepsObjectsByteForByte(t *testing.T) {
 			body, err := ghl.Decode(jsonType, []byte(bom+text))
 			require.NoError(t, err)
 			assert.Equal(t, text, string(body.Payload))
-			assert.Equal(t, bom+text, string(body.Raw), "what is forwarded is what came")
+			assert.Equal(t, bom+text, string(body.Raw), "the bytes received are forwarded")
 		})
 	}
 }

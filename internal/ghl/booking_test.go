@@ -60,7 +60,7 @@ func TestBookingOf(t *testing.T) {
 			`{"type":"AppointmentCreate","timestamp":"2026-11-25T09:30:00Z","appointment":{"id":"a","dateAdded":"2026-06-02T14:00:00Z"}}`,
 			event.Booking{At: june},
 		},
-		"a delivery that comes a month late is the booking that it was": {
+		"a delivery a month late is still the booking": {
 			`{"type":"AppointmentCreate","timestamp":"2026-06-02T14:00:00Z","appointment":{"id":"a","dateAdded":"2026-06-02T14:00:00Z"}}`,
 			event.Booking{At: june, Creation: true},
 		},
@@ -126,9 +126,9 @@ func TestAnAppointmentWithoutAContact(t *testing.T) {
 		"a contact called null":    {`{` + envelope + `,"appointment":{"id":"a","contactId":"null","startTime":"2026-12-09T15:00:00Z"}}`, true},
 		"a contact":                {`{` + envelope + `,"appointment":{"id":"a","contactId":"c","startTime":"2026-12-09T15:00:00Z"}}`, false},
 		"a contact at the root":    {`{` + envelope + `,"contactId":"c","appointment":{"id":"a","startTime":"2026-12-09T15:00:00Z"}}`, false},
-		"not the whole of it":      {`{` + envelope + `,"appointment":{"id":"a"}}`, false},
+		"only a part of it":        {`{` + envelope + `,"appointment":{"id":"a"}}`, false},
 		"a body that was cut":      {`{` + envelope + `,"payloadTooLarge":true,"appointment":{"id":"a","startTime":"2026-12-09T15:00:00Z"}}`, false},
-		"a body of people's own":   {`{"type":"AppointmentCreate","appointment":{"id":"a","startTime":"2026-12-09T15:00:00Z"}}`, false},
+		"a custom body":            {`{"type":"AppointmentCreate","appointment":{"id":"a","startTime":"2026-12-09T15:00:00Z"}}`, false},
 		"a workflow's body":        {`{"workflow":{"id":"w"},"calendar":{"appointmentId":"a","startTime":"2026-12-09T15:00:00"}}`, false},
 		"an appointment id, alone": {`{` + envelope + `,"appointmentId":"a"}`, false},
 	}

@@ -33,13 +33,13 @@ func TestAppointmentID(t *testing.T) {
 		},
 		"then customData.appointmentId":  {`{"type":"AppointmentUpdate","customData":{"appointment_id":"x","appointmentId":"a"}}`, "a"},
 		"then customData.appointment_id": {`{"type":"AppointmentUpdate","data":{"id":"x"},"customData":{"\tappointment_id":"a"}}`, "a"},
-		"then customData.id where customData has the type": {
+		"then customData.id if customData has the type": {
 			`{"id":"x","data":{"id":"x"},"customData":{"type":"AppointmentUpdate","id":"a"}}`, "a",
 		},
-		"then customData.id where customData names the entity alone": {
+		"then customData.id if customData names only the entity": {
 			`{"contact_id":"c","customData":{"type":"appointment","id":"a"}}`, "a",
 		},
-		"then customData.id where customData and the root have the type": {
+		"then customData.id if customData and the root have the type": {
 			`{"type":"AppointmentUpdate","id":"x","customData":{"type":"appointment.updated","id":"a"}}`, "a",
 		},
 		"then data.id": {`{"type":"AppointmentUpdate","id":"x","data":{"id":"a"}}`, "a"},
@@ -51,8 +51,8 @@ func TestAppointmentID(t *testing.T) {
 		"a member without an id is skipped": {
 			`{"type":"AppointmentUpdate","appointment":{"id":null,"appointmentId":{}},"calendar":{"appointmentId":""},"appointmentId":"a"}`, "a",
 		},
-		"an appointment that is a string is passed over":  {`{"type":"AppointmentUpdate","appointment":"x","appointmentId":"a"}`, "a"},
-		"an appointment that is an array is passed over":  {`{"type":"AppointmentUpdate","appointment":[{"id":"x"}],"id":"a"}`, "a"},
+		"an appointment that is a string is skipped":      {`{"type":"AppointmentUpdate","appointment":"x","appointmentId":"a"}`, "a"},
+		"an appointment that is an array is skipped":      {`{"type":"AppointmentUpdate","appointment":[{"id":"x"}],"id":"a"}`, "a"},
 		"the last of two appointment blocks":              {`{"type":"AppointmentUpdate","appointment":{"id":"x"},"appointment":{"id":"a"}}`, "a"},
 		"never customData.id without customData.type":     {`{"type":"AppointmentUpdate","customData":{"id":"x"}}`, ""},
 		"never customData.id of another entity":           {`{"type":"AppointmentUpdate","customData":{"type":"contact","id":"x"}}`, ""},
@@ -89,7 +89,7 @@ func TestContactID(t *testing.T) {
 		"then customData.contactId":  {`{"customData":{"contact_id":"x","contactId":"c"}}`, "c"},
 		"then customData.contact_id": {`{"customData":{"contact":{"id":"x"},"contact_id ":"c"}}`, "c"},
 		"then customData.contact.id": {`{"customData":{"contact":{"id":"c"}}}`, "c"},
-		"then customData.id where customData says that it is a contact": {
+		"then customData.id if customData says that it is a contact": {
 			`{"id":"x","customData":{"type":"ContactUpdate","id":"c"}}`, "c",
 		},
 		"then id for a contact event":         {`{"type":"ContactUpdate","id":"c"}`, "c"},
@@ -172,11 +172,11 @@ func TestOtherEntityIDs(t *testing.T) {
 	}
 }
 
-func TestWhatIsTakenForAnID(t *testing.T) {
+func TestAcceptedIDs(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ value, id string }{
 		"text":                               {`"9NkT25Vor1v4aQatFsv2"`, "9NkT25Vor1v4aQatFsv2"},
-		"white space around it goes":         {`" \tabc\n\u00a0"`, "abc"},
+		"without white space around it":      {`" \tabc\n\u00a0"`, "abc"},
 		"escapes are resolved":               {`"\u0061\/\"\u00e9\ud83c\udf89"`, `a/"é🎉`},
 		"an integer":                         {`12345`, "12345"},
 		"an integer that no float can hold":  {`9007199254740993`, "9007199254740993"},
@@ -196,9 +196,9 @@ func TestWhatIsTakenForAnID(t *testing.T) {
 		"not a boolean":                      {`true`, ""},
 		"not an object":                      {`{"id":"x"}`, ""},
 		"not an array":                       {`["x"]`, ""},
-		"not what JavaScript leaves":         {`"undefined"`, ""},
+		"not undefined":                      {`"undefined"`, ""},
 		"not null in words":                  {`"null"`, ""},
-		"not a template that was not filled": {`"{{appointment.id}}"`, ""},
+		"not an unfilled template":           {`"{{appointment.id}}"`, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -77,8 +77,8 @@ func TestARequestWithTwoSignaturesIsRejected(t *testing.T) {
 	}
 }
 
-// TestIDsHoldNothingInvisible: characters that reorder or hide text in a terminal are removed from ids.
-func TestIDsHoldNothingInvisible(t *testing.T) {
+// TestIDsHaveNoInvisibleCharacters: Normalise removes characters that reorder or hide text in a terminal from ids.
+func TestIDsHaveNoInvisibleCharacters(t *testing.T) {
 	t.Parallel()
 	for name, id := range map[string]string{
 		"a right-to-left override":  "\u202eapt\u202c1",

@@ -15,7 +15,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/ghl"
 )
 
-func TestBodiesWithoutATypeAreToldByTheirShape(t *testing.T) {
+func TestTheShapeDecidesTheTypeOfABodyWithoutOne(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		body string
@@ -242,35 +242,35 @@ func TestOccurredAt(t *testing.T) {
 			`{"updatedAt":"2020-01-01T00:00:00Z","dateUpdated":"2020-01-01T00:00:00Z",` +
 				`"appointment":{"dateUpdated":"2026-09-25T10:30:00Z"}}`, at,
 		},
-		"then dateUpdated":             {`{"updatedAt":"2020-01-01T00:00:00Z","dateUpdated":"2026-09-25T10:30:00Z"}`, at},
-		"then updatedAt":               {`{"deletedAt":"2020-01-01T00:00:00Z","updatedAt":"2026-09-25T10:30:00Z"}`, at},
-		"then deletedAt":               {`{"deletedAt":"2026-09-25T10:30:00Z"}`, at},
-		"the next where one is broken": {`{"timestamp":"soon","dateUpdated":{},"updatedAt":"2026-09-25T10:30:00Z"}`, at},
+		"then dateUpdated":          {`{"updatedAt":"2020-01-01T00:00:00Z","dateUpdated":"2026-09-25T10:30:00Z"}`, at},
+		"then updatedAt":            {`{"deletedAt":"2020-01-01T00:00:00Z","updatedAt":"2026-09-25T10:30:00Z"}`, at},
+		"then deletedAt":            {`{"deletedAt":"2026-09-25T10:30:00Z"}`, at},
+		"the next if one is broken": {`{"timestamp":"soon","dateUpdated":{},"updatedAt":"2026-09-25T10:30:00Z"}`, at},
 
-		"an offset":                     {`{"timestamp":"2026-09-25T16:00:00+05:30"}`, at},
-		"an offset without a colon":     {`{"timestamp":"2026-09-25T16:00:00.000+0530"}`, at},
-		"no offset is UTC":              {`{"timestamp":"2026-09-25T10:30:00"}`, at},
-		"a space for the T":             {`{"timestamp":" 2026-09-25 10:30:00 "}`, at},
-		"no seconds":                    {`{"timestamp":"2026-09-25T10:30Z"}`, at},
-		"a date alone":                  {`{"timestamp":"2026-09-25"}`, at.Truncate(24 * time.Hour)},
-		"microseconds are kept":         {`{"timestamp":"2026-09-25T10:30:00.123456789Z"}`, at.Add(123456 * time.Microsecond)},
-		"milliseconds since 1970":       {`{"timestamp":1790332200123}`, at.Add(123 * time.Millisecond)},
-		"seconds since 1970":            {`{"timestamp":1790332200}`, at},
-		"fractions of seconds":          {`{"timestamp":1790332200.25}`, at.Add(250 * time.Millisecond)},
-		"milliseconds in a string":      {`{"timestamp":"1790332200000"}`, at},
-		"not known":                     {`{"dateAdded":"2026-09-25T10:30:00Z","date_created":"2026-09-25T10:30:00Z"}`, time.Time{}},
-		"not a nested timestamp":        {`{"data":{"timestamp":1790332200}}`, time.Time{}},
-		"not a small number":            {`{"timestamp":103}`, time.Time{}},
-		"not a huge number":             {`{"timestamp":1e999999}`, time.Time{}},
-		"not a number of many digits":   {`{"timestamp":` + strings.Repeat("1", 400) + `}`, time.Time{}},
-		"not a negative number":         {`{"timestamp":-1790332200}`, time.Time{}},
-		"not NaN":                       {`{"timestamp":"NaN"}`, time.Time{}},
-		"not a hexadecimal number":      {`{"timestamp":"0x6AB5A168"}`, time.Time{}},
-		"not the year 1":                {`{"timestamp":"0001-01-01T00:00:00Z"}`, time.Time{}},
-		"not a time that is impossible": {`{"timestamp":"2026-02-30T00:00:00Z"}`, time.Time{}},
-		"not true":                      {`{"timestamp":true}`, time.Time{}},
-		"the time of receipt for one that is still to come": {`{"timestamp":"2026-11-20T12:00:00.001Z"}`, received},
-		"the time of receipt for the year 9999":             {`{"timestamp":"9999-12-31T23:59:59Z"}`, received},
+		"an offset":                             {`{"timestamp":"2026-09-25T16:00:00+05:30"}`, at},
+		"an offset without a colon":             {`{"timestamp":"2026-09-25T16:00:00.000+0530"}`, at},
+		"no offset is UTC":                      {`{"timestamp":"2026-09-25T10:30:00"}`, at},
+		"a space for the T":                     {`{"timestamp":" 2026-09-25 10:30:00 "}`, at},
+		"no seconds":                            {`{"timestamp":"2026-09-25T10:30Z"}`, at},
+		"a date alone":                          {`{"timestamp":"2026-09-25"}`, at.Truncate(24 * time.Hour)},
+		"microseconds are kept":                 {`{"timestamp":"2026-09-25T10:30:00.123456789Z"}`, at.Add(123456 * time.Microsecond)},
+		"milliseconds since 1970":               {`{"timestamp":1790332200123}`, at.Add(123 * time.Millisecond)},
+		"seconds since 1970":                    {`{"timestamp":1790332200}`, at},
+		"fractions of seconds":                  {`{"timestamp":1790332200.25}`, at.Add(250 * time.Millisecond)},
+		"milliseconds in a string":              {`{"timestamp":"1790332200000"}`, at},
+		"not known":                             {`{"dateAdded":"2026-09-25T10:30:00Z","date_created":"2026-09-25T10:30:00Z"}`, time.Time{}},
+		"not a nested timestamp":                {`{"data":{"timestamp":1790332200}}`, time.Time{}},
+		"not a small number":                    {`{"timestamp":103}`, time.Time{}},
+		"not a huge number":                     {`{"timestamp":1e999999}`, time.Time{}},
+		"not a number of many digits":           {`{"timestamp":` + strings.Repeat("1", 400) + `}`, time.Time{}},
+		"not a negative number":                 {`{"timestamp":-1790332200}`, time.Time{}},
+		"not NaN":                               {`{"timestamp":"NaN"}`, time.Time{}},
+		"not a hexadecimal number":              {`{"timestamp":"0x6AB5A168"}`, time.Time{}},
+		"not the year 1":                        {`{"timestamp":"0001-01-01T00:00:00Z"}`, time.Time{}},
+		"not an impossible time":                {`{"timestamp":"2026-02-30T00:00:00Z"}`, time.Time{}},
+		"not true":                              {`{"timestamp":true}`, time.Time{}},
+		"the time of receipt for a future time": {`{"timestamp":"2026-11-20T12:00:00.001Z"}`, received},
+		"the time of receipt for the year 9999": {`{"timestamp":"9999-12-31T23:59:59Z"}`, received},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

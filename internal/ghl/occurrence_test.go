@@ -27,8 +27,8 @@ func TestAReplyIsAnOccurrenceAndAContactIsState(t *testing.T) {
 		"a reply in the trigger's data":             {`{` + contact + `,"triggerData":{"messageBody":"Yes"}}`, true},
 		"a reply whose type is known":               {`{"type":"InboundMessage","contactId":"c1","body":"Yes"}`, true},
 		"a reply whose type is in the custom data":  {`{` + contact + `,"customData":{"type":"message.inbound","text":"Yes"}}`, true},
-		"a reply with its contact's id for its own": {`{` + contact + `,"customData":{"type":"InboundMessage","id":"c1"}}`, true},
-		"a type of one's own":                       {`{` + contact + `,"customData":{"type":"form_submitted"}}`, true},
+		"a reply with its contact's id as its own":  {`{` + contact + `,"customData":{"type":"InboundMessage","id":"c1"}}`, true},
+		"a custom type":                             {`{` + contact + `,"customData":{"type":"form_submitted"}}`, true},
 		"a note without an id":                      {`{"type":"NoteCreate","contactId":"c1","body":"Prefers mornings"}`, true},
 		"a call that ended":                         {`{"type":"VoiceAiCallEnd","contactId":"c1"}`, true},
 		"a message with an id":                      {`{"type":"InboundMessage","contactId":"c1","messageId":"m1","body":"Yes"}`, false},
@@ -52,7 +52,7 @@ func TestAReplyIsAnOccurrenceAndAContactIsState(t *testing.T) {
 	}
 }
 
-func TestTheNameOfUnreadableBodiesIsNoTypeOfABody(t *testing.T) {
+func TestABodyCannotHaveTheTypeOfUnparseableBodies(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{`{"type":"unparseable"}`, `{"customData":{"type":"Unparseable"}}`, `{"event":"UNPARSEABLE"}`} {
 		body, err := ghl.Decode(jsonType, []byte(text))
@@ -80,18 +80,18 @@ func TestAFaultIsLocated(t *testing.T) {
 		"after a byte-order mark": {
 			jsonType, bom + "{\n]", true, "body is not valid JSON: invalid character ']' looking for beginning of object key string at byte 3, in line 2",
 		},
-		"bytes that are not UTF-8":      {jsonType, "{\"a\":\n\"Zo\xeb\"}", true, "body is not valid UTF-8 at byte 10, in line 2"},
-		"a broken escape in a form":     {formType, "note=100% sure", true, "body is not a valid form: it has a broken percent escape"},
-		"a form that is not UTF-8":      {formType, "a=%FF", true, "body is not valid UTF-8"},
-		"no JSON":                       {jsonType, "Zoe Example", true, "body is not a JSON object: it is not JSON, and its content type is not a form's"},
-		"a broken array":                {jsonType, `[1,]`, true, "body is not valid JSON: invalid character ']' looking for beginning of value at byte 4, in line 1"},
-		"a bare word":                   {jsonType, `none`, true, "body is not valid JSON: invalid character 'o' in literal null (expecting 'u') at byte 2, in line 1"},
-		"an array":                      {jsonType, `[{},{}]`, false, "body is not a JSON object: it is an array"},
-		"a string":                      {jsonType, `"a"`, false, "body is not a JSON object: it is a string"},
-		"null":                          {jsonType, `null`, false, "body is not a JSON object: it is true, false, null or a bare word"},
-		"an empty body":                 {jsonType, " ", false, "body is empty"},
-		"a body that nests too deep":    {jsonType, nested(ghl.MaxDepth + 1), false, "body is nested deeper than 1000 levels"},
-		"a body that is what it should": {jsonType, "{}", false, ""},
+		"bytes that are not UTF-8":   {jsonType, "{\"a\":\n\"Zo\xeb\"}", true, "body is not valid UTF-8 at byte 10, in line 2"},
+		"a broken escape in a form":  {formType, "note=100% sure", true, "body is not a valid form: it has a broken percent escape"},
+		"a form that is not UTF-8":   {formType, "a=%FF", true, "body is not valid UTF-8"},
+		"no JSON":                    {jsonType, "Zoe Example", true, "body is not a JSON object: it is not JSON, and its content type is not a form's"},
+		"a broken array":             {jsonType, `[1,]`, true, "body is not valid JSON: invalid character ']' looking for beginning of value at byte 4, in line 1"},
+		"a bare word":                {jsonType, `none`, true, "body is not valid JSON: invalid character 'o' in literal null (expecting 'u') at byte 2, in line 1"},
+		"an array":                   {jsonType, `[{},{}]`, false, "body is not a JSON object: it is an array"},
+		"a string":                   {jsonType, `"a"`, false, "body is not a JSON object: it is a string"},
+		"null":                       {jsonType, `null`, false, "body is not a JSON object: it is true, false, null or a bare word"},
+		"an empty body":              {jsonType, " ", false, "body is empty"},
+		"a body that nests too deep": {jsonType, nested(ghl.MaxDepth + 1), false, "body is nested deeper than 1000 levels"},
+		"a valid body":               {jsonType, "{}", false, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

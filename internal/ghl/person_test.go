@@ -35,24 +35,24 @@ func TestPersonOf(t *testing.T) {
 			  "customData":{"phone":"+12055550142","email":"c@example.com","first_name":"No"}}`,
 			event.Person{Phone: "+12055550142", Email: "b@example.com", FirstName: "Mona"},
 		},
-		"the root comes before either": {
+		"the root comes before both": {
 			event.EntityAppointment,
 			`{"phone":"1","email":"a","contact":{"phone":"2","email":"b"},"customData":{"phone":"3","email":"c"}}`,
 			event.Person{Phone: "1", Email: "a"},
 		},
-		"what is empty or no value is looked for further on": {
+		"an empty or invalid value is skipped": {
 			event.EntityAppointment,
 			`{"phone":"","email":null,"contact":{"phone":"undefined","email":"{{contact.email}}"},
 			  "customData":{"phone":"3","email":"c"}}`,
 			event.Person{Phone: "3", Email: "c"},
 		},
 		"a phone number that is a number": {event.EntityContact, `{"phone":12055550142}`, event.Person{Phone: "12055550142"}},
-		"a full name is split where nothing better is there": {
+		"a full name is split if there is nothing better": {
 			event.EntityAppointment, `{"full_name":"Mona Maria Example","name":"Studio"}`,
 			event.Person{FirstName: "Mona", LastName: "Maria Example"},
 		},
 		"half a name is better than a full one": {
-			event.EntityAppointment, `{"first_name":"Mona","full_name":"Somebody Else"}`, event.Person{FirstName: "Mona"},
+			event.EntityAppointment, `{"first_name":"Mona","full_name":"Ada Other"}`, event.Person{FirstName: "Mona"},
 		},
 		"the root's name is the contact's in contact events": {
 			event.EntityContact, `{"name":"Ada  Example"}`, event.Person{FirstName: "Ada", LastName: "Example"},
@@ -61,7 +61,7 @@ func TestPersonOf(t *testing.T) {
 		"the contact block's name is the contact's in any": {
 			event.EntityAppointment, `{"contact":{"name":"Ada"}}`, event.Person{FirstName: "Ada"},
 		},
-		"a marketplace appointment says nothing of the contact": {
+		"a marketplace appointment has nothing about the contact": {
 			event.EntityAppointment, `{"type":"AppointmentCreate","appointment":{"id":"a1","contactId":"c1","title":"Ada"}}`, event.Person{},
 		},
 		"a body of something else": {

@@ -29,7 +29,7 @@ func TestReportsOfDealsAndOrders(t *testing.T) {
 	}
 }
 
-func TestADealWithoutATypeIsToldByItsMarks(t *testing.T) {
+func TestTheMarksOfADealDecideItsType(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ body, entity, id string }{
 		"pipelineId":               {`{"id":"o","contactId":"c","pipelineId":"p"}`, "opportunity", "o"},
@@ -45,7 +45,7 @@ func TestADealWithoutATypeIsToldByItsMarks(t *testing.T) {
 		"no contact":               {`{"id":"o","pipelineId":"p"}`, "opportunity", "o"},
 
 		"an empty mark is ignored":                {`{"contactId":"c","pipelineId":"","monetaryValue":null,"opportunityId":""}`, "contact", "c"},
-		"a template is no mark":                   {`{"contactId":"c","pipelineId":"{{opportunity.pipeline}}"}`, "contact", "c"},
+		"a template is not a mark":                {`{"contactId":"c","pipelineId":"{{opportunity.pipeline}}"}`, "contact", "c"},
 		"a mark in customData is a workflow's":    {`{"contact_id":"c","customData":{"pipelineId":"p","opportunityId":"o"}}`, "contact", "c"},
 		"a note that refers to a deal":            {`{"contactId":"c","opportunityId":"o","noteId":"n"}`, "contact", "c"},
 		"a task that refers to a deal":            {`{"contact_id":"c","opportunity_id":"o","task_id":"n"}`, "contact", "c"},
@@ -127,7 +127,7 @@ func TestLocationOfAPayment(t *testing.T) {
 		"an agency's":                           {`{"altId":"x","altType":"agency","contactSnapshot":{"locationId":"l"}}`, "l"},
 		"no type":                               {`{"altId":"x"}`, ""},
 		"a type that is not a string":           {`{"altId":"x","altType":1}`, ""},
-		"a type that stands elsewhere":          {`{"altId":"x","customData":{"altType":"location"}}`, ""},
+		"a type at another level":               {`{"altId":"x","customData":{"altType":"location"}}`, ""},
 		"the last of two types":                 {`{"altId":"x","altType":"location","altType":"company"}`, ""},
 		"an empty template":                     {`{"altId":"{{location.id}}","altType":"location"}`, ""},
 	} {

@@ -18,7 +18,7 @@ const (
 	ownWord   = "testdata/reports/p01-customdata-own-word.json"
 	dealBody  = "testdata/reports/p04-opportunity-camel-case.json"
 	payment   = "testdata/reports/p09-ordercreate-altid.json"
-	legacy    = "testdata/samples/predecessor-test-appointment-created.json"
+	legacy    = "testdata/samples/legacy-test-appointment-created.json"
 	byRequest = "the URL or a header of the request"
 )
 

@@ -80,7 +80,7 @@ func (s *sender) Decode(text []byte, receivedAt time.Time) (event.Webhook, error
 }
 
 // classOf returns the class of an error of Decode or Declare. GoHighLevel does not send a body again after a 400, and a field's value can
-// break the body of a workflow: what has a secret is stored.
+// break the body of a workflow: such a body is stored if the request has a secret.
 func (s *sender) classOf(err error) event.RefusalClass {
 	switch {
 	case errors.Is(err, ErrFormTooLarge):
@@ -95,8 +95,8 @@ func (s *sender) classOf(err error) event.RefusalClass {
 // signatureKey is HeaderSignature as a key of stored headers.
 var signatureKey = http.CanonicalHeaderKey(HeaderSignature)
 
-// headers returns the signature, which is forwarded, and what the request declares in its query or its headers, for those who read the
-// event again.
+// headers returns the headers to store: the signature, which is forwarded, and the declaration from the query or the headers, with which
+// the stored event is read again.
 func (s *sender) headers(declared Declaration) map[string]string {
 	kept := map[string]string{}
 	if signature := s.request.Header.Get(HeaderSignature); signature != "" {

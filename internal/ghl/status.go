@@ -6,8 +6,8 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/event"
 )
 
-// statuses are the known statuses of appointments in GoHighLevel's spelling, by their letters and digits only. "rescheduled" is a word of
-// people: GoHighLevel has no such status.
+// statuses are the known statuses of appointments in GoHighLevel's spelling, by their letters and digits only. "rescheduled" is a
+// customer's word: GoHighLevel has no such status.
 var statuses = map[string]string{
 	"new": "new", "confirmed": "confirmed", "booked": "booked", "active": "active", "completed": "completed",
 	"cancelled": "cancelled", "canceled": "cancelled", "cancel": "cancelled",

@@ -1,5 +1,5 @@
-// Package storable_test holds package ghl against a real Postgres. It stands apart so that ghl's own tests, which are
-// fuzzed, build without what it takes to start one.
+// Package storable_test tests package ghl with a real Postgres. It is separate because ghl's own tests, which include fuzz tests, do not
+// depend on the test environment.
 package storable_test
 
 import (
@@ -19,8 +19,8 @@ import (
 
 func TestMain(m *testing.M) { testenv.Main(m) }
 
-// TestPostgresKeepsPayloads shows that what Decode lets through is never refused by the type of column that it is meant
-// for, nor altered in it, and that everything Normalise finds fits a text column.
+// TestPostgresKeepsPayloads shows that a column of the payload's type stores every payload of Decode unchanged, and that a text column
+// stores every value of Normalise.
 func TestPostgresKeepsPayloads(t *testing.T) {
 	t.Parallel()
 	conn, err := pgx.Connect(t.Context(), testenv.Postgres(t))
