@@ -226,7 +226,7 @@ func newGHLWith(t *testing.T, tokens ghlapi.TokenSource) *ghlServer {
 	client, err := ghlapi.New(ghlapi.Options{BaseURL: server.URL, Tokens: tokens, HTTP: destination.NewClient("test")})
 	require.NoError(t, err)
 	return &ghlServer{sim, &operation.GHL{
-		API: client, Breakers: operation.NewLocationBreakers(destination.BreakerOptions{Failures: 2}, client.Vouched),
+		API: client, Breakers: operation.NewLocationBreakers(destination.BreakerOptions{Failures: 2}, client.LocationKnown),
 	}}
 }
 

@@ -18,8 +18,8 @@ type GHLAPI interface {
 	SearchContacts(ctx context.Context, locationID string, filters []ghlapi.Filter) ([]ghlapi.Contact, error)
 	AddTags(ctx context.Context, locationID, contactID string, tags []string) error
 	// These report whether a location is known to belong to this installation, and mark it as known.
-	Vouched(locationID string) bool
-	Vouch(locationID string)
+	LocationKnown(locationID string) bool
+	MarkLocationKnown(locationID string)
 }
 
 // LocationStore stores which locations GoHighLevel has answered for; *store.Store implements it.
@@ -70,7 +70,7 @@ func (g *GHL) do(ctx context.Context, location string, call func(context.Context
 
 // known reports whether a location is known to belong to this installation. If the lookup fails, it returns true: the event waits.
 func (g *GHL) known(ctx context.Context, location string) bool {
-	if g.API.Vouched(location) {
+	if g.API.LocationKnown(location) {
 		return true
 	}
 	if g.Locations == nil {
@@ -78,14 +78,14 @@ func (g *GHL) known(ctx context.Context, location string) bool {
 	}
 	answered, err := g.Locations.LocationAnswered(ctx, location)
 	if err == nil && answered {
-		g.API.Vouch(location)
+		g.API.MarkLocationKnown(location)
 	}
 	return answered || err != nil
 }
 
 // record stores that GoHighLevel has answered for a location. If that fails, the next answer is recorded.
 func (g *GHL) record(ctx context.Context, location string) {
-	if g.Locations == nil || location == "" || !g.API.Vouched(location) {
+	if g.Locations == nil || location == "" || !g.API.LocationKnown(location) {
 		return
 	}
 	if _, done := g.recorded.Load(location); done {

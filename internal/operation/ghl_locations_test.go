@@ -46,7 +46,7 @@ func (env *environment) restart(t *testing.T, o *sharedToken) {
 			o.mu.Lock()
 			defer o.mu.Unlock()
 			o.changes = append(o.changes, name+map[bool]string{true: " up", false: " down"}[up])
-		}}, client.Vouched),
+		}}, client.LocationKnown),
 	}
 }
 

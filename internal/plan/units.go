@@ -171,7 +171,7 @@ func (s *setup) openGHL() error {
 	s.Metrics.Endpoints(ghlapi.Endpoints())
 	opts := s.breakerOptions()
 	opts.Calls = limit
-	s.ghl = &operation.GHL{API: api, Breakers: operation.NewLocationBreakers(opts, api.Vouched), Locations: s.Store}
+	s.ghl = &operation.GHL{API: api, Breakers: operation.NewLocationBreakers(opts, api.LocationKnown), Locations: s.Store}
 	s.planner.ghl = s.ghl
 	return nil
 }

@@ -187,7 +187,7 @@ func TestEveryCall(t *testing.T) {
 		t.Run(endpoint, func(t *testing.T) {
 			t.Parallel()
 			b := start(t)
-			b.Vouch("loc1")
+			b.MarkLocationKnown("loc1")
 			require.NoError(t, everyCall[endpoint](t, b))
 			sent := b.sim.Requests.Requests("", "")
 			require.Len(t, sent, 1)

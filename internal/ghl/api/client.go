@@ -167,8 +167,8 @@ func (c *Client) exchange(ctx context.Context, locationID, token string, call ca
 	defer resp.Body.Close()
 	c.observe(call.endpoint, resp.StatusCode)
 	body, err := destination.ReadBody(resp.Body, maxAnswer)
-	if resp.StatusCode/100 == 2 && err == nil && !c.Vouched(locationID) && namesLocation(body, locationID) {
-		c.Vouch(locationID)
+	if resp.StatusCode/100 == 2 && err == nil && !c.LocationKnown(locationID) && namesLocation(body, locationID) {
+		c.MarkLocationKnown(locationID)
 	}
 	c.observeBudget(locationID, resp)
 	if refused := refusal(locationID, call.entity, resp, body, time.Now()); refused != nil {
@@ -217,7 +217,7 @@ func (c *Client) observe(endpoint string, code int) {
 // observeBudget reports how many requests a known location has left today. A webhook can name any location, and each reported location is a
 // permanent metric series.
 func (c *Client) observeBudget(locationID string, resp *http.Response) {
-	if c.observer == nil || resp.StatusCode != http.StatusTooManyRequests && resp.StatusCode/100 != 2 || !c.Vouched(locationID) {
+	if c.observer == nil || resp.StatusCode != http.StatusTooManyRequests && resp.StatusCode/100 != 2 || !c.LocationKnown(locationID) {
 		return
 	}
 	if left, err := strconv.Atoi(resp.Header.Get("X-RateLimit-Daily-Remaining")); err == nil && left >= 0 {

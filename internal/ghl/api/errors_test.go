@@ -54,7 +54,7 @@ func TestRefusals(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := start(t)
-			b.Vouch("loc1")
+			b.MarkLocationKnown("loc1")
 			tc.set(b)
 			_, err := b.GetContact(t.Context(), "loc1", "con1")
 			require.ErrorIs(t, err, tc.err)

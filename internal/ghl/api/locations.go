@@ -15,9 +15,9 @@ type knownLocations struct {
 // owner is a TokenSource that knows which locations have their own token.
 type owner interface{ Own(locationID string) bool }
 
-// Vouched reports whether a location is known to belong to this installation: it has its own token, or an answer has named it. The
+// LocationKnown reports whether a location is known to belong to this installation: it has its own token, or an answer has named it. The
 // sender of a webhook may have invented any other location. A call without a location belongs to the installation.
-func (c *Client) Vouched(locationID string) bool {
+func (c *Client) LocationKnown(locationID string) bool {
 	if locationID == "" {
 		return true
 	}
@@ -29,8 +29,8 @@ func (c *Client) Vouched(locationID string) bool {
 	return c.known.ids[locationID]
 }
 
-// Vouch records that a location belongs to this installation.
-func (c *Client) Vouch(locationID string) {
+// MarkLocationKnown records that a location belongs to this installation.
+func (c *Client) MarkLocationKnown(locationID string) {
 	c.known.mu.Lock()
 	defer c.known.mu.Unlock()
 	if c.known.ids == nil {
@@ -43,7 +43,7 @@ func (c *Client) Vouch(locationID string) {
 const sharedLimit = ":"
 
 func (c *Client) limitKey(locationID string) string {
-	if c.Vouched(locationID) {
+	if c.LocationKnown(locationID) {
 		return locationID
 	}
 	return sharedLimit

@@ -42,8 +42,8 @@ func TestALocationIsKnownAfterAnAnswerNamesIt(t *testing.T) {
 			t.Parallel()
 			b := start(t)
 			require.NoError(t, test.call(b))
-			assert.Equal(t, test.want, b.Vouched("loc1"))
-			assert.False(t, b.Vouched("invented"))
+			assert.Equal(t, test.want, b.LocationKnown("loc1"))
+			assert.False(t, b.LocationKnown("invented"))
 			assert.Len(t, b.observed.budgets, map[bool]int{true: 1}[test.want], "an invented location has no budget")
 		})
 	}
@@ -57,12 +57,12 @@ func TestALocationIsKnownAfterAnAnswerNamesIt(t *testing.T) {
 			require.NoError(t, b.sim.Faults.Add(answer))
 			_, err := b.GetContact(t.Context(), "loc1", "con1")
 			require.Error(t, err)
-			assert.False(t, b.Vouched("loc1"))
+			assert.False(t, b.LocationKnown("loc1"))
 		}
 	})
 	t.Run("a call without a location needs none", func(t *testing.T) {
 		t.Parallel()
-		assert.True(t, start(t).Vouched(""))
+		assert.True(t, start(t).LocationKnown(""))
 	})
 }
 
@@ -76,12 +76,12 @@ func TestALocationWithItsOwnTokenIsKnown(t *testing.T) {
 	for _, location := range []string{"loc1", "loc2"} {
 		_, err := b.GetContact(t.Context(), location, "con1")
 		require.ErrorIs(t, err, ghlapi.ErrBadToken)
-		assert.Equal(t, location == "loc1", b.Vouched(location))
+		assert.Equal(t, location == "loc1", b.LocationKnown(location))
 	}
 	require.NoError(t, os.Remove(filepath.Join(s.dir, "loc1")))
 	_, err = b.GetContact(t.Context(), "loc1", "con1")
 	require.Error(t, err)
-	assert.False(t, b.Vouched("loc1"), "its file was removed")
+	assert.False(t, b.LocationKnown("loc1"), "its file was removed")
 }
 
 // TestInventedLocationsShareOneLimit makes more calls than the shared limit allows within maxWait.
