@@ -47,8 +47,8 @@ func (f *eraseFlags) bind(fs *pflag.FlagSet) {
 	fs.StringVarP(&f.output, "output", "o", "text", "output format: text or json")
 }
 
-// readStandardInput replaces a phone number or an address of "-" by the lines of in, which may be both. Lists of processes show command
-// lines, and with kubectl the API server's audit log does, too.
+// readStandardInput replaces a phone number or an address of "-" by the lines of in, which may have both. Lists of processes show command
+// lines, and so does the API server's audit log if kubectl runs the command.
 func (f *eraseFlags) readStandardInput(in io.Reader) error {
 	isDash := func(value string) bool { return value == "-" }
 	if !slices.ContainsFunc(slices.Concat(f.phones, f.emails), isDash) {
@@ -142,7 +142,7 @@ func runErase(ctx context.Context, cfg config.Tool, person erasure.Person, flags
 		return err
 	}
 	defer db.Close()
-	if _, err := db.Path(ctx); err != nil { // A pooler is found out before the first transaction.
+	if _, err := db.Path(ctx); err != nil { // It must know of a pooler before the first transaction.
 		return err
 	}
 	checkCtx, cancel := context.WithTimeout(ctx, schemaTimeout)
@@ -204,10 +204,10 @@ func (c confirmation) possible() bool {
 	return ok && term.IsTerminal(int(file.Fd()))
 }
 
-// given asks, and reports whether the answer is yes. An interrupt is no.
+// given asks, and reports whether the answer is yes. An interrupt means no.
 func (c confirmation) given(ctx context.Context) bool {
 	const word = "erase"
-	fmt.Fprintf(c.out, "\nThis cannot be undone. Type %s to go on: ", word)
+	fmt.Fprintf(c.out, "\nThis cannot be undone. Type %s to continue: ", word)
 	answer := make(chan bool, 1)
 	go func() {
 		line, err := bufio.NewReader(c.in).ReadString('\n')

@@ -27,7 +27,7 @@ const manyEvents = `
 	FROM (SELECT n, n % 1000 AS person, n / 1000 % 10 = 7 AS open, 'contactAaBbCc' || lpad((n % 1000)::text, 7, '0') AS contact
 	      FROM generate_series(1, 100000) n) e`
 
-// BenchmarkErase erases one person, of whom there are 100 events, in a process of its own: `make bench-erase`.
+// BenchmarkErase erases one person with 100 events in a separate process: `make bench-erase`.
 func BenchmarkErase(b *testing.B) {
 	var wall, cpu, memory float64
 	for b.Loop() {

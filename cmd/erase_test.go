@@ -42,7 +42,7 @@ func TestEraseReportsThenErases(t *testing.T) {
 	for _, line := range []string{
 		`^Would erase the data of the contact contactOfAda001 \(1 phone numbers, 1 e-mail addresses\):\n`, `\n  webhook_events +2 +`, `\n  sync_log +0 +`,
 		`\n  contact_mappings +1 +deleted\n`, `\n1 of the events were not finished. They would end in Error with the reason Erased.\n`,
-		`\n  ` + adasFirst + `\n`, `\n  ` + adasSecond + `\n`, `\nThese mention the person and were left:\n\n  1 events of other contacts: contactOfBob002 \(1\)\n`,
+		`\n  ` + adasFirst + `\n`, `\n  ` + adasSecond + `\n`, `\nThese mention the person and were not erased:\n\n  1 events of other contacts: contactOfBob002 \(1\)\n`,
 		`\nNot reached:\n\n  GoHighLevel: delete the contact there first; `,
 	} {
 		assert.Regexp(t, line, out)
@@ -67,7 +67,7 @@ func TestEraseReportsThenErases(t *testing.T) {
 
 	out, err = run(t, environ, "erase", "--contact=contactOfAda001", "--yes")
 	require.NoError(t, err)
-	assert.True(t, strings.HasPrefix(out, "Nothing was found of the contact contactOfAda001"), out)
+	assert.True(t, strings.HasPrefix(out, "No data of the contact contactOfAda001"), out)
 
 	_, err = run(t, environ, "explain", "--event", adasFirst)
 	require.ErrorContains(t, err, "the data of event "+adasFirst+" was erased at ")
@@ -76,7 +76,7 @@ func TestEraseReportsThenErases(t *testing.T) {
 		out, err = run(t, environ, "replay", "--since=24h", "--dry-run", "--status="+status)
 		require.NoError(t, err)
 		assert.Contains(t, out, want)
-		assert.Contains(t, out, "\n1 more are left out: their data was erased, so that there is nothing left to replay.\n")
+		assert.Contains(t, out, "\n1 more are left out: their data was erased.\n")
 	}
 }
 
@@ -118,7 +118,7 @@ func TestEraseFindsAPersonByANumberOrAnAddress(t *testing.T) {
 	})
 }
 
-func TestEraseRefusesWhatItCannotReadAndRepeatsNoneOfIt(t *testing.T) {
+func TestEraseRejectsInvalidFlagsWithoutQuotingThem(t *testing.T) {
 	t.Parallel()
 	for want, args := range map[string][]string{
 		"expected --contact, --phone or --email":            {},
@@ -142,17 +142,17 @@ func TestEraseRefusesWhatItCannotReadAndRepeatsNoneOfIt(t *testing.T) {
 	}
 }
 
-func TestAConfirmationIsTheWordAndNothingElse(t *testing.T) {
+func TestOnlyTheWordConfirms(t *testing.T) {
 	t.Parallel()
 	for typed, want := range map[string]bool{"erase\n": true, "  erase \n": true, "erase": true, "yes\n": false, "\n": false, "": false, "Erase all\n": false} {
 		var asked strings.Builder
 		assert.Equal(t, want, confirmation{strings.NewReader(typed), &asked}.given(t.Context()), "%q", typed)
-		assert.Equal(t, "\nThis cannot be undone. Type erase to go on: ", asked.String())
+		assert.Equal(t, "\nThis cannot be undone. Type erase to continue: ", asked.String())
 	}
 	assert.False(t, confirmation{strings.NewReader("erase\n"), nil}.possible(), "a pipe is no terminal")
 }
 
-func TestAnInterruptEndsTheQuestionWithoutAConfirmation(t *testing.T) {
+func TestAnInterruptDoesNotConfirm(t *testing.T) {
 	t.Parallel()
 	in, typing := io.Pipe()
 	t.Cleanup(func() { assert.NoError(t, typing.Close()) })
@@ -161,7 +161,7 @@ func TestAnInterruptEndsTheQuestionWithoutAConfirmation(t *testing.T) {
 	assert.False(t, confirmation{in, io.Discard}.given(ctx))
 }
 
-func TestEveryNumberAndAddressOfAFlagCounts(t *testing.T) {
+func TestAFlagMayHaveSeveralNumbersAndAddresses(t *testing.T) {
 	t.Parallel()
 	flags := eraseFlags{phones: []string{"+12055550142, +12055550143"}, emails: []string{"ada@example.com; bob@example.com"}, region: "US", output: "text"}
 	p, err := flags.person()
@@ -170,7 +170,7 @@ func TestEveryNumberAndAddressOfAFlagCounts(t *testing.T) {
 	assert.ElementsMatch(t, []string{"ada@example.com", "bob@example.com"}, p.Emails)
 }
 
-func TestEraseNeedsAllItsRightsBeforeItWrites(t *testing.T) {
+func TestEraseChecksItsPrivilegesBeforeItWrites(t *testing.T) {
 	t.Parallel()
 	database := migrated(t)
 	execute(t, database, people)
@@ -202,10 +202,10 @@ func TestAFailedErasureReportsWhatWasErased(t *testing.T) {
 	assert.Equal(t, rowsErased{Events: 1}, report.Rows)
 }
 
-func TestNothingOfABodyReachesTheScreenAsItIs(t *testing.T) {
+func TestAReportEscapesTextOfABody(t *testing.T) {
 	t.Parallel()
 	var out strings.Builder
-	report := erasureReport{Contact: "a\x1b[2Jb", Left: leftAlone{OtherContacts: map[string]int{"x\x1b]0;title\a\ny\u202e": 1, "bob@example.com": 1, "+12055550142": 2}}}
+	report := erasureReport{Contact: "a\x1b[2Jb", Left: rowsLeft{OtherContacts: map[string]int{"x\x1b]0;title\a\ny\u202e": 1, "bob@example.com": 1, "+12055550142": 2}}}
 	require.NoError(t, report.write(&out, "text"))
 	for _, raw := range []string{"\x1b", "\a", "\u202e", "title\n", "bob@", "555"} {
 		assert.NotContains(t, out.String(), raw)
@@ -216,8 +216,8 @@ func TestNothingOfABodyReachesTheScreenAsItIs(t *testing.T) {
 	assert.NotContains(t, several.Error(), "bob@")
 }
 
-// eventsOfTheDocs are those of the example in docs/security.md: three of a contact, one that names none and has the contact's number, and one
-// of another contact that mentions the number.
+// eventsOfTheDocs are the events of the example in docs/security.md: three of a contact, one that names no contact and has the contact's
+// number, and one of another contact that mentions the number.
 const eventsOfTheDocs = `
 	INSERT INTO webhook_events (id, source, event_type, entity_type, entity_id, contact_id, ordering_key, dedupe_key, body_hash, status,
 	                            processed_at, payload_json)

@@ -8,9 +8,9 @@ import (
 
 // The exit codes of failures.
 const (
-	// exitFailure is that of a failure that may pass, such as a database that is down.
+	// exitFailure means a transient failure, such as a database that is down.
 	exitFailure = 1
-	// exitPermanent is that of a failure that no retry changes. The Job of the migration ends with the first one.
+	// exitPermanent means a failure that no retry changes. The migration's Job ends with the first one.
 	exitPermanent = 3
 )
 

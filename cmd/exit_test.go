@@ -18,7 +18,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/testenv/proc"
 )
 
-// changed returns the URL of a database with another part.
+// changed returns a database URL with a part replaced.
 func changed(t *testing.T, database string, change func(*url.URL)) string {
 	t.Helper()
 	u, err := url.Parse(database)
@@ -27,18 +27,18 @@ func changed(t *testing.T, database string, change func(*url.URL)) string {
 	return u.String()
 }
 
-func TestAMigrationSaysByItsExitCodeWhetherARetryCanSucceed(t *testing.T) {
+func TestTheExitCodeOfAMigrationShowsWhetherARetryCanSucceed(t *testing.T) {
 	t.Parallel()
 	database := testenv.Postgres(t)
 	role := "role_" + strings.ToLower(rand.Text())
 	execute(t, database, "CREATE ROLE "+role+" LOGIN PASSWORD 'a'")
 	t.Cleanup(func() { executeAfter(t, database, "DROP ROLE "+role) })
-	inTheWay := testenv.Postgres(t)
-	execute(t, inTheWay, legacy.Tables+legacy.Rows+"CREATE VIEW recent AS SELECT payload_json FROM webhook_events")
+	obstructed := testenv.Postgres(t)
+	execute(t, obstructed, legacy.Tables+legacy.Rows+"CREATE VIEW recent AS SELECT payload_json FROM webhook_events")
 	closed, err := proc.FreePort(t.Context())
 	require.NoError(t, err)
 	full := testenv.PostgresServer(t)
-	release, err := full.Exhaust(t.Context(), "nobody's")
+	release, err := full.Exhaust(t.Context(), "no application")
 	t.Cleanup(release)
 	require.NoError(t, err)
 
@@ -61,17 +61,17 @@ func TestAMigrationSaysByItsExitCodeWhetherARetryCanSucceed(t *testing.T) {
 		"the role has no rights": {
 			changed(t, database, func(u *url.URL) { u.User = url.UserPassword(role, "a") }), nil, 3, "search_path names no schema that exists",
 		},
-		"the schema does not exist":       {parameter("search_path", "nowhere"), nil, 3, "search_path names no schema that exists"},
-		"a parameter does not exist":      {parameter("no_parameter", "1"), nil, 3, "no_parameter"},
-		"a view is in the way":            {inTheWay, nil, 3, "view recent: "},
-		"the URL is ambiguous":            {"postgres://a:b@c@d/e", nil, 3, "DATABASE_URL: ambiguous"},
-		"the URL is missing":              {"", nil, 3, "DATABASE_URL: required"},
-		"a flag does not exist":           {database, []string{"--force"}, 3, "unknown flag: --force"},
-		"there is an argument":            {database, []string{"now"}, 3, `unknown command "now"`},
-		"nobody listens":                  {changed(t, database, func(u *url.URL) { u.Host = "127.0.0.1:" + strconv.Itoa(closed) }), nil, 1, "refused"},
-		"the host is not known yet":       {changed(t, database, func(u *url.URL) { u.Host = "nowhere.invalid:5432" }), nil, 1, "nowhere.invalid"},
-		"there are too many connections":  {full.URL(), nil, 1, "SQLSTATE 53300"},
-		"all is well and nothing changes": {database, []string{"--dry-run"}, 0, ""},
+		"the schema does not exist":      {parameter("search_path", "nowhere"), nil, 3, "search_path names no schema that exists"},
+		"a parameter does not exist":     {parameter("no_parameter", "1"), nil, 3, "no_parameter"},
+		"a view blocks the migration":    {obstructed, nil, 3, "view recent: "},
+		"the URL is ambiguous":           {"postgres://a:b@c@d/e", nil, 3, "DATABASE_URL: ambiguous"},
+		"the URL is missing":             {"", nil, 3, "DATABASE_URL: required"},
+		"a flag does not exist":          {database, []string{"--force"}, 3, "unknown flag: --force"},
+		"an argument is given":           {database, []string{"now"}, 3, `unknown command "now"`},
+		"the port is closed":             {changed(t, database, func(u *url.URL) { u.Host = "127.0.0.1:" + strconv.Itoa(closed) }), nil, 1, "refused"},
+		"the host does not resolve yet":  {changed(t, database, func(u *url.URL) { u.Host = "nowhere.invalid:5432" }), nil, 1, "nowhere.invalid"},
+		"there are too many connections": {full.URL(), nil, 1, "SQLSTATE 53300"},
+		"a dry run finds no obstacle":    {database, []string{"--dry-run"}, 0, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

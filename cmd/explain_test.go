@@ -14,7 +14,7 @@ import (
 const explainedBody = `{"contact_id":"c","phone":"+1 205-555-0142","email":"ada@example.com","first_name":"Ada","location":{"id":"l"},
 	"calendar":{"id":"cal","appointmentId":"a","appoinmentStatus":"No-Show"},"customData":{"type":"Consultation Booked"}}`
 
-func TestExplainShowsWhatABodyBecomes(t *testing.T) {
+func TestExplainShowsHowABodyIsDecoded(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "body.json")
 	require.NoError(t, os.WriteFile(file, []byte(explainedBody), 0o600))
@@ -78,7 +78,7 @@ func TestExplainReadsAStoredEvent(t *testing.T) {
 	assert.Equal(t, exitPermanent, exitCode(err))
 }
 
-func TestExplainReportsWhatItCannotRead(t *testing.T) {
+func TestExplainReportsInvalidInput(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "body.json")
 	require.NoError(t, os.WriteFile(file, []byte(`{"a":`), 0o600))

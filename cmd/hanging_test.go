@@ -15,7 +15,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/testenv/pgproxy"
 )
 
-// hanging returns the URL of a database whose connections hang after so many answers, the one to the log-in among them.
+// hanging returns the URL of a database whose connections hang after a number of answers, including the answer to the log-in.
 func hanging(t *testing.T, url string, answers int) string {
 	t.Helper()
 	proxy, err := pgproxy.New(t.Context(), url)
@@ -25,7 +25,7 @@ func hanging(t *testing.T, url string, answers int) string {
 	return proxy.URL()
 }
 
-// TestAHangingDatabaseEndsACommandWithTheReason has connections that hang right after the log-in, or in the middle of the work.
+// TestAHangingDatabaseEndsACommandWithTheReason uses connections that hang right after the log-in, or in the middle of the work.
 func TestAHangingDatabaseEndsACommandWithTheReason(t *testing.T) {
 	t.Parallel()
 	type result struct {
@@ -38,12 +38,12 @@ func TestAHangingDatabaseEndsACommandWithTheReason(t *testing.T) {
 	for _, args := range []string{"migrate", "migrate --dry-run", "migrate status", "check"} {
 		for _, answers := range []int{1, 2, 3, 8} {
 			if args == "migrate status" && answers > 3 {
-				continue // It asks no more than that.
+				continue // It asks fewer questions.
 			}
 			url := testenv.Postgres(t)
 			execute(t, url, legacy.Tables+legacy.Rows)
 			url, started = hanging(t, url, answers), started+1
-			go func() { // All at a time: each takes as long as the database has to answer.
+			go func() { // In parallel, since each runs until its timeout.
 				began := time.Now()
 				out, err := run(t, []string{"DATABASE_URL=" + url}, strings.Fields(args)...)
 				results <- result{fmt.Sprintf("%s, %d answers", args, answers), fmt.Sprint(out, err), err, time.Since(began)}
@@ -54,7 +54,7 @@ func TestAHangingDatabaseEndsACommandWithTheReason(t *testing.T) {
 		r := <-results
 		assert.Less(t, r.took, checkTimeout+10*time.Second, r.name)
 		if assert.Error(t, r.err, r.name) {
-			assert.Equal(t, exitFailure, exitCode(r.err), "%s: it may pass", r.name)
+			assert.Equal(t, exitFailure, exitCode(r.err), "%s: the failure is transient", r.name)
 			assert.Contains(t, r.text, "no answer within ", r.name)
 			assert.Contains(t, r.text, "pg_stat_activity", r.name)
 		}

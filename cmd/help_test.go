@@ -45,7 +45,7 @@ func TestHelpListsEveryVariableAndFlag(t *testing.T) {
 			require.True(t, found)
 			assert.NotContains(t, environment, "Environment:", "once")
 
-			assert.Equal(t, len(variables), strings.Count(environment, "\n        "), "a variable, a line")
+			assert.Equal(t, len(variables), strings.Count(environment, "\n        "), "one line for each variable")
 			for _, v := range variables {
 				assert.Contains(t, environment, "  "+v.Name)
 				assert.Contains(t, environment, v.Description())

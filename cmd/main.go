@@ -1,5 +1,5 @@
-// Command verity-sync receives GoHighLevel's webhooks, keeps them in Postgres and brings them to Verity and Aloware. Its
-// subcommands are its processes.
+// Command verity-sync receives GoHighLevel's webhooks, stores them in Postgres and syncs them to Verity and Aloware. Its subcommands are
+// its processes and tools.
 package main
 
 import (
@@ -35,7 +35,7 @@ func newScheme() *runtime.Scheme {
 	return scheme
 }
 
-// addControllers adds the reconciler of WebhookEvents to the manager, and those that `kubebuilder create api` writes below it.
+// addControllers adds the reconcilers to the manager. `kubebuilder create api` adds further ones here.
 func addControllers(mgr ctrl.Manager, webhookEvents *controllers.WebhookEventReconciler, setupLog logr.Logger) error {
 	if err := webhookEvents.SetupWithManager(mgr); err != nil {
 		return fmt.Errorf("set up the controller: %w", err)

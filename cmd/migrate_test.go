@@ -22,7 +22,7 @@ func execute(t *testing.T, url, sql string) {
 	require.NoError(t, err)
 }
 
-func TestADryRunSaysWhatWouldBecomeOfTheEarlierMiddlewaresDatabase(t *testing.T) {
+func TestADryRunReportsTheAdoptionOfALegacyDatabase(t *testing.T) {
 	t.Parallel()
 	url := testenv.Postgres(t)
 	execute(t, url, legacy.Tables+legacy.Rows)
@@ -30,13 +30,13 @@ func TestADryRunSaysWhatWouldBecomeOfTheEarlierMiddlewaresDatabase(t *testing.T)
 
 	out, err := run(t, environ, "migrate", "--dry-run")
 	require.NoError(t, err)
-	out = regexp.MustCompile(`(?m)^warning: .*\n`).ReplaceAllString(out, "") // They are about the server of the test.
+	out = regexp.MustCompile(`(?m)^warning: .*\n`).ReplaceAllString(out, "") // They depend on the server of the test.
 	out = regexp.MustCompile(`\d+ MiB`).ReplaceAllString(out, "<size>")
 	out = regexp.MustCompile(`changed in \S+`).ReplaceAllString(out, "changed in <database>")
 	assert.Equal(t, `would apply 1: tables
-would apply 2: normalise what was adopted
-would apply 3: what waits for a destination
-would apply 4: what is parked
+would apply 2: normalise adopted events
+would apply 3: held events
+would apply 4: parked events
 would apply 5: compatibility
 would apply 6: booking times
 would apply 7: intake
@@ -57,8 +57,8 @@ The rows of webhook_events would stay, under their ids:
   error        error     1
   processing   pending   1
 
-4 are unfinished. They would be worked on, oldest first, but not forwarded to Verity again, unless with --forward-adopted.
-Payloads of GoHighLevel would be read again, where they are not done:
+4 are unfinished. They would be processed, oldest first, but not forwarded to Verity again, unless you set --forward-adopted.
+Payloads of GoHighLevel's events that are not done would be decoded again:
 
   TYPE                  BECOMES               ROWS   OF THEM WITH ANOTHER ENTITY
   unknown               appointment.created   2      2
@@ -68,7 +68,7 @@ Payloads of GoHighLevel would be read again, where they are not done:
 
 3 rows would get the dedupe key that GoHighLevel's next delivery of the same webhook has.
 
-Tables that are there would change:
+These existing tables would change:
 
   webhook_events.payload_json becomes json, it is jsonb
   webhook_events.entity_id may be NULL
@@ -87,36 +87,36 @@ Tables that are there would change:
   contact_mappings.aloware_contact_id need not be unique any more: contact_mappings_aloware_contact_id_key is dropped
   contact_mappings.aloware_contact_id need not be unique any more: contact_mappings_aloware_idx is dropped
 
-The new type of payload_json has all of webhook_events written anew, <size> with its indexes. Nothing can read
-or write the table meanwhile, and as much again must be free on the disk.
+The new type of payload_json makes Postgres rewrite webhook_events, <size> with its indexes. The table is locked
+meanwhile, and as much disk space again must be free.
 
 Nothing was changed in <database>
 `, out)
 
 	out, err = run(t, environ, "migrate", "--dry-run", "--forward-adopted")
 	require.NoError(t, err)
-	assert.Contains(t, out, "They would be worked on, oldest first, and forwarded to Verity again.\n")
+	assert.Contains(t, out, "They would be processed, oldest first, and forwarded to Verity again.\n")
 	out, err = run(t, environ, "migrate", "status")
 	require.NoError(t, err)
 	assert.Regexp(t, `1 .+ pending\n2 .+ pending\n`, out)
 }
 
-func TestABinaryThatCannotDoWithANewerSchemaRefusesToStart(t *testing.T) {
+func TestABinaryRejectsASchemaThatIsTooNew(t *testing.T) {
 	t.Parallel()
 	url := migrated(t)
 	execute(t, url, "INSERT INTO verity_sync_schema_version (version_id, is_applied) VALUES (999, true)")
 	execute(t, url, "UPDATE verity_sync_schema_compatibility SET oldest_version = 999")
 	for name, tc := range map[string]struct {
 		args []string
-		// doing is what the error says was being done.
+		// doing is the step that the error names.
 		doing string
 		code  int
 	}{
 		"receiver":   {[]string{"receiver"}, "", 1},
 		"controller": {[]string{"controller"}, "", 1},
-		"migrate":    {[]string{"migrate"}, "see whether this binary is new enough: ", 3},
-		"dry run":    {[]string{"migrate", "--dry-run"}, "see whether this binary is new enough: ", 3},
-		"status":     {[]string{"migrate", "status"}, "see whether this binary is new enough: ", 3},
+		"migrate":    {[]string{"migrate"}, "check that this binary is new enough: ", 3},
+		"dry run":    {[]string{"migrate", "--dry-run"}, "check that this binary is new enough: ", 3},
+		"status":     {[]string{"migrate", "status"}, "check that this binary is new enough: ", 3},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -16,7 +16,7 @@ func pooled(t *testing.T, url string, options pgbouncer.Options) string {
 	return through
 }
 
-func TestADatabaseURLThatCanNeverServeFailsTheStart(t *testing.T) {
+func TestAnUnusableDatabaseURLFailsTheStart(t *testing.T) {
 	t.Parallel()
 	base := testenv.Database(t)
 	_, err := run(t, []string{"DATABASE_URL=" + base}, "migrate")
@@ -25,12 +25,12 @@ func TestADatabaseURLThatCanNeverServeFailsTheStart(t *testing.T) {
 	strict := pooled(t, base, pgbouncer.Options{Mode: "transaction"})
 	lax := pooled(t, base, pgbouncer.Options{Mode: "session", Settings: map[string]string{"ignore_startup_parameters": pgbouncer.Permissive}})
 	for name, tc := range map[string]struct{ url, want string }{
-		"the mode exec":               {base + "&default_query_exec_mode=exec", "default_query_exec_mode=exec"},
-		"the simple protocol":         {strict + "&default_query_exec_mode=simple_protocol", "default_query_exec_mode=simple_protocol"},
-		"a pooler of statements":      {statements, "pool_mode=statement"},
-		"a search_path it refuses":    {strict + "&search_path=public", "refuses its parameter search_path"},
-		"a search_path it ignores":    {lax + "&search_path=elsewhere", "ignores its parameter search_path"},
-		"a parameter that is not one": {base + "&lock_tiemout=5s", `unrecognized configuration parameter "lock_tiemout"`},
+		"the mode exec":            {base + "&default_query_exec_mode=exec", "default_query_exec_mode=exec"},
+		"the simple protocol":      {strict + "&default_query_exec_mode=simple_protocol", "default_query_exec_mode=simple_protocol"},
+		"a statement pooler":       {statements, "pool_mode=statement"},
+		"a search_path it refuses": {strict + "&search_path=public", "refuses its parameter search_path"},
+		"a search_path it ignores": {lax + "&search_path=elsewhere", "ignores its parameter search_path"},
+		"an unknown parameter":     {base + "&lock_tiemout=5s", `unrecognized configuration parameter "lock_tiemout"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -60,8 +60,8 @@ func TestAMigrationReportsThePooler(t *testing.T) {
 		options pgbouncer.Options
 		want    string
 	}{
-		"a strict one":     {pgbouncer.Options{Mode: "transaction"}, `is behind a pooler that refuses \w+_timeout: transactions set the timeouts themselves`},
-		"a permissive one": {pgbouncer.Options{Mode: "session", Settings: map[string]string{"ignore_startup_parameters": pgbouncer.Permissive}}, `is behind a pooler: transactions`},
+		"a strict pooler":     {pgbouncer.Options{Mode: "transaction"}, `is behind a pooler that refuses \w+_timeout: transactions set the timeouts themselves`},
+		"a permissive pooler": {pgbouncer.Options{Mode: "session", Settings: map[string]string{"ignore_startup_parameters": pgbouncer.Permissive}}, `is behind a pooler: transactions`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -18,14 +18,14 @@ import (
 const (
 	// schemaTimeout is how long a start waits for a database.
 	schemaTimeout = 5 * time.Second
-	// preflightPeriod is how often a database is asked that did not answer at the start, or could not be written.
+	// preflightPeriod is how often a preflight is repeated that failed for a transient reason.
 	preflightPeriod = 10 * time.Second
 )
 
 // replicas is how many receivers, and controllers, the chart installs by default.
 const replicas = 2
 
-// inspection asks a database what is in the way of the work on it. The error says that it could not be asked.
+// inspection looks for problems of a database. An error means that the database did not answer.
 type inspection func(ctx context.Context) ([]preflight.Finding, error)
 
 // ofMiddleware inspects the middleware database for a process.
@@ -42,7 +42,7 @@ func middlewareClients(url config.DatabaseURL) []database.Clients {
 	}
 }
 
-// leadsDatabase is Verity's database, which knows what is in the way of leads.
+// leadsDatabase is Verity's database with the checks of its tables.
 type leadsDatabase interface {
 	Database() *database.Pool
 	Inspect(ctx context.Context) ([]preflight.Finding, error)
@@ -56,19 +56,19 @@ func ofVerity(leads leadsDatabase, url config.DatabaseURL) inspection {
 			Clients: []database.Clients{{Kind: "controller", Replicas: replicas, Conns: database.Conns(url.Reveal(), 0)}},
 		})
 		if err != nil || preflight.Failure(findings) != nil {
-			return findings, err // The tables of a standby, for instance, say little.
+			return findings, err // The tables of a standby, for instance, would add nothing.
 		}
 		ofLeads, err := leads.Inspect(ctx)
 		return append(findings, ofLeads...), err
 	}
 }
 
-// lasting leaves out what may pass.
+// lasting returns the findings that do not pass by themselves.
 func lasting(findings []preflight.Finding) []preflight.Finding {
 	return slices.DeleteFunc(slices.Clone(findings), func(f preflight.Finding) bool { return f.MayPass })
 }
 
-// preflights are the preflights of a process. They log each problem once.
+// preflights runs the preflights of a process and logs each problem once.
 type preflights struct {
 	log     logr.Logger
 	logged  map[string]bool
@@ -79,19 +79,19 @@ func newPreflights(log logr.Logger) *preflights {
 	return &preflights{log: log.WithName("preflight"), logged: map[string]bool{}}
 }
 
-// start inspects a database and returns why it can never serve. A database that does not answer, or cannot be written now, does not fail
-// the start: repeat inspects it again.
+// start inspects a database and returns the lasting errors. A database that does not answer, or is read-only for now, does not fail the
+// start: repeat inspects it again.
 func (p *preflights) start(ctx context.Context, inspect inspection) error {
 	ctx, cancel := context.WithTimeout(ctx, schemaTimeout)
 	defer cancel()
 	findings, err := inspect(ctx)
 	if err != nil {
-		p.log.Error(err, "a database does not answer yet; it is asked again")
+		p.log.Error(err, "a database does not answer yet; its checks are repeated")
 	}
 	return p.conclude(inspect, findings, err)
 }
 
-// conclude keeps the inspections that have to be repeated.
+// conclude reports findings, returns the lasting errors, and keeps inspections that must be repeated.
 func (p *preflights) conclude(inspect inspection, findings []preflight.Finding, err error) error {
 	p.report(findings)
 	if failure := preflight.Failure(lasting(findings)); failure != nil {
@@ -103,7 +103,7 @@ func (p *preflights) conclude(inspect inspection, findings []preflight.Finding, 
 	return nil
 }
 
-// report logs the problems that it has not logged before. What fails the process is in its error.
+// report logs the problems that it has not logged before. Those that fail the process are in its error.
 func (p *preflights) report(findings []preflight.Finding) {
 	for _, f := range findings {
 		if f.Severity == preflight.OK || p.logged[f.String()] || f.Severity == preflight.Error && !f.MayPass {
@@ -119,7 +119,7 @@ func (p *preflights) report(findings []preflight.Finding) {
 	}
 }
 
-// repeat makes the preflights that are pending again until each was made, and returns why a database can never serve.
+// repeat repeats the pending preflights until each has completed. It returns the lasting errors.
 func (p *preflights) repeat(ctx context.Context) error {
 	for len(p.pending) > 0 {
 		select {
@@ -131,8 +131,8 @@ func (p *preflights) repeat(ctx context.Context) error {
 		p.pending = nil
 		var failures []error
 		for _, inspect := range pending {
-			asking, cancel := context.WithTimeout(ctx, schemaTimeout)
-			findings, err := inspect(asking)
+			inspecting, cancel := context.WithTimeout(ctx, schemaTimeout)
+			findings, err := inspect(inspecting)
 			cancel()
 			failures = append(failures, p.conclude(inspect, findings, err))
 		}

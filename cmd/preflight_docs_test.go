@@ -18,8 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// checkNames are the names of checks in the code of the packages that report findings: the constants whose names begin with "check", and what
-// stands in a Finding itself.
+// checkNames returns the names of checks in the packages that report findings: the constants whose names begin with "check", and the
+// literals in a Finding.
 func checkNames(t *testing.T) map[string]bool {
 	t.Helper()
 	names := map[string]bool{}
@@ -75,10 +75,10 @@ func TestEveryCheckIsInTheDocs(t *testing.T) {
 	}
 	coded := checkNames(t)
 	for name := range coded {
-		assert.Contains(t, documented, name, "a row of docs/databases.md")
+		assert.Contains(t, documented, name, "docs/databases.md has a row for it")
 	}
 	for name := range documented {
-		assert.Contains(t, coded, name, "a check")
+		assert.Contains(t, coded, name, "the code has such a check")
 	}
 
 	out, err := run(t, []string{"DATABASE_URL=" + migrated(t), "VERITY_DATABASE_URL=" + verityURL(t)}, "check")
@@ -89,7 +89,7 @@ func TestEveryCheckIsInTheDocs(t *testing.T) {
 			printed[fields[1]] = true
 		}
 	}
-	assert.Subset(t, slices.Collect(maps.Keys(documented)), slices.Collect(maps.Keys(printed)), "what is printed")
-	delete(documented, checkConfigured) // It is printed where Verity's database is not configured.
-	assert.ElementsMatch(t, slices.Collect(maps.Keys(documented)), slices.Collect(maps.Keys(printed)), "every check prints what it found")
+	assert.Subset(t, slices.Collect(maps.Keys(documented)), slices.Collect(maps.Keys(printed)), "every printed check is documented")
+	delete(documented, checkConfigured) // It is printed if Verity's database is not configured.
+	assert.ElementsMatch(t, slices.Collect(maps.Keys(documented)), slices.Collect(maps.Keys(printed)), "every documented check is printed")
 }

@@ -18,13 +18,13 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/testenv/proc"
 )
 
-// veritysTables are those of a Verity.
+// veritysTables creates the tables of Verity's database.
 const veritysTables = `
 	CREATE TABLE contacts (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), phone_e164 text, email text);
 	CREATE TABLE leads (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), contact_id uuid REFERENCES contacts, ghl_appointment_id text,
 	                    created_at timestamptz, last_activity_at timestamptz)`
 
-// verityURL returns the URL of a Verity of the test's own.
+// verityURL returns the URL of a new database of Verity.
 func verityURL(t *testing.T) string {
 	t.Helper()
 	url := testenv.Postgres(t)
@@ -32,7 +32,7 @@ func verityURL(t *testing.T) string {
 	return url
 }
 
-// nowhere returns the URL of a database where nobody listens.
+// nowhere returns a database URL with a closed port.
 func nowhere(t *testing.T) string {
 	t.Helper()
 	port, err := proc.FreePort(t.Context())
@@ -60,7 +60,7 @@ func adding(t *testing.T, database, name, value string) string {
 	return changed(t, database, func(u *url.URL) { q := u.Query(); q.Set(name, value); u.RawQuery = q.Encode() })
 }
 
-func TestCheckSaysByItsExitCodeWhatItFound(t *testing.T) {
+func TestTheExitCodeOfCheckShowsWhatItFound(t *testing.T) {
 	t.Parallel()
 	ready := migrated(t)
 	readOnly := adding(t, ready, "default_transaction_read_only", "on")
@@ -69,14 +69,14 @@ func TestCheckSaysByItsExitCodeWhatItFound(t *testing.T) {
 		code               int
 		want               []string
 	}{
-		"both are well":               {ready, verityURL(t), 0, []string{`middleware +schema +ok`, `verity +writable +ok`}},
+		"no problem":                  {ready, verityURL(t), 0, []string{`middleware +schema +ok`, `verity +writable +ok`}},
 		"Verity's is not configured":  {ready, "", 0, []string{`verity +configured +ok +VERITY_DATABASE_URL is not set: leads are not synced`}},
-		"nobody listens":              {nowhere(t), "", 1, []string{`middleware +reachable +error .*refused`}},
-		"nobody listens at Verity's":  {ready, nowhere(t), 1, []string{`verity +reachable +error .*refused`, `middleware +schema +ok`}},
+		"a closed port":               {nowhere(t), "", 1, []string{`middleware +reachable +error .*refused`}},
+		"a closed port at Verity's":   {ready, nowhere(t), 1, []string{`verity +reachable +error .*refused`, `middleware +schema +ok`}},
 		"the password is wrong":       {changed(t, ready, func(u *url.URL) { u.User = url.UserPassword("postgres", "wrong") }), "", 3, []string{`middleware +reachable +error .*28P01`}},
 		"the database does not exist": {changed(t, ready, func(u *url.URL) { u.Path = "/nothing" }), "", 3, []string{`middleware +reachable +error .*3D000`}},
-		"it only reads":               {readOnly, "", 3, []string{`middleware +writable +error .*25006`, `-> remove default_transaction_read_only`}},
-		"Verity's only reads":         {ready, adding(t, verityURL(t), "default_transaction_read_only", "on"), 3, []string{`verity +writable +error .*no lead can be written`}},
+		"it is read-only":             {readOnly, "", 3, []string{`middleware +writable +error .*25006`, `-> remove default_transaction_read_only`}},
+		"Verity's is read-only":       {ready, adding(t, verityURL(t), "default_transaction_read_only", "on"), 3, []string{`verity +writable +error .*no lead can be written`}},
 		"it is not migrated":          {testenv.Postgres(t), "", 3, []string{`middleware +schema +error .*version 0`, "-> run `verity-sync migrate` first"}},
 		"the role lacks a privilege":  {limited(t, "UPDATE ON appointments"), "", 3, []string{`middleware +privileges +error .*UPDATE appointments`, `-> run GRANT UPDATE ON "\w+"."appointments" TO "role_`}},
 		"it cannot be used":           {ready + "&default_query_exec_mode=exec", "", 3, []string{`middleware +pooler +error .*default_query_exec_mode=exec`}},
@@ -91,7 +91,7 @@ func TestCheckSaysByItsExitCodeWhatItFound(t *testing.T) {
 			adding(t, testenv.Postgres(t), "search_path", "pg_temp"), "", 3,
 			[]string{`middleware +search-path +error .*temporary tables`, `-> set search_path=public in the URL`},
 		},
-		"an error and nobody listens": {readOnly, nowhere(t), 3, []string{`verity +reachable +error`}},
+		"an error and a closed port": {readOnly, nowhere(t), 3, []string{`verity +reachable +error`}},
 		"a pooler": {
 			pooled(t, testenv.Database(t), pgbouncer.Options{Mode: "transaction"}), "", 3,
 			[]string{`middleware +pooler +ok .*behind a pooler that refuses`, `middleware +schema +error`},
@@ -132,13 +132,13 @@ func TestAPreflightThatFindsAnErrorFailsTheStart(t *testing.T) {
 		args               []string
 		want               string
 	}{
-		"a receiver that cannot store": {limited(t, "INSERT ON webhook_events"), "", receiver, "middleware database: privileges: "},
-		"a receiver whose URL reads":   {adding(t, ready, readOnly, "on"), "", receiver, "middleware database: writable: "},
-		"a controller without ledger":  {limited(t, "SELECT ON sync_log"), "", controller, "SELECT sync_log: events are not processed: run GRANT SELECT"},
-		"a controller whose URL of Verity reads": {
+		"a receiver that cannot store":    {limited(t, "INSERT ON webhook_events"), "", receiver, "middleware database: privileges: "},
+		"a receiver with a read-only URL": {adding(t, ready, readOnly, "on"), "", receiver, "middleware database: writable: "},
+		"a controller without its ledger": {limited(t, "SELECT ON sync_log"), "", controller, "SELECT sync_log: events are not processed: run GRANT SELECT"},
+		"a controller with a read-only URL of Verity": {
 			ready, adding(t, verityURL(t), readOnly, "on"), controller, "verity database: writable: transactions only read (SQLSTATE 25006)",
 		},
-		"a controller before a pooler of statements": {
+		"a controller behind a statement pooler": {
 			ready, pooled(t, testenv.Database(t), pgbouncer.Options{Mode: "statement"}), controller, "verity database: pooler: ",
 		},
 	} {
@@ -152,7 +152,7 @@ func TestAPreflightThatFindsAnErrorFailsTheStart(t *testing.T) {
 	}
 }
 
-// warnings returns what the preflight has logged of a check.
+// warnings returns the log lines of the preflight about a check.
 func warnings(t *testing.T, log, check string) (found []map[string]string) {
 	t.Helper()
 	for line := range strings.Lines(log) {
@@ -164,7 +164,7 @@ func warnings(t *testing.T, log, check string) (found []map[string]string) {
 	return found
 }
 
-func TestAReceiverServesWhereThePreflightFindsWhatMayPass(t *testing.T) {
+func TestAReceiverServesDespiteTransientFindings(t *testing.T) {
 	t.Parallel()
 	url := testenv.Database(t)
 	_, err := run(t, []string{"DATABASE_URL=" + url}, "migrate")
@@ -203,7 +203,7 @@ func databaseName(t *testing.T, database string) string {
 	return u.Path[1:]
 }
 
-func TestAPreflightIsMadeOnceTheDatabaseIsThere(t *testing.T) {
+func TestThePreflightRunsOnceTheDatabaseIsUp(t *testing.T) {
 	t.Parallel()
 	server := testenv.PostgresServer(t)
 	execute(t, server.URL(), "CREATE ROLE limited LOGIN PASSWORD 'a'")
@@ -230,7 +230,7 @@ func TestAPreflightIsMadeOnceTheDatabaseIsThere(t *testing.T) {
 		return strings.Contains(receiver.log(), "may not INSERT webhook_events: webhooks are answered 429")
 	}, eventually, tick)
 	code, _ = get(t, receiver.address(t)+"/readyz")
-	assert.Equal(t, 200, code, "it goes on answering")
+	assert.Equal(t, 200, code, "it continues to answer")
 	code, _ = post(t, receiver.address(t), `{"contact_id":"contact-1"}`)
 	assert.Equal(t, 429, code)
 }
@@ -243,7 +243,7 @@ func TestAMigrationBeginsWithAPreflight(t *testing.T) {
 		code               int
 		stdout, stderr     string
 	}{
-		"nothing is found": {testenv.Postgres(t), verityURL(t), 0, "applied 1: ", ""},
+		"no problem": {testenv.Postgres(t), verityURL(t), 0, "applied 1: ", ""},
 		"a warning": {
 			adding(t, testenv.Postgres(t), "default_transaction_isolation", "serializable"), "", 0,
 			"warning: middleware database: isolation: default_transaction_isolation is serializable, set by the URL", "",
@@ -252,15 +252,15 @@ func TestAMigrationBeginsWithAPreflight(t *testing.T) {
 			testenv.Postgres(t), adding(t, verityURL(t), "synchronous_commit", "off"), 0,
 			"warning: verity database: durability: synchronous_commit is off", "",
 		},
-		"Verity's database is down":                 {testenv.Postgres(t), nowhere(t), 0, "warning: verity database: reachable: ", ""},
-		"Verity's database can never be written":    {testenv.Postgres(t), adding(t, verityURL(t), readOnly, "on"), 3, "", "verity database: writable: "},
-		"Verity's database has no right connection": {testenv.Postgres(t), verityURL(t) + "&lock_tiemout=1s", 3, "", "lock_tiemout"},
-		"the database can never be written":         {adding(t, testenv.Postgres(t), readOnly, "on"), "", 3, "", "middleware database: writable: "},
+		"Verity's database is down":             {testenv.Postgres(t), nowhere(t), 0, "warning: verity database: reachable: ", ""},
+		"Verity's database is read-only":        {testenv.Postgres(t), adding(t, verityURL(t), readOnly, "on"), 3, "", "verity database: writable: "},
+		"Verity's URL has an unknown parameter": {testenv.Postgres(t), verityURL(t) + "&lock_tiemout=1s", 3, "", "lock_tiemout"},
+		"the database is read-only":             {adding(t, testenv.Postgres(t), readOnly, "on"), "", 3, "", "middleware database: writable: "},
 		"the tables would be temporary": {
 			adding(t, testenv.Postgres(t), "search_path", "pg_temp,public"), "", 3, "",
 			"the first schema of search_path is pg_temp: a migration would create temporary tables",
 		},
-		"Verity's URL has a mistake": {testenv.Postgres(t), "verity", 3, "", "VERITY_DATABASE_URL: expected a Postgres URL"},
+		"Verity's URL is invalid": {testenv.Postgres(t), "verity", 3, "", "VERITY_DATABASE_URL: expected a Postgres URL"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -277,7 +277,7 @@ func TestAMigrationBeginsWithAPreflight(t *testing.T) {
 			assert.Equal(t, tc.code != 0, strings.Contains(status, "pending"), "nothing was changed: %s", status)
 		})
 	}
-	t.Run("a database that is only read for now is tried again", func(t *testing.T) {
+	t.Run("a database that is read-only for now can be migrated later", func(t *testing.T) {
 		t.Parallel()
 		url := testenv.Database(t)
 		execute(t, url, "ALTER DATABASE "+databaseName(t, url)+" SET default_transaction_read_only = on")

@@ -25,7 +25,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/testenv/proc"
 )
 
-// asProgram makes the test binary be verity-sync, so that tests meet real processes, signals and exit codes.
+// asProgram makes the test binary run verity-sync, so that tests have real processes, signals and exit codes.
 const asProgram = "VERITY_SYNC_TEST_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
@@ -41,7 +41,7 @@ const (
 	tick       = 5 * time.Millisecond
 )
 
-// process is verity-sync running.
+// process is a running verity-sync.
 type process struct {
 	cmd    *exec.Cmd
 	exited chan struct{}
@@ -51,7 +51,7 @@ type process struct {
 	stderr bytes.Buffer
 }
 
-// start starts verity-sync in an environment of that and nothing else. It is killed at the end of the test.
+// start starts verity-sync with these environment variables only, and kills it at the end of the test.
 func start(t *testing.T, environ []string, args ...string) *process {
 	t.Helper()
 	p := &process{cmd: exec.Command(os.Args[0], args...), exited: make(chan struct{})}
@@ -61,7 +61,7 @@ func start(t *testing.T, environ []string, args ...string) *process {
 	require.NoError(t, p.cmd.Start())
 	go func() {
 		defer close(p.exited)
-		_ = p.cmd.Wait() // The exit code is looked at by those who wait for it.
+		_ = p.cmd.Wait() // The method exitCode returns the result.
 	}()
 	t.Cleanup(func() {
 		_ = p.cmd.Process.Kill() // It may have exited.
@@ -90,7 +90,7 @@ func (p *process) log() string {
 	return p.stderr.String()
 }
 
-// address waits until a receiver listens and returns where.
+// address waits until a receiver listens and returns its address.
 func (p *process) address(t *testing.T) string {
 	t.Helper()
 	var address string
@@ -123,7 +123,7 @@ func (p *process) exitCode(t *testing.T) int {
 	}
 }
 
-// withoutCluster is the flag for an API server that is down: webhooks are taken in without one.
+// withoutCluster is the flag for an API server that is down. The receiver accepts webhooks without one.
 func withoutCluster(t *testing.T) string {
 	t.Helper()
 	port, err := proc.FreePort(t.Context())
@@ -137,7 +137,7 @@ func withoutCluster(t *testing.T) string {
 	return "--kubeconfig=" + file
 }
 
-// migrated returns the URL of a database that is up to date.
+// migrated returns the URL of a migrated database.
 func migrated(t *testing.T) string {
 	t.Helper()
 	url := testenv.Postgres(t)
@@ -166,7 +166,7 @@ func post(t *testing.T, url, body string) (int, string) {
 	return resp.StatusCode, string(answer)
 }
 
-func TestMigrateSaysWhatItDoes(t *testing.T) {
+func TestMigrateReportsItsSteps(t *testing.T) {
 	t.Parallel()
 	url := testenv.Postgres(t)
 	environ := []string{"DATABASE_URL=" + url}
@@ -191,7 +191,7 @@ func TestMigrateSaysWhatItDoes(t *testing.T) {
 	assert.NotContains(t, out, "pending")
 }
 
-func TestTheReceiverRunsFromItsStartToItsEnd(t *testing.T) {
+func TestTheReceiverStoresAWebhookAndStopsOnSIGTERM(t *testing.T) {
 	t.Parallel()
 	database := migrated(t)
 	port, err := proc.FreePort(t.Context())
@@ -257,7 +257,7 @@ func TestTheReceiverRefusesADatabaseThatIsNotMigrated(t *testing.T) {
 }
 
 // An older process starts during a rollout, and after a rollback.
-func TestTheReceiverServesOnANewerSchemaUnlessThatSaysOtherwise(t *testing.T) {
+func TestTheReceiverServesOnANewerSchemaUnlessThatIsIncompatible(t *testing.T) {
 	t.Parallel()
 	database := migrated(t)
 	conn, err := pgx.Connect(t.Context(), database)

@@ -31,7 +31,7 @@ func (f *receiverFlags) bind(fs *pflag.FlagSet) {
 	fs.IntVar(&f.maxInFlight, "max-in-flight", 1000,
 		"maximum number of webhooks in flight, from authentication to commit; further webhooks are answered 429")
 	fs.DurationVar(&f.drainDelay, "drain-delay", 5*time.Second,
-		"after SIGTERM, the receiver is not ready and accepts webhooks until none has arrived for this long: "+
+		"after SIGTERM, the receiver is not ready, and accepts webhooks until none has arrived for this long: "+
 			"by then load balancers have removed it")
 	fs.DurationVar(&f.drainTimeout, "drain-timeout", 30*time.Second,
 		"maximum time after SIGTERM in which webhooks are accepted; the drain delay if that is longer")

@@ -110,15 +110,15 @@ func runReplay(ctx context.Context, cfg config.Tool, sel store.ReplaySelection, 
 	return explainNone(ctx, db, sel, n, out)
 }
 
-// explainNone prints which types there are where a selection by type has no event, and how many events were left out since their data was
-// erased.
+// explainNone prints how many events were left out because their data was erased. If a selection by type has no event, it also prints the
+// types that exist.
 func explainNone(ctx context.Context, db *store.Store, sel store.ReplaySelection, n int64, out io.Writer) error {
 	erased, err := db.CountErased(ctx, sel)
 	if err != nil {
 		return err
 	}
 	if erased > 0 {
-		fmt.Fprintf(out, "%d more are left out: their data was erased, so that there is nothing left to replay.\n", erased)
+		fmt.Fprintf(out, "%d more are left out: their data was erased.\n", erased)
 	}
 	if n > 0 || sel.Type == "" {
 		return nil
@@ -128,14 +128,14 @@ func explainNone(ctx context.Context, db *store.Store, sel store.ReplaySelection
 		return err
 	}
 	if len(types) == 0 {
-		fmt.Fprintf(out, "There is no event of any other type with this status in that time either.\n")
+		fmt.Fprint(out, "There are no events of other types with this status in that time either.\n")
 		return nil
 	}
 	names := make([]string, len(types))
 	for i, t := range types {
 		names[i] = fmt.Sprintf("%s (%d)", t.Type, t.Events)
 	}
-	fmt.Fprintf(out, "There is no event of the type %s. With this status and in that time there are: %s.\n",
+	fmt.Fprintf(out, "There are no events of the type %s. Types with this status in that time: %s.\n",
 		sel.Type, strings.Join(names, ", "))
 	return nil
 }

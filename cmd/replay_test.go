@@ -9,7 +9,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/testenv"
 )
 
-func TestReplayFindsATypeHoweverItIsSpelt(t *testing.T) {
+func TestReplayAcceptsEverySpellingOfAType(t *testing.T) {
 	t.Parallel()
 	database := migrated(t)
 	environ := []string{"DATABASE_URL=" + database}
@@ -20,7 +20,7 @@ func TestReplayFindsATypeHoweverItIsSpelt(t *testing.T) {
 		return out
 	}
 	assert.Equal(t, "would replay 0 events with the status error, finished in the last 24h, of the type appointment.created\n"+
-		"There is no event of any other type with this status in that time either.\n", replay("--type=AppointmentCreate"))
+		"There are no events of other types with this status in that time either.\n", replay("--type=AppointmentCreate"))
 
 	execute(t, database, `INSERT INTO webhook_events (source, body_hash, event_type, entity_type, payload_json, dedupe_key, status, processed_at) VALUES
 		('ghl', '', 'appointment.created', 'appointment', '{}', '1', 'error', now()), ('ghl', '', 'appointment.created', 'appointment', '{}', '2', 'error', now()),
@@ -33,19 +33,19 @@ func TestReplayFindsATypeHoweverItIsSpelt(t *testing.T) {
 	}
 	assert.Contains(t, replay("--type=ContactTagUpdate"), "would replay 1 events")
 	assert.Contains(t, replay("--type=a_type_of_its_own"), "would replay 1 events", "an unknown type is taken as it is")
-	const there = "With this status and in that time there are: appointment.created (2), a_type_of_its_own (1), contact.tag_updated (1).\n"
+	const there = "Types with this status in that time: appointment.created (2), a_type_of_its_own (1), contact.tag_updated (1).\n"
 	for spelling, typ := range map[string]string{
 		"ContactDelete": "contact.deleted", "appointment.craeted": "appointment.craeted", "appointment": "appointment", "nothing": "nothing",
 	} {
 		assert.Equal(t, "would replay 0 events with the status error, finished in the last 24h, of the type "+typ+"\n"+
-			"There is no event of the type "+typ+". "+there, replay("--type="+spelling))
+			"There are no events of the type "+typ+". "+there, replay("--type="+spelling))
 	}
 	assert.Contains(t, replay("--type=ContactDelete", "--status=DONE"), "would replay 1 events with the status done")
 
 	out, err := run(t, environ, "replay", "--since=24h", "--type=ContactDelete", "--from=Start", "--status=Error")
 	require.NoError(t, err)
 	assert.Contains(t, out, "replays 0 ")
-	assert.Contains(t, out, there, "the replay itself says it as well")
+	assert.Contains(t, out, there, "a replay prints it as well")
 	out, err = run(t, environ, "replay", "--since=24h", "--type=AppointmentCreate", "--from=Start", "--status=Error")
 	require.NoError(t, err)
 	assert.Contains(t, out, "replays 2 events")

@@ -21,13 +21,13 @@ import (
 const (
 	// checkTimeout bounds the inspection of a database.
 	checkTimeout = 20 * time.Second
-	// checkConfigured is the check whether there is a database to inspect.
+	// checkConfigured checks whether a database is configured.
 	checkConfigured = "configured"
 )
 
-// runCheck inspects both databases and prints every finding.
+// runCheck inspects both databases and prints all findings.
 func runCheck(ctx context.Context, cfg config.Migrate, flags checkFlags, out io.Writer) error {
-	findings := asked(ctx, preflight.Middleware, func(ctx context.Context) ([]preflight.Finding, error) {
+	findings := findingsOf(ctx, preflight.Middleware, func(ctx context.Context) ([]preflight.Finding, error) {
 		db, err := store.Open(ctx, cfg.DatabaseURL.Reveal(), store.Options{Name: "verity-sync check"})
 		if err != nil {
 			return nil, err
@@ -49,7 +49,7 @@ func runCheck(ctx context.Context, cfg config.Migrate, flags checkFlags, out io.
 	}
 }
 
-// isBroken reports whether a finding is an Error that was found in a database that answers.
+// isBroken reports whether a finding is an Error of a database that answers.
 func isBroken(f preflight.Finding) bool {
 	return f.Severity == preflight.Error && (f.Check != database.CheckReachable || !f.MayPass)
 }
@@ -62,7 +62,7 @@ func inspectVerity(ctx context.Context, url config.DatabaseURL) []preflight.Find
 			Message: "VERITY_DATABASE_URL is not set: leads are not synced, and Verity's database is not checked",
 		}}
 	}
-	return asked(ctx, preflight.Verity, func(ctx context.Context) ([]preflight.Finding, error) {
+	return findingsOf(ctx, preflight.Verity, func(ctx context.Context) ([]preflight.Finding, error) {
 		leads, err := verity.OpenLeads(ctx, verity.LeadsConfig{URL: url.Reveal()})
 		if err != nil {
 			return nil, err
@@ -72,8 +72,8 @@ func inspectVerity(ctx context.Context, url config.DatabaseURL) []preflight.Find
 	})
 }
 
-// asked returns the findings of an inspection. A database that could not be asked, or did not answer all questions, is one of them.
-func asked(ctx context.Context, name preflight.Database, inspect inspection) []preflight.Finding {
+// findingsOf runs an inspection and returns its findings. The failure of the inspection itself is one of them.
+func findingsOf(ctx context.Context, name preflight.Database, inspect inspection) []preflight.Finding {
 	var findings []preflight.Finding
 	err := database.Within(ctx, checkTimeout, func(ctx context.Context) (err error) {
 		findings, err = inspect(ctx)
@@ -121,8 +121,8 @@ func printFindings(findings []preflight.Finding, format string, out io.Writer) e
 	return table.Flush()
 }
 
-// checkMigration inspects the middleware database as a migration will use it, and Verity's if it is configured. Errors end the migration
-// before it begins, apart from those of Verity's database that may pass: a migration does not need that one.
+// checkMigration inspects the middleware database as a migration will use it, and Verity's if it is configured. An error prevents the
+// migration, unless it is a transient error of Verity's database: a migration does not need that database.
 func checkMigration(ctx context.Context, cfg config.Migrate, out io.Writer) error {
 	path, findings, err := store.InspectMigration(ctx, cfg.DatabaseURL.Reveal(), middlewareClients(cfg.DatabaseURL))
 	if path.Pooler {

@@ -10,7 +10,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/preflight"
 )
 
-func TestNamesOfTheDatabaseCannotChangeTheTableOfFindings(t *testing.T) {
+func TestNamesInADatabaseCannotForgeFindings(t *testing.T) {
 	t.Parallel()
 	var out strings.Builder
 	require.NoError(t, printFindings([]preflight.Finding{{

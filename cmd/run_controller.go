@@ -21,14 +21,14 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-// eventSource is who Kubernetes Events say they come from.
+// eventSource is the reporting controller of Kubernetes Events.
 const eventSource = "verity-sync"
 
-// controllerConns is how many connections to the database a controller has. A claim or a record takes a few milliseconds
-// of an attempt that mostly waits for networks.
+// controllerConns is the maximum number of database connections of a controller. An attempt mostly waits for networks: its claim and its
+// record take a few milliseconds each.
 const controllerConns = 16
 
-// runController reconciles until ctx ends and the attempts under way have finished.
+// runController reconciles until ctx ends and all attempts in flight have finished.
 func runController(ctx context.Context, cfg config.Controller, flags controllerFlags, log logr.Logger) error {
 	db, err := store.Open(ctx, cfg.DatabaseURL.Reveal(), store.Options{Name: "verity-sync controller", MaxConns: controllerConns})
 	if err != nil {
@@ -39,23 +39,23 @@ func runController(ctx context.Context, cfg config.Controller, flags controllerF
 	if err := checkMiddleware(ctx, db, checks, ofMiddleware(db, cfg.DatabaseURL, store.ControllerProcess), log); err != nil {
 		return err
 	}
-	measures := metrics.NewController(ctrlmetrics.Registry, plan.Specs())
+	controllerMetrics := metrics.NewController(ctrlmetrics.Registry, plan.Specs())
 	if err := registerCommon(db); err != nil {
 		return err
 	}
 	namespace := flags.kubernetes.resolveNamespace(os.Getenv, serviceAccountNamespace)
 	mark := &controllers.Mark{}
-	mgr, tell, err := newManager(flags, namespace, db.Installation, mark, measures, log)
+	mgr, recorder, err := newManager(flags, namespace, db.Installation, mark, controllerMetrics, log)
 	if err != nil {
 		return err
 	}
 	changed := func(name string, up bool) {
-		log.Info("a destination changed", "destination", name, "up", up)
-		measures.Breaker(name, up)
-		tell.destination(name, up)
+		log.Info("a circuit breaker opened or closed", "destination", name, "up", up)
+		controllerMetrics.Breaker(name, up)
+		recorder.destination(name, up)
 	}
 	planner, err := openPlanner(ctx, plan.Options{
-		Config: cfg, Workers: flags.maxConcurrentReconciles, Store: db, Metrics: measures, Changed: changed, Log: log,
+		Config: cfg, Workers: flags.maxConcurrentReconciles, Store: db, Metrics: controllerMetrics, Changed: changed, Log: log,
 	})
 	if err != nil {
 		return err
@@ -69,9 +69,9 @@ func runController(ctx context.Context, cfg config.Controller, flags controllerF
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	heartbeat := &controllers.Heartbeat{
-		Rows: db, Mark: mark, RolledBack: tell.databaseRolledBack, Log: mgr.GetLogger().WithName("heartbeat"),
+		Rows: db, Mark: mark, RolledBack: recorder.databaseRolledBack, Log: mgr.GetLogger().WithName("heartbeat"),
 	}
-	if err := addController(mgr, cfg, flags, namespace, db, planner, heartbeat, measures, cancel); err != nil {
+	if err := addController(mgr, cfg, flags, namespace, db, planner, heartbeat, controllerMetrics, cancel); err != nil {
 		return err
 	}
 	go func() {
@@ -90,9 +90,9 @@ func runController(ctx context.Context, cfg config.Controller, flags controllerF
 	return nil
 }
 
-// addController registers the reconciler and what goes with it.
+// addController adds the reconciler and the controller's background tasks to the manager.
 func addController(mgr ctrl.Manager, cfg config.Controller, flags controllerFlags, namespace string, db *store.Store,
-	planner *plan.Planner, heartbeat *controllers.Heartbeat, measures *metrics.Controller, stop context.CancelCauseFunc,
+	planner *plan.Planner, heartbeat *controllers.Heartbeat, controllerMetrics *metrics.Controller, stop context.CancelCauseFunc,
 ) error {
 	reconciler := &controllers.WebhookEventReconciler{
 		Client:    mgr.GetClient(),
@@ -106,7 +106,7 @@ func addController(mgr ctrl.Manager, cfg config.Controller, flags controllerFlag
 		},
 		TTL:         controllers.TTL{Done: cfg.DoneTTL, Error: cfg.ErrorTTL},
 		Retention:   cfg.Retention,
-		Metrics:     measures,
+		Metrics:     controllerMetrics,
 		Identity:    identity(),
 		Concurrency: flags.maxConcurrentReconciles,
 		OnFenced:    func(err error) { stop(err) },
@@ -133,7 +133,7 @@ func addController(mgr ctrl.Manager, cfg config.Controller, flags controllerFlag
 		Capacity: controllers.Capacity{Vacancies: planner.Vacancies, Left: planner.Released()},
 		Log:      mgr.GetLogger().WithName("releaser"),
 	}); err != nil {
-		return fmt.Errorf("set up the release of what waits: %w", err)
+		return fmt.Errorf("set up the release of held events: %w", err)
 	}
 	if err := mgr.Add(&controllers.Retention{Rows: db, Keep: cfg.Retention, Log: mgr.GetLogger().WithName("retention")}); err != nil {
 		return fmt.Errorf("set up retention: %w", err)
@@ -141,20 +141,20 @@ func addController(mgr ctrl.Manager, cfg config.Controller, flags controllerFlag
 	return nil
 }
 
-// newManager returns a manager that watches one namespace, and what tells of the lease under which it leads. It is ready while its cache
-// can be filled.
-func newManager(flags controllerFlags, namespace string, installation installationOf, mark *controllers.Mark, measures *metrics.Controller,
-	log logr.Logger,
+// newManager returns a manager that watches one namespace, and the recorder of Kubernetes Events about its lease. The manager is ready
+// while it can list and watch WebhookEvents.
+func newManager(flags controllerFlags, namespace string, installation installationOf, mark *controllers.Mark,
+	controllerMetrics *metrics.Controller, log logr.Logger,
 ) (ctrl.Manager, *leaseEvents, error) {
 	cluster, err := clusterConfig()
 	if err != nil {
 		return nil, nil, err
 	}
-	lock, tell, err := newElectionLock(cluster, namespace, installation, mark, log)
+	lock, recorder, err := newElectionLock(cluster, namespace, installation, mark, log)
 	if err != nil {
 		return nil, nil, err
 	}
-	health := controllers.NewWatchHealth(measures, log.WithName("watch"), controllers.WatchTolerance)
+	health := controllers.NewWatchHealth(controllerMetrics, log.WithName("watch"), controllers.WatchTolerance)
 	mgr, err := ctrl.NewManager(cluster, ctrl.Options{
 		Scheme: newScheme(),
 		Logger: log,
@@ -166,17 +166,17 @@ func newManager(flags controllerFlags, namespace string, installation installati
 		Metrics:                             flags.metrics.serverOptions(),
 		HealthProbeBindAddress:              flags.healthProbeBindAddress,
 		LeaderElection:                      flags.leaderElect,
-		LeaderElectionID:                    leaderElectionID, // In the metrics of the election.
+		LeaderElectionID:                    leaderElectionID, // For the metrics of the election.
 		LeaderElectionResourceLockInterface: lock,
 		RenewDeadline:                       ptr.To(renewDeadline),
-		// The process ends with its leadership, so that nobody has to wait until the lease runs out.
+		// The process ends with its leadership. Its successor does not wait until the lease expires.
 		LeaderElectionReleaseOnCancel: true,
 		GracefulShutdownTimeout:       &flags.shutdownTimeout,
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("set up the manager: %w", err)
 	}
-	tell.recorder = mgr.GetEventRecorder(eventSource)
+	recorder.recorder = mgr.GetEventRecorder(eventSource)
 	if err := mgr.AddHealthzCheck("healthz", healthz.Ping); err != nil {
 		return nil, nil, fmt.Errorf("set up liveness: %w", err)
 	}
@@ -184,5 +184,5 @@ func newManager(flags controllerFlags, namespace string, installation installati
 	if err := errors.Join(mgr.Add(health), mgr.AddReadyzCheck("watch", health.Ready)); err != nil {
 		return nil, nil, fmt.Errorf("set up readiness: %w", err)
 	}
-	return mgr, tell, nil
+	return mgr, recorder, nil
 }

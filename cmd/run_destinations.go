@@ -11,7 +11,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/plan"
 )
 
-// openPlanner sets up the configured destinations. None of them need be reachable.
+// openPlanner sets up the configured destinations. They need not be reachable.
 func openPlanner(ctx context.Context, options plan.Options) (*plan.Planner, error) {
 	planner, err := plan.Open(ctx, options)
 	if errors.Is(err, plan.ErrVerityDatabase) {

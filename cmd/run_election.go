@@ -19,27 +19,27 @@ import (
 	"github.com/dfmiddleware/verity-sync/controllers"
 )
 
-// leaderElectionID is the name of the lease, and in the metrics of the election.
+// leaderElectionID is the name of the lease, and the label of the election's metrics.
 const leaderElectionID = "verity-sync-controller"
 
-// renewDeadline is how long a leader tries to renew its lease before it ends. It is controller-runtime's default; the lock
-// must know it too, so that one request that hangs does not cost the leadership.
+// renewDeadline is how long a leader tries to renew its lease before it gives up. It is controller-runtime's default. The timeout of the
+// lock's requests follows from it, so that one request that hangs does not cost the leadership.
 const renewDeadline = 10 * time.Second
 
-// installationOf reads the id of the installation from its database; a store.Store does.
+// installationOf reads the id of the installation from its database, such as Store.Installation.
 type installationOf func(context.Context) (string, error)
 
-// electionLock is the lease of one installation. The first installation of a namespace has the lease leaderElectionID, under its label;
-// further ones, of other databases, have one each with their id in its name, so that each has a leader. While the database does not
-// answer nobody is elected, since nothing could be done.
+// electionLock is the lease of one installation. The first installation in a namespace uses the lease leaderElectionID and labels it with
+// its id. Further installations, with other databases, add their id to the name of their lease, so that each has a leader. While the
+// database is down there is no election: a leader could do nothing.
 type electionLock struct {
 	*resourcelock.LeaseLock
 	installation installationOf
 	log          logr.Logger
 }
 
-// leases are leases of which that of the installation carries the latest heartbeat of the database in an annotation, which is written
-// with each renewal and read by whoever wants to lead.
+// leases annotates the installation's lease with the latest heartbeat of the database. The leader writes the annotation with each renewal,
+// and every candidate reads it.
 type leases struct {
 	coordinationclient.LeasesGetter
 	lock *electionLock
@@ -56,7 +56,7 @@ type markedLeases struct {
 	leases
 }
 
-// Get reads a lease, and the heartbeat on the installation's own.
+// Get reads a lease, and the heartbeat if it is the installation's lease.
 func (l markedLeases) Get(ctx context.Context, name string, opts metav1.GetOptions) (*coordinationv1.Lease, error) {
 	lease, err := l.LeaseInterface.Get(ctx, name, opts)
 	if err == nil && lease.Labels[v1alpha1.InstallationLabel] == l.lock.Labels[v1alpha1.InstallationLabel] {
@@ -67,7 +67,7 @@ func (l markedLeases) Get(ctx context.Context, name string, opts metav1.GetOptio
 	return lease, err
 }
 
-// Create creates a lease with the heartbeat: that of a leader may have been deleted.
+// Create creates a lease with the heartbeat: a leader's lease may have been deleted.
 func (l markedLeases) Create(ctx context.Context, lease *coordinationv1.Lease, opts metav1.CreateOptions) (*coordinationv1.Lease, error) {
 	return l.LeaseInterface.Create(ctx, l.marked(lease), opts)
 }
@@ -102,17 +102,18 @@ func (l *electionLock) Get(ctx context.Context) (*resourcelock.LeaderElectionRec
 		own := l.Labels[v1alpha1.InstallationLabel]
 		if other := lease.GetLabels()[v1alpha1.InstallationLabel]; err == nil && other != "" && other != own {
 			l.LeaseMeta.Name = leaderElectionID + "-" + own[:8]
-			l.log.Info("this namespace has another installation, with a database of its own; this one leads under a lease of its own",
+			l.log.Info("another installation with another database uses this namespace; this installation uses a separate lease",
 				"otherInstallation", other, "installation", own, "lease", l.LeaseMeta.Name)
 		}
 	}
 	return l.LeaseLock.Get(ctx)
 }
 
-// newElectionLock returns the lock of the leader election, and what tells of it, which wants a recorder before it is used.
+// newElectionLock returns the lock of the leader election, and the recorder of Kubernetes Events about it. The caller must set the latter's
+// recorder before the election starts.
 //
-// The manager would make a lock that records its Kubernetes Events in the core group. Those of the controller go to
-// events.k8s.io, and it has no right to write others: each election would leave an error in its log and no Event.
+// The manager's default lock records Events in the core group. The controller may only write those of events.k8s.io: each election would
+// log an error and record no Event.
 func newElectionLock(cluster *rest.Config, namespace string, installation installationOf, mark *controllers.Mark, log logr.Logger) (
 	resourcelock.Interface, *leaseEvents, error,
 ) {
@@ -126,12 +127,12 @@ func newElectionLock(cluster *rest.Config, namespace string, installation instal
 	if err != nil {
 		return nil, nil, fmt.Errorf("set up leader election: %w", err)
 	}
-	tell := &leaseEvents{namespace: namespace}
+	recorder := &leaseEvents{namespace: namespace}
 	lock := &electionLock{installation: installation, log: log}
 	lock.LeaseLock = &resourcelock.LeaseLock{
 		LeaseMeta:  metav1.ObjectMeta{Namespace: namespace, Name: leaderElectionID},
 		Client:     leases{client, lock, mark},
-		LockConfig: resourcelock.ResourceLockConfig{Identity: host + "_" + string(uuid.NewUUID()), EventRecorder: tell},
+		LockConfig: resourcelock.ResourceLockConfig{Identity: host + "_" + string(uuid.NewUUID()), EventRecorder: recorder},
 	}
-	return lock, tell, nil
+	return lock, recorder, nil
 }

@@ -13,22 +13,23 @@ import (
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
 )
 
-// destinationAvailable is the reason of the Kubernetes Event that ends what v1alpha1.DestinationUnavailableReason began.
+// destinationAvailable is the reason of the Kubernetes Event that follows v1alpha1.DestinationUnavailableReason when the destination is up
+// again.
 const destinationAvailable = "DestinationAvailable"
 
-// databaseRolledBack is the reason of the Kubernetes Event about a database that has gone back to an earlier moment.
+// databaseRolledBack is the reason of the Kubernetes Event about a database that was rolled back to an earlier moment.
 const databaseRolledBack = "DatabaseRolledBack"
 
-// leaseEvents records Kubernetes Events about the lease of the leader election: who leads, and which destinations are down.
-// The lease is the one object of the controller that there is wherever it runs, and that stays when another one takes over.
+// leaseEvents records Kubernetes Events about the lease of the leader election: which controller leads, and which destinations are down.
+// The lease is the one object that every controller has and that a new leader keeps.
 type leaseEvents struct {
 	recorder  events.EventRecorder
 	namespace string
-	// lease is what was elected on; nil where nobody was. Without its UID `kubectl describe` does not find an Event.
+	// lease is the lease of the last election, or nil. `kubectl describe` finds an Event by the UID of its object.
 	lease atomic.Pointer[metav1.ObjectMeta]
 }
 
-// Eventf is what the lock calls.
+// Eventf records an Event of the lock.
 func (e *leaseEvents) Eventf(lease runtime.Object, eventType, reason, message string, args ...any) {
 	if l, ok := lease.(*coordinationv1.Lease); ok {
 		e.lease.Store(&l.ObjectMeta)
@@ -36,7 +37,7 @@ func (e *leaseEvents) Eventf(lease runtime.Object, eventType, reason, message st
 	e.recorder.Eventf(lease, nil, eventType, reason, "Elect", message, args...)
 }
 
-// reference refers to the lease; about tells Events apart that have the same reason: those about the same thing are taken for one.
+// reference refers to the lease. Events with the same reason and the same value of about are counted as one.
 func (e *leaseEvents) reference(about string) *corev1.ObjectReference {
 	lease := &corev1.ObjectReference{
 		APIVersion: coordinationv1.SchemeGroupVersion.String(), Kind: "Lease", Namespace: e.namespace, Name: leaderElectionID,
@@ -48,21 +49,21 @@ func (e *leaseEvents) reference(about string) *corev1.ObjectReference {
 	return lease
 }
 
-// databaseRolledBack records that the database has gone back to an earlier moment. It does not wait for the API server.
+// databaseRolledBack records that the database was rolled back to an earlier moment. It does not wait for the API server.
 func (e *leaseEvents) databaseRolledBack(from, to time.Time) {
 	e.recorder.Eventf(e.reference("database{"+from.Format(time.RFC3339Nano)+"}"), nil, corev1.EventTypeWarning, databaseRolledBack, "Beat",
-		"the database has gone back from %s to %s: what was received in between is lost unless it is sent again, and what was finished in "+
-			"between runs again; see docs/operations.md, After a restore", from.Format(time.RFC3339), to.Format(time.RFC3339))
+		"the database was rolled back from %s to %s: webhooks received in between are lost unless their sender repeats them, and events "+
+			"finished in between run again; see docs/operations.md, After a restore", from.Format(time.RFC3339), to.Format(time.RFC3339))
 }
 
-// destination tells of a destination that went down or is up again. It does not wait for the API server.
+// destination records that a destination went down or is up again. It does not wait for the API server.
 func (e *leaseEvents) destination(name string, up bool) {
 	lease := e.reference("destinations{" + name + "}")
 	if up {
 		e.recorder.Eventf(lease, nil, corev1.EventTypeNormal, destinationAvailable, "Release",
-			"%s answers again: the events that wait for it go on", name)
+			"%s answers again: held events are released", name)
 		return
 	}
 	e.recorder.Eventf(lease, nil, corev1.EventTypeWarning, v1alpha1.DestinationUnavailableReason, "Hold",
-		"%s does not answer: the events that need it wait", name)
+		"%s does not answer: events that need it are held", name)
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-// runMigrate brings the database up to date and says what it did, or what it would do.
+// runMigrate migrates the database and prints what it did, or what it would do.
 func runMigrate(ctx context.Context, cfg config.Migrate, flags migrateFlags, out io.Writer) error {
 	if err := checkMigration(ctx, cfg, out); err != nil {
 		return err
@@ -57,7 +57,7 @@ func runMigrateStatus(ctx context.Context, cfg config.Tool, out io.Writer) error
 	return table.Flush()
 }
 
-// normalise reads a payload that the legacy middleware stored for GoHighLevel: JSON, but not always an object.
+// normalise reads a payload of GoHighLevel that the legacy middleware stored: JSON, but not always an object.
 func normalise(payload []byte, receivedAt time.Time) event.Event {
 	e, err := source.Of(event.SourceGHL).Normalise(payload, receivedAt)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-// runMigrateDryRun says what a migration would do.
+// runMigrateDryRun prints what a migration would do.
 func runMigrateDryRun(ctx context.Context, cfg config.Migrate, opts store.MigrateOptions, out io.Writer) error {
 	preview, err := store.PreviewMigration(ctx, cfg.DatabaseURL.Reveal(), opts)
 	if err != nil {
@@ -32,7 +32,7 @@ func runMigrateDryRun(ctx context.Context, cfg config.Migrate, opts store.Migrat
 	return nil
 }
 
-// printAdoption says what would become of a database of the earlier middleware.
+// printAdoption prints how a migration would change a database of the legacy middleware.
 func printAdoption(out io.Writer, a *store.Adoption, forward bool) error {
 	fmt.Fprint(out, "\nThe rows of webhook_events would stay, under their ids:\n\n")
 	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
@@ -44,13 +44,13 @@ func printAdoption(out io.Writer, a *store.Adoption, forward bool) error {
 		return err
 	}
 
-	forwarding := "but not forwarded to Verity again, unless with --forward-adopted"
+	forwarding := "but not forwarded to Verity again, unless you set --forward-adopted"
 	if forward {
 		forwarding = "and forwarded to Verity again"
 	}
-	fmt.Fprintf(out, "\n%d are unfinished. They would be worked on, oldest first, %s.\n", a.Unfinished, forwarding)
+	fmt.Fprintf(out, "\n%d are unfinished. They would be processed, oldest first, %s.\n", a.Unfinished, forwarding)
 	if len(a.Types) > 0 {
-		fmt.Fprint(out, "Payloads of GoHighLevel would be read again, where they are not done:\n\n")
+		fmt.Fprint(out, "Payloads of GoHighLevel's events that are not done would be decoded again:\n\n")
 		fmt.Fprintln(table, "  TYPE\tBECOMES\tROWS\tOF THEM WITH ANOTHER ENTITY")
 		for _, t := range a.Types {
 			fmt.Fprintf(table, "  %s\t%s\t%d\t%d\n", t.Was, t.Becomes, t.Rows, t.OtherEntity)
@@ -62,14 +62,14 @@ func printAdoption(out io.Writer, a *store.Adoption, forward bool) error {
 	fmt.Fprintf(out, "\n%d rows would get the dedupe key that GoHighLevel's next delivery of the same webhook has.\n", a.Keys)
 
 	if len(a.Changes) > 0 {
-		fmt.Fprint(out, "\nTables that are there would change:\n\n")
+		fmt.Fprint(out, "\nThese existing tables would change:\n\n")
 		for _, change := range a.Changes {
 			fmt.Fprintf(out, "  %s\n", change)
 		}
 	}
 	if a.RewrittenBytes > 0 {
-		fmt.Fprintf(out, "\nThe new type of payload_json has all of webhook_events written anew, %s with its indexes. Nothing can read\n"+
-			"or write the table meanwhile, and as much again must be free on the disk.\n", mebibytes(a.RewrittenBytes))
+		fmt.Fprintf(out, "\nThe new type of payload_json makes Postgres rewrite webhook_events, %s with its indexes. The table is locked\n"+
+			"meanwhile, and as much disk space again must be free.\n", mebibytes(a.RewrittenBytes))
 	}
 	return nil
 }

@@ -22,10 +22,10 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-// receiverConns is how many connections to the database a receiver has: for the writer, for the relay, and a few spare ones.
+// receiverConns is the maximum number of database connections of a receiver: for the writer, for the relay, and a few to spare.
 const receiverConns = 8
 
-// runReceiver serves until ctx ends and every accepted request has its answer.
+// runReceiver serves until ctx ends and every accepted request is answered.
 func runReceiver(ctx context.Context, cfg config.Receiver, flags receiverFlags, log logr.Logger) error {
 	sources, err := newSources(cfg)
 	if err != nil {
@@ -43,12 +43,12 @@ func runReceiver(ctx context.Context, cfg config.Receiver, flags receiverFlags, 
 	if err := registerCommon(db); err != nil {
 		return err
 	}
-	measures := metrics.NewRelay(ctrlmetrics.Registry)
-	relay, err := newRelay(cfg, flags.kubernetes, db, measures, log)
+	relayMetrics := metrics.NewRelay(ctrlmetrics.Registry)
+	relay, err := newRelay(cfg, flags.kubernetes, db, relayMetrics, log)
 	if err != nil {
 		return err
 	}
-	writer := store.NewWriter(db, store.WriterOptions{Committed: relay.Offer, Observe: measures.Committed})
+	writer := store.NewWriter(db, store.WriterOptions{Committed: relay.Offer, Observe: relayMetrics.Committed})
 	defer writer.Close()
 
 	server, err := receiver.New(receiver.Config{

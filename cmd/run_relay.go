@@ -23,8 +23,9 @@ import (
 // apiTimeout bounds a request to the API server.
 const apiTimeout = 10 * time.Second
 
-// newRelay returns the relay of a receiver. The API server need not be up.
-func newRelay(cfg config.Receiver, flags kubernetesFlags, db *store.Store, measures *metrics.Relay, log logr.Logger) (*relay.Relay, error) {
+// newRelay returns the relay of a receiver. The API server need not be reachable.
+func newRelay(cfg config.Receiver, flags kubernetesFlags, db *store.Store, relayMetrics *metrics.Relay, log logr.Logger,
+) (*relay.Relay, error) {
 	cluster, err := clusterConfig()
 	if err != nil {
 		return nil, err
@@ -40,13 +41,13 @@ func newRelay(cfg config.Receiver, flags kubernetesFlags, db *store.Store, measu
 		Namespace: flags.resolveNamespace(os.Getenv, serviceAccountNamespace),
 		Identity:  identity(),
 		MaxLive:   cfg.MaxLiveEvents,
-		Observe:   measures.Relayed,
+		Observe:   relayMetrics.Relayed,
 		Log:       log.WithName("relay"),
 	})
 }
 
-// clusterConfig finds the cluster. The API server protects itself (API Priority and Fairness), so that the client does
-// not limit its own rate.
+// clusterConfig returns the configuration of the cluster's clients. They do not limit their rate: API Priority and Fairness protects the
+// API server.
 func clusterConfig() (*rest.Config, error) {
 	cluster, err := ctrl.GetConfig()
 	if err != nil {
@@ -56,7 +57,7 @@ func clusterConfig() (*rest.Config, error) {
 	return cluster, nil
 }
 
-// holder names this process among its replicas: the host, which is the pod's name in a cluster, and the process id.
+// identity names this process among its replicas: the host, which is the pod's name in a cluster, and the process id.
 func identity() string {
 	host, err := os.Hostname()
 	if err != nil {
@@ -65,21 +66,20 @@ func identity() string {
 	return fmt.Sprintf("%s/%d", host, os.Getpid())
 }
 
-// receiverJobs is what the jobs endpoint wakes and counts.
+// receiverJobs implements the jobs endpoint.
 type receiverJobs struct {
 	*store.Store
 	relay *relay.Relay
 }
 
-// Wake has this replica's relay look for rows without a WebhookEvent, and the controller for WebhookEvents that are
-// missing.
+// Wake makes this replica's relay look for rows without a WebhookEvent, and the controller for missing WebhookEvents.
 func (j receiverJobs) Wake(ctx context.Context) error {
 	j.relay.Wake()
 	return j.RequestAudit(ctx)
 }
 
-// staticMapper knows the one kind that is created, so that no discovery is needed: an API server that is down when the
-// receiver starts, or a CRD that comes later, is no reason not to take webhooks in.
+// staticMapper knows the one kind that is created, so that no discovery is needed: the receiver starts and accepts webhooks without the API
+// server and without the CRD.
 func staticMapper() meta.RESTMapper {
 	mapper := meta.NewDefaultRESTMapper([]schema.GroupVersion{v1alpha1.GroupVersion})
 	mapper.Add(v1alpha1.GroupVersion.WithKind("WebhookEvent"), meta.RESTScopeNamespace)

@@ -59,7 +59,8 @@ func TestAProcessDoesNotStartWithAnAmbiguousDatabaseURL(t *testing.T) {
 	})
 }
 
-// TestNoOutputShowsThePasswordOfADatabase has the server, the resolver and the network refuse a password of every special character.
+// TestNoOutputShowsThePasswordOfADatabase makes the server, the resolver and the network refuse a URL whose password has every special
+// character.
 func TestNoOutputShowsThePasswordOfADatabase(t *testing.T) {
 	t.Parallel()
 	const password = `QXZJ@KV01/89QQ?ZJXK#V0Z1%QJ89:XVZ0 K=18&ZZ`

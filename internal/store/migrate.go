@@ -251,12 +251,17 @@ func migrationsOf(ctx context.Context, provider *goose.Provider, version int64) 
 	return out, nil
 }
 
+// migrationName returns the words of the file name, or plainer ones.
 func migrationName(s *goose.Source) string {
 	switch s.Version {
 	case 1:
 		return "tables"
 	case adoptVersion:
-		return "normalise what was adopted"
+		return "normalise adopted events"
+	case 3:
+		return "held events"
+	case 4:
+		return "parked events"
 	default:
 		_, name, _ := strings.Cut(strings.TrimSuffix(filepath.Base(s.Path), ".sql"), "_")
 		return strings.ReplaceAll(name, "_", " ")
@@ -285,7 +290,7 @@ func openProvider(ctx context.Context, url string, opts MigrateOptions) (*migrat
 			err = checkNotTooNew(version, oldest)
 		}
 		if err != nil {
-			return fmt.Errorf("see whether this binary is new enough: %w", err)
+			return fmt.Errorf("check that this binary is new enough: %w", err)
 		}
 		return nil
 	})
