@@ -18,7 +18,7 @@ the earlier chart in place of this one's defaults, and they lack what was added 
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
-{{/* At most 40 characters, so that the names made of it are valid. */}}
+{{/* At most 40 characters, so that names with a suffix stay valid. */}}
 {{- define "verity-sync.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride }}
 {{- if .Values.fullnameOverride }}
@@ -30,13 +30,13 @@ the earlier chart in place of this one's defaults, and they lack what was added 
 {{- end }}
 {{- end }}
 
-{{/* Names of what is cluster-wide, where the release of another namespace can have the same name. */}}
+{{/* Names of cluster-wide objects. A release in another namespace can have the same name. */}}
 {{- define "verity-sync.clusterName" -}}
 {{- $fullname := include "verity-sync.fullname" . }}
 {{- if eq .Release.Namespace $fullname }}{{ $fullname }}{{ else }}{{ .Release.Namespace }}-{{ $fullname }}{{ end }}
 {{- end }}
 
-{{/* What selectors hold on to; a component's where it is called with (list $ "receiver"). */}}
+{{/* The labels of selectors: of all components, or of one with (list $ "receiver"). */}}
 {{- define "verity-sync.selectorLabels" -}}
 {{- $root := first . -}}
 app.kubernetes.io/name: {{ include "verity-sync.name" $root }}
@@ -85,7 +85,7 @@ capabilities:
   drop: [ALL]
 {{- end }}
 
-{{/* The variables of a container: (list $ PROCESS NAME-OF-SECRET). files/variables.yaml lists them. Helm reads numbers as floats, which 1000000 shows. */}}
+{{/* The variables of a container: (list $ PROCESS NAME-OF-SECRET). files/variables.yaml lists them. Helm reads numbers as floats, which would show 1000000 with an exponent. */}}
 {{- define "verity-sync.env" -}}
 {{- $root := index . 0 }}{{ $process := index . 1 }}{{ $secretName := index . 2 }}
 {{- $variables := $root.Files.Get "files/variables.yaml" | fromYaml }}
@@ -144,7 +144,7 @@ capabilities:
 {{- if and .Values.metrics.enabled .Values.metrics.secure }}{{ .Values.metrics.tlsSecretName }}{{ end }}
 {{- end }}
 
-{{/* Where and how pods run, the same for all components. */}}
+{{/* Scheduling of pods, the same for all components. */}}
 {{- define "verity-sync.placement" -}}
 {{- $fields := dict }}
 {{- range $field := list "nodeSelector" "tolerations" "affinity" "priorityClassName" }}
@@ -196,14 +196,14 @@ topologySpreadConstraints:
 {{- end }}
 {{- end }}
 
-{{/* What the migration needs is there before it, in order of the weights, and gone after it. */}}
+{{/* Hooks for the objects that the migration needs: Helm creates them before it, in order of the weights, and deletes them after it. */}}
 {{- define "verity-sync.hook" -}}
 helm.sh/hook: pre-install,pre-upgrade
 helm.sh/hook-weight: {{ . | quote }}
 helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end }}
 
-{{/* A rule for what leaves a pod: (list PEERS PORTS). No peers are any. */}}
+{{/* An egress rule: (list PEERS PORTS). Without peers, it allows any. */}}
 {{- define "verity-sync.egress" -}}
 - ports:
   {{- range index . 1 }}
