@@ -136,7 +136,7 @@ func TestAPreflightThatFindsAnErrorFailsTheStart(t *testing.T) {
 		"a receiver with a read-only URL": {adding(t, ready, readOnly, "on"), "", receiver, "middleware database: writable: "},
 		"a controller without its ledger": {limited(t, "SELECT ON sync_log"), "", controller, "SELECT sync_log: events are not processed: run GRANT SELECT"},
 		"a controller with a read-only URL of Verity": {
-			ready, adding(t, verityURL(t), readOnly, "on"), controller, "verity database: writable: transactions only read (SQLSTATE 25006)",
+			ready, adding(t, verityURL(t), readOnly, "on"), controller, "verity database: writable: transactions are read-only (SQLSTATE 25006)",
 		},
 		"a controller behind a statement pooler": {
 			ready, pooled(t, testenv.Database(t), pgbouncer.Options{Mode: "statement"}), controller, "verity database: pooler: ",

@@ -7,17 +7,17 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/preflight"
 )
 
-// UninheritedRoles returns SQL for the names of the roles of which the current one is a member without having their privileges (NOINHERIT),
-// and for which a condition about g.oid holds. A superuser is not among them.
+// UninheritedRoles returns SQL for the names of the roles that the current role is a member of, but whose privileges it does not inherit
+// (NOINHERIT), and that meet a condition about g.oid. Superusers are excluded.
 func UninheritedRoles(condition string) string {
 	return `ARRAY(SELECT g.rolname::text FROM pg_roles g WHERE NOT g.rolsuper AND pg_has_role(g.oid, 'MEMBER')
 		AND NOT pg_has_role(g.oid, 'USAGE') AND ` + condition + ` ORDER BY 1)`
 }
 
-// inheritByGrant is the version of Postgres, as server_version_num has it, from which on each membership says whether it is inherited.
+// inheritByGrant is the first version of Postgres, as in server_version_num, in which inheritance is an option of each membership.
 const inheritByGrant = 160000
 
-// OrInherit returns statement, and what does the same where role is a member, without inheriting, of one of groups.
+// OrInherit returns statement, and the alternatives to it if role is a member of one of groups and does not inherit its privileges.
 func OrInherit(statement, role string, groups []string, version int) string {
 	if len(groups) == 0 {
 		return statement
@@ -31,8 +31,8 @@ func OrInherit(statement, role string, groups []string, version int) string {
 		statement, groups[0], inherit, member, group)
 }
 
-// PolicyAdvice says how row security comes to show a role all rows of a relation, both as they stand in SQL. Restrictive policies limit
-// it, and where permitted is false no permissive policy shows every row.
+// PolicyAdvice returns how to show a role all rows of a relation despite row security. The role and the relation are quoted for SQL. The
+// restrictive policies limit the role; permitted is false if no permissive policy shows it every row.
 func PolicyAdvice(role, relation string, permitted bool, restrictive []string) string {
 	ways := []string{fmt.Sprintf("ALTER ROLE %s BYPASSRLS", role)}
 	var policies []string

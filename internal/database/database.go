@@ -21,7 +21,7 @@ type Options struct {
 	// Name is the application_name of the connections.
 	Name string
 	// Settings are session settings. Parameters of the URL override them. A direct connection has them from the start. Behind a
-	// pooler they apply only in the transactions of InTx, since sessions are shared or their settings refused.
+	// pooler they apply only in the transactions of InTx: the pooler shares sessions or refuses their settings.
 	Settings map[string]string
 	// Probed are settings that other pools for this URL have. Open does not set them; it finds out whether a pooler accepts them.
 	Probed map[string]string
@@ -31,7 +31,7 @@ type Options struct {
 	MinMaxConns int32
 	// ConnectTimeout bounds an attempt to connect, unless the URL has a connect_timeout.
 	ConnectTimeout time.Duration
-	// PingTimeout bounds the check of an idle connection. After it the pool takes another connection.
+	// PingTimeout bounds the check of an idle connection. If it expires, the pool uses another connection.
 	PingTimeout time.Duration
 }
 
@@ -132,7 +132,7 @@ func Open(ctx context.Context, url string, opts Options) (*Pool, error) {
 	return p, nil
 }
 
-// closeGrace is how long a server has to end the sessions that are not in use.
+// closeGrace is how long a server has to end idle sessions.
 const closeGrace = time.Second
 
 // Close closes all connections as they are released. It does not wait for a server that hangs, to which pgx gives 15 seconds.
@@ -155,7 +155,7 @@ func (p *Pool) Close() {
 	}
 }
 
-// beforeClose counts a connection as one that is in use no more, though the pool says so until the server has ended it.
+// beforeClose counts a connection as closing. The pool counts it as in use until the server has ended it.
 func (p *Pool) beforeClose(conn *pgx.Conn) {
 	p.closing.Add(1)
 	go func() {

@@ -21,10 +21,10 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/testenv/pgbouncer"
 )
 
-// permissive has PgBouncer take the parameters that it does not pass on, and forget them.
+// permissive makes PgBouncer ignore the parameters that it does not pass on.
 var permissive = map[string]string{"ignore_startup_parameters": pgbouncer.Permissive}
 
-// poolers are the ways to a database.
+// poolers are the paths to a database.
 var poolers = map[string]*pgbouncer.Options{
 	"directly":                                          nil,
 	"through a pooler of sessions":                      {Mode: "session"},
@@ -66,7 +66,7 @@ func with(t *testing.T, databaseURL string, parameters ...string) string {
 	return u.String()
 }
 
-// waysIn returns poolers, and those that keep prepared statements where the machine's PgBouncer can do that: 1.21 or later.
+// waysIn returns poolers, and those that keep prepared statements if the machine's PgBouncer supports that (1.21 or later).
 func waysIn(t *testing.T) map[string]*pgbouncer.Options {
 	t.Helper()
 	major, minor, err := pgbouncer.Version(t.Context())
@@ -83,13 +83,13 @@ func waysIn(t *testing.T) map[string]*pgbouncer.Options {
 	return ways
 }
 
-func TestAPoolServesWhateverIsInBetween(t *testing.T) {
+func TestAPoolWorksThroughEveryPooler(t *testing.T) {
 	t.Parallel()
 	for name, options := range waysIn(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			pool := open(t, through(t, testenv.Database(t), options))
-			// Many at once, so that connections of Postgres change hands; arrays, since pgx has to ask for their types.
+			// Many at once, so that connections of Postgres are shared; arrays, since pgx must query their types.
 			var all sync.WaitGroup
 			for range 8 {
 				all.Go(func() {
@@ -113,7 +113,7 @@ func TestAPoolServesWhateverIsInBetween(t *testing.T) {
 	}
 }
 
-func TestTransactionsHaveTheSettingsWhateverIsInBetween(t *testing.T) {
+func TestTransactionsHaveTheSettingsThroughEveryPooler(t *testing.T) {
 	t.Parallel()
 	const query = `SELECT concat_ws(' ', current_setting('lock_timeout'), current_setting('timezone'), current_setting('transaction_isolation'))`
 	for name, options := range poolers {
@@ -140,7 +140,7 @@ func TestTransactionsHaveTheSettingsWhateverIsInBetween(t *testing.T) {
 	}
 }
 
-func TestWhatCanNeverWorkIsNamed(t *testing.T) {
+func TestAnUnusableURLIsReportedWithTheReason(t *testing.T) {
 	t.Parallel()
 	transaction := &pgbouncer.Options{Mode: "transaction"}
 	lax := &pgbouncer.Options{Mode: "session", Settings: permissive}
@@ -149,16 +149,16 @@ func TestWhatCanNeverWorkIsNamed(t *testing.T) {
 		parameters []string
 		want       string
 	}{
-		"a pooler of statements":                    {&pgbouncer.Options{Mode: "statement"}, nil, "pool_mode=statement"},
-		"a search_path that the pooler refuses":     {transaction, []string{"search_path", "a"}, "refuses its parameter search_path"},
-		"a search_path that the pooler ignores":     {lax, []string{"search_path", "a"}, "ignores its parameter search_path"},
-		"a search_path in options that it ignores":  {lax, []string{"options", "-c search_path=a"}, "ignores its parameter search_path"},
-		"options that the pooler refuses":           {transaction, []string{"options", "-c search_path=a"}, "refuses its parameter "},
-		"a parameter that Postgres does not know":   {nil, []string{"lock_tiemout", "5s"}, `"lock_tiemout"`},
-		"a value that Postgres does not take":       {nil, []string{"lock_timeout", "soon"}, `"lock_timeout"`},
-		"a value that Postgres does not take there": {lax, []string{"datestyle", "soon"}, `DateStyle`},
-		"the mode of pgx that asks for nothing":     {nil, []string{"default_query_exec_mode", "exec"}, "default_query_exec_mode=exec"},
-		"the mode of pgx that sends text":           {transaction, []string{"default_query_exec_mode", "simple_protocol"}, "default_query_exec_mode=simple_protocol"},
+		"a statement pooler":                       {&pgbouncer.Options{Mode: "statement"}, nil, "pool_mode=statement"},
+		"a search_path that the pooler refuses":    {transaction, []string{"search_path", "a"}, "refuses its parameter search_path"},
+		"a search_path that the pooler ignores":    {lax, []string{"search_path", "a"}, "ignores its parameter search_path"},
+		"a search_path in options that it ignores": {lax, []string{"options", "-c search_path=a"}, "ignores its parameter search_path"},
+		"options that the pooler refuses":          {transaction, []string{"options", "-c search_path=a"}, "refuses its parameter "},
+		"a parameter that Postgres does not know":  {nil, []string{"lock_tiemout", "5s"}, `"lock_tiemout"`},
+		"a value that Postgres rejects":            {nil, []string{"lock_timeout", "soon"}, `"lock_timeout"`},
+		"a value that Postgres rejects behind one": {lax, []string{"datestyle", "soon"}, `DateStyle`},
+		"the mode of pgx that queries no types":    {nil, []string{"default_query_exec_mode", "exec"}, "default_query_exec_mode=exec"},
+		"the mode of pgx that sends text":          {transaction, []string{"default_query_exec_mode", "simple_protocol"}, "default_query_exec_mode=simple_protocol"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -174,14 +174,14 @@ func TestWhatCanNeverWorkIsNamed(t *testing.T) {
 	}
 }
 
-func TestParametersThatAPoolerPassesOnAreNoObstacle(t *testing.T) {
+func TestAPoolerMayPassParametersOn(t *testing.T) {
 	t.Parallel()
 	for name, parameters := range map[string][]string{
 		"those that PgBouncer knows":        {"client_encoding", "utf8", "datestyle", "ISO, MDY", "application_name", "mine", "timezone", "Asia/Tokyo"},
 		"no cache of statements":            {"statement_cache_capacity", "0"},
 		"no cache at all":                   {"statement_cache_capacity", "0", "description_cache_capacity", "0"},
-		"the mode that suits it":            {"default_query_exec_mode", "cache_describe"},
-		"the mode that does not, said":      {"default_query_exec_mode", "cache_statement"},
+		"the mode for poolers":              {"default_query_exec_mode", "cache_describe"},
+		"the mode for direct connections":   {"default_query_exec_mode", "cache_statement"},
 		"the mode of two round trips":       {"default_query_exec_mode", "describe_exec"},
 		"an option that is the default too": {"options", "-c enable_seqscan=on --work_mem=4MB"},
 	} {
@@ -203,10 +203,10 @@ func TestParametersThatAPoolerPassesOnAreNoObstacle(t *testing.T) {
 	}
 }
 
-func TestAPoolerThatComesInBetweenLaterIsNoticed(t *testing.T) {
+func TestAPoolerThatIsAddedLaterIsDetected(t *testing.T) {
 	t.Parallel()
 	base := testenv.Database(t)
-	for name, settings := range map[string]map[string]string{"a strict one": nil, "a permissive one": permissive} {
+	for name, settings := range map[string]map[string]string{"a strict pooler": nil, "a permissive pooler": permissive} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			_, pooled := testenv.PgBouncer(t, base, pgbouncer.Options{Mode: "transaction", Settings: settings})
@@ -237,7 +237,7 @@ func TestAPoolerThatComesInBetweenLaterIsNoticed(t *testing.T) {
 					})
 				}
 				require.NoError(c, all.Wait())
-				// One that takes the parameters and keeps prepared statements makes no difference.
+				// A pooler that accepts the parameters and keeps prepared statements cannot be told from Postgres.
 				if settings == nil {
 					path, err := pool.Check(t.Context())
 					require.NoError(c, err)
@@ -248,7 +248,7 @@ func TestAPoolerThatComesInBetweenLaterIsNoticed(t *testing.T) {
 	}
 }
 
-func TestOpenDoesNotRepeatAURLThatItCannotRead(t *testing.T) {
+func TestOpenDoesNotQuoteAnInvalidURL(t *testing.T) {
 	t.Parallel()
 	_, err := database.Open(t.Context(), "postgres://sync:hunter22@db:port/m", database.Options{})
 	require.ErrorIs(t, err, database.ErrURL)

@@ -26,26 +26,26 @@ const (
 	checkDurability    = "durability"
 )
 
-// Inspection says what a database is inspected for.
+// Inspection configures Inspect.
 type Inspection struct {
 	Database preflight.Database
 	// Clients are the processes that share the connections of the server.
 	Clients []Clients
-	// Timeouts are those that verity-sync sets, by name. Where there are none, as in a migration, a statement may take any time.
+	// Timeouts are the timeouts that verity-sync sets, by name. Without any, as in a migration, a statement may take any time.
 	Timeouts map[string]time.Duration
-	// Now is the clock that the server's is compared with; nil is time.Now.
+	// Now is the clock that the server's clock is compared with; nil means time.Now.
 	Now func() time.Time
 }
 
-// Clients are processes of a kind, as the chart installs them by default.
+// Clients are the processes of a kind, as the chart installs them by default.
 type Clients struct {
-	// Kind names one of them: "receiver".
+	// Kind names one process: "receiver".
 	Kind string
-	// Replicas is how many there are, and Conns how many connections each has at most.
+	// Replicas is the number of processes, and Conns the maximum number of connections of each.
 	Replicas, Conns int
 }
 
-// Conns returns how many connections a pool for url has at most, where a process asks for so many; 0 leaves pgx's default.
+// Conns returns the maximum number of connections of a pool for url, given the number that the process asks for; 0 means pgx's default.
 func Conns(url string, asked int32) int {
 	cfg, err := pgxpool.ParseConfig(url)
 	if err != nil || asked > 0 && !Given(url, "pool_max_conns") {
@@ -54,7 +54,7 @@ func Conns(url string, asked int32) int {
 	return int(cfg.MaxConns)
 }
 
-// inspector holds what the checks of a connection need.
+// inspector holds the input of the checks of a connection.
 type inspector struct {
 	Inspection
 	pool     *Pool
@@ -64,7 +64,7 @@ type inspector struct {
 	settings map[string]Setting
 }
 
-// facts are what the server says of itself and of the role.
+// facts describe the server and the role.
 type facts struct {
 	version                  int
 	versionName              string
@@ -75,8 +75,8 @@ type facts struct {
 	others                   int
 }
 
-// Inspect reports what the connection, the server and the role are like. The error says that the database could not be asked, or no more
-// than the findings say.
+// Inspect checks the connection, the server and the role. An error means that the database did not answer, or not all questions; the
+// findings until then are valid.
 func Inspect(ctx context.Context, pool *Pool, inspection Inspection) ([]preflight.Finding, error) {
 	i := &inspector{Inspection: inspection, pool: pool}
 	if i.Now == nil {
@@ -116,7 +116,7 @@ func (i *inspector) problem(severity preflight.Severity, check, message, action 
 	return preflight.Finding{Database: i.Database, Severity: severity, Check: check, Message: message, Action: action}
 }
 
-// or returns the first of two texts for the middleware database, the second for Verity's.
+// or returns the text for the middleware database or for Verity's.
 func (i *inspector) or(middleware, verity string) string {
 	if i.Database == preflight.Verity {
 		return verity
@@ -126,7 +126,7 @@ func (i *inspector) or(middleware, verity string) string {
 
 func (i *inspector) read(ctx context.Context) error {
 	f := &i.facts
-	// A superuser is bound by no limit of a role or of a database.
+	// Limits of roles and databases do not apply to superusers.
 	const query = `
 		SELECT current_setting('server_version_num')::int, current_setting('server_version'), pg_is_in_recovery(),
 		       current_setting('transaction_read_only')::boolean, session_user, current_database(),
@@ -137,7 +137,7 @@ func (i *inspector) read(ctx context.Context) error {
 	err := i.conn.QueryRow(ctx, query).Scan(&f.version, &f.versionName, &f.recovery, &f.readOnly, &f.role, &f.database, &f.superuser,
 		&f.roleLimit, &f.databaseLimit, &f.others)
 	if err != nil {
-		return fmt.Errorf("read what the server says of itself: %w", err)
+		return fmt.Errorf("read the facts about the server: %w", err)
 	}
 	i.settings, err = i.pool.Settings(ctx, i.conn)
 	return err
@@ -150,7 +150,7 @@ func (i *inspector) pooler() preflight.Finding {
 	return i.ok(CheckPooler, "the connection is %s", i.path)
 }
 
-// clockSkewBound is the difference of clocks from which on a person could take a time for another one.
+// clockSkewBound is the difference of clocks above which times in the database and in logs become misleading.
 const clockSkewBound = 5 * time.Second
 
 // clockSkew compares the clocks at the middle of a round trip, the shortest of three.
@@ -176,12 +176,12 @@ func (i *inspector) clockSkew(ctx context.Context) (preflight.Finding, error) {
 	}
 	return i.problem(preflight.Warning, checkClockSkew,
 		fmt.Sprintf("the server's clock is %s %s this process's: %s", most.Round(100*time.Millisecond), ahead,
-			i.or("the times of events and attempts are of two clocks, and an event that names a later time than the "+
-				"receiver's clock is stored with the receiver's", "leads that Verity and verity-sync write are dated by two clocks")),
+			i.or("the times of events and attempts come from two clocks, and an event with a time later than the "+
+				"receiver's clock is stored with the receiver's time", "leads of Verity and of verity-sync are dated by two clocks")),
 		"synchronise the clocks of the nodes and of the database server (NTP)"), nil
 }
 
-// Unusable reports whether findings are those of a URL with which no connection can serve, so that nothing else was asked.
+// Unusable reports whether findings are those of a URL that cannot be used. In this case nothing else was checked.
 func Unusable(findings []preflight.Finding) bool {
 	return len(findings) == 1 && findings[0].Severity == preflight.Error
 }

@@ -31,38 +31,38 @@ func isLocal(address net.Addr) bool {
 	return address.Network() == "unix"
 }
 
-// tlsOf judges how a connection is protected, and what the next one could be.
+// tlsOf checks how a connection is protected, and how the next one could be.
 func (i *inspector) tlsOf(cfg *pgconn.Config, encrypted, local bool) preflight.Finding {
 	ways := []*tls.Config{cfg.TLSConfig}
 	for _, f := range cfg.Fallbacks {
 		ways = append(ways, f.TLSConfig)
 	}
 	trusting := func(c *tls.Config) bool { return c.InsecureSkipVerify && c.VerifyPeerCertificate == nil }
-	// pgx verifies the authority alone where it ignores the name. Anybody can have a certificate of a public authority.
+	// Without the server's name, pgx verifies the authority alone. Anyone can have a certificate of a public authority.
 	nameless := func(c *tls.Config) bool { return c.InsecureSkipVerify && c.RootCAs == nil }
-	const action = "use sslmode=verify-full in the URL, with sslrootcert where the authority is your own"
+	const action = "use sslmode=verify-full in the URL, and sslrootcert if you have your own certificate authority"
 	switch {
 	case local:
 		return i.ok(checkTLS, "the connection does not leave this machine")
 	case !encrypted:
-		return i.problem(preflight.Warning, checkTLS, "the connection is not encrypted: an attacker on the way can read and change "+
+		return i.problem(preflight.Warning, checkTLS, "the connection is not encrypted: an attacker on the network can read and change "+
 			i.or("payloads", "contacts and leads"), "switch on encryption in the server (ssl = on), and "+action)
 	case slices.Contains(ways, nil):
-		return i.problem(preflight.Warning, checkTLS, "the connection is encrypted, and the next one may not be: with sslmode=prefer, "+
-			"which is the default, or allow, an attacker on the way can have it unencrypted", action)
+		return i.problem(preflight.Warning, checkTLS, "the connection is encrypted, but the next one may not be: with sslmode=prefer, "+
+			"which is the default, or allow, an attacker on the network can prevent the encryption", action)
 	case slices.ContainsFunc(ways, trusting):
 		return i.problem(preflight.Warning, checkTLS, "the connection is encrypted, but the server's certificate is not verified "+
-			"(sslmode=require): an attacker on the way can pose as the server", action)
+			"(sslmode=require): an attacker on the network can pose as the server", action)
 	case slices.ContainsFunc(ways, nameless):
 		return i.problem(preflight.Warning, checkTLS, "the connection is encrypted, but any certificate of a public authority is "+
-			"accepted, since the server's name is not compared (sslmode=verify-ca without an authority of your own in sslrootcert): an "+
-			"attacker on the way can pose as the server", action)
+			"accepted, since the server's name is not compared (sslmode=verify-ca without your own authority in sslrootcert): an "+
+			"attacker on the network can pose as the server", action)
 	default:
 		return i.ok(checkTLS, "the connection is encrypted, and the server's certificate is verified")
 	}
 }
 
-// connections compares what the server has for the role with what the processes may use.
+// connections compares the connections that the role can have with those that the processes may use.
 func (i *inspector) connections() preflight.Finding {
 	number := func(name string) int {
 		n, _ := strconv.Atoi(i.settings[name].Value) // 0 in releases that lack the setting.
@@ -94,7 +94,7 @@ func (i *inspector) connections() preflight.Finding {
 	switch {
 	case i.path.Pooler:
 		return i.ok(checkConnections,
-			"%s, which the pooler has to accept (max_client_conn); it shares at most %d of its own among them: %s",
+			"%s; the pooler must accept these (max_client_conn), and shares at most %d connections of Postgres among them: %s",
 			demand, available, limit)
 	case wanted > available:
 		const refused = "%s, and %s: connections beyond that are refused (SQLSTATE 53300), and %s"

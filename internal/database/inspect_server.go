@@ -17,24 +17,24 @@ func (i *inspector) writable() preflight.Finding {
 	set := i.settings["default_transaction_read_only"]
 	switch {
 	case i.facts.recovery:
-		f.Message = "the server is a standby (it is in recovery), which only reads: " + nothing
+		f.Message = "the server is a standby (in recovery), which is read-only: " + nothing
 		f.Action = "connect to the primary, or name all hosts in the URL with target_session_attrs=read-write; " +
-			"after a failover it passes by itself"
+			"after a failover, this passes by itself"
 	case !i.facts.readOnly:
 		return i.ok(checkWritable, "transactions can write")
 	default:
-		f.Message = fmt.Sprintf("transactions only read (SQLSTATE 25006), since default_transaction_read_only is on, set %s: %s",
+		f.Message = fmt.Sprintf("transactions are read-only (SQLSTATE 25006), since default_transaction_read_only is on, set %s: %s",
 			set.SetBy(), nothing)
 		f.Action = set.Reset("off")
 		if f.MayPass = !set.ofClient(); f.MayPass {
-			f.Action += "; a provider may have set it since the disk is full, or during a failover"
+			f.Action += "; a provider may have set it because the disk is full, or during a failover"
 		}
 	}
 	return f
 }
 
-// The versions of Postgres, as server_version_num has them. The migrations need gen_random_uuid(), which is built in from 13 on.
-// The queries in Verity's database need MATERIALIZED.
+// Versions of Postgres, as in server_version_num. The migrations need gen_random_uuid(), which is built in since 13. The queries in
+// Verity's database need MATERIALIZED.
 const (
 	oldestMiddleware = 130000
 	oldestVerity     = 120000
@@ -54,7 +54,7 @@ func (i *inspector) serverVersion() preflight.Finding {
 			fmt.Sprintf("%s is too old: the queries need %d or later", version, oldest/10000), "upgrade to Postgres 14 or later")
 	case i.facts.version < oldestSupported:
 		return i.problem(preflight.Warning, checkServerVersion,
-			version+" is not supported: any release of verity-sync may need a later one", "upgrade to Postgres 14 or later")
+			version+" is not supported: the next release of verity-sync may need a later version", "upgrade to Postgres 14 or later")
 	case i.facts.version >= (tested+1)*10000:
 		return i.problem(preflight.Warning, checkServerVersion,
 			fmt.Sprintf("verity-sync is tested with Postgres %d and not with %s; no problem is known", tested, i.facts.versionName), "")
@@ -68,8 +68,8 @@ func (i *inspector) encoding() preflight.Finding {
 	server, client := i.settings["server_encoding"].Value, i.settings["client_encoding"]
 	switch {
 	case server != utf8 && i.Database == preflight.Middleware:
-		return i.problem(preflight.Error, checkEncoding, "it has the encoding "+server+", and payloads need UTF8",
-			"create a database with ENCODING 'UTF8' TEMPLATE template0; dump and restore what is in this one")
+		return i.problem(preflight.Error, checkEncoding, "the database has the encoding "+server+", and payloads need UTF8",
+			"create a database with ENCODING 'UTF8' TEMPLATE template0; dump this one and restore it there")
 	case client.Value != utf8 && client.Value != none && server != none: // Without an encoding, nothing is converted.
 		action := "add client_encoding=UTF8 to the URL"
 		switch {
@@ -81,18 +81,18 @@ func (i *inspector) encoding() preflight.Finding {
 		}
 		return i.problem(i.fatalForOwn(), checkEncoding,
 			fmt.Sprintf("client_encoding is %s, set %s, and verity-sync sends UTF8: %s", client.Value, client.SetBy(),
-				i.or("payloads with other than ASCII characters are refused or altered",
-					"contacts with other than ASCII characters in their e-mail address are not found")),
+				i.or("payloads with non-ASCII characters are refused or altered",
+					"contacts with non-ASCII characters in their e-mail address are not found")),
 			action)
 	case server != utf8:
 		return i.problem(preflight.Warning, checkEncoding,
-			"it has the encoding "+server+": an e-mail address with characters that it lacks finds no contact", "")
+			"the database has the encoding "+server+": an e-mail address with characters that it lacks finds no contact", "")
 	default:
 		return i.ok(checkEncoding, "server and client use UTF8")
 	}
 }
 
-// isolation matters to single statements too, and to the transactions of the receiver.
+// isolation checks the default isolation level. It applies to single statements, and to the transactions of the receiver.
 func (i *inspector) isolation() preflight.Finding {
 	const name, readCommitted = "default_transaction_isolation", "read committed"
 	level := i.settings[name]
@@ -100,12 +100,12 @@ func (i *inspector) isolation() preflight.Finding {
 		return i.ok(checkIsolation, "transactions are read committed")
 	}
 	return i.problem(preflight.Warning, checkIsolation,
-		fmt.Sprintf("%s is %s, set %s: statements that meet on a row fail with SQLSTATE 40001, %s", name, level.Value, level.SetBy(),
+		fmt.Sprintf("%s is %s, set %s: concurrent changes of a row fail with SQLSTATE 40001, %s", name, level.Value, level.SetBy(),
 			i.or("so that webhooks are answered 429 under load, and attempts are repeated", "so that leads are written later")),
 		level.Reset(readCommitted))
 }
 
-// timeouts finds those that end work before verity-sync would. One of the URL is meant to.
+// timeouts finds timeouts that end work before verity-sync would. A timeout in the URL is intended, and not reported.
 func (i *inspector) timeouts() preflight.Finding {
 	var short, remedies []string
 	for _, name := range []string{"statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "transaction_timeout"} {
@@ -115,7 +115,7 @@ func (i *inspector) timeouts() preflight.Finding {
 			continue
 		}
 		own := name
-		if name == "transaction_timeout" { // It has to leave room for a statement, and verity-sync sets none.
+		if name == "transaction_timeout" { // It must allow a whole statement; verity-sync sets none.
 			own = "statement_timeout"
 		}
 		if took := time.Duration(ms) * time.Millisecond; len(i.Timeouts) == 0 || took < i.Timeouts[own] {
@@ -126,21 +126,21 @@ func (i *inspector) timeouts() preflight.Finding {
 	if len(short) == 0 {
 		return i.ok(checkTimeouts, "the server, the database and the role have no timeout that is shorter than verity-sync's own")
 	}
-	consequence := "what takes longer fails, and is repeated"
+	consequence := "statements that take longer fail and are repeated"
 	if len(i.Timeouts) == 0 {
 		consequence = "a migration that takes longer fails"
 	}
 	return i.problem(preflight.Warning, checkTimeouts, strings.Join(short, "; ")+": "+consequence, strings.Join(remedies, "; "))
 }
 
-// durability finds settings with which a commit can be lost that was confirmed.
+// durability finds settings with which a confirmed commit can be lost.
 func (i *inspector) durability() preflight.Finding {
 	var found, remedies []string
 	commit := i.settings["synchronous_commit"]
 	standbys := i.settings["synchronous_standby_names"].Value
 	if commit.Value == "off" || standbys != "" && (commit.Value == "local" || commit.Value == "remote_write") {
 		found = append(found, fmt.Sprintf("synchronous_commit is %s, set %s", commit.Value, commit.SetBy()))
-		if commit.ofClient() || commit.source == "database user" { // These come before a setting of the role.
+		if commit.ofClient() || commit.source == "database user" { // These override a setting of the role.
 			remedies = append(remedies, commit.Reset("on"))
 		} else {
 			remedies = append(remedies, commit.Set("on"))
@@ -153,14 +153,14 @@ func (i *inspector) durability() preflight.Finding {
 		}
 	}
 	if len(found) == 0 {
-		return i.ok(checkDurability, "what is committed survives a crash of the server")
+		return i.ok(checkDurability, "committed transactions survive a crash of the server")
 	}
 	lost := i.or("a webhook that was answered 200 can be lost when the server crashes or fails over",
 		"a lead that was written can be lost when the server crashes or fails over, while its event is Done")
 	return i.problem(preflight.Warning, checkDurability, strings.Join(found, "; ")+": "+lost, strings.Join(remedies, "; "))
 }
 
-// fatalForOwn is an Error in the middleware database, and a warning in Verity's, where less depends on it.
+// fatalForOwn returns Error for the middleware database, and Warning for Verity's, where less depends on it.
 func (i *inspector) fatalForOwn() preflight.Severity {
 	if i.Database == preflight.Verity {
 		return preflight.Warning

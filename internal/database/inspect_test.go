@@ -22,13 +22,13 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/testenv/postgres"
 )
 
-// inspected is a database of the test's own, and a role that is no superuser.
+// inspected is a database for one test, and a role without superuser rights.
 type inspected struct {
 	t         *testing.T
 	url, role string
 }
 
-// newInspected returns a database that is made for the test where its settings are to change.
+// newInspected returns a database. It creates a new one if the test changes settings of the database.
 func newInspected(t *testing.T, create string, statements ...string) *inspected {
 	t.Helper()
 	d := &inspected{t: t, role: "role_" + strings.ToLower(rand.Text())}
@@ -52,7 +52,7 @@ func newInspected(t *testing.T, create string, statements ...string) *inspected 
 	return d
 }
 
-// exec runs statements, in which $role and $database stand for those of the test.
+// exec runs statements, in which $role and $database stand for the test's role and database.
 func (d *inspected) exec(statements ...string) {
 	d.t.Helper()
 	for _, statement := range statements {
@@ -123,7 +123,7 @@ func inspect(t *testing.T, url string, inspection database.Inspection) map[strin
 	return byCheck
 }
 
-// assertProblem expects one problem and nothing else, but that the server of tests gives up durability.
+// assertProblem expects exactly one problem, apart from the durability that the test server lacks.
 func assertProblem(t *testing.T, findings map[string]preflight.Finding, severity preflight.Severity, check string, parts ...string) {
 	t.Helper()
 	for _, f := range findings {
@@ -139,7 +139,7 @@ func assertProblem(t *testing.T, findings map[string]preflight.Finding, severity
 	assert.Contains(t, findings, check)
 }
 
-func TestAnInspectionFindsWhatIsInTheWay(t *testing.T) {
+func TestAnInspectionFindsProblems(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		create     string
@@ -150,34 +150,34 @@ func TestAnInspectionFindsWhatIsInTheWay(t *testing.T) {
 		check      string
 		parts      []string
 	}{
-		"nothing": {check: "reachable", severity: preflight.OK, parts: []string{"answers: database ", ", role role_"}},
-		"a role that only reads": {
+		"no problem": {check: "reachable", severity: preflight.OK, parts: []string{"answers: database ", ", role role_"}},
+		"a role that is read-only": {
 			statements: []string{"ALTER ROLE $role SET default_transaction_read_only = on"}, severity: preflight.Error, check: "writable",
 			parts: []string{"25006", "set for the role", "webhooks are answered 429", `RESET default_transaction_read_only`},
 		},
-		"a role that only reads in this database": {
+		"a role that is read-only in this database": {
 			statements: []string{"ALTER ROLE $role IN DATABASE $database SET default_transaction_read_only = on"}, severity: preflight.Error,
 			check: "writable", parts: []string{"set for the role", "IN DATABASE"},
 		},
-		"a database that is only read": {
+		"a database that is read-only": {
 			statements: []string{"ALTER DATABASE $database SET default_transaction_read_only = on"}, severity: preflight.Error, check: "writable",
 			parts: []string{"set for the database", "run ALTER DATABASE "},
 		},
-		"a URL that only reads": {
+		"a URL that is read-only": {
 			parameters: []string{"default_transaction_read_only", "on"}, severity: preflight.Error, check: "writable",
 			parts: []string{"set by the URL", "remove default_transaction_read_only from the URL"},
 		},
-		"options that only read": {
+		"options that are read-only": {
 			parameters: []string{"options", "-c default_transaction_read_only=on"}, severity: preflight.Error, check: "writable",
 			parts: []string{"set by the URL"},
 		},
-		"a database of Verity that is only read": {
+		"a database of Verity that is read-only": {
 			statements: []string{"ALTER DATABASE $database SET default_transaction_read_only = on"}, severity: preflight.Error, check: "writable",
 			inspection: database.Inspection{Database: preflight.Verity}, parts: []string{"no lead can be written"},
 		},
 		"a database in LATIN1": {
 			create:   "ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0",
-			severity: preflight.Error, check: "encoding", parts: []string{"it has the encoding LATIN1, and payloads need UTF8", "create a database"},
+			severity: preflight.Error, check: "encoding", parts: []string{"the database has the encoding LATIN1, and payloads need UTF8", "create a database"},
 		},
 		"a database without an encoding": {
 			create:   "ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0",
@@ -191,7 +191,7 @@ func TestAnInspectionFindsWhatIsInTheWay(t *testing.T) {
 		"a database of Verity in LATIN1": {
 			create: "ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0", parameters: []string{"client_encoding", "UTF8"},
 			inspection: database.Inspection{Database: preflight.Verity}, severity: preflight.Warning, check: "encoding",
-			parts: []string{"it has the encoding LATIN1"},
+			parts: []string{"the database has the encoding LATIN1"},
 		},
 		"a database of Verity without an encoding": {
 			create:     "ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0",
@@ -231,30 +231,30 @@ func TestAnInspectionFindsWhatIsInTheWay(t *testing.T) {
 			statements: []string{"ALTER DATABASE $database SET default_transaction_isolation = 'repeatable read'"}, severity: preflight.Warning,
 			check: "isolation", parts: []string{"set for the database"},
 		},
-		"a role whose statements end soon": {
+		"a role with a short statement timeout": {
 			statements: []string{"ALTER ROLE $role SET statement_timeout = '5s'", "ALTER DATABASE $database SET lock_timeout = '100ms'"},
 			severity:   preflight.Warning, check: "timeouts",
 			parts: []string{"statement_timeout is 5s, set for the role", "lock_timeout is 100ms, set for the database", "RESET lock_timeout"},
 		},
-		"a role whose statements end later than verity-sync's": {
+		"a role with a longer statement timeout than verity-sync's": {
 			statements: []string{"ALTER ROLE $role SET statement_timeout = '16s'"}, severity: preflight.OK, check: "timeouts",
 		},
-		"a URL whose statements end soon, as is meant": {
+		"a URL with a short statement timeout, which is intended": {
 			parameters: []string{"statement_timeout", "1s"}, severity: preflight.OK, check: "timeouts",
 		},
-		"a migration whose statements end at all": {
+		"a migration with a statement timeout": {
 			statements: []string{"ALTER ROLE $role SET statement_timeout = '1h'"}, inspection: database.Inspection{Timeouts: map[string]time.Duration{}},
 			severity: preflight.Warning, check: "timeouts", parts: []string{"statement_timeout is 1h0m0s", "a migration that takes longer fails"},
 		},
-		"commits that are not waited for": {
+		"commits without a flush": {
 			statements: []string{"ALTER ROLE $role SET synchronous_commit = off"}, severity: preflight.Warning, check: "durability",
 			parts: []string{"synchronous_commit is off, set for the role", "a webhook that was answered 200 can be lost", "SET synchronous_commit = on"},
 		},
-		"commits that are not waited for in this database": {
+		"commits without a flush in this database": {
 			statements: []string{"ALTER ROLE $role IN DATABASE $database SET synchronous_commit = off"}, severity: preflight.Warning,
 			check: "durability", parts: []string{"set for the role", "IN DATABASE", "RESET synchronous_commit"},
 		},
-		"leads that are not waited for": {
+		"leads without a flush": {
 			parameters: []string{"synchronous_commit", "off"}, severity: preflight.Warning, check: "durability",
 			inspection: database.Inspection{Database: preflight.Verity},
 			parts:      []string{"set by the URL", "a lead that was written can be lost", "remove synchronous_commit from the URL"},
@@ -287,7 +287,7 @@ func TestTheLimitOfARoleDoesNotBindASuperuser(t *testing.T) {
 	assertProblem(t, inspect(t, d.as(), database.Inspection{}), preflight.OK, "connections", "max_connections is ")
 }
 
-func TestAStandbyIsFound(t *testing.T) {
+func TestAStandbyIsReported(t *testing.T) {
 	t.Parallel()
 	server := testenv.PostgresServer(t)
 	executeIn(t, server.URL(), "CREATE ROLE reader LOGIN PASSWORD 'a'")
@@ -302,7 +302,7 @@ func TestAStandbyIsFound(t *testing.T) {
 	assertProblem(t, inspect(t, pooled, database.Inspection{}), preflight.Error, "writable", "is a standby")
 }
 
-func TestOnlyAURLThatReadsCannotPass(t *testing.T) {
+func TestOnlyAReadOnlyURLIsALastingError(t *testing.T) {
 	t.Parallel()
 	d := newInspected(t, "")
 	assert.False(t, inspect(t, d.as("default_transaction_read_only", "on"), database.Inspection{})["writable"].MayPass)
@@ -310,7 +310,7 @@ func TestOnlyAURLThatReadsCannotPass(t *testing.T) {
 	assert.True(t, inspect(t, d.as(), database.Inspection{})["writable"].MayPass)
 }
 
-func TestAServerWhoseStandbysAreNotWaitedForIsFound(t *testing.T) {
+func TestAServerThatDoesNotWaitForItsStandbysIsReported(t *testing.T) {
 	t.Parallel()
 	server := testenv.PostgresServer(t)
 	executeIn(t, server.URL(), "ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()")
@@ -321,15 +321,15 @@ func TestAServerWhoseStandbysAreNotWaitedForIsFound(t *testing.T) {
 	}
 }
 
-func TestAPoolerIsReportedWithWhatFollows(t *testing.T) {
+func TestAPoolerIsReportedWithItsConsequences(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		options pgbouncer.Options
 		want    string
 	}{
-		"a strict one":     {pgbouncer.Options{Mode: "transaction"}, "behind a pooler"},
-		"one of sessions":  {pgbouncer.Options{Mode: "session"}, "behind a pooler"},
-		"a permissive one": {pgbouncer.Options{Mode: "transaction", Settings: permissive}, "behind a pooler: transactions set the timeouts themselves"},
+		"a strict pooler":     {pgbouncer.Options{Mode: "transaction"}, "behind a pooler"},
+		"a session pooler":    {pgbouncer.Options{Mode: "session"}, "behind a pooler"},
+		"a permissive pooler": {pgbouncer.Options{Mode: "transaction", Settings: permissive}, "behind a pooler: transactions set the timeouts themselves"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -338,14 +338,14 @@ func TestAPoolerIsReportedWithWhatFollows(t *testing.T) {
 			assert.Contains(t, findings["connections"].Message, "max_client_conn")
 		})
 	}
-	t.Run("one through which nothing works", func(t *testing.T) {
+	t.Run("a pooler that cannot be used", func(t *testing.T) {
 		t.Parallel()
 		findings := inspect(t, through(t, testenv.Database(t), &pgbouncer.Options{Mode: "statement"}), database.Inspection{})
 		require.Len(t, findings, 1)
 		assert.Equal(t, preflight.Error, findings["pooler"].Severity)
 		assert.Contains(t, findings["pooler"].Message, "pool_mode=statement")
 	})
-	t.Run("a timeout of the role, in force there", func(t *testing.T) {
+	t.Run("a timeout of the database, behind a pooler", func(t *testing.T) {
 		t.Parallel()
 		base := testenv.Database(t)
 		u, err := url.Parse(base)

@@ -21,8 +21,8 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/testenv"
 )
 
-// TestAnEncryptedConnectionIsKnown asks a server that encrypts the connections that ask for it.
-func TestAnEncryptedConnectionIsKnown(t *testing.T) {
+// TestAnEncryptedConnectionIsDetected uses a server that encrypts connections on request.
+func TestAnEncryptedConnectionIsDetected(t *testing.T) {
 	t.Parallel()
 	certified := httptest.NewTLSServer(nil)
 	defer certified.Close()
@@ -59,7 +59,7 @@ func TestAnEncryptedConnectionIsKnown(t *testing.T) {
 	}, time.Minute, 10*time.Millisecond)
 }
 
-func TestAConnectionThatOthersCanReadIsFound(t *testing.T) {
+func TestAnUnprotectedConnectionIsReported(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewTLSServer(nil)
 	defer server.Close()
@@ -75,10 +75,10 @@ func TestAConnectionThatOthersCanReadIsFound(t *testing.T) {
 		severity   preflight.Severity
 		part       string
 	}{
-		"in the clear": {"sslmode=disable", remote, false, preflight.Warning, "is not encrypted"},
-		"in the clear, since the server has none": {"sslmode=prefer", remote, false, preflight.Warning, "switch on encryption in the server"},
-		"in the clear to a loopback address":      {"sslmode=disable", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}, false, preflight.OK, "does not leave"},
-		"in the clear to ::1":                     {"sslmode=disable", &net.TCPAddr{IP: net.IPv6loopback}, false, preflight.OK, "does not leave"},
+		"unencrypted": {"sslmode=disable", remote, false, preflight.Warning, "is not encrypted"},
+		"unencrypted, since the server lacks TLS": {"sslmode=prefer", remote, false, preflight.Warning, "switch on encryption in the server"},
+		"unencrypted to a loopback address":       {"sslmode=disable", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}, false, preflight.OK, "does not leave"},
+		"unencrypted to ::1":                      {"sslmode=disable", &net.TCPAddr{IP: net.IPv6loopback}, false, preflight.OK, "does not leave"},
 		"through a socket":                        {"sslmode=disable", &net.UnixAddr{Name: "/run/postgresql", Net: "unix"}, false, preflight.OK, "does not leave"},
 		"encrypted by default":                    {"", remote, true, preflight.Warning, "the next one may not be"},
 		"encrypted as preferred":                  {"sslmode=prefer", remote, true, preflight.Warning, "the next one may not be"},
@@ -87,7 +87,7 @@ func TestAConnectionThatOthersCanReadIsFound(t *testing.T) {
 		"required, with an authority":             {"sslmode=require&sslrootcert=" + authority, remote, true, preflight.OK, "certificate is verified"},
 		"verified by any public authority":        {"sslmode=verify-ca", remote, true, preflight.Warning, "any certificate of a public authority is accepted"},
 		"verified by its name, of any authority":  {"sslmode=verify-full", remote, true, preflight.OK, "certificate is verified"},
-		"verified by its name, as the advice has": {"sslmode=verify-full&sslrootcert=system", remote, true, preflight.OK, "certificate is verified"},
+		"verified by its name, as advised":        {"sslmode=verify-full&sslrootcert=system", remote, true, preflight.OK, "certificate is verified"},
 		"allowed, with an authority":              {"sslmode=allow&sslrootcert=" + authority, remote, true, preflight.Warning, "the next one may not be"},
 		"verified by its authority":               {"sslmode=verify-ca&sslrootcert=" + authority, remote, true, preflight.OK, "certificate is verified"},
 		"verified by its name":                    {"sslmode=verify-full&sslrootcert=" + authority, remote, true, preflight.OK, "certificate is verified"},

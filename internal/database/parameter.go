@@ -13,7 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// option is a setting in the parameter "options": those of Postgres' command line.
+// option matches a setting in the parameter "options", which has options of Postgres' command line.
 var option = regexp.MustCompile(`(?:-c\s*|--)([\w.-]+)=((?:\\.|\S)*)`)
 
 // parseOptions returns the settings in the parameter "options".
@@ -25,10 +25,10 @@ func parseOptions(options string) map[string]string {
 	return settings
 }
 
-// prismaSchema is the parameter by which Prisma's URLs name a schema. Postgres has none of this name.
+// prismaSchema is the parameter with which Prisma's URLs name a schema. Postgres has no such parameter.
 const prismaSchema = "schema"
 
-// insteadOfRefused says what to do about a parameter that a pooler refuses.
+// insteadOfRefused returns what to do about a parameter that a pooler refuses.
 func (p *Pool) insteadOfRefused(ctx context.Context, cfg *pgx.ConnConfig, name string) string {
 	options := parseOptions(cfg.RuntimeParams["options"])
 	wanted := options
@@ -50,8 +50,8 @@ func (p *Pool) insteadOfRefused(ctx context.Context, cfg *pgx.ConnConfig, name s
 	return instead(ctx, conn, cfg.User, wanted)
 }
 
-// instead says what to do about parameters that a pooler does not pass on: which are set for the role, and which Postgres would not take
-// either. Without a session it knows less.
+// instead returns what to do about parameters that a pooler does not pass on: which of them to set for the role, and which of them Postgres
+// would reject too. Without a session, the advice is less specific.
 func instead(ctx context.Context, session Querier, role string, wanted map[string]string) string {
 	var because, statements []string
 	for _, name := range slices.Sorted(maps.Keys(wanted)) {
@@ -87,7 +87,7 @@ func instead(ctx context.Context, session Querier, role string, wanted map[strin
 // quotedName is the name of a parameter in a message of Postgres, in any language.
 var quotedName = regexp.MustCompile(`"([\w.]+)"`)
 
-// unusable marks the errors of a connection that come back however often it is tried.
+// unusable marks the errors of a connection that no retry resolves.
 func unusable(err error, cfg *pgx.ConnConfig) error {
 	pg, ok := errors.AsType[*pgconn.PgError](err)
 	switch {
@@ -96,7 +96,7 @@ func unusable(err error, cfg *pgx.ConnConfig) error {
 	case strings.Contains(strings.ToLower(pg.Message), "statement pooling"):
 		return fmt.Errorf("%w: the pooler has pool_mode=statement, which allows no transactions: use pool_mode=transaction or session",
 			ErrUnusable)
-	case pg.Message == "invalid server parameter": // PgBouncer's word for a value that Postgres does not take.
+	case pg.Message == "invalid server parameter": // PgBouncer reports a value that Postgres rejects.
 		return fmt.Errorf("%w: Postgres refuses the value of a parameter of the session, such as DateStyle, TimeZone or client_encoding",
 			ErrUnusable)
 	}
@@ -109,13 +109,13 @@ func unusable(err error, cfg *pgx.ConnConfig) error {
 	case pg.Code == "42704" && strings.EqualFold(name, prismaSchema):
 		schema, _ := parameter(cfg.RuntimeParams, name)
 		action = "replace " + name + " in the URL by " + Setting{Name: searchPath, connection: originOf(cfg, name)}.parameter(Quote(schema))
-	case pg.Code == "42704": // Postgres knows no such parameter.
+	case pg.Code == "42704": // Unknown parameter.
 		action = "remove " + name + " from the URL, or correct it"
-	case pg.Code == "22023": // It does not take the value.
+	case pg.Code == "22023": // Invalid value.
 		action = "correct the value of " + name + " in the URL"
-	case pg.Code == "55P02": // The server alone has the parameter, such as ssl_min_protocol_version, which libpq has too.
+	case pg.Code == "55P02": // A parameter of the server only, such as ssl_min_protocol_version, which libpq has too.
 		action = "remove " + name + " from the URL, since a session cannot set it"
-	case pg.Code == "42601": // It cannot read options.
+	case pg.Code == "42601": // Invalid options.
 		action = "correct options in the URL, which take the form -c name=value"
 	case pg.Code == "42501" && pg.File == "guc.c":
 		action = "remove " + name + " from the URL, since the role may not set it"

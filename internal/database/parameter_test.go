@@ -14,7 +14,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/testenv/pgbouncer"
 )
 
-// TestTheAdviceAboutAParameterHelps follows what each error says, until none is left.
+// TestTheAdviceAboutAParameterHelps follows the advice of each error until there is no error.
 func TestTheAdviceAboutAParameterHelps(t *testing.T) {
 	t.Parallel()
 	strict := &pgbouncer.Options{Mode: "transaction"}
@@ -24,11 +24,11 @@ func TestTheAdviceAboutAParameterHelps(t *testing.T) {
 	for name, tc := range map[string]struct {
 		options    *pgbouncer.Options
 		parameters []string
-		// advice is a part of the first error, and path the search_path in the end.
+		// advice is a part of the first error, and path the final search_path.
 		advice, path string
 	}{
 		"a setting of the server":     {nil, []string{"ssl_min_protocol_version", "TLSv1.2"}, "remove ssl_min_protocol_version from the URL, since a session cannot set it", ""},
-		"a setting of its start":      {nil, []string{"shared_buffers", "1GB"}, "remove shared_buffers from the URL, since a session cannot set it", ""},
+		"a setting of the start":      {nil, []string{"shared_buffers", "1GB"}, "remove shared_buffers from the URL, since a session cannot set it", ""},
 		"a setting of superusers":     {nil, []string{"log_statement", "none"}, "remove log_statement from the URL, since the role may not set it", ""},
 		"a parameter that is unknown": {nil, []string{"connection_limit", "5"}, "remove connection_limit from the URL, or correct it", ""},
 		"Prisma's schema":             {nil, []string{"schema", "crm"}, "replace schema in the URL by search_path=crm", "crm"},
@@ -85,7 +85,7 @@ func TestTheAdviceAboutAParameterHelps(t *testing.T) {
 	}
 }
 
-func TestOptionsThatPostgresCannotReadAreNamed(t *testing.T) {
+func TestInvalidOptionsAreReported(t *testing.T) {
 	t.Parallel()
 	for _, options := range []string{"garbage", "-z", "--nothing"} {
 		err := check(t, with(t, testenv.Postgres(t), "options", options))

@@ -14,13 +14,13 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// ErrUnusable says that no connection with this URL can serve, until the URL, the pooler or the role is changed.
+// ErrUnusable means that no connection with this URL can work until the URL, the pooler or the role is changed.
 var ErrUnusable = errors.New("the database URL cannot be used")
 
-// probeTimeout bounds a probe, which is two attempts to connect and a few statements.
+// probeTimeout bounds a probe: two attempts to connect and a few statements.
 const probeTimeout = 15 * time.Second
 
-// beforeConnect has a connection made in a way that suits what is in between, which it finds out once.
+// beforeConnect configures a connection for the path to Postgres, which it probes once.
 func (p *Pool) beforeConnect(ctx context.Context, cfg *pgx.ConnConfig) error {
 	path := p.path.Load()
 	if path == nil {
@@ -35,18 +35,18 @@ func (p *Pool) beforeConnect(ctx context.Context, cfg *pgx.ConnConfig) error {
 		p.leaveOut(cfg)
 	}
 	if path.Pooler {
-		// A prepared statement stays with the connection of Postgres, which the next statement may not get.
+		// A prepared statement belongs to a connection of Postgres, and the next statement may get another one.
 		cfg.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	}
 	return nil
 }
 
-// leaveOut takes away the parameters that verity-sync can do without at the start of a session.
+// leaveOut removes the parameters that are optional at the start of a session.
 func (p *Pool) leaveOut(cfg *pgx.ConnConfig) {
 	maps.DeleteFunc(cfg.RuntimeParams, func(name, _ string) bool { return p.isOptional(name) })
 }
 
-// probe finds out what is in between, on a connection of its own.
+// probe detects a pooler, on a separate connection.
 func (p *Pool) probe(ctx context.Context, cfg *pgx.ConnConfig) (path Path, err error) {
 	err = Within(ctx, probeTimeout, func(ctx context.Context) error {
 		path, err = p.probeOnce(ctx, cfg)
@@ -80,7 +80,7 @@ func (p *Pool) probeOnce(ctx context.Context, cfg *pgx.ConnConfig) (Path, error)
 	if err := conn.QueryRow(ctx, "SELECT pg_backend_pid()", pgx.QueryExecModeExec).Scan(&pid); err != nil {
 		return Path{}, unusable(err, cfg)
 	}
-	// A pooler answers for Postgres at the start of a session, and gives a key of its own to cancel statements with.
+	// A pooler answers for Postgres at the start of a session, with its own key for cancellations.
 	path.Pooler = path.Refused != "" || pid != conn.PgConn().PID()
 	if !path.Pooler {
 		return path, nil
@@ -88,7 +88,7 @@ func (p *Pool) probeOnce(ctx context.Context, cfg *pgx.ConnConfig) (Path, error)
 	return path, p.checkPooler(ctx, conn, cfg)
 }
 
-// checkPooler returns why nothing can work through a pooler, nil where it can.
+// checkPooler returns why no connection through a pooler can work, or nil.
 func (p *Pool) checkPooler(ctx context.Context, conn *pgx.Conn, cfg *pgx.ConnConfig) error {
 	tx, err := conn.Begin(ctx)
 	if err != nil {
@@ -110,7 +110,7 @@ func (p *Pool) checkPooler(ctx context.Context, conn *pgx.Conn, cfg *pgx.ConnCon
 	return nil
 }
 
-// required returns the parameters of the session without which it would be another one, those in "options" among them.
+// required returns the parameters that a session must have, including those in "options".
 func (p *Pool) required(params map[string]string) map[string]string {
 	required := map[string]string{}
 	add := func(name, value string) {
@@ -134,10 +134,10 @@ func (p *Pool) isOptional(name string) bool {
 	return slices.ContainsFunc(p.optional, func(o string) bool { return strings.EqualFold(o, name) })
 }
 
-// unsupported is how PgBouncer refuses parameters of a session.
+// unsupported matches PgBouncer's message about parameters that it refuses.
 var unsupported = regexp.MustCompile(`(?i)unsupported startup parameter(?: in options)?: "?([\w.]+)`)
 
-// refusedParameter returns the parameter of the session for which a pooler refuses it, "" where err says something else.
+// refusedParameter returns the session parameter that a pooler refuses, or "" for another error.
 func refusedParameter(err error) string {
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 		if match := unsupported.FindStringSubmatch(pg.Message); match != nil {
@@ -147,7 +147,7 @@ func refusedParameter(err error) string {
 	return ""
 }
 
-// tracer notices that what is in between has changed since the probe.
+// tracer detects that the path to Postgres has changed since the probe.
 type tracer struct{ pool *Pool }
 
 // TraceConnectStart implements pgx.ConnectTracer.
@@ -169,7 +169,7 @@ func (tracer) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQuery
 
 // TraceQueryEnd implements pgx.QueryTracer.
 func (t tracer) TraceQueryEnd(_ context.Context, _ *pgx.Conn, data pgx.TraceQueryEndData) {
-	// A prepared statement that is there already, or not at all: a pooler has changed the connection of Postgres.
+	// A prepared statement that exists already, or does not exist: a pooler has changed the connection of Postgres.
 	if pg, ok := errors.AsType[*pgconn.PgError](data.Err); ok && (pg.Code == "42P05" || pg.Code == "26000") {
 		t.pool.path.Store(&Path{Pooler: true})
 		t.pool.Reset()

@@ -17,19 +17,19 @@ type Querier interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
-// Setting is a configuration parameter in force in a session, and where its value comes from.
+// Setting is the value of a configuration parameter in a session, and its source.
 type Setting struct {
 	Name, Value string
-	// source is that of pg_settings.
+	// source is the source in pg_settings.
 	source string
 	login  login
-	// levels is the number of levels, such as the role and the database, that have a value of their own.
+	// levels is the number of levels, such as the role and the database, that set the parameter.
 	levels int
-	// connection is what the value comes from where source is the client.
+	// connection is the part of the connection string that sets the value, if source is the client.
 	connection origin
 }
 
-// login is what settings of the server are for: the role that logged in, which SET ROLE does not change, and the database.
+// login has the role that logged in, which SET ROLE does not change, and the database. Settings of the server can apply to them.
 type login struct {
 	role, database string
 	pooler         bool
@@ -37,7 +37,7 @@ type login struct {
 
 // origin is a part of a connection string.
 type origin struct {
-	// place is "the URL", "options in the URL", "PGOPTIONS", or "" where the connection string does not have the setting.
+	// place is "the URL", "options in the URL", "PGOPTIONS", or "" if the connection string does not have the setting.
 	place string
 	// keywords is true for a connection string of the form "host=… user=…".
 	keywords bool
@@ -72,7 +72,7 @@ func (p *Pool) Settings(ctx context.Context, session Querier) (map[string]Settin
 	return settings, nil
 }
 
-// originOf finds a setting in a connection string. A parameter of its own comes before one in options.
+// originOf finds a setting in a connection string. A separate parameter overrides one in options.
 func originOf(cfg *pgx.ConnConfig, name string) origin {
 	text := cfg.ConnString()
 	o := origin{keywords: !strings.HasPrefix(text, "postgres://") && !strings.HasPrefix(text, "postgresql://")}
@@ -92,7 +92,7 @@ func originOf(cfg *pgx.ConnConfig, name string) origin {
 
 func (s Setting) ofClient() bool { return s.source == "client" || s.source == "session" }
 
-// SetBy says in words where the value comes from.
+// SetBy describes where the value comes from.
 func (s Setting) SetBy() string {
 	switch {
 	case s.ofClient() && s.connection.place == "PGOPTIONS":
@@ -114,7 +114,7 @@ func (s Setting) SetBy() string {
 	}
 }
 
-// Reset says how to take the value back. Where another level has one too, which would come into force, that is to set a value that is good.
+// Reset returns how to undo the setting. If another level sets the parameter too, and so would apply, the advice is to set a good value.
 func (s Setting) Reset(good string) string {
 	beneath := s.levels
 	switch s.source {
@@ -144,8 +144,8 @@ func (s Setting) Reset(good string) string {
 	return "remove " + s.Name + " from " + s.place()
 }
 
-// Set says how to give the setting another value, at the level that is in force, or at that of the role, which comes before all that is
-// less than the role's in a database. The value is written as in a connection string.
+// Set returns how to set another value: at the level that applies, or for the role, which overrides all levels except the role in a
+// database. The value is written as in a connection string.
 func (s Setting) Set(value string) string {
 	switch {
 	case s.ofClient() && s.connection.place == "" && s.login.pooler:
@@ -168,7 +168,7 @@ func setForRole(role, name, value string) string {
 	return fmt.Sprintf("run ALTER ROLE %s SET %s = %s", Quote(role), name, inSQL(name, value))
 }
 
-// inForce adds to a statement what has the next connection know of it: a pooler keeps sessions that began before.
+// inForce adds to a statement what makes it apply to the next connection: a pooler keeps sessions that began earlier.
 func (s Setting) inForce(statement string) string {
 	if s.login.pooler {
 		return statement + ", and have the pooler reconnect to Postgres"
@@ -183,7 +183,7 @@ func (s Setting) place() string {
 	return s.connection.place
 }
 
-// plainName is a name that needs no quotes in a search_path.
+// plainName matches a name that needs no quotes in a search_path.
 var plainName = regexp.MustCompile(`^[a-z_][a-z0-9_]*$`)
 
 // parameter writes the setting as a parameter of the connection string.
@@ -207,7 +207,7 @@ const searchPath = "search_path"
 
 var plainValue = regexp.MustCompile(`^(on|off|\d+)$`)
 
-// inSQL writes a value, as a connection string has it, as SQL has it. The elements of a search_path are names.
+// inSQL converts a value from a connection string to SQL. The elements of a search_path are names.
 func inSQL(name, value string) string {
 	if strings.EqualFold(name, searchPath) {
 		var elements []string
@@ -227,7 +227,7 @@ func inSQL(name, value string) string {
 
 var pathElement = regexp.MustCompile(`(?:^|,)\s*(?:"((?:[^"]|"")*)"|([^\s,"]+))\s*`)
 
-// SearchPath returns the schemas that a search_path names, which need not exist; "$user" is that of the role's name.
+// SearchPath returns the schemas that a search_path names, which need not exist; "$user" stands for the schema with the role's name.
 func SearchPath(path string) []string {
 	var schemas []string
 	for _, match := range pathElement.FindAllStringSubmatch(path, -1) {

@@ -15,13 +15,13 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/testenv/pgbouncer"
 )
 
-// level is where a value of a setting comes from, and what is advised.
+// level is a source of a setting's value, and the advice about it.
 type level struct {
 	statements, parameters []string
 	setBy, action          string
 }
 
-// levels are those of a setting whose value is bad, as $name, $bad and $good in statements.
+// levels are the sources of a bad value. Statements have $name, $bad and $good.
 var levels = map[string]level{
 	"the role":             {[]string{"ALTER ROLE $role SET $name = '$bad'"}, nil, "for the role role_", `run ALTER ROLE "$role" RESET $name`},
 	"the database":         {[]string{"ALTER DATABASE $database SET $name = '$bad'"}, nil, "for the database ", `run ALTER DATABASE "$database" RESET $name`},
@@ -48,7 +48,7 @@ var levels = map[string]level{
 	},
 }
 
-func TestTheAdviceAboutASettingIsThatOfWhereItComesFrom(t *testing.T) {
+func TestTheAdviceAboutASettingFollowsItsSource(t *testing.T) {
 	t.Parallel()
 	for name, s := range map[string]struct{ check, name, bad, option, good string }{
 		"read-only":          {"writable", "default_transaction_read_only", "on", "default_transaction_read_only=on", "off"},
@@ -76,7 +76,7 @@ func TestTheAdviceAboutASettingIsThatOfWhereItComesFrom(t *testing.T) {
 				f := inspect(t, url, database.Inspection{})[s.check]
 				assert.NotEqual(t, preflight.OK, f.Severity)
 				assert.Contains(t, f.Message, s.name+" is "+s.bad+", set "+l.setBy)
-				if s.check != "durability" && s.check != "encoding" { // The first prefers the role's, the second the URL's.
+				if s.check != "durability" && s.check != "encoding" { // The advice of the first prefers the role, the advice of the second the URL.
 					assert.Contains(t, f.Action, fill(l.action))
 				}
 
@@ -90,7 +90,7 @@ func TestTheAdviceAboutASettingIsThatOfWhereItComesFrom(t *testing.T) {
 	}
 }
 
-// TestTheAdviceAboutASettingOfAllRoles has a server of its own.
+// TestTheAdviceAboutASettingOfAllRoles uses a separate server.
 func TestTheAdviceAboutASettingOfAllRoles(t *testing.T) {
 	t.Parallel()
 	server := testenv.PostgresServer(t)
@@ -138,7 +138,7 @@ func TestTheAdviceAboutASettingBehindAPooler(t *testing.T) {
 	}
 }
 
-func TestASearchPathIsReadAsPostgresReadsIt(t *testing.T) {
+func TestASearchPathIsParsedAsPostgresDoes(t *testing.T) {
 	t.Parallel()
 	for path, want := range map[string][]string{
 		"":                          nil,
@@ -151,7 +151,7 @@ func TestASearchPathIsReadAsPostgresReadsIt(t *testing.T) {
 	}
 }
 
-// TestTheAdviceAboutASettingOfTheEnvironment is not parallel: every connection has what the environment has.
+// TestTheAdviceAboutASettingOfTheEnvironment is not parallel: the environment applies to every connection.
 func TestTheAdviceAboutASettingOfTheEnvironment(t *testing.T) {
 	t.Setenv("PGOPTIONS", "-c default_transaction_isolation=serializable")
 	f := inspect(t, newInspected(t, "").as(), database.Inspection{})["isolation"]

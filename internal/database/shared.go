@@ -14,23 +14,23 @@ import (
 // A pooler that shares connections by session keeps a connection of Postgres for each of its clients from the client's first
 // statement until the client disconnects. The first statements of further clients wait in a queue. Three rules keep processes
 // from starving one another: a pool closes each of its connections soon, used or not; it has one connection at a time in the
-// queue; and a caller takes the first connection that it can have, a new one or an idle one. The rules cost little where the
-// pooler shares by transaction. Which of both it does cannot be detected.
+// queue; and a caller takes the first available connection, new or idle. The rules cost little if the pooler shares by
+// transaction. The pool cannot detect how a pooler shares.
 const (
-	// maxLifetime is how long a connection to a pooler lives at most, and twice as long as it lives at least. A receiver has 3
-	// seconds for a commit, in which its turn has to come.
+	// maxLifetime is the maximum lifetime of a connection to a pooler. The minimum is half of it. A receiver has 3 seconds for a
+	// commit, in which it must get a connection.
 	maxLifetime = 3 * time.Second
-	// queueTimeout bounds the wait for the pooler. It is many lifetimes.
+	// queueTimeout bounds the wait for the pooler. It is many lifetimes long.
 	queueTimeout = 15 * time.Second
-	// retirePeriod is how often idle connections are closed whose lifetime is over.
+	// retirePeriod is how often expired idle connections are closed.
 	retirePeriod = 500 * time.Millisecond
 	// idlePeriod is how often a caller that waits for a new connection looks for an idle one.
 	idlePeriod = time.Millisecond
-	// pingPeriod is how often a connection has to prove that it is alive before it is used.
+	// pingPeriod is the time since the last ping after which a connection is pinged before its use.
 	pingPeriod = time.Second
 )
 
-// lease is what a connection to a pooler has in its custom data.
+// lease is the custom data of a connection to a pooler.
 type lease struct{ end, alive time.Time }
 
 const leaseKey = "verity-sync lease"
@@ -85,7 +85,7 @@ func (tracer) TraceRelease(_ *pgxpool.Pool, data pgxpool.TraceReleaseData) {
 	}
 }
 
-// retire closes idle connections whose lifetime is over, until ctx ends.
+// retire closes expired idle connections until ctx ends.
 func (p *Pool) retire(ctx context.Context) {
 	for {
 		select {
@@ -202,7 +202,7 @@ func (p *Pool) Exec(ctx context.Context, sql string, args ...any) (pgconn.Comman
 	return conn.Exec(ctx, sql, args...)
 }
 
-// Query runs a query on a connection of the pool, which the rows have until they are closed.
+// Query runs a query on a connection of the pool, which the rows hold until they are closed.
 func (p *Pool) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
 	conn, err := p.Acquire(ctx)
 	if err != nil {
@@ -216,7 +216,7 @@ func (p *Pool) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, er
 	return poolRows{rows, conn}, nil
 }
 
-// QueryRow runs a query on a connection of the pool, which the row has until it is scanned.
+// QueryRow runs a query on a connection of the pool, which the row holds until it is scanned.
 func (p *Pool) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 	conn, err := p.Acquire(ctx)
 	if err != nil {

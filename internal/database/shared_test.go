@@ -14,7 +14,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/testenv/pgbouncer"
 )
 
-// timeout is what a controller gives a statement. Who is starved by another pool waits for longer.
+// timeout is a controller's timeout of a statement. A pool that another pool starves would wait longer.
 const timeout = 20 * time.Second
 
 // busy runs statements on a pool, many at a time, until stop is closed or each worker has done a number of them.
@@ -45,7 +45,7 @@ func ask(ctx context.Context, pool *database.Pool) error {
 	return pool.QueryRow(ctx, `SELECT 1 FROM pg_sleep(0.02)`).Scan(&n)
 }
 
-func TestIdleConnectionsGoBackToAPoolerAndStayOtherwise(t *testing.T) {
+func TestIdleConnectionsAreClosedBehindAPoolerOnly(t *testing.T) {
 	t.Parallel()
 	base := testenv.Database(t)
 	direct := open(t, base)
@@ -76,20 +76,20 @@ func TestACallerDoesNotWaitForThePoolerWhileAnotherConnectionBecomesIdle(t *test
 	require.NoError(t, busy(t.Context(), nil, pool, 8, 20))
 }
 
-// Each process that is started has its turn, although those before it are busy and may use every connection of the pooler.
-func TestPoolsThatWantMoreThanAPoolerOfSessionsHasTakeTurns(t *testing.T) {
+// Every process gets a connection, although earlier processes are busy and may use all connections of the pooler.
+func TestPoolsShareTooFewConnectionsOfASessionPooler(t *testing.T) {
 	t.Parallel()
 	sized := func(mode, size string) pgbouncer.Options {
 		return pgbouncer.Options{Mode: mode, Settings: map[string]string{"default_pool_size": size}}
 	}
 	const pools = 5 // With 8 connections each.
 	for name, options := range map[string]pgbouncer.Options{
-		"PgBouncer's defaults":                     {Mode: "session"},
-		"PgBouncer's defaults, permissive":         {Mode: "session", Settings: permissive},
-		"two connections for each pool":            sized("session", "10"),
-		"one connection for each pool":             sized("session", "5"),
-		"fewer connections than there are pools":   sized("session", "3"),
-		"a pooler of transactions, of few of them": sized("transaction", "2"),
+		"PgBouncer's defaults":                   {Mode: "session"},
+		"PgBouncer's defaults, permissive":       {Mode: "session", Settings: permissive},
+		"two connections for each pool":          sized("session", "10"),
+		"one connection for each pool":           sized("session", "5"),
+		"fewer connections than there are pools": sized("session", "3"),
+		"a transaction pooler with few":          sized("transaction", "2"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -98,7 +98,7 @@ func TestPoolsThatWantMoreThanAPoolerOfSessionsHasTakeTurns(t *testing.T) {
 			var all errgroup.Group
 			for range pools {
 				pool := open(t, url)
-				// Once a pool was served it goes on, so that the next one meets it at work.
+				// A pool continues after its first answer, so that the next pool finds it busy.
 				require.EventuallyWithT(t, func(c *assert.CollectT) { require.NoError(c, ask(t.Context(), pool)) }, time.Minute, time.Millisecond)
 				all.Go(func() error { return busy(t.Context(), stop, pool, 8, 1<<20) })
 			}

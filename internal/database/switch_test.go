@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// doorway passes new connections on to an address that changes, as a Service does.
+// doorway forwards new connections to an address that can change, as a Service does.
 type doorway struct {
 	address string
 	target  atomic.Pointer[string]

@@ -1,5 +1,5 @@
-// Package preflight holds the findings of the checks that verity-sync makes of a database before it works with it. It knows how
-// findings are ranked and printed, and nothing about how they are found.
+// Package preflight has the findings of the checks that verity-sync runs before it uses a database. It ranks and prints findings, and must
+// not know how they are found.
 package preflight
 
 import (
@@ -10,7 +10,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/event"
 )
 
-// Database is the database that a finding is about, in the words that users see.
+// Database is the database that a finding is about, as users see it.
 type Database string
 
 // The databases of verity-sync.
@@ -19,15 +19,15 @@ const (
 	Verity     Database = "verity"
 )
 
-// Severity says what a finding means for the process that made it.
+// Severity is the effect of a finding on the process that checks.
 type Severity string
 
 const (
-	// OK is a check that found nothing wrong. It is printed on demand only.
+	// OK means that a check found no problem. It is printed on demand only.
 	OK Severity = "ok"
-	// Warning is something that costs speed, safety or some of the events, and is no reason not to start.
+	// Warning is a problem that costs speed, safety or some of the events. The process starts.
 	Warning Severity = "warning"
-	// Error is something with which no event, or none of a kind, can be processed. It fails the start, unless it may pass.
+	// Error is a problem with which no event, or no event of a kind, can be processed. It fails the start, unless it may pass.
 	Error Severity = "error"
 )
 
@@ -37,11 +37,11 @@ type Finding struct {
 	Severity Severity `json:"severity"`
 	// Check is the name of the check, in kebab case: "row-security". Documentation refers to it.
 	Check string `json:"check"`
-	// Message says what is there and what will happen because of it. It holds no personal data and no password.
+	// Message has the problem and its consequence. It holds no personal data and no password.
 	Message string `json:"message"`
-	// Action says what to do; it is empty where there is nothing to do.
+	// Action is what to do; empty if there is nothing to do.
 	Action string `json:"action,omitempty"`
-	// MayPass marks an Error that can end without a change by anybody, such as a failover. It does not fail a start.
+	// MayPass marks an Error that can resolve by itself, such as a failover. It does not fail a start.
 	MayPass bool `json:"-"`
 }
 
@@ -51,7 +51,7 @@ func (f Finding) String() string {
 	if f.Action != "" {
 		text += ": " + f.Action
 	}
-	return event.VisibleLine(text) // Names in it are those of the database.
+	return event.VisibleLine(text) // Names in it come from the database.
 }
 
 // InWords joins names: "a, b and c".
@@ -65,7 +65,7 @@ func InWords(names []string) string {
 // ErrFailed means that a check found an Error.
 var ErrFailed = errors.New("the preflight failed")
 
-// Failure returns an error that names every finding of severity Error, one a line, nil where there is none. It wraps ErrFailed.
+// Failure returns an error that lists every finding of severity Error, one a line, or nil. It wraps ErrFailed.
 func Failure(findings []Finding) error {
 	var lines []string
 	for _, f := range findings {

@@ -8,7 +8,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/preflight"
 )
 
-func TestAFindingIsOneLineOnWhichNothingIsHidden(t *testing.T) {
+func TestAFindingIsOneLineOfVisibleCharacters(t *testing.T) {
 	t.Parallel()
 	f := preflight.Finding{
 		Database: preflight.Verity, Severity: preflight.Error, Check: "constraints",
