@@ -113,7 +113,7 @@ func TestEraseFindsAPersonByANumberOrAnAddress(t *testing.T) {
 		execute(t, database, people)
 		execute(t, database, `INSERT INTO contact_mappings (ghl_contact_id, phone_number) VALUES ('contactOfBob002', '+12055550142')`)
 		_, err := run(t, []string{"DATABASE_URL=" + database}, "erase", "--phone=205-555-0142", "--yes")
-		require.ErrorContains(t, err, "those of 2 contacts: contactOfAda001, contactOfBob002; erase one at a time with --contact")
+		require.ErrorContains(t, err, "2 contacts have these phone numbers and e-mail addresses: contactOfAda001, contactOfBob002; erase one at a time with --contact")
 		assert.Equal(t, exitPermanent, exitCode(err))
 	})
 }
@@ -180,7 +180,7 @@ func TestEraseChecksItsPrivilegesBeforeItWrites(t *testing.T) {
 	_, err = run(t, []string{"DATABASE_URL=" + database + "&default_transaction_read_only=on"}, "erase", "--contact=contactOfAda001", "--dry-run")
 	require.NoError(t, err)
 	_, err = run(t, []string{"DATABASE_URL=" + database}, "erase", "--contact=undefined", "--yes")
-	require.ErrorContains(t, err, "nothing was erased: the id is a location's, or a word")
+	require.ErrorContains(t, err, "nothing was erased: expected the id of one contact")
 	assert.Equal(t, exitPermanent, exitCode(err))
 }
 

@@ -15,13 +15,13 @@ import (
 // openEvent is an event that names no contact and may be the person's.
 type openEvent struct {
 	found Found
-	// key is the entity that it is about, "" where that may be about several people.
+	// key is the ordering key of its entity; empty if the entity may be about several people.
 	key string
-	// named is true where the contact's id is in it, mentioned where that is or a phone number or an address of the person.
+	// named is true if the event contains the contact's id, mentioned if it contains that id, a phone number or an address of the person.
 	named, mentioned bool
-	// booked is true where it is about an appointment that is known to be the contact's.
+	// booked is true if the event is about a known appointment of the contact.
 	booked bool
-	// marks are those that its body says of people, others is true where it says a phone number or an address that is not the person's.
+	// marks are the person's phone numbers and addresses in the body; others is true if the body has any that are not the person's.
 	marks  []*mark
 	others bool
 }
@@ -41,7 +41,7 @@ func (s *search) lookAtOpen(e store.EventData, c content, o openEvent) {
 	s.open = append(s.open, o)
 }
 
-// hasOthers reports whether a body says a phone number or an address that is not known to be the person's. Those of the location, of users
+// hasOthers reports whether a body has a phone number or an address that is not known to be the person's. Those of the location, of users
 // and of calendars do not count.
 func (s *search) hasOthers(c content) bool {
 	var finders []*phone.Finder
@@ -58,9 +58,9 @@ func (s *search) hasOthers(c content) bool {
 	})
 }
 
-// claims is the rule by which an event without a contact is the person's. Where it is in doubt, the event is left: it is not the person's
-// if its body has another phone number or address, or if its entity is another contact's. It is, if it has the contact's id, if it is about
-// an entity of the person, or if it has a phone number or an address that no other contact has.
+// claims reports whether an event without a contact is the person's. In doubt, it is not: if its body has another phone number or address,
+// or if its entity belongs to another contact. It is the person's if it has the contact's id, if it is about an entity of the person, or if
+// it has a phone number or an address that no other contact has.
 func (s *search) claims(o openEvent) bool {
 	if o.others || o.key != "" && s.foreign[o.key] {
 		return false
@@ -69,7 +69,7 @@ func (s *search) claims(o openEvent) bool {
 		slices.ContainsFunc(o.marks, func(m *mark) bool { return !m.shared })
 }
 
-// claim decides the events that name no contact. One that is the person's makes others of its entity the person's.
+// claim decides which events without a contact are the person's. If one is, the others of its entity are, too.
 func (s *search) claim(p *Plan) {
 	open := s.open
 	for round := 1; ; round++ {
@@ -104,7 +104,7 @@ func (s *search) claim(p *Plan) {
 	slices.SortStableFunc(p.Events, func(a, b Found) int { return cmp.Compare(b.round, a.round) })
 }
 
-// plan says what is erased: events, and what there is beside them.
+// plan returns what is erased: events, and the related rows of other tables.
 func (s *search) plan(ctx context.Context) (*Plan, error) {
 	if err := s.share(ctx); err != nil {
 		return nil, err

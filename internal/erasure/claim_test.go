@@ -15,22 +15,22 @@ import (
 
 const (
 	bob = "bobContactAaBbCc0002"
-	// contactOfAda is an event of hers, contactOfBob one of another contact.
+	// contactOfAda is an event of Ada's, contactOfBob one of another contact.
 	contactOfAda = `{"type":"ContactUpdate","id":"` + ada + `","locationId":"loc1","phone":"+12055550163","email":"ada.lovelace@example.com"}`
 	contactOfBob = `{"type":"ContactUpdate","id":"` + bob + `","locationId":"loc1","phone":"+12055550188","email":"bob@example.com"}`
 	umlaut       = `{"type":"ContactUpdate","id":"` + ada + `","locationId":"loc1","email":"ada@bücher.example"}`
 	clinic       = `{"type":"ContactUpdate","id":"` + ada + `","locationId":"loc1","phone":"+12055550100","email":"jane@clinic.com"}`
 )
 
-// TestAnEventIsErasedOnlyIfItIsBeyondDoubtThePersons is about one event beside those that are known of her and of others.
-func TestAnEventIsErasedOnlyIfItIsBeyondDoubtThePersons(t *testing.T) {
+// TestAnEventIsErasedOnlyIfItIsCertainlyThePersons tests one event beside known events of Ada and of others.
+func TestAnEventIsErasedOnlyIfItIsCertainlyThePersons(t *testing.T) {
 	t.Parallel()
 	e := newEnvironment(t)
 	for name, tt := range map[string]struct {
-		known  []string // Events before it, contactOfAda where there are none.
+		known  []string // Earlier events; contactOfAda if empty.
 		sql    string
 		body   string
-		person erasure.Person // ada where it is empty.
+		person erasure.Person // ada if empty.
 		erased bool
 	}{
 		"a list of members with another's number and address is left": {
@@ -61,12 +61,12 @@ func TestAnEventIsErasedOnlyIfItIsBeyondDoubtThePersons(t *testing.T) {
 		"a date that has her number's digits is left":           {known: []string{`{"type":"ContactUpdate","id":"` + ada + `","phone":"+12026091220"}`}, body: `{"type":"Something Else","startTime":"2026-09-12 20:00:00"}`},
 		"an IP address that has her number's digits is left":    {known: []string{`{"type":"ContactUpdate","id":"` + ada + `","phone":"+12026091220"}`}, body: `{"type":"Something Else","ip":"202.60.91.220"}`},
 		"an agent's address, given, does not claim a booking":   {person: erasure.Person{Emails: []string{"jane@clinic.com"}}, body: `{"type":"Something Else","full_name":"Dora","calendar":{"appointmentId":"aptD","id":"cal"},"user":{"email":"jane@clinic.com"}}`},
-		"nor one that says how to reach the client":             {person: erasure.Person{Emails: []string{"jane@clinic.com"}}, body: `{"type":"Something Else","phone":"+12055550177","email":"dora@example.com","user":{"email":"jane@clinic.com"}}`},
+		"nor one with the client's number and address":          {person: erasure.Person{Emails: []string{"jane@clinic.com"}}, body: `{"type":"Something Else","phone":"+12055550177","email":"dora@example.com","user":{"email":"jane@clinic.com"}}`},
 		"a clinic's number, given, does not claim a booking":    {person: erasure.Person{Phones: []string{"+12055550100"}}, body: `{"full_name":"Carl","calendar":{"appointmentId":"a","id":"c"},"location":{"id":"loc1","phone":"+12055550100"}}`},
 		"a given number beside another's is left":               {person: erasure.Person{ContactID: ada, Phones: []string{adaPhone}}, body: `{"type":"Something Else","phone":"+12055550163","other":"+12055550188"}`},
 		"the clinic's number as her own does not claim":         {known: []string{clinic}, body: `{"full_name":"Carl Jung","calendar":{"appointmentId":"a","id":"c"},"location":{"name":"Clinic","id":"loc1","phone":"+12055550100"}}`},
 		"an agent's address as her own does not claim":          {known: []string{clinic}, body: `{"attendee":{"name":"Carl","phone":"+12055550188"},"user":{"email":"jane@clinic.com"}}`},
-		"nor that of whom a booking is assigned to":             {known: []string{clinic}, body: `{"type":"Something Else","name":"Carl","assignedTo":{"email":"jane@clinic.com"}}`},
+		"nor does the address of the assigned agent":            {known: []string{clinic}, body: `{"type":"Something Else","name":"Carl","assignedTo":{"email":"jane@clinic.com"}}`},
 		"her appointment with another's number is left":         {sql: rowOfHers, body: `{"phone":"+12055550188","email":"bob@example.com","calendar":{"appointmentId":"aptX","id":"cal"}}`},
 		"her appointment without a number is erased":            {sql: rowOfHers, body: `{"full_name":"Ada","calendar":{"appointmentId":"aptX","id":"cal"}}`, erased: true},
 		"an appointment of which another event names another":   {known: []string{contactOfAda, `{"type":"AppointmentCreate","appointment":{"id":"aptX","contactId":"` + bob + `"}}`}, sql: rowOfHers, body: `{"full_name":"Bob","calendar":{"appointmentId":"aptX","id":"cal"}}`},
@@ -77,7 +77,7 @@ func TestAnEventIsErasedOnlyIfItIsBeyondDoubtThePersons(t *testing.T) {
 		"one with her address decomposed is erased":             {known: []string{umlaut}, body: `{"type":"Something Else","text":"ada@bu\u0308cher.example"}`, erased: true},
 		"one with another's address in punycode is left":        {known: []string{umlaut}, body: `{"type":"Something Else","text":"ada@bücher.example, bob@xn--mller-kva.example"}`},
 		"one with her address in two forms is erased":           {known: []string{umlaut}, body: `{"type":"Something Else","text":"ada@bücher.example, ADA@xn--bcher-kva.example"}`, erased: true},
-		"an address that is hers but for an accent is left":     {known: []string{umlaut}, body: `{"type":"Something Else","text":"ada@bucher.example"}`},
+		"an address that differs in an accent is left":          {known: []string{umlaut}, body: `{"type":"Something Else","text":"ada@bucher.example"}`},
 		"a form with her address and a wide @ is erased":        {body: `{"type":"Something Else","text":"ada.lovelace＠example.com"}`, erased: true},
 		"a given address in punycode is found":                  {person: erasure.Person{ContactID: ada, Emails: phone.Emails("ada@xn--bcher-kva.example")}, body: `{"type":"Something Else","text":"Ada@BÜCHER.example"}`, erased: true},
 		"an id that no contact has claims nothing":              {person: erasure.Person{ContactID: "newsletter"}, body: `{"type":"Something Else","text":"newsletter"}`},
@@ -90,7 +90,7 @@ func TestAnEventIsErasedOnlyIfItIsBeyondDoubtThePersons(t *testing.T) {
 				tt.known = []string{contactOfAda}
 			}
 			for _, body := range tt.known {
-				e.post(body)
+				e.send(body)
 			}
 			if tt.sql != "" {
 				e.exec(tt.sql, ada)
@@ -98,7 +98,7 @@ func TestAnEventIsErasedOnlyIfItIsBeyondDoubtThePersons(t *testing.T) {
 			if tt.person.ContactID == "" && len(tt.person.Phones)+len(tt.person.Emails) == 0 {
 				tt.person.ContactID = ada
 			}
-			id := e.post(tt.body).ID
+			id := e.send(tt.body).ID
 			plan, _ := e.erase(tt.person)
 			assert.Equal(t, tt.erased, slices.Contains(idsOf(plan), id))
 			if !tt.erased {
@@ -111,26 +111,26 @@ func TestAnEventIsErasedOnlyIfItIsBeyondDoubtThePersons(t *testing.T) {
 const rowOfHers = `INSERT INTO appointments (ghl_appointment_id, ghl_contact_id, first_at, booked, newest)
 	VALUES ('aptX', $1, now(), true, ROW(now(), false, now(), gen_random_uuid())::event_order)`
 
-func TestWhatIsLeftInDoubtIsReported(t *testing.T) {
+func TestUnclearEventsAreReported(t *testing.T) {
 	t.Parallel()
 	e := newEnvironment(t)
-	e.post(contactOfAda)
+	e.send(contactOfAda)
 	e.exec(rowOfHers, ada)
 	unclear := []uuid.UUID{
-		e.post(`{"type":"Something Else","text":"Bob +12055550188 says his boss is 205 555 0163"}`).ID,
-		e.post(`{"phone":"+12055550188","calendar":{"appointmentId":"aptX","id":"cal"}}`).ID,
+		e.send(`{"type":"Something Else","text":"Bob +12055550188 says his boss is 205 555 0163"}`).ID,
+		e.send(`{"phone":"+12055550188","calendar":{"appointmentId":"aptX","id":"cal"}}`).ID,
 	}
-	e.post(`{"type":"Daily Report","contactIds":["` + bob + `","` + ada + `"]}`)
+	e.send(`{"type":"Daily Report","contactIds":["` + bob + `","` + ada + `"]}`)
 	plan, _ := e.erase(erasure.Person{ContactID: ada})
 	assert.ElementsMatch(t, unclear, plan.Left.Unclear)
 	assert.Equal(t, map[string]int{bob: 1}, plan.Left.OtherContacts)
 }
 
-func TestALogEntryOfAnotherContactIsLeft(t *testing.T) {
+func TestALogEntryOfAnotherContactIsNotErased(t *testing.T) {
 	t.Parallel()
 	e := newEnvironment(t)
-	e.post(contactOfAda)
-	e.post(`{"type":"ContactUpdate","id":"` + bob + `","phone":"+12055550163"}`)
+	e.send(contactOfAda)
+	e.send(`{"type":"ContactUpdate","id":"` + bob + `","phone":"+12055550163"}`)
 	e.exec(`INSERT INTO contact_mappings (ghl_contact_id, aloware_contact_id) VALUES ($1, '4711'), ($2, '4711')`, ada, bob)
 	e.exec(`INSERT INTO sync_log (direction, entity_type, entity_id, source_id, target_id, status, error_message) VALUES
 		('ghl_to_aloware', 'contact', $2, 'x', '4711', 'failed', 'of an id at Aloware that both have'),
@@ -144,39 +144,39 @@ func TestALogEntryOfAnotherContactIsLeft(t *testing.T) {
 	assert.EqualValues(t, 4, value[int64](e, `SELECT count(*) FROM sync_log WHERE error_message IS NOT NULL`))
 }
 
-func TestAnIDThatIsNoContactsIsRefused(t *testing.T) {
+func TestAnIDThatIsNotAContactsIsRejected(t *testing.T) {
 	t.Parallel()
 	e := newEnvironment(t)
-	e.post(contactOfAda)
+	e.send(contactOfAda)
 	for _, id := range []string{"loc1", "undefined", "null", "N/A", "{{contact.id}}", "ada.lovelace@example.com", "-"} {
 		_, err := erasure.Find(t.Context(), e.Store, erasure.Person{ContactID: id, Region: "US"})
 		require.ErrorAs(t, err, &erasure.NoContactError{}, id)
 	}
 }
 
-// TestAnInterruptedErasureIsCompletedByTheNext stops one at its last event.
-func TestAnInterruptedErasureIsCompletedByTheNext(t *testing.T) {
+// TestTheNextErasureCompletesAnInterruptedOne stops an erasure at its last event.
+func TestTheNextErasureCompletesAnInterruptedOne(t *testing.T) {
 	t.Parallel()
 	e := newEnvironment(t)
-	e.post(contactOfAda)
-	open := e.post(`{"phone":"+12055550163","calendar":{"appointmentId":"aptY","id":"cal"}}`).ID
-	derived := e.post(`{"full_name":"Countess","calendar":{"appointmentId":"aptY","id":"cal","status":"gone"}}`).ID
+	e.send(contactOfAda)
+	open := e.send(`{"phone":"+12055550163","calendar":{"appointmentId":"aptY","id":"cal"}}`).ID
+	derived := e.send(`{"full_name":"Countess","calendar":{"appointmentId":"aptY","id":"cal","status":"gone"}}`).ID
 	e.exec(`INSERT INTO appointments (ghl_appointment_id, first_at, booked, newest)
 		VALUES ('aptY', now(), true, ROW(now(), false, now(), gen_random_uuid())::event_order)`)
 	e.exec(`INSERT INTO sync_log (direction, entity_type, correlation_id, status, error_message) VALUES ('ghl_to_aloware', 'call', $1, 'failed', 'Countess')`,
 		derived.String())
 	plan := e.find(erasure.Person{ContactID: ada})
-	require.Equal(t, []uuid.UUID{derived, open}, idsOf(plan)[:2], "what is found by others goes first")
+	require.Equal(t, []uuid.UUID{derived, open}, idsOf(plan)[:2], "events that others lead to are erased first")
 	require.Len(t, plan.Log, 1)
 
-	// The last event cannot be erased: all before it is.
+	// The last event cannot be erased; all earlier ones are.
 	last := idsOf(plan)[2]
 	e.exec(`CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION $$no$$; END'`)
 	e.exec(`CREATE TRIGGER refuse BEFORE UPDATE ON webhook_events FOR EACH ROW WHEN (OLD.id = '` + last.String() + `') EXECUTE FUNCTION refuse()`)
 	outcome, err := erasure.Erase(context.WithoutCancel(t.Context()), e.Store, plan)
 	require.Error(t, err)
 	assert.Equal(t, 2, outcome.Events)
-	assert.Empty(t, e.holders("Countess"), "the log and the events that name no contact")
+	assert.Empty(t, e.holders("Countess"), "the log and the events without a contact are erased")
 	assert.Zero(t, value[int64](e, `SELECT count(*) FROM appointments`))
 	e.exec(`DROP TRIGGER refuse ON webhook_events`)
 	e.erase(erasure.Person{ContactID: ada})

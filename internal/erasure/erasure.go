@@ -1,9 +1,9 @@
-// Package erasure finds the data of one person in the middleware database and removes it. Which rows are the person's is decided here, row
-// by row, in a pass over the tables: bodies can name a person in any shape, and no index answers that.
+// Package erasure finds the data of one person in the middleware database and removes it. It decides row by row, in a pass over the tables,
+// whether a row is the person's: bodies can name a person in any form, which no index can find.
 //
-// A row is the person's where it names the contact. A row that names no contact is, where it has the contact's id, is about something that
-// is known to be the contact's, or has a phone number or an e-mail address that is nobody else's, and none that could be. A row of another
-// contact never is.
+// A row that names the contact is the person's. A row that names another contact is not. A row that names no contact is the person's if it
+// contains the contact's id, is about a known entity of the contact, or has a phone number or an e-mail address that no other contact has,
+// unless it also has one that may be another person's.
 package erasure
 
 import (
@@ -21,46 +21,47 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-// Message is what an event says that was erased before it was done.
+// Message is the error of an event that was erased before it was done.
 const Message = "the data of the event was erased at a person's request; it does not run again"
 
-// Person says whom an erasure is about.
+// Person identifies the person of an erasure.
 type Person struct {
-	// ContactID is the contact's id at GoHighLevel, "" where only phone numbers and e-mail addresses are known.
+	// ContactID is the contact's id at GoHighLevel; empty if only phone numbers and e-mail addresses are known.
 	ContactID string
 	// Phones are in E.164 form, Emails as phone.Emails returns them.
 	Phones, Emails []string
-	// Location limits the erasure to one location of GoHighLevel; what names none is part of it. "" stands for every location.
+	// Location limits the erasure to one location of GoHighLevel, and to rows without a location. Empty means every location.
 	Location string
-	// Region is that of phone numbers without a country code.
+	// Region is the region of phone numbers without a country code.
 	Region string
 }
 
 // Found is an event of the person.
 type Found struct {
 	ID uuid.UUID
-	// Name is that of its WebhookEvent, which may be gone.
+	// Name is the name of its WebhookEvent, which may not exist any more.
 	Name string
-	// Unfinished is true where it was pending or processing.
+	// Unfinished is true if it was pending or processing.
 	Unfinished bool
-	// round is when it was found to be the person's: 0 where it names the contact, later by what was found before.
+	// round is the round in which it was found: 0 if it names the contact, else higher than that of the events that led to it.
 	round int
-	// strip is true where its ids or keys hold personal data.
+	// strip is true if its ids or keys contain personal data.
 	strip bool
-	// key is the entity that it is about, "" where that may be about several people, appointment the appointment of one without a contact.
+	// key is the ordering key of its entity; empty if the entity may be about several people. appointment is the id of its appointment, if
+	// the event names no contact.
 	key, appointment string
 }
 
-// Left counts what mentions the person and was not touched.
+// Left counts the rows that mention the person and are not erased.
 type Left struct {
-	// OtherContacts counts the events of other contacts that mention the person, by the id of the contact.
+	// OtherContacts counts the events of other contacts that mention the person, by contact.
 	OtherContacts map[string]int
-	// Unclear are events that name no contact and mention the person, or are about an appointment or the like of the person, and may be
-	// another's: see search.claims.
+	// Unclear are events without a contact that mention the person or are about an entity of the person, but may be another person's: see
+	// search.claims.
 	Unclear []uuid.UUID
 	// OtherLocations counts events of other locations.
 	OtherLocations int
-	// OtherLog counts entries of the legacy middleware's log that mention the person and are about other contacts, or may be.
+	// OtherLog counts entries of the legacy middleware's log that mention the person and may be about other contacts.
 	OtherLog int
 }
 
@@ -68,16 +69,16 @@ type Left struct {
 type Plan struct {
 	Person Person
 	Events []Found
-	// Ledger is how many entries the ledger has of Events. Log are entries of the legacy middleware's log, which name no event.
+	// Ledger is the number of ledger entries of Events. Log are entries of the legacy middleware's log, which name no event.
 	Ledger int64
 	Log    []uuid.UUID
 	// Mappings and Appointments count the rows of contact_mappings and appointments.
 	Mappings, Appointments int
-	// Phones and Emails are how many of them were looked for.
+	// Phones and Emails are how many phone numbers and addresses were searched for.
 	Phones, Emails int
 	Left           Left
 
-	// orphans are the appointments of Events that name no contact, logIDs the ids that are removed from Log.
+	// orphans are the appointments of Events without a contact, logIDs the ids that are removed from Log.
 	orphans, logIDs []string
 }
 
@@ -97,7 +98,7 @@ func (p *Plan) Unfinished() int {
 	return n
 }
 
-// SeveralError says that a phone number or an e-mail address is that of several contacts.
+// SeveralError means that several contacts have the phone number or the e-mail address.
 type SeveralError struct{ ContactIDs []string }
 
 func (e *SeveralError) Error() string {
@@ -105,12 +106,12 @@ func (e *SeveralError) Error() string {
 	for i, id := range e.ContactIDs {
 		shown[i] = Shown(id)
 	}
-	return fmt.Sprintf("these phone numbers and e-mail addresses are those of %d contacts: %s; erase one at a time with --contact",
+	return fmt.Sprintf("%d contacts have these phone numbers and e-mail addresses: %s; erase one at a time with --contact",
 		len(e.ContactIDs), strings.Join(shown, ", "))
 }
 
-// Shown returns an id as it may be printed at a terminal: quoted where it has anything but letters, digits and what stands between them.
-// One with a phone number or an e-mail address in it is not shown.
+// Shown returns an id for a terminal: quoted, unless it consists of letters, digits and separators. It hides an id that contains a phone
+// number or an e-mail address.
 func Shown(id string) string {
 	switch {
 	case strings.Contains(id, "@") || phone.OthersIn(id, "US", nil):
@@ -122,14 +123,14 @@ func Shown(id string) string {
 	}
 }
 
-// NoContactError says that what was given as a contact's id is none.
+// NoContactError means that a value is not the id of a contact.
 type NoContactError struct{}
 
 func (NoContactError) Error() string {
-	return "nothing was erased: the id is a location's, or a word or a merge field in place of an id; give the id of one contact"
+	return "nothing was erased: expected the id of one contact, got the id of a location, a word or a merge field"
 }
 
-// Find returns what there is of a person. It changes nothing. It returns a SeveralError where the person is not one contact.
+// Find returns the data of a person. It changes nothing. It returns a SeveralError if several contacts match.
 func Find(ctx context.Context, db *store.Store, person Person) (*Plan, error) {
 	s := newSearch(db, person)
 	if person.ContactID == "" {
@@ -143,7 +144,7 @@ func Find(ctx context.Context, db *store.Store, person Person) (*Plan, error) {
 	if IsNoID(person.ContactID) && person.ContactID != "" {
 		return nil, NoContactError{}
 	}
-	for known := -1; known != len(s.marks); { // What the person's events say of the person is looked for in all others.
+	for known := -1; known != len(s.marks); { // Phone numbers and addresses in the person's events can lead to more events.
 		known = len(s.marks)
 		if err := s.pass(ctx); err != nil {
 			return nil, err
@@ -155,22 +156,21 @@ func Find(ctx context.Context, db *store.Store, person Person) (*Plan, error) {
 	return s.plan(ctx)
 }
 
-// Outcome counts what was removed.
+// Outcome counts the erased rows.
 type Outcome struct {
-	// ID is that of the erasure, under which the ledger has it.
+	// ID is the id of the erasure, which is the correlation id of its ledger entry.
 	ID uuid.UUID `json:"id"`
-	// Events counts the events whose data was erased, Ended those of them that were not finished.
+	// Events counts the erased events, Ended those of them that were unfinished.
 	Events int `json:"events"`
 	Ended  int `json:"endedUnfinished"`
-	// Ledger counts the entries of sync_log, the legacy middleware's among them.
+	// Ledger counts the entries of sync_log, including those of the legacy middleware.
 	Ledger       int64 `json:"ledger"`
 	Mappings     int64 `json:"contactMappings"`
 	Appointments int64 `json:"appointments"`
 }
 
-// Erase removes what Find has found, an event a transaction. What is needed to find the rest goes last, so that an erasure that was
-// interrupted is completed by the next one: the log and appointments are found by events, these by each other, and all by what is kept of
-// the contact.
+// Erase erases what Find has found, with one transaction for each event. The next erasure completes one that was interrupted: rows that
+// lead to others are erased after them. Events lead to the log, to appointments and to each other; the contact mapping leads to all.
 func Erase(ctx context.Context, db *store.Store, p *Plan) (Outcome, error) {
 	out, began := Outcome{ID: uuid.New()}, time.Now()
 	err := erase(ctx, db, p, &out)

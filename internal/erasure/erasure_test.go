@@ -14,7 +14,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-// ada is the contact that is erased. The texts of hers are nobody else's.
+// ada is the contact that is erased. No other contact has her texts.
 const (
 	ada      = "adaContactAaBbCc0001"
 	adaPhone = "+12055550163"
@@ -23,12 +23,12 @@ const (
 
 var adasTexts = []string{adaEmail, "2055550163", "555-0163", "Lovelace", "Countess", "alowareAda", "verityAda"}
 
-// adas are bodies about her: in each of the shapes in which a body names a contact, or does not.
+// adas are bodies about her, in each of the forms in which a body names a contact or names none.
 var adas = map[string]string{
 	"a contact": `{"type":"ContactCreate","locationId":"loc1","webhookId":"wh-contact","id":"` + ada + `","firstName":"Ada","lastName":"Lovelace",
 		"phone":"(205) 555-0163","email":"Ada.Lovelace@Example.com"}`,
 	"an appointment": `{"type":"AppointmentCreate","locationId":"loc1","appointment":{"id":"aptAda1","contactId":"` + ada + `","title":"Countess"}}`,
-	"an appointment of which only a stored one says whose it is": `{"type":"AppointmentDelete","locationId":"loc1","appointment":{"id":"aptAda1","notes":"Lovelace"}}`,
+	"an appointment without a contact, which a stored event has": `{"type":"AppointmentDelete","locationId":"loc1","appointment":{"id":"aptAda1","notes":"Lovelace"}}`,
 	"a workflow's appointment": `{"contact_id":"` + ada + `","full_name":"Ada Lovelace","phone":"+1 205-555-0163","location":{"id":"loc1"},
 		"calendar":{"appointmentId":"aptAda2","id":"cal","appoinmentStatus":"confirmed"}}`,
 	"a workflow's appointment without a contact": `{"full_name":"Ada Lovelace","phone":"1 (205) 555-0163","email":"ADA.LOVELACE@EXAMPLE.COM",
@@ -54,11 +54,11 @@ var adas = map[string]string{
 	"one with nothing but a number":             "{\"phone\":\"+1 205 555 0163\",\"note\":\"Lovelace\n\"}",
 	"one with escapes before the number":        `{"note":"Lovelace\n\t+12055550163" "broken"}`,
 	"one with nothing but an address":           "{\"note\":\"says \"Lovelace\"\",\"email\":\"ada.lovelace@example.com\"}",
-	"a number in a type of one's own":           `{"type":"Call From 12055550163","text":"Lovelace"}`,
+	"a number in a custom type":                 `{"type":"Call From 12055550163","text":"Lovelace"}`,
 	"an address for an id":                      `{"customData":{"type":"AppointmentCreate","id":"ada.lovelace@example.com"},"name":"Lovelace"}`,
 }
 
-// others are bodies that are about others, or that nobody can say whom they are about.
+// others are bodies about other people, or about unknown ones.
 var others = map[string]string{
 	"an id that hers is a part of":          `{"type":"ContactCreate","locationId":"loc1","id":"` + ada + `2","phone":"+12055550199"}`,
 	"an id that hers is a part of, no type": `{"type":"Something Else","ref":"x` + ada + `"}`,
@@ -69,11 +69,11 @@ var others = map[string]string{
 	"another contact's form with her id":    `{"type":"ContactUpdate","locationId":"loc1","id":"bobContactAaBbCc0002","referredBy":"` + ada + `"}`,
 	"another contact's broken body":         "{\"contact_id\":\"bobContactAaBbCc0002\",\"note\":\"of \"205 555 0163\"\"}",
 	"the same first name":                   `{"type":"Something Else","first_name":"Ada"}`,
-	"somebody without a contact":            `{"phone":"+12055550177","email":"carl@example.com","calendar":{"appointmentId":"aptCarl","status":"booked"}}`,
+	"a person without a contact":            `{"phone":"+12055550177","email":"carl@example.com","calendar":{"appointmentId":"aptCarl","status":"booked"}}`,
 	"an appointment of another contact":     `{"type":"AppointmentCreate","locationId":"loc1","appointment":{"id":"aptBob","contactId":"bobContactAaBbCc0002"}}`,
 }
 
-// known fills what is kept of contacts and appointments, and the ledger, as processing would.
+// known fills the tables of contacts and appointments, and the ledger, as processing would.
 func (e *environment) known() {
 	e.t.Helper()
 	e.exec(`INSERT INTO contact_mappings (ghl_contact_id, location_id, phone_number, email, aloware_contact_id, aloware_phone_number, former_aloware_contact_ids)
@@ -98,21 +98,21 @@ func (e *environment) known() {
 		('ghl_to_aloware', 'contact', 'someone', 'x', 'y', 'completed', 'fine')`, ada)
 }
 
-func TestAnErasureLeavesNothingOfThePersonAndEverythingOfOthers(t *testing.T) {
+func TestAnErasureRemovesAllOfThePersonAndNothingOfOthers(t *testing.T) {
 	t.Parallel()
 	e := newEnvironment(t)
 	hers, receipts := map[uuid.UUID]string{}, map[string]store.Receipt{}
 	for name, body := range adas {
-		r := e.post(body)
+		r := e.send(body)
 		require.False(t, r.Duplicate, name)
 		hers[r.ID], receipts[name] = name, r
 	}
-	form := e.postAs("application/x-www-form-urlencoded", "type=Something+Else&text=Lovelace&phone=%2B12055550163&mail=ada.lovelace%40example.com")
+	form := e.sendAs("application/x-www-form-urlencoded", "type=Something+Else&text=Lovelace&phone=%2B12055550163&mail=ada.lovelace%40example.com")
 	hers[form.ID] = "a form"
 	notHers := map[uuid.UUID]string{}
 	for _, bodies := range []map[string]string{others, samples(t)} {
 		for name, body := range bodies {
-			if r := e.post(body); !r.Duplicate {
+			if r := e.send(body); !r.Duplicate {
 				notHers[r.ID] = name
 			}
 		}
@@ -136,7 +136,7 @@ func TestAnErasureLeavesNothingOfThePersonAndEverythingOfOthers(t *testing.T) {
 	assert.Equal(t, erasure.Outcome{
 		ID: outcome.ID, Events: len(hers), Ledger: int64(len(hers)) + 3, Mappings: 1, Appointments: 5,
 	}, outcome)
-	assert.Equal(t, plan.Ledger+int64(len(plan.Log)), outcome.Ledger, "the dry run says the same")
+	assert.Equal(t, plan.Ledger+int64(len(plan.Log)), outcome.Ledger, "the dry run reports the same")
 	assert.EqualValues(t, plan.Appointments, outcome.Appointments)
 
 	// Other people's mentions of her stay, as the report says.
@@ -156,9 +156,9 @@ func TestAnErasureLeavesNothingOfThePersonAndEverythingOfOthers(t *testing.T) {
 		switch parsed, err := uuid.Parse(id); {
 		case table == "webhook_events" && err == nil && hers[parsed] != "":
 		case table == "sync_log":
-			assert.NotRegexp(t, `bobContact|someone`, before[row], "another one's entry has changed")
+			assert.NotRegexp(t, `bobContact|someone`, before[row], "an entry of another contact has changed")
 		default:
-			assert.Fail(t, "a row of somebody else has changed", "%s: %s, before %s", row, text, before[row])
+			assert.Fail(t, "a row of another person has changed", "%s: %s, before %s", row, text, before[row])
 		}
 	}
 	e.exec(`DROP TABLE kept`)
@@ -166,7 +166,7 @@ func TestAnErasureLeavesNothingOfThePersonAndEverythingOfOthers(t *testing.T) {
 	e.exec(`DELETE FROM sync_log WHERE entity_id = 'bobContactAaBbCc0002'`)
 	assert.Empty(t, e.holders(adasTexts...))
 	for _, holder := range e.holders(ada) {
-		assert.Regexp(t, `^webhook_events\.(entity_id|ordering_key): `, holder, "by which a repeated delivery is recognised")
+		assert.Regexp(t, `^webhook_events\.(entity_id|ordering_key): `, holder, "a repeated delivery is recognised by it")
 	}
 
 	second, err := erasure.Find(t.Context(), e.Store, erasure.Person{ContactID: ada, Phones: []string{adaPhone}, Emails: []string{adaEmail}, Region: "US"})
@@ -175,20 +175,20 @@ func TestAnErasureLeavesNothingOfThePersonAndEverythingOfOthers(t *testing.T) {
 	assert.EqualValues(t, 1, value[int64](e, `SELECT count(*) FROM sync_log WHERE operation = 'erase' AND status = 'success' AND correlation_id = $1
 		AND (details ->> 'events')::int = $2`, outcome.ID.String(), outcome.Events))
 	for name, r := range receipts {
-		again := e.post(adas[name])
-		if name == "a number in a type of one's own" || name == "an address for an id" {
-			continue // Its keys were personal data.
+		again := e.send(adas[name])
+		if name == "a number in a custom type" || name == "an address for an id" {
+			continue // Its keys contained personal data.
 		}
 		if again.Duplicate {
 			assert.Equal(t, r.ID, again.ID, name)
 		}
 	}
-	assert.True(t, e.post(adas["a contact"]).Duplicate)
-	assert.True(t, e.post(adas["a workflow's appointment"]).Duplicate)
-	assert.True(t, e.post(adas["one with nothing but a number"]).Duplicate)
+	assert.True(t, e.send(adas["a contact"]).Duplicate)
+	assert.True(t, e.send(adas["a workflow's appointment"]).Duplicate)
+	assert.True(t, e.send(adas["one with nothing but a number"]).Duplicate)
 }
 
-// TestEverySampleCanBeErased erases the person of each sample, with all of them stored.
+// TestEverySampleCanBeErased stores all samples and erases the person of each.
 func TestEverySampleCanBeErased(t *testing.T) {
 	t.Parallel()
 	bodies := samples(t)
@@ -202,7 +202,7 @@ func TestEverySampleCanBeErased(t *testing.T) {
 	e := newEnvironment(t)
 	var names []string
 	for name, body := range bodies {
-		e.post(body)
+		e.send(body)
 		names = append(names, name)
 	}
 	for _, contact := range slices.Sorted(maps.Keys(contacts)) {
@@ -226,7 +226,7 @@ func TestEverySampleCanBeErased(t *testing.T) {
 	assert.Zero(t, value[int64](e, `SELECT count(*) FROM webhook_events WHERE contact_id IS NOT NULL`))
 }
 
-func TestAPhoneNumberThatTwoContactsHave(t *testing.T) {
+func TestAPhoneNumberOfTwoContacts(t *testing.T) {
 	t.Parallel()
 	bodies := map[string]string{
 		"hers":       `{"type":"ContactUpdate","id":"` + ada + `","phone":"+12055550163","email":"ada.lovelace@example.com"}`,
@@ -241,10 +241,10 @@ func TestAPhoneNumberThatTwoContactsHave(t *testing.T) {
 		erased, left  []string
 		otherContacts map[string]int
 	}{
-		"the contact alone: what is shared is left and reported": {
+		"the contact alone: rows with the shared number are left and reported": {
 			erasure.Person{ContactID: ada}, []string{"hers", "her e-mail"}, []string{"shared", "his e-mail", "a third"}, map[string]int{bob: 1},
 		},
-		"the contact and the number: that the number is given does not make it the person's alone": {
+		"the contact and the number: the number is still shared": {
 			erasure.Person{ContactID: ada, Phones: []string{adaPhone}},
 			[]string{"hers", "her e-mail"}, []string{"shared", "his e-mail", "a third"}, map[string]int{bob: 1},
 		},
@@ -260,7 +260,7 @@ func TestAPhoneNumberThatTwoContactsHave(t *testing.T) {
 			e := newEnvironment(t)
 			names := map[uuid.UUID]string{}
 			for name, body := range bodies {
-				names[e.post(body).ID] = name
+				names[e.send(body).ID] = name
 			}
 			named := func(ids []uuid.UUID) (out []string) {
 				for _, id := range ids {
@@ -280,7 +280,7 @@ func TestAPhoneNumberThatTwoContactsHave(t *testing.T) {
 		t.Parallel()
 		e := newEnvironment(t)
 		for _, body := range bodies {
-			e.post(body)
+			e.send(body)
 		}
 		_, err := erasure.Find(t.Context(), e.Store, erasure.Person{Phones: []string{adaPhone}, Region: "US"})
 		var several *erasure.SeveralError
@@ -293,9 +293,9 @@ func TestAPhoneNumberThatTwoContactsHave(t *testing.T) {
 func TestALocationLimitsAnErasure(t *testing.T) {
 	t.Parallel()
 	e := newEnvironment(t)
-	here := e.post(`{"type":"ContactUpdate","id":"` + ada + `","locationId":"loc1","phone":"+12055550163"}`)
-	nowhere := e.post(`{"contact_id":"` + ada + `","phone":"+12055550163","customData":{"x":"y"}}`)
-	e.post(`{"type":"NoteCreate","id":"note1","locationId":"loc2","contactId":"` + ada + `","body":"Lovelace"}`)
+	here := e.send(`{"type":"ContactUpdate","id":"` + ada + `","locationId":"loc1","phone":"+12055550163"}`)
+	nowhere := e.send(`{"contact_id":"` + ada + `","phone":"+12055550163","customData":{"x":"y"}}`)
+	e.send(`{"type":"NoteCreate","id":"note1","locationId":"loc2","contactId":"` + ada + `","body":"Lovelace"}`)
 	plan, _ := e.erase(erasure.Person{ContactID: ada, Location: "loc1"})
 	assert.ElementsMatch(t, []uuid.UUID{here.ID, nowhere.ID}, idsOf(plan))
 	assert.Equal(t, 1, plan.Left.OtherLocations)
@@ -307,7 +307,7 @@ func TestUnfinishedEventsEndErased(t *testing.T) {
 	e := newEnvironment(t)
 	var ids []uuid.UUID
 	for _, id := range []string{"a", "b", "c", "d"} {
-		ids = append(ids, e.post(`{"type":"AppointmentCreate","appointment":{"id":"apt`+id+`","contactId":"`+ada+`"}}`).ID)
+		ids = append(ids, e.send(`{"type":"AppointmentCreate","appointment":{"id":"apt`+id+`","contactId":"`+ada+`"}}`).ID)
 	}
 	e.exec(`UPDATE webhook_events SET suspended = true WHERE id = $1`, ids[0])
 	e.exec(`UPDATE webhook_events SET status = 'processing', claimed_term = 7 WHERE id = $1`, ids[1])

@@ -9,7 +9,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-// log looks at the log of the legacy middleware.
+// log searches the log of the legacy middleware.
 func (s *search) log(ctx context.Context, p *Plan) error {
 	p.logIDs = append([]string{}, s.aloware...)
 	contact := ""
@@ -32,7 +32,7 @@ func (s *search) log(ctx context.Context, p *Plan) error {
 			about = e.EntityID
 		}
 		by := slices.ContainsFunc(ids, func(id string) bool {
-			// An id of Aloware is a number, which is something else's too.
+			// An id of Aloware is a number, which can be the id of something else, too.
 			aloware := e.EntityType == event.EntityContact && about == "" && slices.Contains(s.aloware, id)
 			return id != "" && (id == contact || events[id] || aloware)
 		})
@@ -53,7 +53,7 @@ func (s *search) log(ctx context.Context, p *Plan) error {
 		if bytes.Equal(bytes.TrimSpace(e.Details), []byte("{}")) && e.Message == "" && !slices.ContainsFunc(ids, func(id string) bool {
 			return id != "" && slices.Contains(p.logIDs, id)
 		}) {
-			return // Nothing is left to remove.
+			return // There is nothing to remove.
 		}
 		p.Log = append(p.Log, e.ID)
 	})

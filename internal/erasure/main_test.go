@@ -21,7 +21,7 @@ import (
 
 func TestMain(m *testing.M) { testenv.Main(m) }
 
-// environment is a migrated database of the test's own, with a writer as the receiver has one.
+// environment is a new migrated database with a receiver's writer.
 type environment struct {
 	*store.Store
 	t      *testing.T
@@ -42,13 +42,13 @@ func newEnvironment(t *testing.T) *environment {
 	return e
 }
 
-// post stores a body as the receiver does: signed ones by their webhookId, those that do not parse as they come.
-func (e *environment) post(body string) store.Receipt {
+// send stores a body as the receiver does: with its webhookId if it is signed, and as text if it does not parse.
+func (e *environment) send(body string) store.Receipt {
 	e.t.Helper()
-	return e.postAs("application/json", body)
+	return e.sendAs("application/json", body)
 }
 
-func (e *environment) postAs(contentType, text string) store.Receipt {
+func (e *environment) sendAs(contentType, text string) store.Receipt {
 	e.t.Helper()
 	raw := []byte(text)
 	d := store.Delivery{
@@ -109,7 +109,7 @@ func idsOf(p *erasure.Plan) []uuid.UUID {
 	return ids
 }
 
-// rows returns every row of every table as Postgres writes it, by table and primary key. Those of exempt tables are left out.
+// rows returns every row of every table as Postgres prints it, by table and primary key, without exempt tables.
 func (e *environment) rows() map[string]string {
 	e.t.Helper()
 	out := map[string]string{}
@@ -144,7 +144,7 @@ func (e *environment) columns() map[string]string {
 	return out
 }
 
-// holders returns the columns in which one of the texts stands, in whatever case, be it text, JSON, an array or bytes.
+// holders returns the columns that contain one of the texts in any letter case, in text, JSON, an array or bytes.
 func (e *environment) holders(texts ...string) []string {
 	e.t.Helper()
 	var found []string
@@ -180,7 +180,7 @@ func samples(t *testing.T) map[string]string {
 	return out
 }
 
-// personal returns the texts of a body that are somebody's: phone numbers, addresses and names.
+// personal returns the personal data in a body: phone numbers, addresses and names.
 func personal(t *testing.T, text string) (texts []string, contact string) {
 	t.Helper()
 	body, err := ghl.Decode("application/json", []byte(text))

@@ -16,14 +16,14 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-// shortestID is how long an id is at least that is looked for in texts. A shorter one could be any word or number.
+// shortestID is the minimum length of an id that is searched for in texts. A shorter one could be any word or number.
 const shortestID = 8
 
 // mark is a phone number or an e-mail address of the person.
 type mark struct {
 	email string
 	phone *phone.Finder
-	// shared is true where another contact has it too.
+	// shared is true if another contact has it, too.
 	shared bool
 }
 
@@ -36,7 +36,7 @@ func (m *mark) in(texts []string) bool {
 	})
 }
 
-// within reports whether an id or a key holds it, in whatever form.
+// within reports whether an id or a key contains it in any form.
 func (m *mark) within(text string) bool {
 	if m.phone != nil {
 		return m.phone.Within(text)
@@ -50,28 +50,28 @@ func (m *mark) within(text string) bool {
 type search struct {
 	db     *store.Store
 	person Person
-	// marks are by the phone number or the address.
+	// marks are keyed by the phone number or the address.
 	marks map[string]*mark
-	// appointments are those known to be the contact's; aloware are the contact's ids at Aloware.
+	// appointments are the known appointments of the contact, aloware its ids at Aloware.
 	appointments map[string]bool
 	aloware      []string
 	mapped       bool
-	// known is true where an event, a mapping or an appointment has the contact's id as that of a contact. isLocation is true where it is
-	// a location's.
+	// known is true if an event, a mapping or an appointment uses the contact's id for a contact, isLocation if one uses it for a
+	// location.
 	known, isLocation bool
 	// foreignIDs are the ids of other contacts, here and at Aloware.
 	foreignIDs map[string]bool
-	// result is that of the last pass.
+	// result is the result of the last pass.
 	result
 }
 
-// result is what a pass over the events finds.
+// result is the result of a pass over the events.
 type result struct {
 	events []Found
-	// keys are the entities of the person's events. foreign are those of other contacts' events, contested those of events that have
-	// another's phone number or address.
+	// keys are the entities of the person's events, foreign those of other contacts' events, and contested those of events with a phone
+	// number or an address that is not the person's.
 	keys, foreign, contested map[string]bool
-	// open are the events that name no contact. Whose they are is decided at the end of the pass.
+	// open are the events without a contact. They are decided at the end of the pass.
 	open []openEvent
 	left Left
 }
@@ -103,7 +103,7 @@ func (s *search) addEmail(typed string) {
 	}
 }
 
-// resolve finds out which contact has the phone numbers and the addresses that are given. It may be none.
+// resolve finds the contact that has the given phone numbers and addresses. There may be none.
 func (s *search) resolve(ctx context.Context) error {
 	contacts := map[string]bool{}
 	err := s.db.ScanMappings(ctx, func(m store.Mapping) {
@@ -145,7 +145,7 @@ func (s *search) resolve(ctx context.Context) error {
 	return nil
 }
 
-// know reads what is kept of the contact.
+// know reads the stored data of the contact.
 func (s *search) know(ctx context.Context) error {
 	if s.person.ContactID == "" {
 		return nil
@@ -182,7 +182,7 @@ func (s *search) know(ctx context.Context) error {
 	return err
 }
 
-// share finds out which phone numbers and addresses other contacts have too.
+// share marks the phone numbers and addresses that other contacts have, too.
 func (s *search) share(ctx context.Context) error {
 	return s.db.ScanMappings(ctx, func(m store.Mapping) {
 		if m.GHLContactID == s.person.ContactID {
@@ -194,7 +194,7 @@ func (s *search) share(ctx context.Context) error {
 	})
 }
 
-// shareWith marks what another contact's event says of how to reach that contact. A number in a note is not that contact's.
+// shareWith marks the phone numbers and addresses of another contact, as its event has them. A number in a note is not that contact's.
 func (s *search) shareWith(e store.EventData) {
 	reach := reachOf(e)
 	for _, m := range s.marks {
@@ -202,13 +202,13 @@ func (s *search) shareWith(e store.EventData) {
 	}
 }
 
-// elsewhere reports whether a row is of another location than the erasure is limited to.
+// elsewhere reports whether a row belongs to another location than that of the erasure.
 func (s *search) elsewhere(location string) bool {
 	return s.person.Location != "" && location != "" && location != s.person.Location
 }
 
-// owners returns the contact that an event names, "" where it names none, and another one that it names, "" where it names no other. The
-// row's goes before those of the body, and the person before other contacts.
+// owners returns the contact that an event names, and another one that it names; each is empty if there is none. The contact of the row
+// precedes those of the body, and the person precedes other contacts.
 func (s *search) owners(e store.EventData, c content) (owner, other string) {
 	var ids []string
 	if e.EntityType == event.EntityContact {
@@ -220,7 +220,7 @@ func (s *search) owners(e store.EventData, c content) (owner, other string) {
 	if body, err := source.Of(e.Source).Normalise(e.Payload, time.Time{}); err == nil && len(ids) == 0 {
 		ids = appendID(ids, body.ContactID)
 	}
-	// A phone number in the place of an id says no more than one elsewhere.
+	// A phone number in place of an id means no more than one elsewhere.
 	ids = slices.DeleteFunc(ids, s.isMark)
 	if len(ids) > 0 {
 		owner = ids[0]
@@ -238,7 +238,7 @@ func (s *search) owners(e store.EventData, c content) (owner, other string) {
 
 func (s *search) isMark(id string) bool { return len(s.markedIn([]string{id})) > 0 }
 
-// reachOf returns the phone numbers and addresses that an event's body says of its contact.
+// reachOf returns the phone numbers and addresses of the contact in an event's body.
 func reachOf(e store.EventData) event.Reach {
 	content, err := source.Of(e.Source).Content(e.Payload, event.Event{EntityType: e.EntityType}, time.Time{})
 	if err != nil {
@@ -247,7 +247,7 @@ func reachOf(e store.EventData) event.Reach {
 	return content.Reach
 }
 
-// pass looks at every event.
+// pass examines every event.
 func (s *search) pass(ctx context.Context) error {
 	s.result = result{
 		keys: map[string]bool{}, foreign: map[string]bool{}, contested: map[string]bool{}, left: Left{OtherContacts: map[string]int{}},
@@ -258,7 +258,7 @@ func (s *search) pass(ctx context.Context) error {
 	})
 }
 
-// look sorts an event: it is the person's, another contact's, or names no contact.
+// look classifies an event: it is the person's, another contact's, or names no contact.
 func (s *search) look(e store.EventData) {
 	c := contentOf(e)
 	owner, other := s.owners(e, c)
@@ -297,8 +297,8 @@ func (s *search) look(e store.EventData) {
 	}
 }
 
-// ofOnePerson are the entities of which each one is about one contact, so that an event without a contact is about the same one as the
-// others of its entity.
+// ofOnePerson are the entity types whose entities belong to one contact. An event without a contact belongs to the same contact as the
+// other events of its entity.
 var ofOnePerson = map[string]bool{
 	event.EntityAppointment: true, event.EntityOpportunity: true, "note": true, "task": true, "message": true, "conversation": true,
 	"order": true, "invoice": true,
@@ -314,7 +314,7 @@ func (s *search) markedIn(texts []string) []*mark {
 	return found
 }
 
-// learn takes what an event of the person says of how to reach the person.
+// learn adds the phone numbers and addresses in an event of the person.
 func (s *search) learn(e store.EventData) {
 	if bytes.Equal(e.Payload, []byte("{}")) {
 		return

@@ -12,22 +12,22 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-// content is what an event holds.
+// content is the text of an event.
 type content struct {
-	// texts is every text in it.
+	// texts are all texts in it.
 	texts []string
-	// body is what its body says of people: not of a location, a user or a calendar. form is the text of a form, in which these cannot be
-	// told apart.
+	// body are the texts of its body about people, without those about a location, a user or a calendar. form is the text of a form, which
+	// does not distinguish these.
 	body, form []string
-	// owners are the ids of the contacts that its body names as those it is about, related those of contacts that it names beside them.
+	// owners are the ids of the contacts that the body is about, related those of other contacts that it names.
 	owners, related []string
 }
 
-// contentOf reads an event. A body that does not parse is read as text, with its escapes resolved.
+// contentOf reads an event. It reads a body that does not parse as text, with its escapes resolved.
 func contentOf(e store.EventData) content {
 	var c content
 	c.json(e.Payload)
-	switch raw := strings.ReplaceAll(string(e.Raw), "\x00", ""); { // UTF-16, as it came.
+	switch raw := strings.ReplaceAll(string(e.Raw), "\x00", ""); { // UTF-16.
 	case raw == "":
 	case json.Valid([]byte(raw)):
 		c.json([]byte(raw))
@@ -49,7 +49,7 @@ func contentOf(e store.EventData) content {
 	return c
 }
 
-// text adds a text, and what its percent escapes stand for.
+// text adds a text, and the text with its percent escapes resolved.
 func (c *content) text(text string, ofPeople bool) {
 	if text == "" {
 		return
@@ -62,7 +62,7 @@ func (c *content) text(text string, ofPeople bool) {
 	}
 }
 
-// json adds every string, number and key of a JSON text, those of duplicate keys too.
+// json adds every string, number and key of a JSON text, including those of duplicate keys.
 func (c *content) json(text []byte) {
 	if len(text) == 0 {
 		return
@@ -71,7 +71,7 @@ func (c *content) json(text []byte) {
 	decoder.UseNumber()
 	w := walker{content: c, decoder: decoder}
 	if err := w.value("", "", true, 0); err != nil {
-		c.raw(string(text)) // Postgres takes some texts for JSON that Go does not.
+		c.raw(string(text)) // Postgres accepts some texts as JSON that Go rejects.
 	}
 }
 
@@ -81,13 +81,13 @@ type walker struct {
 	decoder *json.Decoder
 }
 
-// maxDepth is how deeply a body may be nested that is read as JSON; a deeper one is read as text.
+// maxDepth is the maximum nesting of a body that is read as JSON; a deeper one is read as text.
 const maxDepth = 1000
 
 var errTooDeep = &json.SyntaxError{}
 
-// value reads the value of a member, and of the object that it is in the name of the member that holds it. An array is read as if each of
-// its items were the member's value.
+// value reads the value of a member. parent is the name of the member that contains its object. An array is read as if each of its items
+// were the member's value.
 func (w *walker) value(parent, key string, ofPeople bool, depth int) error {
 	if depth > maxDepth {
 		return errTooDeep
@@ -124,7 +124,7 @@ func (w *walker) value(parent, key string, ofPeople bool, depth int) error {
 	return nil
 }
 
-// notOfPeople reports whether a member says something of a location, a user or a calendar: how to reach a clinic, or one of its agents.
+// notOfPeople reports whether a member describes a location, a user or a calendar, such as the phone number of a clinic or of an agent.
 func notOfPeople(key string) bool {
 	switch name := bare(key); name {
 	case "location", "locations", "user", "users", "calendar", "company", "business", "agency", "agent", "agents", "staff", "team", "host",
@@ -150,7 +150,7 @@ func (w *walker) member(parent, key, text string, ofPeople bool) {
 	}
 }
 
-// isGHLID reports whether a text looks like an id that GoHighLevel gives: twenty or so letters and digits.
+// isGHLID reports whether a text looks like an id of GoHighLevel: about twenty letters and digits.
 func isGHLID(text string) bool {
 	const shortest, longest = 15, 64
 	return len(text) >= shortest && len(text) <= longest &&
@@ -172,10 +172,10 @@ func bare(name string) string {
 }
 
 var (
-	// rawOwner finds the id of a contact in a body that does not parse, be it JSON or a form, rawRelated that of any contact.
+	// rawOwner matches the id of a contact in JSON or a form that does not parse, rawRelated that of any related contact.
 	rawOwner   = regexp.MustCompile(`(?i)(?:^|[^a-z0-9])contact(?:_?id"?|%5Bid%5D|\[id\])\s*[:=]\s*"?([A-Za-z0-9_-]{1,128})`)
 	rawRelated = regexp.MustCompile(`(?i)contact_?ids?(?:"|%5B%5D|\[\])?\s*[:=]\s*\[?\s*"?([A-Za-z0-9_-]{1,128})`)
-	// rawContact is where an object of contacts, or an array of their ids, begins; quotedID is an id in it.
+	// rawContact matches the start of an object of contacts, or of an array of their ids; quotedID matches an id in it.
 	rawContact = regexp.MustCompile(`(?i)(contacts?|contact_?ids|contactSnapshot|contactDetails)"\s*:\s*[\[{]`)
 	objectID   = regexp.MustCompile(`(?i)"_?id"\s*:\s*"?([A-Za-z0-9_-]{1,128})`)
 	quotedID   = regexp.MustCompile(`"([A-Za-z0-9_-]{15,64})"`)
@@ -206,7 +206,7 @@ func (c *content) raw(text string) {
 	}
 }
 
-// bracketed returns a text that begins with a bracket up to the one that closes it, all of it where there is none.
+// bracketed returns a text that begins with a bracket up to the closing bracket, or all of it if there is none.
 func bracketed(text string) string {
 	depth := 0
 	for i := range len(text) {
@@ -222,10 +222,10 @@ func bracketed(text string) string {
 	return text
 }
 
-// noIDs are words that senders write where they have no id.
+// noIDs are words that senders write in place of a missing id.
 var noIDs = []string{"undefined", "null", "none", "nil", "nan", "na", "unknown", "true", "false", "empty", "missing", "object"}
 
-// IsNoID reports whether a text in the place of an id is a word for none, a merge field, an e-mail address or nothing.
+// IsNoID reports whether a text in place of an id means none: a word, a merge field, an e-mail address or the empty text.
 func IsNoID(text string) bool {
 	return slices.Contains(noIDs, bare(text)) || bare(text) == "" || strings.ContainsAny(text, "@{}[]<>")
 }
@@ -239,7 +239,7 @@ func appendID(ids []string, id string) []string {
 
 var escape = regexp.MustCompile(`\\(?:u[0-9A-Fa-f]{4}|["\\/bfnrt])`)
 
-// unescaped resolves the escapes of JSON wherever they stand.
+// unescaped resolves the escapes of JSON anywhere in a text.
 func unescaped(text string) string {
 	if !strings.Contains(text, `\`) {
 		return text
@@ -255,7 +255,7 @@ func unescaped(text string) string {
 
 var percent = regexp.MustCompile(`(?:%[0-9A-Fa-f]{2})+`)
 
-// percentDecoded resolves the escapes of URLs and forms wherever they stand.
+// percentDecoded resolves the escapes of URLs and forms anywhere in a text.
 func percentDecoded(text string) string {
 	if !strings.Contains(text, "%") {
 		return text
@@ -269,7 +269,7 @@ func percentDecoded(text string) string {
 	})
 }
 
-// wordIn reports whether an id stands in a text and is no part of a longer one.
+// wordIn reports whether a text contains an id that is not part of a longer one.
 func wordIn(text, id string) bool {
 	for from := 0; ; {
 		at := strings.Index(text[from:], id)

@@ -8,7 +8,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/version"
 )
 
-// RegisterBuild registers what this binary is with reg.
+// RegisterBuild registers the version of this binary with reg.
 func RegisterBuild(reg prometheus.Registerer) error {
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Namespace: namespace,

@@ -13,7 +13,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-// Label values that are known beforehand.
+// Label values that are known at the start.
 var (
 	transitions = [][2]string{
 		{"pending", "processing"},
@@ -21,14 +21,14 @@ var (
 		{"done", "pending"}, {"error", "pending"}, // A replay begins.
 	}
 	steps = []string{"replay", "expire", "hold", "claim", "attempt"}
-	// attemptResults are how an operation of an attempt can end.
+	// attemptResults are the results of an operation of an attempt.
 	attemptResults = []string{
 		store.LedgerSuccess, store.LedgerSkipped, destination.Transient.String(), destination.Permanent.String(),
 		destination.Unavailable.String(), destination.Limited.String(),
 	}
 )
 
-// Controller measures the work on events.
+// Controller has the metrics of the controller.
 type Controller struct {
 	transitions *prometheus.CounterVec
 	steps       *prometheus.HistogramVec
@@ -43,8 +43,8 @@ type Controller struct {
 	rolledBack  prometheus.Counter
 }
 
-// NewController registers the metrics of the controller with reg, which must not have them yet. Operations and their results
-// are label values that start at 0.
+// NewController registers the metrics of the controller with reg, which must not have them yet. The series of operations and their results
+// start at 0.
 func NewController(reg prometheus.Registerer, operations []operation.Spec) *Controller {
 	with := promauto.With(reg)
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
@@ -70,11 +70,11 @@ func NewController(reg prometheus.Registerer, operations []operation.Spec) *Cont
 		}),
 		lost: with.NewGauge(prometheus.GaugeOpts{
 			Namespace: namespace, Name: "lost_events",
-			Help: "WebhookEvents whose event was not done and is gone from the database: a restore or a failover lost it.",
+			Help: "WebhookEvents whose unfinished event is missing in the database, because a restore or a failover lost it.",
 		}),
 		rolledBack: with.NewCounter(prometheus.CounterOpts{
 			Namespace: namespace, Name: "rolled_back_events_total",
-			Help: "Finished events that run again because the database has lost how they ended.",
+			Help: "Finished events that run again because a restore or a failover lost their result.",
 		}),
 		steps: with.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: namespace, Name: "step_duration_seconds", Help: "Duration of a step of a reconcile.",
@@ -126,10 +126,10 @@ func (m *Controller) Attempt(operation, result string) {
 // Done observes an event that is done, took after its receipt.
 func (m *Controller) Done(took time.Duration) { m.duration.Observe(took.Seconds()) }
 
-// Lead counts what an appointment event led to.
+// Lead counts an appointment event by its result.
 func (m *Controller) Lead(result string) { m.leads.WithLabelValues(result).Inc() }
 
-// Breaker says whether a destination is held to be up.
+// Breaker sets whether a destination's circuit breaker is open.
 func (m *Controller) Breaker(destination string, up bool) {
 	state := 1.0
 	if up {
@@ -138,7 +138,7 @@ func (m *Controller) Breaker(destination string, up bool) {
 	m.breakers.WithLabelValues(destination).Set(state)
 }
 
-// WatchFailing says whether WebhookEvents cannot be listed and watched.
+// WatchFailing sets whether WebhookEvents cannot be listed and watched.
 func (m *Controller) WatchFailing(failing bool) {
 	state := 0.0
 	if failing {
@@ -147,10 +147,10 @@ func (m *Controller) WatchFailing(failing bool) {
 	m.watch.Set(state)
 }
 
-// Lost says how many WebhookEvents are of events that the database has lost.
+// Lost sets the number of WebhookEvents whose event the database has lost.
 func (m *Controller) Lost(events int) { m.lost.Set(float64(events)) }
 
-// RolledBack counts finished events that run again because the database has lost how they ended.
+// RolledBack counts finished events that run again because the database has lost their result.
 func (m *Controller) RolledBack(events int) { m.rolledBack.Add(float64(events)) }
 
 // Request counts a request to GoHighLevel's API.
@@ -158,14 +158,14 @@ func (m *Controller) Request(endpoint string, code int) {
 	m.ghlRequests.WithLabelValues(endpoint, strconv.Itoa(code)).Inc()
 }
 
-// Endpoints has the endpoints of GoHighLevel's API start at 0, for answers that are well.
+// Endpoints starts the series of the endpoints of GoHighLevel's API at 0, for the status code 200.
 func (m *Controller) Endpoints(endpoints []string) {
 	for _, endpoint := range endpoints {
 		m.ghlRequests.WithLabelValues(endpoint, strconv.Itoa(http.StatusOK))
 	}
 }
 
-// Budget says what a location has left today.
+// Budget sets the requests that a location has left today.
 func (m *Controller) Budget(locationID string, remaining int) {
 	m.ghlBudget.WithLabelValues(locationID).Set(float64(remaining))
 }

@@ -100,7 +100,7 @@ func TestControllerMetricsMove(t *testing.T) {
 			func(m *metrics.Controller) { m.Request("contacts.get", 0) },
 			`verity_sync_ghl_api_requests_total{code="0",endpoint="contacts.get"}`, 1,
 		},
-		"a daily budget, as last heard": {
+		"a daily budget": {
 			func(m *metrics.Controller) { m.Budget("loc1", 200000); m.Budget("loc1", 199999) },
 			`verity_sync_ghl_daily_budget_remaining{location="loc1"}`, 199999,
 		},
@@ -113,7 +113,7 @@ func TestControllerMetricsMove(t *testing.T) {
 				if series == test.series {
 					assert.InDelta(t, test.want, value, 0)
 				} else {
-					assert.Zero(t, value, "%s is left alone", series)
+					assert.Zero(t, value, "%s does not change", series)
 				}
 			}
 			require.Contains(t, gather(t, reg), test.series)

@@ -12,19 +12,19 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-// Stats reads what the database knows of all events; a store.Store does.
+// Stats reads the stats of all events, such as a store.Store.
 type Stats interface {
 	Stats(ctx context.Context) (store.Stats, error)
 }
 
 const (
 	figuresTimeout = 5 * time.Second
-	// statsAge is how old stats may be: scrapes of several Prometheus servers share a look.
+	// statsAge is the maximum age of stats: scrapes of several Prometheus servers share a query.
 	statsAge = 5 * time.Second
 )
 
-// events shows what the database knows of all events. It looks when it is scraped; while the database does not answer,
-// there is nothing to show, which an alert on the absence of a figure sees.
+// events collects the stats of all events. It queries the database when it is scraped. While the database does not answer, the metrics are
+// absent, which an alert detects.
 type events struct {
 	source                                                   Stats
 	now                                                      func() time.Time
@@ -36,7 +36,7 @@ type events struct {
 	err   error
 }
 
-// RegisterEvents registers the stats of all events with reg. Every replica shows the same.
+// RegisterEvents registers the stats of all events with reg. They are the same in every replica.
 func RegisterEvents(reg prometheus.Registerer, source Stats) error {
 	return registerEvents(reg, source, time.Now)
 }

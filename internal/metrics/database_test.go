@@ -19,7 +19,7 @@ import (
 
 const poolSize = 2
 
-// newDatabase returns a migrated database of the test's own.
+// newDatabase returns a new migrated database.
 func newDatabase(t *testing.T) *store.Store {
 	t.Helper()
 	return migrated(t, testenv.Postgres(t))
@@ -46,7 +46,7 @@ const (
 	rollback = "verity_sync_database_rollback_timestamp_seconds"
 )
 
-func TestTheFiguresOfAllEventsAreThoseOfTheDatabase(t *testing.T) {
+func TestTheStatsOfAllEventsAreThoseOfTheDatabase(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		rows string
@@ -77,7 +77,7 @@ func TestTheFiguresOfAllEventsAreThoseOfTheDatabase(t *testing.T) {
 			},
 			age: time.Hour,
 		},
-		"bodies that cannot be read, which are told from other errors": {
+		"unparseable bodies, which other errors do not include": {
 			rows: `INSERT INTO webhook_events
 				(source, body_hash, event_type, entity_type, payload_json, dedupe_key, status, received_at, processed_at)
 				VALUES ('ghl', '', 'unparseable', 'unknown', '{}', 'a', 'error', now(), now()),
@@ -89,7 +89,7 @@ func TestTheFiguresOfAllEventsAreThoseOfTheDatabase(t *testing.T) {
 				`verity_sync_events{status="unparseable"}`: 2, `verity_sync_events{status="error"}`: 1, `verity_sync_events{status="done"}`: 0,
 			},
 		},
-		"finished rows alone, whose age is nobody's worry": {
+		"finished rows alone, whose age does not count": {
 			rows: `INSERT INTO webhook_events
 				(source, body_hash, event_type, entity_type, payload_json, dedupe_key, status, received_at, processed_at)
 				VALUES ('ghl', '', 'note.created', 'note', '{}', 'a', 'done', now() - interval '1 day', now()),
@@ -118,7 +118,7 @@ func TestTheFiguresOfAllEventsAreThoseOfTheDatabase(t *testing.T) {
 			t.Parallel()
 			db := newDatabase(t)
 			exec(t, db, test.rows)
-			exec(t, db, `ANALYZE webhook_events`) // The number of those that are done is an estimate.
+			exec(t, db, `ANALYZE webhook_events`) // The number of done events is an estimate.
 			reg := prometheus.NewPedanticRegistry()
 			require.NoError(t, metrics.RegisterEvents(reg, db))
 
@@ -128,7 +128,7 @@ func TestTheFiguresOfAllEventsAreThoseOfTheDatabase(t *testing.T) {
 			} else {
 				assert.InDelta(t, test.age.Seconds(), stats[oldest], time.Minute.Seconds()/2)
 			}
-			assert.Zero(t, stats[rollback], "it has never gone back")
+			assert.Zero(t, stats[rollback], "no rollback")
 			delete(stats, oldest)
 			delete(stats, rollback)
 			assert.Equal(t, test.want, stats)
@@ -136,7 +136,7 @@ func TestTheFiguresOfAllEventsAreThoseOfTheDatabase(t *testing.T) {
 	}
 }
 
-func TestADatabaseThatIsGoneShowsNoFigures(t *testing.T) {
+func TestADatabaseThatIsDownHasNoStats(t *testing.T) {
 	t.Parallel()
 	server := testenv.PostgresServer(t)
 	db := migrated(t, server.URL())
@@ -147,7 +147,7 @@ func TestADatabaseThatIsGoneShowsNoFigures(t *testing.T) {
 
 	require.NoError(t, server.Stop(postgres.Immediate))
 	clock.add(time.Minute)
-	assert.Equal(t, map[string]float64{"verity_sync_database_up": 0}, gather(t, reg), "what was known is out of date")
+	assert.Equal(t, map[string]float64{"verity_sync_database_up": 0}, gather(t, reg), "the last stats are out of date")
 
 	require.NoError(t, server.Start(t.Context()))
 	tries := 0
@@ -158,7 +158,7 @@ func TestADatabaseThatIsGoneShowsNoFigures(t *testing.T) {
 	assert.Len(t, gather(t, reg), 10, "it is back")
 }
 
-func TestFiguresAreReadOnceForScrapesThatComeTogether(t *testing.T) {
+func TestScrapesAtTheSameTimeShareAQuery(t *testing.T) {
 	t.Parallel()
 	clock, source := newClock(), &counted{}
 	reg := prometheus.NewPedanticRegistry()
@@ -173,17 +173,17 @@ func TestFiguresAreReadOnceForScrapesThatComeTogether(t *testing.T) {
 	clock.add(2 * time.Second)
 	stats := gather(t, reg)
 	assert.EqualValues(t, 2, source.reads.Load())
-	assert.InDelta(t, 2, stats["verity_sync_undispatched_events"], 0, "what was read last is shown")
+	assert.InDelta(t, 2, stats["verity_sync_undispatched_events"], 0, "the last stats are shown")
 }
 
-// counted has as many undispatched events as it was asked before.
+// counted has as many undispatched events as it was queried before.
 type counted struct{ reads atomic.Int64 }
 
 func (c *counted) Stats(context.Context) (store.Stats, error) {
 	return store.Stats{Undispatched: c.reads.Add(1)}, nil
 }
 
-// clock is moved by the test.
+// clock is a clock that the test moves.
 type clock struct{ at time.Time }
 
 func newClock() *clock { return &clock{at: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)} }

@@ -1,4 +1,4 @@
 package metrics
 
-// RegisterEventsAt is RegisterEvents with a clock of the test's own.
+// RegisterEventsAt is RegisterEvents with a test clock.
 var RegisterEventsAt = registerEvents

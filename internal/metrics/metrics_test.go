@@ -20,7 +20,7 @@ import (
 
 func TestMain(m *testing.M) { testenv.Main(m) }
 
-// everything returns a registry with all metrics, each of which has been moved at least once.
+// everything returns a registry with all metrics, each of which has changed at least once.
 func everything(t *testing.T) *prometheus.Registry {
 	t.Helper()
 	reg := prometheus.NewPedanticRegistry()
@@ -40,8 +40,8 @@ func everything(t *testing.T) *prometheus.Registry {
 	return reg
 }
 
-// TestWhatDashboardsRelyOn fails when a name, a type or a label changes: whoever changes one breaks what others built on it.
-func TestWhatDashboardsRelyOn(t *testing.T) {
+// TestNamesTypesAndLabelsAreStable fails if a name, a type or a label changes, on which dashboards and alerts rely.
+func TestNamesTypesAndLabelsAreStable(t *testing.T) {
 	t.Parallel()
 	families, err := everything(t).Gather()
 	require.NoError(t, err)
@@ -89,7 +89,7 @@ func TestWhatDashboardsRelyOn(t *testing.T) {
 	}, got)
 }
 
-func TestMetricsAreNamedAndDescribedAsPrometheusAsks(t *testing.T) {
+func TestMetricsFollowTheConventionsOfPrometheus(t *testing.T) {
 	t.Parallel()
 	reg := everything(t)
 	problems, err := testutil.GatherAndLint(reg)
@@ -129,7 +129,7 @@ func TestTheMetricsOfABuildAndOfAPool(t *testing.T) {
 		assert.InDelta(t, want, now[series], 0, series)
 	}
 	assert.GreaterOrEqual(t, now[`verity_sync_database_pool_connections{database="middleware"}`], 1.0)
-	assert.Positive(t, now[`verity_sync_database_pool_waits_total{database="middleware"}`], "the first connection had to be made")
+	assert.Positive(t, now[`verity_sync_database_pool_waits_total{database="middleware"}`], "the first acquisition waited for a connection")
 	connection.Release()
 	assert.Zero(t, gather(t, reg)[`verity_sync_database_pool_connections_in_use{database="middleware"}`])
 
@@ -141,7 +141,7 @@ func TestTheMetricsOfABuildAndOfAPool(t *testing.T) {
 	}
 }
 
-// pool returns a pool that nobody has used yet.
+// pool returns an unused pool.
 func pool(t *testing.T, url string) *pgxpool.Pool {
 	t.Helper()
 	p, err := pgxpool.New(t.Context(), url)

@@ -11,7 +11,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/event"
 )
 
-// Receiver measures the intake of webhooks.
+// Receiver has the metrics of the intake.
 type Receiver struct {
 	requests   *prometheus.CounterVec
 	duration   prometheus.Histogram
@@ -34,7 +34,7 @@ func NewReceiver(reg prometheus.Registerer) *Receiver {
 			Namespace: namespace,
 			Name:      "webhook_request_duration_seconds",
 			Help:      "Time from the headers of a webhook to its response.",
-			// The commit is given 3 s, the body 10 s.
+			// The timeout of the commit is 3 s, that of the body 10 s.
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2, 3, 5, 10},
 		}),
 		duplicates: with.NewCounter(prometheus.CounterOpts{
@@ -84,5 +84,5 @@ func (m *Receiver) Ignored() { m.ignored.Inc() }
 // Panicked counts a webhook whose handling panicked.
 func (m *Receiver) Panicked() { m.panics.Inc() }
 
-// ConnectionRefused counts a connection that was refused because as many were open as the memory allows.
+// ConnectionRefused counts a connection that was refused at the limit that follows from the memory limit.
 func (m *Receiver) ConnectionRefused() { m.refused.Inc() }

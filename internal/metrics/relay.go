@@ -7,7 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// Relay measures the way from a delivery to its WebhookEvent.
+// Relay has the metrics from the delivery to the WebhookEvent.
 type Relay struct {
 	batch prometheus.Histogram
 	lag   prometheus.Histogram
@@ -27,13 +27,13 @@ func NewRelay(reg prometheus.Registerer) *Relay {
 			Namespace: namespace,
 			Name:      "relay_lag_seconds",
 			Help:      "Time from the receipt of an event to its WebhookEvent.",
-			// Milliseconds when all is well, hours after an outage of the API server.
+			// Usually milliseconds; hours after an outage of the API server.
 			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 15, 60, 300, 1800, 7200},
 		}),
 	}
 }
 
-// Committed observes a transaction that size deliveries shared.
+// Committed observes a transaction of size deliveries.
 func (m *Relay) Committed(size int) { m.batch.Observe(float64(size)) }
 
 // Relayed observes a WebhookEvent that was created lag after its event was received.
