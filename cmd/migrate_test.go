@@ -70,7 +70,7 @@ Payloads of GoHighLevel's events that are not done would be decoded again:
 
 These existing tables would change:
 
-  webhook_events.payload_json becomes json, it is jsonb
+  webhook_events.payload_json changes from jsonb to json
   webhook_events.entity_id may be NULL
   webhook_events.received_at becomes NOT NULL
   webhook_events.status becomes NOT NULL
@@ -123,7 +123,7 @@ func TestABinaryRejectsASchemaThatIsTooNew(t *testing.T) {
 			p := start(t, []string{"DATABASE_URL=" + url, "GHL_WEBHOOK_SECRETS=workflow-secret"}, tc.args...)
 			assert.Equal(t, tc.code, p.exitCode(t))
 			assert.Contains(t, p.log(), "Error: "+tc.doing+"the database schema is too new for this binary (version 999, for binaries that know at least 999; "+
-				"this one knows 15): run the verity-sync that has migrated it")
+				"this one knows 15): run the version of verity-sync that migrated it")
 		})
 	}
 }

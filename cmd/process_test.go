@@ -283,7 +283,7 @@ func TestTheReceiverServesOnANewerSchemaUnlessThatIsIncompatible(t *testing.T) {
 	p = start(t, environ, arguments...)
 	assert.Equal(t, 1, p.exitCode(t))
 	assert.Contains(t, p.log(), "too new for this binary")
-	assert.Contains(t, p.log(), "run the verity-sync that has migrated it")
+	assert.Contains(t, p.log(), "run the version of verity-sync that migrated it")
 }
 
 func TestASecondSignalEndsTheProcessAtOnce(t *testing.T) {

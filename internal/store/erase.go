@@ -12,18 +12,18 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store/dbsqlc"
 )
 
-// ErrErased says that the data of the event was erased: it does not run again, and nothing more is recorded of it.
+// ErrErased means that the data of the event was erased: it does not run again, and nothing more is recorded about it.
 var ErrErased = errors.New("the data of the event was erased")
 
-// erasePage is how many rows are read at a time at most to see whose they are, firstErasePage how many at first. Their bodies are in memory
-// meanwhile: as many are read as had erasePageBytes at the size of those before.
+// erasePage is the maximum number of rows in a page of a scan, firstErasePage the number in the first page. A page is in memory: its size
+// follows from erasePageBytes and the size of the rows before.
 const (
 	erasePage      = 50
 	firstErasePage = 4
 	erasePageBytes = 4 << 20
 )
 
-// EventData is what a row of webhook_events has that may be somebody's.
+// EventData are the columns of webhook_events that may have personal data.
 type EventData struct {
 	ID                                    uuid.UUID
 	Source                                string
@@ -36,7 +36,7 @@ type EventData struct {
 	Payload, Raw, Headers                 []byte
 }
 
-// ScanEvents calls each with every event whose data was not erased, a page at a time, in short statements. It stops at an error of each.
+// ScanEvents calls each for every event whose data is not erased. It reads pages with short statements, and stops at an error of each.
 func (s *Store) ScanEvents(ctx context.Context, each func(EventData) error) error {
 	var after uuid.UUID
 	for page := firstErasePage; ; {
@@ -74,10 +74,10 @@ type LogEntry struct {
 	Details                                     []byte
 }
 
-// logPage is how many rows without a body are read at a time.
+// logPage is the number of rows in a page of rows without a body.
 const logPage = 1000
 
-// ScanUnlinkedLog calls each with every entry of the ledger that names no event, except those of erasures.
+// ScanUnlinkedLog calls each for every entry of the ledger without an event, except those of erasures.
 func (s *Store) ScanUnlinkedLog(ctx context.Context, each func(LogEntry)) error {
 	var after uuid.UUID
 	for {
@@ -99,7 +99,7 @@ func (s *Store) ScanUnlinkedLog(ctx context.Context, each func(LogEntry)) error 
 	}
 }
 
-// ScanMappings calls each with every contact mapping: what identifies the contact, here and at Aloware.
+// ScanMappings calls each for every contact mapping, with the columns that identify the contact.
 func (s *Store) ScanMappings(ctx context.Context, each func(Mapping)) error {
 	after := ""
 	for {
@@ -121,46 +121,45 @@ func (s *Store) ScanMappings(ctx context.Context, each func(Mapping)) error {
 	}
 }
 
-// AppointmentsOfGHLContact returns the ids of the appointments that are known to be a contact's of GoHighLevel. A location other than ""
-// leaves out those of other locations.
+// AppointmentsOfGHLContact returns the ids of the known appointments of a contact of GoHighLevel: of a location, or of all if it is empty.
 func (s *Store) AppointmentsOfGHLContact(ctx context.Context, ghlContactID, location string) ([]string, error) {
 	ids, err := s.q.AppointmentsOfGHLContact(ctx, dbsqlc.AppointmentsOfGHLContactParams{GhlContactID: ghlContactID, LocationID: location})
 	return ids, s.wrap(err, "read the appointments of a contact")
 }
 
-// CountUnownedAppointments returns how many of these appointments are not known to be anybody's.
+// CountUnownedAppointments returns how many of these appointments have no known contact.
 func (s *Store) CountUnownedAppointments(ctx context.Context, ids []string) (int64, error) {
 	n, err := s.q.CountUnownedAppointments(ctx, ids)
 	return n, s.wrap(err, "count appointments")
 }
 
-// CountLedger returns how many entries the ledger has of events.
+// CountLedger returns the number of ledger entries of events.
 func (s *Store) CountLedger(ctx context.Context, ids []uuid.UUID) (int64, error) {
 	n, err := s.q.CountLedgerOfEvents(ctx, ids)
 	return n, s.wrap(err, "count the ledger of events")
 }
 
-// EventErasure says how an event is erased.
+// EventErasure has how to erase an event.
 type EventErasure struct {
 	ID uuid.UUID
 	// ContactID is removed from the ledger of the event.
 	ContactID string
-	// Strip removes the ids and the keys as well: they hold personal data. A repeated delivery is then a new event.
+	// Strip also removes ids and keys that contain personal data. A repeated delivery is then a new event.
 	Strip bool
-	// Reason and Message are shown of an event that is not done.
+	// Reason and Message are set on an event that is not done.
 	Reason, Message string
 }
 
-// ErasedEvent is what became of an event that was erased.
+// ErasedEvent is the result of EraseEvent.
 type ErasedEvent struct {
-	// Was is the status that it had.
+	// Was is the status before the erasure.
 	Was Status
-	// Ledger is how many entries of the ledger it has.
+	// Ledger is the number of its ledger entries.
 	Ledger int64
 }
 
-// EraseEvent removes the data of an event and of its ledger, in a transaction of its own, and ends it in error if it is not finished. It
-// returns ErrErased where somebody else was faster, or the row has gone.
+// EraseEvent removes the data of an event and of its ledger in one transaction, and ends an unfinished event in error. It returns ErrErased
+// if another erasure was faster or the row does not exist.
 func (s *Store) EraseEvent(ctx context.Context, e EventErasure) (erased ErasedEvent, err error) {
 	ctx, cancel := context.WithTimeout(ctx, urlCallTimeout)
 	defer cancel()
@@ -182,25 +181,25 @@ func (s *Store) EraseEvent(ctx context.Context, e EventErasure) (erased ErasedEv
 	return erased, s.wrap(err, "erase event %s", e.ID)
 }
 
-// EraseLogEntry removes the message and the details of an entry of the legacy middleware's log, and these ids where it has them.
+// EraseLogEntry removes the message, the details and these ids from an entry of the legacy middleware's log.
 func (s *Store) EraseLogEntry(ctx context.Context, id uuid.UUID, ids []string) error {
 	_, err := s.q.EraseLogEntry(ctx, dbsqlc.EraseLogEntryParams{ID: id, Ids: ids})
 	return s.wrap(err, "erase entry %s of the log", id)
 }
 
-// DeleteMapping removes what is known of a contact and returns how many rows that were.
+// DeleteMapping deletes the mapping of a contact and returns the number of rows.
 func (s *Store) DeleteMapping(ctx context.Context, ghlContactID string) (int64, error) {
 	n, err := s.q.DeleteMapping(ctx, ghlContactID)
 	return n, s.wrap(err, "delete a contact mapping")
 }
 
-// DeleteAppointments removes what is known of the appointments of a contact of GoHighLevel, and of those of ids that are nobody's.
+// DeleteAppointments deletes the appointments of a contact of GoHighLevel, and those of ids that have no contact.
 func (s *Store) DeleteAppointments(ctx context.Context, ghlContactID, location string, ids []string) (int64, error) {
 	n, err := s.q.DeleteAppointments(ctx, dbsqlc.DeleteAppointmentsParams{GhlContactID: ghlContactID, LocationID: location, Ids: ids})
 	return n, s.wrap(err, "delete appointments")
 }
 
-// RecordErasure enters in the ledger that an erasure took place, with what it counted. It names nobody.
+// RecordErasure records an erasure and its counts in the ledger, without personal data.
 func (s *Store) RecordErasure(ctx context.Context, id uuid.UUID, startedAt time.Time, status string, counts any) error {
 	details, err := json.Marshal(counts)
 	if err != nil {

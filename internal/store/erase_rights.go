@@ -8,7 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// errReadOnly says that the database takes no changes.
+// errReadOnly means that the database is read-only.
 var errReadOnly = errors.New("the database is read-only: erase on the primary, with a role whose default_transaction_read_only is off")
 
 // RightsError lists the privileges that the role of the connection lacks.
@@ -16,7 +16,8 @@ type RightsError struct{ Missing []error }
 
 func (e *RightsError) Error() string { return errors.Join(e.Missing...).Error() }
 
-// CheckEraseRights returns an error where an erasure could not do all that it does. It changes nothing. SELECT FOR UPDATE takes UPDATE.
+// CheckEraseRights returns an error if the role lacks a privilege that an erasure needs. It changes nothing. SELECT FOR UPDATE needs
+// UPDATE.
 func (s *Store) CheckEraseRights(ctx context.Context) error {
 	var readOnly bool
 	if err := s.pool.QueryRow(ctx, `SELECT current_setting('transaction_read_only')::boolean`).Scan(&readOnly); err != nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/preflight"
 )
 
-// The checks of the middleware database, besides those of its connection.
+// The checks of the middleware database, in addition to those of its connection.
 const (
 	checkSchemaVersion = "schema"
 	checkSearchPath    = "search-path"
@@ -20,22 +20,22 @@ const (
 	checkRowSecurity   = "row-security"
 )
 
-// Process says what the database is inspected for.
+// Process is the process that a database is inspected for.
 type Process int
 
 const (
-	// AnyProcess uses all that receivers and controllers use.
+	// AnyProcess needs what receivers and controllers need.
 	AnyProcess Process = iota
 	// ReceiverProcess stores events and relays them.
 	ReceiverProcess
-	// ControllerProcess works on events.
+	// ControllerProcess processes events.
 	ControllerProcess
-	// MigrationProcess changes the schema, and may have another role of Postgres than the others.
+	// MigrationProcess changes the schema. It may use another Postgres role.
 	MigrationProcess
 )
 
-// Inspect checks the connection, the server, the schema and the rights of the role for a process. The error says that the database could
-// not be asked.
+// Inspect checks the connection, the server, the schema and the privileges of the role for a process. An error means that the database did
+// not answer.
 func (s *Store) Inspect(ctx context.Context, process Process, clients []database.Clients) ([]preflight.Finding, error) {
 	findings, err := inspect(ctx, s.pool, process, database.Inspection{
 		Database: preflight.Middleware, Clients: clients,
@@ -47,9 +47,9 @@ func (s *Store) Inspect(ctx context.Context, process Process, clients []database
 	return findings, s.wrap(err, "inspect the database")
 }
 
-// InspectMigration checks the database at url for a migration, but for obstacles and the version, which Migrate checks itself. It also
-// returns what is between receivers and controllers and the database. The error says that the database could not be asked, or no more than
-// the findings say.
+// InspectMigration checks the database at url for a migration, except for obstacles and the version, which Migrate checks. It also returns
+// the path between the processes and the database. An error means that the database did not answer, or not all questions; the findings until
+// then are valid.
 func InspectMigration(
 	ctx context.Context, url string, clients []database.Clients,
 ) (path database.Path, findings []preflight.Finding, err error) {
@@ -80,35 +80,35 @@ func inspect(ctx context.Context, pool *database.Pool, process Process, inspecti
 	if err != nil {
 		return findings, err
 	}
-	p, err := readPlaces(ctx, pool, settings["search_path"])
+	p, err := readTableSchemas(ctx, pool, settings["search_path"])
 	if err != nil {
 		return findings, err
 	}
 	findings = append(findings, p.searchPath(process))
 	if process == MigrationProcess {
-		return findings, nil // It compares versions by itself, and looks for obstacles, missing rights among them.
+		return findings, nil // Migrate checks the version, and obstacles such as missing privileges.
 	}
 	version, err := schemaFinding(ctx, pool, p)
 	switch {
 	case err == nil:
 		findings = append(findings, version)
-	case sqlState(err) == insufficientPrivilege: // It is among the privileges.
+	case sqlState(err) == insufficientPrivilege: // Reported by inspectPrivileges.
 	default:
 		findings = append(findings, unreadableVersion(err))
 	}
 	if version.Severity == preflight.Error {
-		return findings, nil // The tables are yet to come, or those of another binary.
+		return findings, nil // The tables do not exist yet, or are those of another version.
 	}
 	more, err := p.inspectRights(ctx, pool, settings["row_security"], process)
-	if err != nil || ofServer(p.current()) { // The columns of the current schema are not those of the tables.
+	if err != nil || ofServer(p.current()) { // The tables are not in the current schema.
 		return append(findings, more...), err
 	}
 	columns, err := inspectColumns(ctx, pool, process)
 	return slices.Concat(findings, more, columns), err
 }
 
-// inspectRights checks what the role may do with the tables.
-func (p places) inspectRights(
+// inspectRights checks the privileges and the row security of the tables.
+func (p tableSchemas) inspectRights(
 	ctx context.Context, pool *database.Pool, rowSecurity database.Setting, process Process,
 ) ([]preflight.Finding, error) {
 	findings, err := inspectPrivileges(ctx, pool, p, process)
@@ -119,21 +119,22 @@ func (p places) inspectRights(
 	return append(findings, rows...), err
 }
 
-func found(severity preflight.Severity, check, message, action string) preflight.Finding {
+func newFinding(severity preflight.Severity, check, message, action string) preflight.Finding {
 	return preflight.Finding{Database: preflight.Middleware, Severity: severity, Check: check, Message: message, Action: action}
 }
 
-// unreadableVersion says that the version of the schema could not be read, such as for a lock. What else can be found out does not need it.
+// unreadableVersion reports that the version of the schema could not be read, for example because of a lock. The other checks do not need
+// it.
 func unreadableVersion(err error) preflight.Finding {
-	f := found(preflight.Error, checkSchemaVersion, fmt.Sprintf("the version of the schema cannot be read: %v", err),
+	f := newFinding(preflight.Error, checkSchemaVersion, fmt.Sprintf("the version of the schema cannot be read: %v", err),
 		"end the session that holds a lock on "+versionTable+": SELECT pid, query FROM pg_stat_activity WHERE pid IN "+
 			"(SELECT pid FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation = to_regclass('"+versionTable+"'))")
 	f.MayPass = true
 	return f
 }
 
-// schemaFinding compares the schema with what this binary was built for.
-func schemaFinding(ctx context.Context, pool *database.Pool, p places) (preflight.Finding, error) {
+// schemaFinding compares the version of the schema with that of this binary.
+func schemaFinding(ctx context.Context, pool *database.Pool, p tableSchemas) (preflight.Finding, error) {
 	if deadline, ok := ctx.Deadline(); ok { // The other checks need the rest of the time.
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/2)
@@ -153,18 +154,18 @@ func schemaFinding(ctx context.Context, pool *database.Pool, p places) (prefligh
 			action = fmt.Sprintf("run `verity-sync migrate` first. There are tables of verity-sync in the schema %s: if those of %s are "+
 				"this installation's, %s", strings.Join(p.homes, ", "), p.homes[0], p.setPath(p.homes[0]))
 		}
-		f := found(preflight.Error, checkSchemaVersion, message+")", action)
-		f.MayPass = errors.Is(err, ErrSchemaOutdated) // A migration may be under way.
+		f := newFinding(preflight.Error, checkSchemaVersion, message+")", action)
+		f.MayPass = errors.Is(err, ErrSchemaOutdated) // A migration may be in progress.
 		return f, nil
 	case err != nil:
 		return preflight.Finding{}, err
 	case len(p.missing()) > 0:
-		return found(preflight.Error, checkSchemaVersion, message+", and lacks the tables "+strings.Join(p.missing(), ", ")+
-			": what needs them fails", "restore them from a backup"), nil
+		return newFinding(preflight.Error, checkSchemaVersion, message+", but the schema lacks the tables "+strings.Join(p.missing(), ", ")+
+			": operations that use them fail", "restore them from a backup"), nil
 	case version > latestVersion:
-		message += fmt.Sprintf(", which this binary can work with; it knows %d", latestVersion)
+		message += fmt.Sprintf(", which is newer than that of this binary, %d, and compatible", latestVersion)
 	default:
 		message += ", which this binary needs"
 	}
-	return found(preflight.OK, checkSchemaVersion, message, ""), nil
+	return newFinding(preflight.OK, checkSchemaVersion, message, ""), nil
 }

@@ -12,10 +12,10 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/preflight"
 )
 
-// checkColumns is the check of the columns that the legacy middleware created: releases before this one adopted some that are too short.
+// checkColumns checks the columns that the legacy middleware created. Earlier releases adopted columns that are too short.
 const checkColumns = "columns"
 
-// inspectColumns finds columns that do not hold what a process stores in them.
+// inspectColumns finds columns that cannot hold the values that a process stores.
 func inspectColumns(ctx context.Context, pool *database.Pool, process Process) ([]preflight.Finding, error) {
 	columns, err := readColumnsOf(ctx, pool)
 	if err != nil {
@@ -32,14 +32,14 @@ func inspectColumns(ctx context.Context, pool *database.Pool, process Process) (
 			severity, consequence := preflight.Warning, "an event with such a value is not processed"
 			if n := columns[i].length; n > 0 && n < want.usual {
 				severity = preflight.Error
-				_, consequence = lacking(want.table, "", process)
+				_, consequence = consequenceOf(want.table, "", process)
 			}
-			findings = append(findings, found(severity, checkColumns,
+			findings = append(findings, newFinding(severity, checkColumns,
 				fmt.Sprintf("%s: %s: %s", o.Object, o.Problem, consequence), "run "+o.Statements[0]))
 		}
 	}
 	if len(findings) == 0 {
-		findings = append(findings, found(preflight.OK, checkColumns, "the columns hold what "+process.stores(), ""))
+		findings = append(findings, newFinding(preflight.OK, checkColumns, "the columns hold what "+process.stores(), ""))
 	}
 	return findings, nil
 }
@@ -51,11 +51,11 @@ func readColumnsOf(ctx context.Context, pool *database.Pool) ([]foundColumn, err
 	if err != nil {
 		return nil, err
 	}
-	defer tx.Rollback() //nolint:errcheck // It was only read.
+	defer tx.Rollback() //nolint:errcheck // Nothing was changed.
 	return readLegacyColumns(ctx, tx)
 }
 
-// stores names the processes that store.
+// stores names the processes, as the subject of "store".
 func (p Process) stores() string {
 	return [...]string{"receivers and controllers store", "a receiver stores", "a controller stores", "the migration stores"}[p]
 }

@@ -13,29 +13,29 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/preflight"
 )
 
-// places says in which schemas there are tables of verity-sync.
-type places struct {
-	// path is search_path, and role the one that privileges are for, which SET ROLE may have changed.
+// tableSchemas are the schemas of a database, with respect to the tables of verity-sync.
+type tableSchemas struct {
+	// path is search_path. role is the current role, which SET ROLE may have changed.
 	path database.Setting
 	role string
-	// named are the schemas of search_path, which need not exist. usable are those of them that the role may use, pg_temp among them,
-	// which comes to be when it is used; closed are the others that exist.
+	// named are the schemas of search_path, which need not exist. usable are those that the role may use, including pg_temp, which Postgres
+	// creates on its first use; closed are those that exist and that the role may not use.
 	named, usable, closed []string
-	// resolved are the schemas of the tables that are found without naming one, by table.
+	// resolved has the schemas of the tables that are found by their unqualified names, by table.
 	resolved map[string]string
-	// homes are the schemas that have tables of verity-sync, and visible those of search_path among them, in its order.
+	// homes are the schemas with tables of verity-sync, and visible those of them in search_path, in its order.
 	homes, visible []string
 }
 
-// readPlaces does not ask for current_schema(): with pg_temp in front that takes the privilege to create temporary tables.
-func readPlaces(ctx context.Context, pool *database.Pool, path database.Setting) (places, error) {
-	p := places{path: path, resolved: map[string]string{}}
+// readTableSchemas does not call current_schema(): with pg_temp in front, it needs the privilege to create temporary tables.
+func readTableSchemas(ctx context.Context, pool *database.Pool, path database.Setting) (tableSchemas, error) {
+	p := tableSchemas{path: path, resolved: map[string]string{}}
 	if err := pool.QueryRow(ctx, `SELECT current_user`).Scan(&p.role); err != nil {
-		return places{}, fmt.Errorf("read the role: %w", err)
+		return tableSchemas{}, fmt.Errorf("read the role: %w", err)
 	}
 	p.named = database.SearchPath(path.Value)
 	if err := p.readSchemas(ctx, pool); err != nil {
-		return places{}, fmt.Errorf("read the schemas of search_path: %w", err)
+		return tableSchemas{}, fmt.Errorf("read the schemas of search_path: %w", err)
 	}
 	rows, err := pool.Query(ctx, `
 		SELECT n.nspname::text, c.relname::text, pg_table_is_visible(c.oid)
@@ -43,7 +43,7 @@ func readPlaces(ctx context.Context, pool *database.Pool, path database.Setting)
 		WHERE c.relname = ANY ($1::text[]) AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname NOT LIKE 'pg\_%'
 		ORDER BY coalesce(array_position($2::text[], n.nspname::text), 1000), 1`, tableNames(), p.usable)
 	if err != nil {
-		return places{}, fmt.Errorf("look for the tables: %w", err)
+		return tableSchemas{}, fmt.Errorf("look for the tables: %w", err)
 	}
 	var schema, table string
 	var visible bool
@@ -51,7 +51,7 @@ func readPlaces(ctx context.Context, pool *database.Pool, path database.Setting)
 		if visible {
 			p.resolved[table] = schema
 		}
-		if table != versionTable { // What makes a set of tables verity-sync's is its version.
+		if table != versionTable { // A set of tables is verity-sync's if it has this one.
 			return nil
 		}
 		p.homes = append(p.homes, schema)
@@ -61,7 +61,7 @@ func readPlaces(ctx context.Context, pool *database.Pool, path database.Setting)
 		return nil
 	})
 	if err != nil {
-		return places{}, fmt.Errorf("look for the tables: %w", err)
+		return tableSchemas{}, fmt.Errorf("look for the tables: %w", err)
 	}
 	return p, nil
 }
@@ -71,7 +71,7 @@ const (
 	temporarySchema = "pg_temp"
 )
 
-func (p *places) readSchemas(ctx context.Context, pool *database.Pool) error {
+func (p *tableSchemas) readSchemas(ctx context.Context, pool *database.Pool) error {
 	names := slices.Clone(p.named)
 	for i, name := range names {
 		if name == ownSchema {
@@ -99,42 +99,42 @@ func (p *places) readSchemas(ctx context.Context, pool *database.Pool) error {
 	return err
 }
 
-// current is the schema in which tables are created, "" where there is none.
-func (p places) current() string {
+// current is the schema in which tables are created, or "".
+func (p tableSchemas) current() string {
 	if len(p.usable) == 0 {
 		return ""
 	}
 	return p.usable[0]
 }
 
-// first is the schema that search_path names first, "" where it is the role's own, which need not exist.
-func (p places) first() string {
+// first is the first schema of search_path, or "" for "$user", which need not exist.
+func (p tableSchemas) first() string {
 	if len(p.named) == 0 || p.named[0] == ownSchema {
 		return ""
 	}
 	return p.named[0]
 }
 
-// ofServer reports whether a schema is one in which no tables can be kept.
+// ofServer reports whether a schema belongs to the server, so that it cannot have permanent tables.
 func ofServer(schema string) bool {
 	return strings.HasPrefix(schema, "pg_") || schema == "information_schema"
 }
 
-// missing are the tables of verity-sync that are not found.
-func (p places) missing() []string {
+// missing returns the tables of verity-sync that are not found.
+func (p tableSchemas) missing() []string {
 	return slices.DeleteFunc(tableNames(), func(table string) bool { return p.resolved[table] != "" })
 }
 
-// table returns a table that is found, with its schema, as it stands in SQL.
-func (p places) table(name string) string {
+// table returns the qualified name of a table, quoted for SQL.
+func (p tableSchemas) table(name string) string {
 	return database.Quote(p.resolved[name], name)
 }
 
-// setPath says how the role comes to work in a schema.
-func (p places) setPath(schema string) string { return p.path.Set(database.Quote(schema)) }
+// setPath returns how to set search_path to a schema.
+func (p tableSchemas) setPath(schema string) string { return p.path.Set(database.Quote(schema)) }
 
-// searchPath finds out whether the tables of one schema are used, and which.
-func (p places) searchPath(process Process) preflight.Finding {
+// searchPath checks that search_path selects the tables of one schema.
+func (p tableSchemas) searchPath(process Process) preflight.Finding {
 	migrated, current := p.resolved[versionTable] != "", p.current()
 	home := cmp.Or(p.resolved[versionTable], current)
 	var strays []string
@@ -145,47 +145,47 @@ func (p places) searchPath(process Process) preflight.Finding {
 		}
 	}
 	stray := strings.Join(strays, ", ")
-	say := func(severity preflight.Severity, action, format string, args ...any) preflight.Finding {
-		return found(severity, checkSearchPath, fmt.Sprintf(format, args...), action)
+	finding := func(severity preflight.Severity, action, format string, args ...any) preflight.Finding {
+		return newFinding(severity, checkSearchPath, fmt.Sprintf(format, args...), action)
 	}
 	switch {
 	case current == "":
-		return say(preflight.Error, p.openSchema(process), "search_path names no schema that exists and that the role %s may use: it is %s",
-			p.role, p.path.Value)
+		return finding(preflight.Error, p.openSchema(process),
+			"search_path names no schema that exists and that the role %s may use: it is %s", p.role, p.path.Value)
 	case ofServer(current) && (process == MigrationProcess || !migrated):
 		kept := "a migration can create no tables there"
 		if strings.HasPrefix(current, temporarySchema) {
 			kept = "a migration would create temporary tables, which end with its session"
 		}
-		return say(preflight.Error, p.setPath(p.keeping()), "the first schema of search_path is %s: %s", current, kept)
+		return finding(preflight.Error, p.setPath(p.keeping()), "the first schema of search_path is %s: %s", current, kept)
 	case process == MigrationProcess && home != current:
-		return say(preflight.Error, p.setPath(home),
+		return finding(preflight.Error, p.setPath(home),
 			"a migration creates tables in the schema %s, and the tables of verity-sync are in %s", current, home)
 	case migrated && stray != "":
-		return say(preflight.Error, p.setPath(home),
+		return finding(preflight.Error, p.setPath(home),
 			"search_path mixes the tables of two schemas: %s would be used with those of %s", stray, home)
 	case process == MigrationProcess && stray != "":
-		return say(preflight.Warning, "to adopt it, "+p.setPath(elsewhere),
-			"%s is not adopted: the migration creates tables of its own in the schema %s", stray, current)
+		return finding(preflight.Warning, "to adopt it, "+p.setPath(elsewhere),
+			"%s is not adopted: the migration creates new tables in the schema %s", stray, current)
 	case len(p.visible) > 1:
-		return say(preflight.Warning, "name only one of them in search_path: "+p.setPath(home),
+		return finding(preflight.Warning, "name only one of them in search_path: "+p.setPath(home),
 			"search_path names several schemas with tables of verity-sync (%s): those of %s are used", strings.Join(p.visible, ", "), home)
 	case strings.HasPrefix(current, temporarySchema):
-		return say(preflight.Warning, p.setPath(home),
+		return finding(preflight.Warning, p.setPath(home),
 			"the first schema of search_path is %s: a migration would create temporary tables, and refuses to; the tables are those of %s",
 			current, home)
 	case p.first() != "" && p.first() != current:
-		return say(preflight.Warning, p.openFirst()+", or "+p.setPath(current),
+		return finding(preflight.Warning, p.openFirst()+", or "+p.setPath(current),
 			"the first schema of search_path, %s, does not exist, or the role %s may not use it: %s is used", p.first(), p.role, current)
 	case !migrated:
-		return say(preflight.OK, "", "tables are created in the schema %s", home)
+		return finding(preflight.OK, "", "tables are created in the schema %s", home)
 	default:
-		return say(preflight.OK, "", "the tables are those of the schema %s", home)
+		return finding(preflight.OK, "", "the tables are those of the schema %s", home)
 	}
 }
 
-// keeping is a schema in which tables can be kept: that of verity-sync's tables, else the first such of search_path.
-func (p places) keeping() string {
+// keeping returns a schema for permanent tables: that of verity-sync's tables, else the first suitable one of search_path.
+func (p tableSchemas) keeping() string {
 	for _, schema := range slices.Concat([]string{p.resolved[versionTable]}, p.usable) {
 		if schema != "" && !ofServer(schema) {
 			return schema
@@ -194,8 +194,8 @@ func (p places) keeping() string {
 	return "public"
 }
 
-// openSchema says how search_path comes to have a schema that the role may use.
-func (p places) openSchema(process Process) string {
+// openSchema returns how to give search_path a schema that the role may use.
+func (p tableSchemas) openSchema(process Process) string {
 	role, privilege := database.Quote(p.role), "USAGE"
 	if process == MigrationProcess {
 		privilege = "USAGE, CREATE"
@@ -216,8 +216,8 @@ func (p places) openSchema(process Process) string {
 	}
 }
 
-// openFirst says how the role comes to have the first schema of search_path.
-func (p places) openFirst() string {
+// openFirst returns how to give the role the first schema of search_path.
+func (p tableSchemas) openFirst() string {
 	schema, role := database.Quote(p.first()), database.Quote(p.role)
 	grant := fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s", schema, role)
 	if slices.Contains(p.closed, p.first()) {

@@ -11,17 +11,17 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/preflight"
 )
 
-// insufficientPrivilege is the SQLSTATE of a right that is missing.
+// insufficientPrivilege is the SQLSTATE of a missing privilege.
 const insufficientPrivilege = "42501"
 
-// need is what processes do with a table.
+// need is a table and the privileges that processes need on it.
 type need struct {
 	table string
-	// receiver and controller are the privileges that they use.
+	// receiver and controller are the privileges that these processes use.
 	receiver, controller string
 }
 
-// needs are all tables. DELETE is for retention alone.
+// needs has all tables. Only retention needs DELETE.
 var needs = []need{
 	{"webhook_events", "SELECT INSERT UPDATE", "SELECT UPDATE DELETE"},
 	{"sync_log", "", "SELECT INSERT DELETE"},
@@ -44,7 +44,7 @@ func tableNames() []string {
 	return names
 }
 
-// needsOf returns the privileges that a process uses, as tables and what each is for.
+// needsOf returns the privileges that a process uses, as pairs of a table and a privilege.
 func needsOf(process Process) (tables, privileges []string) {
 	for _, n := range needs {
 		for _, privilege := range []string{"SELECT", "INSERT", "UPDATE", "DELETE"} {
@@ -57,8 +57,8 @@ func needsOf(process Process) (tables, privileges []string) {
 	return tables, privileges
 }
 
-// inspectPrivileges finds the privileges that the role of the connection lacks. Those of all columns are as good as that of the table.
-func inspectPrivileges(ctx context.Context, pool *database.Pool, p places, process Process) ([]preflight.Finding, error) {
+// inspectPrivileges finds the privileges that the role of the connection lacks. A privilege on all columns is as good as one on the table.
+func inspectPrivileges(ctx context.Context, pool *database.Pool, p tableSchemas, process Process) ([]preflight.Finding, error) {
 	tables, privileges := needsOf(process)
 	rows, err := pool.Query(ctx, `
 		SELECT n.tab, n.privilege, current_setting('server_version_num')::int,
@@ -77,9 +77,9 @@ func inspectPrivileges(ctx context.Context, pool *database.Pool, p places, proce
 	var version int
 	var groups []string
 	_, err = pgx.ForEachRow(rows, []any{&name, &privilege, &version, &groups}, func() error {
-		severity, consequence := lacking(name, privilege, process)
+		severity, consequence := consequenceOf(name, privilege, process)
 		grant := fmt.Sprintf("run GRANT %s ON %s TO %s", privilege, p.table(name), database.Quote(p.role))
-		findings = append(findings, found(severity, checkPrivileges,
+		findings = append(findings, newFinding(severity, checkPrivileges,
 			fmt.Sprintf("the role %s may not %s %s: %s", p.role, privilege, name, consequence),
 			database.OrInherit(grant, p.role, groups, version)))
 		return nil
@@ -88,18 +88,18 @@ func inspectPrivileges(ctx context.Context, pool *database.Pool, p places, proce
 		return nil, fmt.Errorf("read the privileges: %w", err)
 	}
 	if len(findings) == 0 {
-		findings = append(findings, found(preflight.OK, checkPrivileges, "the role may do what "+process.String(), ""))
+		findings = append(findings, newFinding(preflight.OK, checkPrivileges, "the role may do what "+process.String(), ""))
 	}
 	return findings, nil
 }
 
-// lacking says what comes of a table with which something cannot be done.
-func lacking(table, privilege string, process Process) (preflight.Severity, string) {
+// consequenceOf returns the consequence of a missing privilege.
+func consequenceOf(table, privilege string, process Process) (preflight.Severity, string) {
 	switch {
 	case privilege == "DELETE":
 		return preflight.Warning, "finished rows stay longer than RETENTION"
 	case table == versionTable, table == "verity_sync_schema_compatibility":
-		return preflight.Warning, "a schema that this binary cannot work with is not noticed"
+		return preflight.Warning, "an incompatible schema is not detected"
 	case table == "controller_term" && process == ReceiverProcess:
 		return preflight.Warning, "POST /api/jobs/process-pending answers 500"
 	case table == "webhook_events" && process != ControllerProcess:
@@ -111,7 +111,7 @@ func lacking(table, privilege string, process Process) (preflight.Severity, stri
 	}
 }
 
-// String names the processes.
+// String names the processes, as the subject of "do".
 func (p Process) String() string {
 	return [...]string{"receivers and controllers do", "a receiver does", "a controller does", "the migration does"}[p]
 }

@@ -12,18 +12,18 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/preflight"
 )
 
-// secured is a table on which row security is active for the role, and a privilege that a process needs there.
+// secured is a table with active row security for the role, and a privilege that a process needs on it.
 type secured struct {
 	table, privilege string
-	// policies are those that allow some rows or all; restrictive are those that take rows away.
+	// policies are the policies that allow some or all rows; restrictive are the policies that hide rows.
 	policies, restrictive []string
-	// permitted is true where a permissive policy allows all rows; closed where no row is allowed.
+	// permitted is true if a permissive policy allows all rows, closed if no row is allowed.
 	permitted, closed bool
 }
 
-// inspectRowSecurity finds tables whose policies hide rows from the role of the connection, or forbid it to write them.
+// inspectRowSecurity finds tables whose policies hide rows from the role of the connection, or forbid it to write rows.
 func inspectRowSecurity(
-	ctx context.Context, pool *database.Pool, p places, setting database.Setting, process Process,
+	ctx context.Context, pool *database.Pool, p tableSchemas, setting database.Setting, process Process,
 ) ([]preflight.Finding, error) {
 	all, err := readSecured(ctx, pool, process)
 	if err != nil {
@@ -38,29 +38,29 @@ func inspectRowSecurity(
 		if s.permitted && len(s.restrictive) == 0 {
 			continue
 		}
-		severity, consequence := lacking(s.table, s.privilege, process)
+		severity, consequence := consequenceOf(s.table, s.privilege, process)
 		message := fmt.Sprintf("row security of %s allows the role %s no %s: %s", s.table, p.role, s.privilege, consequence)
 		if !s.closed {
 			severity = preflight.Warning
 			message = fmt.Sprintf("row security of %s allows the role %s %s of some rows only, by the policies %s: for the others, %s",
 				s.table, p.role, s.privilege, strings.Join(s.policies, ", "), consequence)
 		}
-		findings = append(findings, found(severity, checkRowSecurity, message, fmt.Sprintf(
+		findings = append(findings, newFinding(severity, checkRowSecurity, message, fmt.Sprintf(
 			"run %s, or ALTER TABLE %s DISABLE ROW LEVEL SECURITY",
 			database.PolicyAdvice(role, p.table(s.table), s.permitted, s.restrictive), p.table(s.table))))
 	}
 	if len(findings) == 0 {
-		findings = append(findings, found(preflight.OK, checkRowSecurity, "row security hides nothing from the role", ""))
+		findings = append(findings, newFinding(preflight.OK, checkRowSecurity, "row security hides nothing from the role", ""))
 	}
 	return findings, nil
 }
 
-// refusedByRowSecurity reports that Postgres refuses every statement, since row_security is off and a policy would apply.
-func refusedByRowSecurity(all []secured, p places, setting database.Setting, process Process) preflight.Finding {
-	worst := found(preflight.Warning, checkRowSecurity, "", "")
+// refusedByRowSecurity reports that Postgres refuses every statement, because row_security is off and a policy would apply.
+func refusedByRowSecurity(all []secured, p tableSchemas, setting database.Setting, process Process) preflight.Finding {
+	worst := newFinding(preflight.Warning, checkRowSecurity, "", "")
 	var tables, consequences []string
 	for _, s := range all {
-		severity, consequence := lacking(s.table, s.privilege, process)
+		severity, consequence := consequenceOf(s.table, s.privilege, process)
 		if severity == preflight.Error {
 			worst.Severity = severity
 		}

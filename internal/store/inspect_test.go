@@ -171,7 +171,7 @@ func TestAnInspectionFindsMissingPrivileges(t *testing.T) {
 		},
 		"a version that cannot be read": {
 			[]string{"REVOKE SELECT ON verity_sync_schema_version FROM $role"}, store.ReceiverProcess,
-			[][]string{{"warning privileges", "SELECT verity_sync_schema_version", "is not noticed", "GRANT SELECT ON ", `."verity_sync_schema_version" TO "role_`}},
+			[][]string{{"warning privileges", "SELECT verity_sync_schema_version", "is not detected", "GRANT SELECT ON ", `."verity_sync_schema_version" TO "role_`}},
 		},
 		"a privilege by way of another role": {
 			[]string{"REVOKE ALL ON webhook_events FROM $role", "GRANT SELECT, INSERT, UPDATE, DELETE ON webhook_events TO PUBLIC"}, store.AnyProcess, nil,
@@ -324,7 +324,7 @@ func TestAnInspectionFindsASchemaOfAnotherBinary(t *testing.T) {
 	assertProblems(t, inspect(t, d.as(""), store.AnyProcess))
 	d.exec("UPDATE verity_sync_schema_compatibility SET oldest_version = 999")
 	findings = inspect(t, d.as(""), store.AnyProcess)
-	assertProblems(t, findings, []string{"error schema", "too new for this binary", "run the verity-sync that has migrated it"})
+	assertProblems(t, findings, []string{"error schema", "too new for this binary", "run the version of verity-sync that migrated it"})
 	assert.False(t, findings[len(findings)-1].MayPass)
 }
 

@@ -22,16 +22,16 @@ import (
 //go:embed migrations/*.sql
 var migrationFiles embed.FS
 
-// versionTable is where goose keeps what has been applied. It has a name of its own, since the database may be shared.
+// versionTable is goose's table of applied migrations. Its name is not goose's default, since the database may be shared.
 const versionTable = "verity_sync_schema_version"
 
-// versionQuery reads the version without making the table, as goose would.
+// versionQuery reads the version without creating the table, as goose would.
 const versionQuery = `SELECT coalesce(max(version_id), 0) FROM ` + versionTable + ` WHERE is_applied`
 
-// oldestQuery reads the oldest version whose binaries may use the schema. The table is there from version 3 on.
+// oldestQuery reads the oldest version whose binaries may use the schema. The table exists since version 3.
 const oldestQuery = `SELECT oldest_version FROM verity_sync_schema_compatibility`
 
-// undefinedTable is the SQLSTATE of a table that is not there.
+// undefinedTable is the SQLSTATE of a table that does not exist.
 const undefinedTable = "42P01"
 
 // adoptVersion is the migration that normalises adopted rows again.
@@ -40,14 +40,14 @@ const adoptVersion = 2
 // latestVersion is the newest version that this binary knows.
 const latestVersion = 15
 
-// ErrSchemaOutdated says that the database lacks migrations of this binary.
+// ErrSchemaOutdated means that the database lacks migrations of this binary.
 var ErrSchemaOutdated = errors.New("the database schema is older than this binary")
 
-// ErrSchemaTooNew says that the database has a migration that binaries as old as this one cannot do with.
+// ErrSchemaTooNew means that the database has a migration that is incompatible with this binary.
 var ErrSchemaTooNew = errors.New("the database schema is too new for this binary")
 
-// CheckSchema compares the schema of the database with what this binary was built for. A newer one is accepted unless it
-// says otherwise, so that an older process can start during a rollout and after a rollback. The error says what to do.
+// CheckSchema compares the version of the schema with that of this binary. It accepts a newer schema that is compatible, so that an older
+// process can start during a rollout and after a rollback. The error has what to do.
 func (s *Store) CheckSchema(ctx context.Context) error {
 	version, err := s.SchemaVersion(ctx)
 	if err != nil {
@@ -62,12 +62,12 @@ func (s *Store) CheckSchema(ctx context.Context) error {
 	}
 	var oldest int64
 	if err := s.pool.QueryRow(ctx, oldestQuery).Scan(&oldest); err != nil {
-		return s.wrap(err, "read which versions the schema is for")
+		return s.wrap(err, "read which versions the schema is compatible with")
 	}
 	return checkNotTooNew(version, oldest)
 }
 
-// elsewhere says in which other schemas there are tables of verity-sync, where none were found.
+// elsewhere names other schemas with tables of verity-sync, if search_path has none.
 func (s *Store) elsewhere(ctx context.Context, version int64) string {
 	if version > 0 {
 		return ""
@@ -83,17 +83,17 @@ func (s *Store) elsewhere(ctx context.Context, version int64) string {
 		"name their schema in search_path, by ALTER ROLE … SET search_path"
 }
 
-// checkNotTooNew refuses a database that a newer binary has migrated in a way that this one cannot do with.
+// checkNotTooNew rejects a database that a newer binary has migrated incompatibly.
 func checkNotTooNew(version, oldest int64) error {
 	if latestVersion < oldest {
 		return fmt.Errorf("%w (version %d, for binaries that know at least %d; this one knows %d): "+
-			"run the verity-sync that has migrated it, or a newer one; "+
-			"to go back, restore the database as it was before", ErrSchemaTooNew, version, oldest, latestVersion)
+			"run the version of verity-sync that migrated it, or a newer one; "+
+			"to return to this version, restore a backup from before that migration", ErrSchemaTooNew, version, oldest, latestVersion)
 	}
 	return nil
 }
 
-// SchemaVersion returns the version of the schema, 0 where nothing has been migrated.
+// SchemaVersion returns the version of the schema, 0 before the first migration.
 func (s *Store) SchemaVersion(ctx context.Context) (int64, error) {
 	var version int64
 	err := s.pool.QueryRow(ctx, versionQuery).Scan(&version)
@@ -103,21 +103,20 @@ func (s *Store) SchemaVersion(ctx context.Context) (int64, error) {
 	return version, s.wrap(err, "read the schema version")
 }
 
-// MigrateOptions say how a database is brought up to date.
+// MigrateOptions configure a migration.
 type MigrateOptions struct {
-	// Normalise reads a payload of GoHighLevel; unfinished rows of the earlier middleware are normalised again with it.
+	// Normalise decodes a payload of GoHighLevel. It is applied to unfinished rows of the legacy middleware.
 	Normalise func(payload []byte, receivedAt time.Time) event.Event
-	// ForwardAdopted forwards unfinished rows of the earlier middleware, which has forwarded them already when they came.
+	// ForwardAdopted also forwards unfinished rows of the legacy middleware, which forwarded them when it received them.
 	ForwardAdopted bool
-	// Report is called every few seconds during a step that may take long, and so has no time limit. nil is allowed.
+	// Report is called every few seconds during a step that may take long and has no timeout. It may be nil.
 	Report func(step string, since time.Duration)
 }
 
-// answerTimeout is how long a database may take to answer the questions of a migration: all of them are about the catalog. Statements
-// that read or change the tables take as long as they need.
+// answerTimeout bounds a migration's queries of the catalog. Statements that read or change tables have no timeout.
 const answerTimeout = 20 * time.Second
 
-// reportPeriod is how often a step that takes long is reported.
+// reportPeriod is how often a long step is reported.
 const reportPeriod = 5 * time.Second
 
 // reported runs a step that may take long.
@@ -142,15 +141,15 @@ func (o MigrateOptions) reported(step string, f func() error) error {
 	return f()
 }
 
-// MigrationStatus is one migration and when it was applied; the zero time where it was not.
+// MigrationStatus is a migration and the time when it was applied, zero if it is pending.
 type MigrationStatus struct {
 	Version   int64
 	Name      string
 	AppliedAt time.Time
 }
 
-// Migrate brings the database at url up to date and returns what was applied. Concurrent calls wait for each other. An
-// ObstructedError says that nothing was changed, and what is in the way. A database.NoAnswerError says that the database did not answer.
+// Migrate migrates the database at url and returns the applied migrations. Concurrent calls wait for each other. An ObstructedError lists
+// obstacles; nothing was changed. A database.NoAnswerError means that the database did not answer.
 func Migrate(ctx context.Context, url string, opts MigrateOptions) ([]MigrationStatus, error) {
 	if opts.Normalise == nil {
 		return nil, errors.New("migrate: Normalise is not set")
@@ -177,20 +176,19 @@ func Migrate(ctx context.Context, url string, opts MigrateOptions) ([]MigrationS
 		return applied, errors.Join(err, lockLost(ctx))
 	}
 	if opts.ForwardAdopted {
-		err := opts.reported("have adopted events forwarded", func() error {
+		err := opts.reported("mark adopted events for forwarding", func() error {
 			_, err := db.ExecContext(ctx, `UPDATE webhook_events SET forward = true
 				WHERE adopted AND NOT forward AND status IN ('pending', 'processing')`)
 			return err
 		})
 		if err != nil {
-			return applied, fmt.Errorf("have adopted events forwarded: %w", errors.Join(err, lockLost(ctx)))
+			return applied, fmt.Errorf("mark adopted events for forwarding: %w", errors.Join(err, lockLost(ctx)))
 		}
 	}
 	return applied, nil
 }
 
-// applyPending applies what is pending, a migration at a time. There is nothing to do for a database that is newer, which is what a
-// rollback finds.
+// applyPending applies the pending migrations, one at a time. A newer database, as after a rollback of the binary, has none.
 func applyPending(ctx context.Context, provider *goose.Provider, opts MigrateOptions) (applied []MigrationStatus, err error) {
 	for {
 		version, err := provider.GetDBVersion(ctx)
@@ -219,7 +217,7 @@ func applyPending(ctx context.Context, provider *goose.Provider, opts MigrateOpt
 	}
 }
 
-// MigrationsOf lists the migrations that this binary knows, with when each was applied to the database at url.
+// MigrationsOf lists the migrations of this binary, with the time when each was applied to the database at url.
 func MigrationsOf(ctx context.Context, url string) ([]MigrationStatus, error) {
 	db, provider, version, err := openProvider(ctx, url, MigrateOptions{})
 	if err != nil {
@@ -231,7 +229,7 @@ func MigrationsOf(ctx context.Context, url string) ([]MigrationStatus, error) {
 
 func migrationsOf(ctx context.Context, provider *goose.Provider, version int64) ([]MigrationStatus, error) {
 	var out []MigrationStatus
-	if version == 0 { // goose would make its table to answer; looking must not change anything.
+	if version == 0 { // goose would create its table, but this must not change anything.
 		for _, source := range provider.ListSources() {
 			out = append(out, MigrationStatus{Version: source.Version, Name: migrationName(source)})
 		}
@@ -243,7 +241,7 @@ func migrationsOf(ctx context.Context, provider *goose.Provider, version int64) 
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read what has been migrated: %w", err)
+		return nil, fmt.Errorf("read the applied migrations: %w", err)
 	}
 	for _, status := range statuses {
 		out = append(out, MigrationStatus{Version: status.Source.Version, Name: migrationName(status.Source), AppliedAt: status.AppliedAt})
@@ -268,7 +266,7 @@ func migrationName(s *goose.Source) string {
 	}
 }
 
-// openProvider connects to the database at url and returns the version it is at, refusing one that is too new for this binary.
+// openProvider connects to the database at url and returns its version. It rejects a database that is too new for this binary.
 func openProvider(ctx context.Context, url string, opts MigrateOptions) (*migrationDB, *goose.Provider, int64, error) {
 	db, err := openMigration(ctx, url)
 	if err != nil {

@@ -17,21 +17,21 @@ import (
 )
 
 const (
-	// migrationConns are two: the lock's, and the one that migrates.
+	// migrationConns is one connection for the lock and one for the migration.
 	migrationConns = 2
-	// lockPeriod is how often a lock that another migration has is tried again, and one's own is looked after.
+	// lockPeriod is how often a migration tries to acquire the lock, and how often it checks its lock.
 	lockPeriod = time.Second
-	// lockPatience is how long a migration waits for others.
-	lockPatience = 30 * time.Minute
+	// migrationLockTimeout is how long a migration waits for others.
+	migrationLockTimeout = 30 * time.Minute
 )
 
-// errLockLost says that the connection that holds the lock is gone, so that another migration may run.
-var errLockLost = errors.New("the migration lock is lost, and the migration was stopped: run it again")
+// errLockLost means that the connection with the lock is lost, so that another migration may run.
+var errLockLost = errors.New("the migration lost its lock and was stopped: run it again")
 
-// errNotAlive says that the database stopped to answer while something was read.
-var errNotAlive = errors.New("the database does not answer any more")
+// errNotAlive means that the database stopped answering during a query without a timeout.
+var errNotAlive = errors.New("the database stopped answering")
 
-// migrationDB is the database of a migration, by way of database/sql, as goose wants it.
+// migrationDB is the database of a migration, as a database/sql.DB, which goose needs.
 type migrationDB struct {
 	*sql.DB
 	pool *database.Pool
@@ -56,8 +56,8 @@ func (db *migrationDB) Close() error {
 
 // lockMigration waits until no other migration of the schema runs. The context that it returns ends when the lock is lost.
 //
-// The lock is a transaction's: through a pooler, a session's would stay on a connection that others use. It is tried and not
-// waited for, since a statement that waits has a snapshot, for whose end CREATE INDEX CONCURRENTLY waits in turn.
+// The lock belongs to a transaction: behind a pooler, a session's lock would stay on a connection that others use. It polls, since a
+// statement that waits for the lock has a snapshot, and CREATE INDEX CONCURRENTLY waits for the end of snapshots.
 func lockMigration(ctx context.Context, db *migrationDB) (context.Context, func(), error) {
 	var tx pgx.Tx
 	err := database.Within(ctx, answerTimeout, func(ctx context.Context) (err error) {
@@ -70,9 +70,9 @@ func lockMigration(ctx context.Context, db *migrationDB) (context.Context, func(
 	rollback := func() {
 		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
 		defer cancel()
-		_ = tx.Rollback(ending) // Nothing was written in it.
+		_ = tx.Rollback(ending) // It has written nothing.
 	}
-	if err := takeLock(ctx, tx); err != nil {
+	if err := acquireLock(ctx, tx); err != nil {
 		rollback()
 		return nil, nil, err
 	}
@@ -91,8 +91,8 @@ func ping(ctx context.Context, tx pgx.Tx) error {
 	return err
 }
 
-func takeLock(ctx context.Context, tx pgx.Tx) error {
-	waiting, cancel := context.WithTimeout(ctx, lockPatience)
+func acquireLock(ctx context.Context, tx pgx.Tx) error {
+	waiting, cancel := context.WithTimeout(ctx, migrationLockTimeout)
 	defer cancel()
 	for {
 		var taken bool
@@ -114,14 +114,14 @@ func takeLock(ctx context.Context, tx pgx.Tx) error {
 	}
 }
 
-// migrationLock is the lock of a schema: two schemas of one database have nothing to wait for.
+// migrationLock is the key of a schema's lock. Migrations of different schemas do not wait for each other.
 func migrationLock(schema string) int64 {
 	sum := sha256.Sum256([]byte("verity-sync migrate " + schema))
 	return int64(binary.BigEndian.Uint64(sum[:8])) //nolint:gosec // All 64 bits are wanted.
 }
 
-// keepAlive asks a database every second whether it is there. It returns when ctx ends, or why the database is lost. For a transaction, it
-// also keeps poolers from ending it because it is idle.
+// keepAlive pings a database every second. It returns when ctx ends, or the reason why the database is lost. In a transaction, it also
+// keeps poolers from ending the transaction because it is idle.
 func keepAlive(ctx context.Context, lost error, ask func(context.Context) error) error {
 	for {
 		select {
@@ -135,7 +135,7 @@ func keepAlive(ctx context.Context, lost error, ask func(context.Context) error)
 	}
 }
 
-// whileAlive runs f, which may take long, and stops it when the database does not answer on another connection any more.
+// whileAlive runs f, which may take long, and stops it when the database stops answering on another connection.
 func whileAlive(ctx context.Context, db *migrationDB, f func(context.Context) error) error {
 	alive, stop := context.WithCancelCause(ctx)
 	var keeper sync.WaitGroup
@@ -150,7 +150,7 @@ func whileAlive(ctx context.Context, db *migrationDB, f func(context.Context) er
 	return err
 }
 
-// lockLost returns why the lock was lost while a migration ran in ctx, nil where it was not.
+// lockLost returns why a migration that ran in ctx lost its lock, or nil.
 func lockLost(ctx context.Context) error {
 	if err := context.Cause(ctx); errors.Is(err, errLockLost) {
 		return err

@@ -184,7 +184,7 @@ func TestASchemaThatIsNewerIsAcceptedUnlessItSaysOtherwise(t *testing.T) {
 	}
 	b.exec(`UPDATE verity_sync_schema_compatibility SET oldest_version = 16`)
 	require.ErrorContains(t, b.CheckSchema(t.Context()),
-		"(version 999, for binaries that know at least 16; this one knows 15): run the verity-sync that has migrated it")
+		"(version 999, for binaries that know at least 16; this one knows 15): run the version of verity-sync that migrated it")
 }
 
 func TestTheLookUpsThatUsersKnowWork(t *testing.T) {

@@ -14,19 +14,19 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/event"
 )
 
-// Obstacle is something in a database that would make a migration fail, or verity-sync on the migrated database.
+// Obstacle is an object of a database with which a migration would fail, or verity-sync after it.
 type Obstacle struct {
-	// Object is what is in the way, in the words of pg_describe_object: "view recent_events".
+	// Object is the object as pg_describe_object describes it: "view recent_events".
 	Object string
-	// Problem says why.
+	// Problem is the reason.
 	Problem string
-	// Statements are the SQL that takes it out of the way, for whoever owns the object to run before the migration.
+	// Statements are SQL that resolves it. The owner of the object must run them before the migration.
 	Statements []string
-	// Afterwards says what remains to be done after the migration; "" where nothing does.
+	// Afterwards is what to do after the migration; empty if there is nothing to do.
 	Afterwards string
 }
 
-// String has all of it in one line.
+// String returns the obstacle on one line.
 func (o Obstacle) String() string {
 	text := o.Object + ": " + o.Problem
 	if len(o.Statements) > 0 {
@@ -35,25 +35,25 @@ func (o Obstacle) String() string {
 	if o.Afterwards != "" {
 		text += ". Afterwards: " + o.Afterwards
 	}
-	return event.VisibleLine(text) // Names and definitions in it are those of the database.
+	return event.VisibleLine(text) // Names and definitions in it come from the database.
 }
 
-// ObstructedError says that a database cannot be migrated as it is. Nothing was changed.
+// ObstructedError means that a database has obstacles to its migration. Nothing was changed.
 type ObstructedError struct {
 	Obstacles []Obstacle
 }
 
 func (e *ObstructedError) Error() string {
 	var text strings.Builder
-	text.WriteString("the database cannot be migrated as it is. Nothing was changed. Resolve what follows, then migrate again:")
+	text.WriteString("the database has obstacles to the migration. Nothing was changed. Resolve them, then migrate again:")
 	for _, o := range e.Obstacles {
 		text.WriteString("\n  " + o.String())
 	}
 	return text.String()
 }
 
-// checkObstacles returns an ObstructedError where something is in the way of the migrations that are pending. It only reads the
-// catalog, so that it takes no lock that another process would notice.
+// checkObstacles returns an ObstructedError if there are obstacles to the pending migrations. It only reads the catalog, and takes no lock
+// that blocks another process.
 func checkObstacles(ctx context.Context, db *sql.DB, provider *goose.Provider) error {
 	err := database.Within(ctx, answerTimeout, func(ctx context.Context) error {
 		for {
@@ -65,14 +65,14 @@ func checkObstacles(ctx context.Context, db *sql.DB, provider *goose.Provider) e
 			if err != nil || len(found) == 0 {
 				return err
 			}
-			// Another migration may have run meanwhile: then what it has created was taken for an obstacle.
+			// Another migration may have run meanwhile. Objects that it created are not obstacles.
 			if current, err := readVersion(ctx, db); err != nil || current == version {
 				return cmp.Or(err, error(&ObstructedError{found}))
 			}
 		}
 	})
 	if _, obstructed := errors.AsType[*ObstructedError](err); err != nil && !obstructed {
-		return fmt.Errorf("look for what is in the way of the migration: %w", err)
+		return fmt.Errorf("look for obstacles to the migration: %w", err)
 	}
 	return err
 }
@@ -86,7 +86,7 @@ func findObstacles(ctx context.Context, db *sql.DB, provider *goose.Provider, ve
 	if err != nil {
 		return nil, err
 	}
-	defer tx.Rollback() //nolint:errcheck // It was only read.
+	defer tx.Rollback() //nolint:errcheck // Nothing was changed.
 	checks := []func(context.Context, *sql.Tx, plan) ([]Obstacle, error){privilegeObstacles, nameObstacles, rowTypeObstacles}
 	if version == 0 {
 		checks = append(checks, tableObstacles, columnObstacles, keyObstacles, constraintObstacles, payloadObstacles)
@@ -102,7 +102,7 @@ func findObstacles(ctx context.Context, db *sql.DB, provider *goose.Provider, ve
 	return found, nil
 }
 
-// readVersion returns the version of the schema, 0 where nothing has been migrated.
+// readVersion returns the version of the schema, 0 before the first migration.
 func readVersion(ctx context.Context, db *sql.DB) (int64, error) {
 	var version int64
 	if err := db.QueryRowContext(ctx, versionQuery).Scan(&version); err != nil && sqlState(err) != undefinedTable {

@@ -11,14 +11,14 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/database"
 )
 
-// legacyColumn is a column that a table of the legacy middleware has.
+// legacyColumn is a column of a table of the legacy middleware.
 type legacyColumn struct {
 	table, name string
-	// dataType is what verity-sync needs it to be.
+	// dataType is the type that verity-sync needs.
 	dataType string
-	// null says that verity-sync stores NULL in it, which the first migration does not see to.
+	// null is true if verity-sync stores NULL in it and the first migration does not allow that.
 	null bool
-	// usual is how many characters the values of ordinary events have, longest how many verity-sync stores at most; noBound is any number.
+	// usual is the length in characters of values of ordinary events, longest the maximum length that verity-sync stores, or noBound.
 	usual, longest int
 }
 
@@ -27,7 +27,7 @@ const noBound = 1 << 30
 
 var legacyColumns = func() []legacyColumn {
 	var columns []legacyColumn
-	// An asterisk marks a column that may have to be NULL. Ids and addresses have ghl.MaxIDLen bytes at most, a dedupe key also its source.
+	// An asterisk marks a column that must allow NULL. Ids and addresses have ghl.MaxIDLen bytes at most; a dedupe key also has its source.
 	for table, list := range map[string]string{
 		"webhook_events": "id uuid, received_at timestamptz, source text 3 32, event_type text 40 255, entity_type text 16 128, " +
 			"entity_id text 36 256, payload_json json, dedupe_key text 80 260, status text 10 10, error_message* text 1000, " +
@@ -49,14 +49,14 @@ var legacyColumns = func() []legacyColumn {
 	return columns
 }()
 
-// foundColumn is what the catalog says of a column.
+// foundColumn is a column in the catalog.
 type foundColumn struct {
 	table, name string
-	// dataType is that of the values; for a domain, the one that it is of in the end.
+	// dataType is the type of the values; for a domain, its base type.
 	dataType string
-	// length is how many characters it holds, 0 where nothing limits it.
+	// length is the maximum length in characters, 0 if unlimited.
 	length int
-	// domain is the name of one that has constraints, caseless says that texts are equal that are not the same.
+	// domain is the name of a domain with constraints. caseless is true if the collation treats different texts as equal.
 	domain                        string
 	caseless                      bool
 	notNull, filled, hasDefault   bool
@@ -64,7 +64,7 @@ type foundColumn struct {
 	generated, inKey, sqlKeyIndex string
 }
 
-// isType reports whether a column's type needs no change.
+// isType reports whether the type of a column needs no change.
 func (c foundColumn) isType(want string) bool {
 	switch want {
 	case "text":
@@ -78,7 +78,7 @@ func (c foundColumn) isType(want string) bool {
 	}
 }
 
-// columnObstacles are columns of the legacy tables that are not what the migrations, and verity-sync after them, take them for.
+// columnObstacles are columns of the legacy tables with which the migrations, or verity-sync after them, would fail.
 func columnObstacles(ctx context.Context, tx *sql.Tx, p plan) ([]Obstacle, error) {
 	columns, err := readLegacyColumns(ctx, tx)
 	if err != nil {
@@ -155,9 +155,9 @@ func obstaclesOfTable(table string, columns []foundColumn, p plan) []Obstacle {
 		}
 		if len(missing) <= 3 {
 			o.Statements = []string{"ALTER TABLE " + table + " " + strings.Join(additions, ", ")}
-		} else { // Another application's.
+		} else { // The table belongs to another application.
 			o.Statements = []string{"ALTER TABLE " + table + " RENAME TO other_" + table}
-			o.Afterwards = "or give verity-sync a schema or a database of its own"
+			o.Afterwards = "or use a separate schema or database for verity-sync"
 		}
 		found = append(found, o)
 	}
@@ -173,7 +173,7 @@ func obstaclesOfTable(table string, columns []foundColumn, p plan) []Obstacle {
 	return found
 }
 
-// obstacles are what c has in the way of being the column.
+// obstacles are the differences of c that prevent its use as the column.
 func (want legacyColumn) obstacles(c foundColumn) []Obstacle {
 	var found []Obstacle
 	add := func(problem, afterwards, format string, args ...any) {
@@ -189,17 +189,17 @@ func (want legacyColumn) obstacles(c foundColumn) []Obstacle {
 	case !c.isType(want.dataType):
 		action, note := want.retyped(c)
 		add("it is "+c.dataType+", and verity-sync needs "+want.dataType, note, "%s", action)
-		if c.identity { // Postgres does not take both in one statement.
+		if c.identity { // Postgres does not accept both in one statement.
 			o := &found[len(found)-1]
 			o.Statements = slices.Insert(o.Statements, 0, "ALTER TABLE "+c.table+" ALTER COLUMN "+c.name+" DROP IDENTITY")
 		}
 	case want.dataType == "text" && c.caseless:
-		add("its collation takes different texts for the same, which verity-sync does not", "",
+		add("its collation treats different texts as equal, and verity-sync does not", "",
 			`ALTER COLUMN %s TYPE text COLLATE "default"`, c.name)
 	case c.length > 0 && c.length < want.longest:
 		add(want.tooShort(c), "", "ALTER COLUMN %s TYPE text", c.name)
 	case c.domain != "":
-		add("it is of the domain "+c.domain+", whose constraints may refuse what verity-sync stores", "",
+		add("it is of the domain "+c.domain+", whose constraints may refuse values of verity-sync", "",
 			"ALTER COLUMN %s TYPE %s", c.name, want.dataType)
 	}
 	changesNull := c.name == "entity_id" || c.name == "source_id"
@@ -207,7 +207,7 @@ func (want legacyColumn) obstacles(c foundColumn) []Obstacle {
 	case changesNull && c.inKey != "":
 		found = append(found, Obstacle{
 			Object:     c.inKey,
-			Problem:    c.table + "." + c.name + " may be NULL after the migration, and cannot be as long as this index has it",
+			Problem:    c.table + "." + c.name + " may be NULL after the migration, which this index does not allow",
 			Statements: []string{c.sqlKeyIndex},
 		})
 	case want.null && c.notNull:
@@ -216,7 +216,7 @@ func (want legacyColumn) obstacles(c foundColumn) []Obstacle {
 	return found
 }
 
-// tooShort says that a column does not hold all values.
+// tooShort describes a column that cannot hold all values.
 func (want legacyColumn) tooShort(c foundColumn) string {
 	stores := "texts of any length"
 	if want.longest < noBound {
@@ -225,7 +225,7 @@ func (want legacyColumn) tooShort(c foundColumn) string {
 	return fmt.Sprintf("it holds %d characters, and verity-sync stores %s", c.length, stores)
 }
 
-// retyped is what gives a column its type, and what has to be known of it.
+// retyped returns the action that changes the type of a column, and a note about it.
 func (want legacyColumn) retyped(c foundColumn) (action, note string) {
 	using := fmt.Sprintf("%s::text::%s", c.name, want.dataType)
 	switch {
@@ -233,7 +233,7 @@ func (want legacyColumn) retyped(c foundColumn) (action, note string) {
 		using = fmt.Sprintf("lpad(to_hex(%s), 32, '0')::uuid", c.name)
 		note = "nothing; foreign keys of your own to it need the same statement"
 	case c.dataType == "timestamp without time zone":
-		using, note = c.name+" AT TIME ZONE 'UTC'", "nothing; where the times are not in UTC, name their time zone in the statement"
+		using, note = c.name+" AT TIME ZONE 'UTC'", "nothing; if the times are not in UTC, use their time zone in the statement"
 	}
 	if c.hasDefault {
 		action = fmt.Sprintf("ALTER COLUMN %s DROP DEFAULT, ", c.name)

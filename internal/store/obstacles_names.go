@@ -12,17 +12,17 @@ import (
 	"github.com/pressly/goose/v3"
 )
 
-// plan is what pending migrations do, as far as it can fail for what a database already has.
+// plan has the actions of pending migrations that can conflict with objects of the database.
 type plan struct {
-	// tables, indexes and types are those that they create, alters the tables that they alter.
+	// tables, indexes and types are the objects that they create, alters the tables that they alter.
 	tables, indexes, types, alters []string
-	// columns and constraints are those that they add, as {table, name}.
+	// columns and constraints are the ones that they add, as {table, name}.
 	columns, constraints [][2]string
-	// altered are the columns that they alter, in their order.
+	// altered are the columns that they alter, in this order.
 	altered []alteredColumn
 }
 
-// alteredColumn is a column that a migration alters: to NOT NULL, from it, or to a type.
+// alteredColumn is a column that a migration changes: to NOT NULL, from NOT NULL, or to another type.
 type alteredColumn struct{ table, name, action string }
 
 func (p plan) empty() bool { return len(p.tables)+len(p.indexes)+len(p.types)+len(p.alters) == 0 }
@@ -39,7 +39,7 @@ var (
 	dropped       = regexp.MustCompile(`DROP (?:INDEX|TABLE|TYPE|CONSTRAINT|COLUMN) (?:CONCURRENTLY )?(?:IF EXISTS )?(\w+)`)
 )
 
-// planAfter reads the SQL of the migrations after version. What they drop themselves is in nobody's way.
+// planAfter reads the SQL of the migrations after version. It leaves out objects that they drop again.
 func planAfter(provider *goose.Provider, version int64) (plan, error) {
 	var p plan
 	gone := map[string]bool{}
@@ -86,7 +86,7 @@ func appendAdded(list [][2]string, table string, pattern *regexp.Regexp, stateme
 	return list
 }
 
-// privilegeObstacles are rights that the role of the migration lacks.
+// privilegeObstacles are privileges that the role of the migration lacks.
 func privilegeObstacles(ctx context.Context, tx *sql.Tx, p plan) ([]Obstacle, error) {
 	var found []Obstacle
 	var role, schema string
@@ -119,7 +119,7 @@ func privilegeObstacles(ctx context.Context, tx *sql.Tx, p plan) ([]Obstacle, er
 	return append(found, others...), err
 }
 
-// nameObstacles are objects that have the name of one that a migration creates.
+// nameObstacles are objects with the name of an object that a migration creates.
 func nameObstacles(ctx context.Context, tx *sql.Tx, p plan) ([]Obstacle, error) {
 	found, err := rowsOf(ctx, tx, func(rows *sql.Rows) (Obstacle, error) {
 		var o Obstacle

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// payloadObstacles are what depends on webhook_events.payload_json, whose type the first migration changes from jsonb to json.
+// payloadObstacles are the dependents of webhook_events.payload_json, whose type the first migration changes from jsonb to json.
 func payloadObstacles(ctx context.Context, tx *sql.Tx, _ plan) ([]Obstacle, error) {
 	var table uint32
 	var attribute int
@@ -33,14 +33,14 @@ func payloadObstacles(ctx context.Context, tx *sql.Tx, _ plan) ([]Obstacle, erro
 		return nil, err
 	}
 	found = append(found, others...)
-	if dataType != "jsonb" { // json stays json: indexes and constraints are built again as they are.
+	if dataType != "jsonb" { // The type stays json: Postgres rebuilds indexes and constraints.
 		return found, nil
 	}
 	retyped, err := retypedObstacles(ctx, tx, table, attribute)
 	return append(found, retyped...), err
 }
 
-// definitionOf is the SQL of the advice on how to create a view again, whose pg_class has an alias. The name is quoted for a shell.
+// definitionOf is SQL for the advice on how to create a view again. alias is that of its pg_class. The name is quoted for a shell.
 func definitionOf(alias string) string {
 	return strings.ReplaceAll(`format('create it again; pg_dump --schema-only --table=''%s'' prints its definition now',
 		           replace(concat(quote_ident(n.nspname), '.', quote_ident(c.relname)),
@@ -48,7 +48,7 @@ func definitionOf(alias string) string {
 		"c.relname", alias+".relname")
 }
 
-// viewObstacles are the views on the column, and those on them, in the order in which they can be dropped.
+// viewObstacles are the views on the column, and the views on these, in the order in which they can be dropped.
 func viewObstacles(ctx context.Context, tx *sql.Tx, table uint32, attribute int) ([]Obstacle, error) {
 	return rowsOf(ctx, tx, scanObstacle, `
 		WITH RECURSIVE uses (view, depth) AS (
@@ -71,7 +71,7 @@ func viewObstacles(ctx context.Context, tx *sql.Tx, table uint32, attribute int)
 		ORDER BY max(depth) DESC, 1`, table, attribute)
 }
 
-// dependentObstacles are what Postgres refuses to change a column's type under, whatever it says.
+// dependentObstacles are the objects whose existence makes Postgres refuse to change the type of a column.
 func dependentObstacles(ctx context.Context, tx *sql.Tx, table uint32, attribute int) ([]Obstacle, error) {
 	return rowsOf(ctx, tx, scanObstacle, `
 		WITH dependents AS (
@@ -99,7 +99,7 @@ func dependentObstacles(ctx context.Context, tx *sql.Tx, table uint32, attribute
 		    SELECT CASE a.attgenerated
 		           WHEN 's' THEN format('ALTER TABLE %s ALTER COLUMN %I DROP EXPRESSION', f.adrelid::regclass, a.attname)
 		                               ELSE format('ALTER TABLE %s DROP COLUMN %I', f.adrelid::regclass, a.attname) END,
-		           format('to have it computed again, drop the column and add it anew: %I %s GENERATED ALWAYS AS (%s)', a.attname,
+		           format('to make it a generated column again, drop it and add: %I %s GENERATED ALWAYS AS (%s)', a.attname,
 		                  format_type(a.atttypid, a.atttypmod), pg_get_expr(f.adbin, f.adrelid))
 		    FROM pg_attrdef f JOIN pg_attribute a ON a.attrelid = f.adrelid AND a.attnum = f.adnum
 		    WHERE d.classid = 'pg_attrdef'::regclass AND f.oid = d.objid AND a.attgenerated <> ''
@@ -123,16 +123,16 @@ func dependentObstacles(ctx context.Context, tx *sql.Tx, table uint32, attribute
 		ORDER BY 1`, table, attribute)
 }
 
-// dependent is an index or a constraint, which Postgres builds again with the new type of a column.
+// dependent is an index or a constraint, which Postgres rebuilds with the new type of a column.
 type dependent struct {
 	Obstacle
-	// plain says that the column itself is a key of it; json cannot be compared.
+	// plain is true if the column itself is a key of it: json values cannot be compared.
 	plain bool
-	// expressions are those of it that may use the column, one a line.
+	// expressions are its expressions that may use the column.
 	expressions []string
 }
 
-// retypedObstacles are the indexes and constraints that have no meaning with json.
+// retypedObstacles are the indexes and constraints that do not work with json.
 func retypedObstacles(ctx context.Context, tx *sql.Tx, table uint32, attribute int) ([]Obstacle, error) {
 	dependents, err := rowsOf(ctx, tx, func(rows *sql.Rows) (d dependent, err error) {
 		var statement, expressions string
@@ -183,7 +183,7 @@ func retypedObstacles(ctx context.Context, tx *sql.Tx, table uint32, attribute i
 			fails = fails || err != nil || was != becomes
 		}
 		if fails {
-			d.Problem = "webhook_events.payload_json becomes json, which its definition does not work with"
+			d.Problem = "its definition does not work with json, the new type of webhook_events.payload_json"
 			d.Afterwards = "create it again with payload_json::jsonb in place of payload_json, in an index ((payload_json::jsonb)): " +
 				d.Afterwards
 			found = append(found, d.Obstacle)
@@ -192,7 +192,7 @@ func retypedObstacles(ctx context.Context, tx *sql.Tx, table uint32, attribute i
 	return found, nil
 }
 
-// retypedTable is what stands after FROM for the table as it will be.
+// retypedTable returns a FROM item that stands for the table after the change.
 func retypedTable(ctx context.Context, tx *sql.Tx, table uint32) (string, error) {
 	var columns string
 	err := tx.QueryRowContext(ctx, `
@@ -202,10 +202,10 @@ func retypedTable(ctx context.Context, tx *sql.Tx, table uint32) (string, error)
 	return "(SELECT " + columns + " FROM webhook_events) AS webhook_events", err
 }
 
-// typeOf returns the type of an expression over a table, and an error where Postgres does not understand it. It reads no rows.
+// typeOf returns the type of an expression over a table, or the error of an invalid expression. It reads no rows.
 func typeOf(ctx context.Context, tx *sql.Tx, expression, from string) (name string, err error) {
 	err = inSavepoint(ctx, tx, func() (err error) {
-		//nolint:gosec // The expression is the database's own, of one of its indexes or checks.
+		//nolint:gosec // The expression comes from an index or a check of the database.
 		rows, err := tx.QueryContext(ctx, "SELECT ("+expression+") FROM "+from+" LIMIT 0")
 		if err != nil {
 			return err

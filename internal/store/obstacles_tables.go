@@ -15,7 +15,7 @@ import (
 const legacyTable = ` c.relnamespace = quote_ident(current_schema())::regnamespace
 	AND c.relname IN ('webhook_events', 'sync_log', 'contact_mappings') `
 
-// scanObstacle reads object, problem, statement and what is to be done afterwards.
+// scanObstacle reads the object, the problem, the statement and what to do afterwards.
 func scanObstacle(rows *sql.Rows) (Obstacle, error) {
 	var o Obstacle
 	var statement string
@@ -26,7 +26,7 @@ func scanObstacle(rows *sql.Rows) (Obstacle, error) {
 	return o, err
 }
 
-// tableObstacles are legacy tables that are no ordinary tables, and what hides their rows.
+// tableObstacles are legacy tables that are not ordinary tables, or whose rows are hidden.
 func tableObstacles(ctx context.Context, tx *sql.Tx, _ plan) ([]Obstacle, error) {
 	return rowsOf(ctx, tx, scanObstacle, `
 		SELECT pg_describe_object('pg_class'::regclass, c.oid, 0), 'the migration needs an ordinary table here',
@@ -44,11 +44,11 @@ func tableObstacles(ctx context.Context, tx *sql.Tx, _ plan) ([]Obstacle, error)
 		UNION ALL
 		SELECT 'table ' || c.oid::regclass, 'its row security is forced, so that the migration may not see all rows',
 		       format('ALTER TABLE %s NO FORCE ROW LEVEL SECURITY', c.oid::regclass),
-		       'ALTER TABLE … FORCE ROW LEVEL SECURITY only with policies that let verity-sync see and change all rows'
+		       'ALTER TABLE … FORCE ROW LEVEL SECURITY only with policies that allow verity-sync to see and change all rows'
 		FROM pg_class c WHERE`+legacyTable+`AND c.relrowsecurity AND c.relforcerowsecurity
 		UNION ALL
 		SELECT pg_describe_object('pg_trigger'::regclass, t.oid, 0),
-		       'it is deferred: the migration updates rows and then alters the table',
+		       'it is deferred, and the migration alters the table after it updates rows',
 		       format('ALTER TABLE %s DISABLE TRIGGER %I', c.oid::regclass, t.tgname),
 		       format('ALTER TABLE %s ENABLE TRIGGER %I', c.oid::regclass, t.tgname)
 		FROM pg_class c JOIN pg_trigger t ON t.tgrelid = c.oid
@@ -56,7 +56,7 @@ func tableObstacles(ctx context.Context, tx *sql.Tx, _ plan) ([]Obstacle, error)
 		ORDER BY 1, 2`)
 }
 
-// rowTypeObstacles are columns that hold rows of a table to which a column is added, also within an array, a domain or another row type.
+// rowTypeObstacles are columns that hold rows of a table that gets a new column, also within an array, a domain or another row type.
 func rowTypeObstacles(ctx context.Context, tx *sql.Tx, p plan) ([]Obstacle, error) {
 	return rowsOf(ctx, tx, scanObstacle, `
 		WITH RECURSIVE uses (type, tab) AS (
@@ -87,10 +87,10 @@ func rowTypeObstacles(ctx context.Context, tx *sql.Tx, p plan) ([]Obstacle, erro
 		ORDER BY 1, 2`, p.alters)
 }
 
-// keyObstacles are unique keys that are missing, and foreign keys that are in the way of one that goes.
+// keyObstacles are missing unique keys, and foreign keys that verity-sync violates or that need a key that is dropped.
 func keyObstacles(ctx context.Context, tx *sql.Tx, _ plan) ([]Obstacle, error) {
 	return rowsOf(ctx, tx, scanObstacle, `
-		SELECT 'table ' || c.oid::regclass, format('%I is not unique there, which verity-sync relies on', k.name),
+		SELECT 'table ' || c.oid::regclass, format('%I is not unique, as verity-sync needs it', k.name),
 		       format('ALTER TABLE %s ADD UNIQUE (%I)', c.oid::regclass, k.name), ''
 		FROM pg_class c
 		JOIN (VALUES ('webhook_events', 'id'), ('webhook_events', 'dedupe_key'), ('contact_mappings', 'ghl_contact_id')) k (tab, name)
@@ -110,7 +110,7 @@ func keyObstacles(ctx context.Context, tx *sql.Tx, _ plan) ([]Obstacle, error) {
 		JOIN pg_constraint f ON f.confrelid = c.oid AND f.contype = 'f' AND a.attnum = ANY (f.confkey)
 		WHERE`+legacyTable+`AND c.relname = 'contact_mappings'
 		UNION ALL
-		SELECT pg_describe_object('pg_constraint'::regclass, f.oid, 0), 'verity-sync stores values that have no match there',
+		SELECT pg_describe_object('pg_constraint'::regclass, f.oid, 0), 'verity-sync stores values that the other table does not have',
 		       format('ALTER TABLE %s DROP CONSTRAINT %I', f.conrelid::regclass, f.conname), ''
 		FROM pg_class c
 		JOIN pg_constraint f ON f.conrelid = c.oid AND f.contype = 'f'
@@ -128,22 +128,22 @@ func legacyColumnNames() []string {
 	return names
 }
 
-// anID has the longest form of an id that GoHighLevel gives.
-const anID = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
+// sampleID has the longest form of GoHighLevel's ids.
+const sampleID = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
 
-// stored are values that verity-sync stores in columns for which the legacy middleware may have had a list.
-var stored = map[string][]string{
+// sampleValues are values that verity-sync stores in columns that the legacy middleware may have restricted.
+var sampleValues = map[string][]string{
 	"webhook_events.status": {"pending", "processing", "done", "error"},
 	"webhook_events.source": event.Sources,
 	"webhook_events.event_type": {"appointment.created", "contact.tag_updated", "opportunity.updated", "unknown",
 		"a_type_of_its_own"},
 	"webhook_events.entity_type":      {"appointment", "contact", "opportunity", "user", "unknown"},
-	"webhook_events.dedupe_key":       {"ghl:1", anID, "ghl:unparseable:" + strings.Repeat("f", 64)},
-	"webhook_events.entity_id":        {anID},
+	"webhook_events.dedupe_key":       {"ghl:1", sampleID, "ghl:unparseable:" + strings.Repeat("f", 64)},
+	"webhook_events.entity_id":        {sampleID},
 	"webhook_events.error_message":    {strings.Repeat("long ", 200)},
-	"sync_log.entity_id":              {anID},
-	"sync_log.source_id":              {anID},
-	"sync_log.target_id":              {anID},
+	"sync_log.entity_id":              {sampleID},
+	"sync_log.source_id":              {sampleID},
+	"sync_log.target_id":              {sampleID},
 	"sync_log.error_message":          {strings.Repeat("long ", 200)},
 	"sync_log.status":                 {LedgerSuccess, LedgerError, LedgerSkipped},
 	"sync_log.direction":              directions,
@@ -151,7 +151,7 @@ var stored = map[string][]string{
 	"contact_mappings.sync_direction": {DirectionToAloware},
 }
 
-// constraintObstacles are CHECK constraints of one column that refuse what verity-sync stores there.
+// constraintObstacles are CHECK constraints of one column that refuse values of verity-sync.
 func constraintObstacles(ctx context.Context, tx *sql.Tx, p plan) ([]Obstacle, error) {
 	type check struct{ table, column, name, expression, object, statement string }
 	checks, err := rowsOf(ctx, tx, func(rows *sql.Rows) (c check, err error) {
@@ -171,9 +171,9 @@ func constraintObstacles(ctx context.Context, tx *sql.Tx, p plan) ([]Obstacle, e
 	for _, c := range checks {
 		named := false
 		for _, added := range p.constraints {
-			named = named || added == [2]string{c.table, c.name} // Its name is in the way already.
+			named = named || added == [2]string{c.table, c.name} // nameObstacles reports it.
 		}
-		for _, value := range stored[c.table+"."+c.column] {
+		for _, value := range sampleValues[c.table+"."+c.column] {
 			var refused bool
 			err := inSavepoint(ctx, tx, func() error {
 				return tx.QueryRowContext(ctx, fmt.Sprintf(`SELECT NOT coalesce((%s), true) FROM (SELECT $1::text) AS %s (%s)`,
@@ -192,7 +192,7 @@ func constraintObstacles(ctx context.Context, tx *sql.Tx, p plan) ([]Obstacle, e
 	return found, nil
 }
 
-// sample shows a value, or how long it is.
+// sample returns a value, or its length if it is long.
 func sample(value string) string {
 	const shown = 80
 	if len(value) > shown {
@@ -201,7 +201,7 @@ func sample(value string) string {
 	return strconv.Quote(value)
 }
 
-// inSavepoint undoes what f's failure does to the transaction.
+// inSavepoint runs f in a savepoint, so that its failure does not abort the transaction.
 func inSavepoint(ctx context.Context, tx *sql.Tx, f func() error) error {
 	if _, err := tx.ExecContext(ctx, "SAVEPOINT attempt"); err != nil {
 		return err

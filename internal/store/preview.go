@@ -12,49 +12,48 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/event"
 )
 
-// Preview says what Migrate would do to a database.
+// Preview has what Migrate would do to a database.
 type Preview struct {
 	// Pending are the migrations that would be applied.
 	Pending []MigrationStatus
-	// Adoption is what they would make of a database of the earlier middleware; nil where there is none.
+	// Adoption is how they would change a database of the legacy middleware; nil for another database.
 	Adoption *Adoption
 }
 
-// Adoption says what becomes of a database of the earlier middleware. No row is lost, and all ids stay.
+// Adoption has the changes to a database of the legacy middleware. No row is lost, and all ids stay.
 type Adoption struct {
 	// Statuses are the rows of webhook_events by status.
 	Statuses []AdoptedStatus
-	// Unfinished counts the rows that would be worked on.
+	// Unfinished counts the rows that would be processed.
 	Unfinished int64
-	// Types are those of GoHighLevel that are not done, whose payloads are read again, by type.
+	// Types are GoHighLevel's events that are not done, by type. Their payloads are decoded again.
 	Types []AdoptedType
-	// Keys counts the rows that get the dedupe key that a delivery of today has.
+	// Keys counts the rows that get the dedupe key of a new delivery of the same webhook.
 	Keys int64
-	// RewrittenBytes is the size of webhook_events and its indexes where all of it is written anew, else 0. Nobody can read
-	// or write it meanwhile.
+	// RewrittenBytes is the size of webhook_events and its indexes if Postgres rewrites the table, else 0. The table is locked
+	// meanwhile.
 	RewrittenBytes int64
-	// Changes are what becomes different in tables that are there, a sentence each.
+	// Changes are the changes to existing tables, a sentence each.
 	Changes []string
 }
 
-// AdoptedStatus says what becomes of the rows that have a status.
+// AdoptedStatus counts the rows with a status, and has their new status.
 type AdoptedStatus struct {
-	// Was is "NULL" where there is none.
+	// Was is "NULL" for rows without a status.
 	Was, Becomes string
 	Rows         int64
 }
 
-// AdoptedType says which type rows of one type turn out to be.
+// AdoptedType counts the rows with a type, and has their new type.
 type AdoptedType struct {
 	Was, Becomes string
 	Rows         int64
-	// OtherEntity counts those of them that turn out to be about another entity, such as an appointment in place of its
-	// contact.
+	// OtherEntity counts the rows whose entity changes, for example from the contact to the appointment.
 	OtherEntity int64
 }
 
-// PreviewMigration says what Migrate would do to the database at url, which it reads and does not change. Where Migrate would
-// return an ObstructedError, it returns that, along with what is pending.
+// PreviewMigration returns what Migrate would do to the database at url, which it does not change. If Migrate would return an
+// ObstructedError, it returns that, together with the pending migrations.
 func PreviewMigration(ctx context.Context, url string, opts MigrateOptions) (Preview, error) {
 	db, provider, version, err := openProvider(ctx, url, opts)
 	if err != nil {
@@ -77,18 +76,18 @@ func PreviewMigration(ctx context.Context, url string, opts MigrateOptions) (Pre
 		return Preview{}, err
 	}
 	err = whileAlive(ctx, db, func(ctx context.Context) error {
-		return opts.reported("read what would be adopted", func() error {
+		return opts.reported("read the rows to adopt", func() error {
 			tx, err := db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
 			if err != nil {
 				return err
 			}
-			defer tx.Rollback() //nolint:errcheck // It was only read.
+			defer tx.Rollback() //nolint:errcheck // Nothing was changed.
 			p.Adoption, err = previewAdoption(ctx, tx, plan, opts)
 			return err
 		})
 	})
 	if err != nil {
-		return Preview{}, fmt.Errorf("look at what would be adopted: %w", err)
+		return Preview{}, fmt.Errorf("preview the adoption: %w", err)
 	}
 	return p, nil
 }
@@ -146,7 +145,7 @@ func previewStatuses(ctx context.Context, tx *sql.Tx) ([]AdoptedStatus, error) {
 	return out, rows.Err()
 }
 
-// previewTypes reads payloads as normaliseAdopted would.
+// previewTypes decodes payloads as normaliseAdopted would.
 func previewTypes(ctx context.Context, tx *sql.Tx, normalise func([]byte, time.Time) event.Event) ([]AdoptedType, error) {
 	rows, err := tx.QueryContext(ctx, `
 		SELECT coalesce(received_at, processed_at, now()), payload_json::text, event_type, coalesce(entity_id, '')
@@ -184,7 +183,7 @@ func previewTypes(ctx context.Context, tx *sql.Tx, normalise func([]byte, time.T
 	return out, rows.Err()
 }
 
-// previewCounts counts what keyAdopted would change, and what is unfinished.
+// previewCounts counts the rows that keyAdopted would change, and the unfinished rows.
 func previewCounts(ctx context.Context, tx *sql.Tx, a *Adoption) error {
 	return tx.QueryRowContext(ctx, `
 		SELECT (SELECT count(*)

@@ -6,13 +6,13 @@ import (
 	"strings"
 )
 
-// column is what the catalog says of one.
+// column is a column in the catalog.
 type column struct {
 	dataType string
 	nullable bool
 }
 
-// readColumns returns the columns of the tables that are adopted, by table and name.
+// readColumns returns the columns of the adopted tables, by table and name.
 func readColumns(ctx context.Context, tx *sql.Tx) (map[string]map[string]column, error) {
 	rows, err := tx.QueryContext(ctx, `
 		SELECT table_name, column_name, data_type, is_nullable = 'YES'
@@ -37,7 +37,7 @@ func readColumns(ctx context.Context, tx *sql.Tx) (map[string]map[string]column,
 	return found, rows.Err()
 }
 
-// changes says what the migrations change in tables that have these columns.
+// changes describes the changes of the migrations to tables with these columns.
 func (p plan) changes(found map[string]map[string]column) []string {
 	var changes []string
 	for _, altered := range p.altered {
@@ -48,7 +48,7 @@ func (p plan) changes(found map[string]map[string]column) []string {
 		name := altered.table + "." + altered.name
 		switch dataType, retyped := strings.CutPrefix(altered.action, "TYPE "); {
 		case retyped && is.dataType != dataType:
-			changes = append(changes, name+" becomes "+dataType+", it is "+is.dataType)
+			changes = append(changes, name+" changes from "+is.dataType+" to "+dataType)
 		case altered.action == "SET NOT NULL" && is.nullable:
 			changes = append(changes, name+" becomes NOT NULL")
 		case altered.action == "DROP NOT NULL" && !is.nullable:
@@ -69,7 +69,7 @@ func (p plan) changes(found map[string]map[string]column) []string {
 	return changes
 }
 
-// uniqueOnAloware names what makes an Aloware contact unique, which the first migration drops.
+// uniqueOnAloware returns the unique indexes of the Aloware contact, which the first migration drops.
 func uniqueOnAloware(ctx context.Context, tx *sql.Tx) ([]string, error) {
 	rows, err := tx.QueryContext(ctx, `
 		SELECT i.indexrelid::regclass::text

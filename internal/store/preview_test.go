@@ -49,7 +49,7 @@ func TestAPreviewSaysWhatBecomesOfTheEarlierMiddlewaresRows(t *testing.T) {
 	assert.EqualValues(t, 4, a.Unfinished)
 	assert.EqualValues(t, 3, a.Keys)
 	assert.Positive(t, a.RewrittenBytes)
-	assert.Contains(t, a.Changes, "webhook_events.payload_json becomes json, it is jsonb")
+	assert.Contains(t, a.Changes, "webhook_events.payload_json changes from jsonb to json")
 	assert.Contains(t, a.Changes, "webhook_events.entity_id may be NULL")
 	assert.Contains(t, a.Changes, "contact_mappings.created_at becomes NOT NULL")
 	assert.Contains(t, a.Changes, "contact_mappings.aloware_contact_id need not be unique any more: contact_mappings_aloware_contact_id_key is dropped")
