@@ -91,9 +91,9 @@ type AppointmentsOfContactRow struct {
 	Former           bool
 }
 
-// The appointment that was booked last comes first; those whose booking time is not known come after all others, in the order of their first
-// events. Those that a lead of the contact may still point at are among them. Each of the two has an index of its own; with one question for
-// both, a table that is young and not yet analyzed is read from end to end.
+// Newest booking first; appointments without a known booking time last, by their first events. Includes appointments that a lead of the
+// contact may still point at. Each part uses a separate index: with one condition for both, Postgres scans a new table that is not yet
+// analyzed.
 func (q *Queries) AppointmentsOfContact(ctx context.Context, verityContactID string) ([]AppointmentsOfContactRow, error) {
 	rows, err := q.db.Query(ctx, appointmentsOfContact, verityContactID)
 	if err != nil {
@@ -155,8 +155,8 @@ type AttachAppointmentsRow struct {
 	FormerContactIds []string
 }
 
-// All appointments of a contact of GoHighLevel belong to one contact of Verity. Returned are the contacts of Verity that
-// they belonged to before, and whether the appointment is still that contact's.
+// Attaches all appointments of a contact of GoHighLevel to one contact of Verity. Returns their former contacts of Verity, and whether the
+// appointment still belongs to the contact of GoHighLevel.
 func (q *Queries) AttachAppointments(ctx context.Context, arg AttachAppointmentsParams) (AttachAppointmentsRow, error) {
 	row := q.db.QueryRow(ctx, attachAppointments, arg.GhlAppointmentID, arg.VerityContactID, arg.GhlContactID)
 	var i AttachAppointmentsRow
@@ -186,8 +186,8 @@ type ContactSyncedParams struct {
 	GhlContactID     string
 }
 
-// What Aloware has been told. A newer event that was synced meanwhile stays the newest. An id that it does not say is the one it had. The
-// one that it had and has no more is kept.
+// Records a sync to Aloware. A newer event that was synced meanwhile stays the newest. Without an id, the known one stays. A replaced id is
+// kept among the former ones.
 func (q *Queries) ContactSynced(ctx context.Context, arg ContactSyncedParams) error {
 	_, err := q.db.Exec(ctx, contactSynced,
 		arg.AlowareContactID,
@@ -221,7 +221,7 @@ type MappingOfContactRow struct {
 	FormerAlowareContactIds []string
 }
 
-// Contacts and appointments: what is known of them.
+// Contacts and appointments, as the events describe them.
 func (q *Queries) MappingOfContact(ctx context.Context, ghlContactID string) (MappingOfContactRow, error) {
 	row := q.db.QueryRow(ctx, mappingOfContact, ghlContactID)
 	var i MappingOfContactRow
@@ -326,10 +326,10 @@ type MergeAppointmentRow struct {
 	ContactEmail       string
 }
 
-// Merges one event into what is known of its appointment: of what several events say, the one with the last word counts;
-// the earliest instants are kept. Nothing here depends on the order of arrival, and a repetition changes nothing.
-// An appointment that is another contact's now leaves the contact of Verity that it was found to belong to. What is kept of its contact is
-// returned along with it, since whoever merges an event asks for that next. No row: the event was erased. The lock has an erasure wait.
+// Merges one event into its appointment: each column has the value of the latest event that has one; the earliest instants are kept. The
+// result does not depend on the order of arrival, and a repetition changes nothing. If the contact of an appointment changes, the appointment
+// leaves its contact of Verity. The mapping of the contact is returned, too, since the caller needs it next. No row: the event was erased.
+// An erasure waits for the lock.
 func (q *Queries) MergeAppointment(ctx context.Context, arg MergeAppointmentParams) (MergeAppointmentRow, error) {
 	row := q.db.QueryRow(ctx, mergeAppointment,
 		arg.EventID,
@@ -373,7 +373,7 @@ type RecordBookingTimeParams struct {
 	GhlAppointmentID string
 }
 
-// The event that asked for it derives the leads after this, so that it needs no revision of its own.
+// The event that needs it derives the leads after this, so that no new revision is needed.
 func (q *Queries) RecordBookingTime(ctx context.Context, arg RecordBookingTimeParams) error {
 	_, err := q.db.Exec(ctx, recordBookingTime, arg.BookedAt, arg.GhlAppointmentID)
 	return err
@@ -409,9 +409,9 @@ type RememberContactParams struct {
 	EventID      uuid.UUID
 }
 
-// Phone and e-mail as the newest source says; what it does not say is kept. An older source fills only what is missing. Where Aloware has
-// a contact and its number was not recorded, it is the one that was known until now. No row: the event that says it was erased. The lock
-// has an erasure wait, so that it sees what is written here.
+// Phone and e-mail of the newest source; values that it lacks are kept. An older source fills in missing values only. If Aloware has a
+// contact whose number was not recorded, its number is the one known until now. No row: the event was erased. An erasure waits for the lock,
+// and so sees what this statement writes.
 func (q *Queries) RememberContact(ctx context.Context, arg RememberContactParams) (int64, error) {
 	result, err := q.db.Exec(ctx, rememberContact,
 		arg.GhlContactID,

@@ -55,7 +55,7 @@ type CountErasedParams struct {
 	EventType    string
 }
 
-// The events that a replay leaves out, since their data was erased.
+// The events that a replay leaves out because their data was erased.
 func (q *Queries) CountErased(ctx context.Context, arg CountErasedParams) (int64, error) {
 	row := q.db.QueryRow(ctx, countErased, arg.Status, arg.SinceSeconds, arg.EventType)
 	var column_1 int64
@@ -101,7 +101,7 @@ type DeleteAppointmentsParams struct {
 	Ids          []string
 }
 
-// Those of the contact, and of the others those that are nobody's. In the order in which AttachAppointments locks them.
+// Those of the contact, and those of ids without a contact. In the order in which AttachAppointments locks them.
 func (q *Queries) DeleteAppointments(ctx context.Context, arg DeleteAppointmentsParams) (int64, error) {
 	result, err := q.db.Exec(ctx, deleteAppointments, arg.GhlContactID, arg.LocationID, arg.Ids)
 	if err != nil {
@@ -153,8 +153,8 @@ type EraseEventParams struct {
 	ID      uuid.UUID
 }
 
-// One that is not finished ends in error: the attempt that may be under way finds the row not its own. Ids, times, type and status stay,
-// and what a repeated delivery is recognised by. Where these hold a phone number or an e-mail address themselves, they go too (strip).
+// An unfinished event ends in error; an attempt in flight does not match the row any more. Ids, times, type, status and the keys that identify
+// a repeated delivery stay, unless they contain a phone number or an e-mail address (strip).
 func (q *Queries) EraseEvent(ctx context.Context, arg EraseEventParams) (string, error) {
 	row := q.db.QueryRow(ctx, eraseEvent,
 		arg.Reason,
@@ -182,7 +182,7 @@ type EraseLedgerOfEventParams struct {
 	ID        *uuid.UUID
 }
 
-// In a statement after EraseEvent, in its transaction: an attempt that was recorded meanwhile is seen.
+// Runs after EraseEvent, in its transaction, so that it sees an attempt that was recorded meanwhile.
 func (q *Queries) EraseLedgerOfEvent(ctx context.Context, arg EraseLedgerOfEventParams) (int64, error) {
 	result, err := q.db.Exec(ctx, eraseLedgerOfEvent, arg.Strip, arg.ContactID, arg.ID)
 	if err != nil {
@@ -283,11 +283,11 @@ type ScanEventsRow struct {
 	Headers           []byte
 }
 
-// Erasure of one person's data. Whose a row is, is decided by the caller: no statement here compares phone numbers or e-mail addresses, so
-// that none of them reaches a log of Postgres.
+// Erasure of one person's data. The caller decides whose a row is: no statement here compares phone numbers or e-mail addresses, so that none
+// of them reaches a log of Postgres.
 //
-// An event is erased under the lock of its row. Whatever an attempt that is under way has yet to record requires that the row is not
-// erased, so that nothing comes back: see FinishAttempt, RememberContact and MergeAppointment.
+// An event is erased under the lock of its row. An attempt in flight records nothing on an erased row, so that erased data does not return:
+// see FinishAttempt, RememberContact and MergeAppointment.
 // A page of events that are not erased, by id.
 func (q *Queries) ScanEvents(ctx context.Context, arg ScanEventsParams) ([]ScanEventsRow, error) {
 	rows, err := q.db.Query(ctx, scanEvents, arg.After, arg.MaxRows)

@@ -26,7 +26,7 @@ type CountBacklogRow struct {
 	Undispatched int64
 }
 
-// Each part is counted in a partial index of its own, as ReadFigures does.
+// Each part is counted in a separate partial index, as in ReadStats.
 func (q *Queries) CountBacklog(ctx context.Context) (CountBacklogRow, error) {
 	row := q.db.QueryRow(ctx, countBacklog)
 	var i CountBacklogRow
@@ -86,8 +86,8 @@ type FindUnansweredRow struct {
 	ReceivedAt time.Time
 }
 
-// Events with the same bytes whose sender was not answered 200, oldest first, and those of uncertain_ids, of which this process knows
-// that before it is on the rows. GoHighLevel sends an event again for a day at most.
+// Events with the same bytes whose sender was not answered 200, oldest first, and those of uncertain_ids, which this process has not yet
+// marked on the rows. GoHighLevel repeats an event for a day at most.
 func (q *Queries) FindUnanswered(ctx context.Context, arg FindUnansweredParams) ([]FindUnansweredRow, error) {
 	rows, err := q.db.Query(ctx, findUnanswered, arg.BodyHashes, arg.UncertainIds)
 	if err != nil {
@@ -166,9 +166,8 @@ type InsertEventsRow struct {
 	ReceivedAt time.Time
 }
 
-// One statement for a whole batch. received_at is the database's clock, a microsecond apart in the order of arrival, so
-// that replicas with clocks of their own agree on who came first. The rows go in by dedupe key: two batches that share
-// keys wait for each other in the same order.
+// One statement for a whole batch. received_at comes from the database's clock, a microsecond apart in the order of arrival, so that all
+// replicas agree on the order. Rows are inserted by dedupe key: two batches that share keys wait for each other in the same order.
 func (q *Queries) InsertEvents(ctx context.Context, arg InsertEventsParams) ([]InsertEventsRow, error) {
 	rows, err := q.db.Query(ctx, insertEvents,
 		arg.Ids,
@@ -247,7 +246,7 @@ SELECT pg_advisory_xact_lock(unnest($1::bigint[]))
 `
 
 // Intake: what the receiver commits before it answers 200.
-// Taken in the order given, which is the same everywhere (ascending), so that two batches cannot deadlock.
+// In the given order, which is always ascending, so that two batches cannot deadlock.
 func (q *Queries) LockKeys(ctx context.Context, keys []int64) error {
 	_, err := q.db.Exec(ctx, lockKeys, keys)
 	return err
@@ -257,7 +256,7 @@ const markAnswered = `-- name: MarkAnswered :exec
 UPDATE webhook_events SET unanswered = false WHERE id = ANY($1::uuid[]) AND unanswered
 `
 
-// The retry of these events has come.
+// The retry of these events has arrived.
 func (q *Queries) MarkAnswered(ctx context.Context, ids []uuid.UUID) error {
 	_, err := q.db.Exec(ctx, markAnswered, ids)
 	return err

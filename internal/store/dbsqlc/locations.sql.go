@@ -25,7 +25,7 @@ const recordLocation = `-- name: RecordLocation :exec
 INSERT INTO ghl_locations (location_id) VALUES ($1::text) ON CONFLICT DO NOTHING
 `
 
-// Locations of GoHighLevel that its API has answered for.
+// Locations of GoHighLevel for which its API has answered.
 func (q *Queries) RecordLocation(ctx context.Context, locationID string) error {
 	_, err := q.db.Exec(ctx, recordLocation, locationID)
 	return err

@@ -19,14 +19,13 @@ SET term = greatest(term + 1, (extract(epoch FROM clock_timestamp()) * 1000000):
 RETURNING term
 `
 
-// Reconcile: the claim, the ledger and the end of an attempt. Every statement that records something requires that the
-// term of the leader is still the current one.
+// Reconcile: the claim, the ledger and the end of an attempt. Every statement that records something requires the current term.
 //
-// now() is the time at which a statement reached Postgres, which is before it waited for the processor or for a lock, and can be before
-// changes that it sees. A time that is recorded is therefore clock_timestamp(), read after the statement's snapshot: it is later than
-// every time recorded by what the statement saw. Conditions keep now(), which an index can answer.
-// Terms are times, in microseconds: a database that has gone back to an earlier moment does not give a term for the second time, which a
-// leader of before may still have.
+// now() is the time at which a statement reached Postgres. It may be before changes that the statement sees, since the statement may wait for
+// the processor or for a lock. Recorded times are therefore clock_timestamp(), read after the statement's snapshot: they are later than every
+// recorded time that the statement sees. Conditions use now(), for which Postgres can use an index.
+// Terms are times in microseconds, so that a database that was rolled back to an earlier moment does not issue a term twice. A leader from
+// before the rollback may still have it.
 func (q *Queries) AcquireTerm(ctx context.Context, holder string) (int64, error) {
 	row := q.db.QueryRow(ctx, acquireTerm, holder)
 	var term int64
@@ -68,9 +67,9 @@ type BeatRow struct {
 	RolledBackTo time.Time
 }
 
-// known is the latest heartbeat that was seen. A database that has an earlier one has gone back to that moment; this is recorded together
-// with the next heartbeat, which is later than both. A beat whose answer was lost is repeated with the same known, and says the same.
-// No row: the term is over.
+// known is the latest heartbeat that was seen. A database with an earlier one was rolled back to that moment. The statement records this
+// together with the next heartbeat, which is later than both. A beat whose answer was lost is repeated with the same known, with the same
+// result. No row: fenced.
 func (q *Queries) Beat(ctx context.Context, arg BeatParams) (BeatRow, error) {
 	row := q.db.QueryRow(ctx, beat, arg.Term, arg.Known)
 	var i BeatRow
@@ -135,9 +134,9 @@ type ClaimEventRow struct {
 	Refused           []string
 }
 
-// No row: finished, not due, behind an older event, or the term is over; LoadEvent and CurrentTerm tell which. That it is
-// claimed shows that its WebhookEvent exists, so that the relay need not say so in a write of its own. A claim that was not heard of is
-// repeated without being counted again: nothing was attempted on it.
+// No row: finished, not due, blocked by an older event, or fenced; LoadEvent and CurrentTerm show which. A claim proves that the WebhookEvent
+// exists, so that the relay need not mark it in a separate write. A claim whose answer was lost is repeated without counting again: no attempt
+// has started.
 func (q *Queries) ClaimEvent(ctx context.Context, arg ClaimEventParams) (ClaimEventRow, error) {
 	row := q.db.QueryRow(ctx, claimEvent, arg.Repeated, arg.Term, arg.ID)
 	var i ClaimEventRow
@@ -250,8 +249,8 @@ type FinishAttemptRow struct {
 	NextName      string
 }
 
-// Ledger rows and the row's new state in one statement, hence in one transaction. No row: the term is over, or the row is
-// not this attempt's any more. next_id is the event of the same entity that comes next, where this one is finished.
+// Ledger rows and the row's new state in one statement, and so in one transaction. No row: fenced, or the row does not belong to this attempt
+// any more. next_id is the next event of the same entity, if this one is finished.
 func (q *Queries) FinishAttempt(ctx context.Context, arg FinishAttemptParams) (FinishAttemptRow, error) {
 	row := q.db.QueryRow(ctx, finishAttempt,
 		arg.Status,
@@ -307,8 +306,8 @@ type ListDispatchedRow struct {
 	ReceivedAt time.Time
 }
 
-// Rows that should have a WebhookEvent, a page at a time, for the audit. Those dispatched only now are left out: their
-// WebhookEvent may not have reached the cache.
+// A page of the rows that should have a WebhookEvent, for the audit. Rows that were dispatched just now are left out: their WebhookEvents may
+// not have reached the cache.
 func (q *Queries) ListDispatched(ctx context.Context, arg ListDispatchedParams) ([]ListDispatchedRow, error) {
 	rows, err := q.db.Query(ctx, listDispatched,
 		arg.GraceSeconds,
@@ -370,7 +369,7 @@ type LoadEventRow struct {
 	WaitsFor        string
 }
 
-// Where an event stands, without its payload: what the ledger has, and which older event of its entity comes first.
+// The state of an event without its payload, its ledger, and the older event of its entity that comes first.
 func (q *Queries) LoadEvent(ctx context.Context, id uuid.UUID) (LoadEventRow, error) {
 	row := q.db.QueryRow(ctx, loadEvent, id)
 	var i LoadEventRow
@@ -401,7 +400,7 @@ WHERE id = ANY($1::uuid[]) AND status = 'pending' AND dispatched_at IS NOT NULL 
 RETURNING id
 `
 
-// Takes waiting events back into the database until their next attempt is due, when the relay brings them back.
+// Parks waiting events until their next attempt is due, when the relay recreates their WebhookEvents.
 func (q *Queries) ParkEvents(ctx context.Context, ids []uuid.UUID) ([]uuid.UUID, error) {
 	rows, err := q.db.Query(ctx, parkEvents, ids)
 	if err != nil {
@@ -460,7 +459,7 @@ type ReplayEventParams struct {
 	Term      int64
 }
 
-// A finished event starts a new run. The request's value stays on the row: a crash right after this serves it once.
+// A finished event starts a new run. The value of the request stays on the row, so that a crash right after this does not replay twice.
 func (q *Queries) ReplayEvent(ctx context.Context, arg ReplayEventParams) (int64, error) {
 	result, err := q.db.Exec(ctx, replayEvent,
 		arg.FromStart,
@@ -478,7 +477,7 @@ const requestAudit = `-- name: RequestAudit :exec
 UPDATE controller_term SET audit_requested_at = greatest(clock_timestamp(), audit_requested_at + interval '1 microsecond')
 `
 
-// Each request is later than the one before, also where two meet or the clock is set back: the controller looks for a later one.
+// Each request is later than the one before, even if two are concurrent or the clock is set back: the controller looks for a later one.
 func (q *Queries) RequestAudit(ctx context.Context) error {
 	_, err := q.db.Exec(ctx, requestAudit)
 	return err
@@ -501,7 +500,7 @@ type SetSuspendedParams struct {
 	ID        uuid.UUID
 }
 
-// Holding an event lets the next one of its entity pass, whose name is returned.
+// Suspends or resumes an event. A suspended event does not block the next one of its entity, which is returned.
 func (q *Queries) SetSuspended(ctx context.Context, arg SetSuspendedParams) (string, error) {
 	row := q.db.QueryRow(ctx, setSuspended, arg.Suspended, arg.ID)
 	var next_name string
@@ -543,7 +542,7 @@ UPDATE webhook_events SET dispatched_at = NULL
 WHERE id = ANY($1::uuid[]) AND status IN ('pending', 'processing') AND dispatched_at IS NOT NULL
 `
 
-// Asks the relay for the WebhookEvents of these rows once more; finished ones are left alone.
+// The relay recreates the WebhookEvents of these rows. Finished rows are not changed.
 func (q *Queries) UndispatchEvents(ctx context.Context, ids []uuid.UUID) (int64, error) {
 	result, err := q.db.Exec(ctx, undispatchEvents, ids)
 	if err != nil {

@@ -33,8 +33,8 @@ type CountLiveRow struct {
 	Blocked      int64
 }
 
-// Live WebhookEvents that are due, those of them that were parked, and those that wait: for a later attempt, for an older event of
-// their entity (these are blocked), or because they are suspended.
+// Live events that are due, those of them that were parked, and those that wait: for a later attempt, for an older event of their entity
+// (blocked), or because they are suspended.
 func (q *Queries) CountLive(ctx context.Context) (CountLiveRow, error) {
 	row := q.db.QueryRow(ctx, countLive)
 	var i CountLiveRow
@@ -63,8 +63,8 @@ type FindOrphansRow struct {
 	ReturningDue bool
 }
 
-// Whether rows wait for the relay that no replica is about to dispatch by itself, and whether parked ones are due. Each is found in
-// an index of its own, so that neither has to pass by the other.
+// Whether there are orphaned rows, which no replica is about to dispatch, and whether parked rows are due. Each part uses a separate index, so
+// that neither scans the rows of the other.
 func (q *Queries) FindOrphans(ctx context.Context, graceSeconds float64) (FindOrphansRow, error) {
 	row := q.db.QueryRow(ctx, findOrphans, graceSeconds)
 	var i FindOrphansRow
@@ -126,8 +126,8 @@ type ListUndispatchedRow struct {
 	StartedAt  time.Time
 }
 
-// What was left behind, oldest first, and at most so many of those that return. Rows that wait for an older event of their entity can be
-// passed over.
+// Orphaned rows, oldest first, and a limited number of parked rows that are due. Rows that wait for an older event of their entity can be
+// skipped.
 func (q *Queries) ListUndispatched(ctx context.Context, arg ListUndispatchedParams) ([]ListUndispatchedRow, error) {
 	rows, err := q.db.Query(ctx, listUndispatched, arg.SkipBlocked, arg.MaxRows, arg.MaxReturning)
 	if err != nil {
@@ -169,8 +169,8 @@ type MarkDispatchedParams struct {
 	StartedAts []time.Time
 }
 
-// One that was parked is known by it until it is claimed: CountLive counts those that return. A mark that comes after an attempt has begun
-// says nothing: the claim has marked the row, and where it is unmarked again its WebhookEvent has gone since.
+// A parked row stays marked as parked until it is claimed: CountLive counts these. A mark after the start of an attempt has no effect: the
+// claim has marked the row, and if it is unmarked again, its WebhookEvent was deleted since.
 func (q *Queries) MarkDispatched(ctx context.Context, arg MarkDispatchedParams) (int64, error) {
 	result, err := q.db.Exec(ctx, markDispatched, arg.Ids, arg.StartedAts)
 	if err != nil {
@@ -191,7 +191,7 @@ type MarkUnacceptableParams struct {
 	ID           uuid.UUID
 }
 
-// A row that can have no WebhookEvent ends here, visibly, and holds up nobody.
+// A row that can have no WebhookEvent ends in error, and does not block the events of its entity.
 func (q *Queries) MarkUnacceptable(ctx context.Context, arg MarkUnacceptableParams) (int64, error) {
 	result, err := q.db.Exec(ctx, markUnacceptable, arg.Reason, arg.ErrorMessage, arg.ID)
 	if err != nil {
@@ -219,8 +219,8 @@ type PostponeRelayParams struct {
 	StartedAts []time.Time
 }
 
-// Rows whose WebhookEvents the API server refused to create are parked, and tried again after as long as they have waited already, within
-// bounds. A row of which an attempt has begun since, or that has its WebhookEvent after all, is left alone. No destination holds it.
+// Parks rows whose WebhookEvents the API server refused to create. The relay retries after as long as they have waited already, within bounds.
+// Rows with a WebhookEvent, or with an attempt that has started since, are not changed. No destination holds the row.
 func (q *Queries) PostponeRelay(ctx context.Context, arg PostponeRelayParams) (int64, error) {
 	result, err := q.db.Exec(ctx, postponeRelay,
 		arg.Reason,
@@ -258,7 +258,7 @@ type TakeRelayLeaseParams struct {
 }
 
 // Relay: rows become WebhookEvents.
-// The lease runs out by the database's clock; a holder renews it by taking it again.
+// The lease expires by the database's clock. Its holder renews it by acquiring it again.
 func (q *Queries) TakeRelayLease(ctx context.Context, arg TakeRelayLeaseParams) (int64, error) {
 	result, err := q.db.Exec(ctx, takeRelayLease, arg.Holder, arg.TtlSeconds)
 	if err != nil {

@@ -18,11 +18,11 @@ WHERE status = 'pending' AND held_by IS NOT NULL AND NOT suspended
   AND next_attempt_at > now() - interval '1 minute' AND next_attempt_at <= now()
 `
 
-// Release: events that wait for a destination which answers again go on before their time. Nothing is recorded here that a
-// leader whose term is over could do harm with: who is let go too early finds the destination down and waits on.
+// Release: held events retry early when their destination answers again. No fencing is needed: a stale leader can only release an event early,
+// and that event is held again if its destination is down.
 //
-// What was let go and is not claimed after a minute is stuck behind something else, and no longer waited for.
-// How many events were let go, or have come to their time, and have yet to be claimed.
+// A released event that is not claimed within a minute is blocked by something else, and no longer counts as released.
+// The number of events that were released or are due, and are not yet claimed.
 func (q *Queries) CountReleased(ctx context.Context) (int64, error) {
 	row := q.db.QueryRow(ctx, countReleased)
 	var column_1 int64
@@ -36,7 +36,7 @@ WHERE status = 'pending' AND held_by IS NOT NULL AND NOT suspended AND $1::text 
   AND next_attempt_at > now() - interval '1 minute' AND next_attempt_at <= now()
 `
 
-// How many events that wait for places are due and have yet to be claimed.
+// The number of events that waited for a slot, are due and are not yet claimed.
 func (q *Queries) CountReleasedForPlaces(ctx context.Context, places string) (int64, error) {
 	row := q.db.QueryRow(ctx, countReleasedForPlaces, places)
 	var column_1 int64
@@ -67,7 +67,7 @@ type ReleaseForPlacesRow struct {
 	Dispatched bool
 }
 
-// Makes due what waits for places and for nothing else, the oldest first.
+// Makes due the oldest events that wait only for a slot of this concurrency limit.
 func (q *Queries) ReleaseForPlaces(ctx context.Context, arg ReleaseForPlacesParams) ([]ReleaseForPlacesRow, error) {
 	rows, err := q.db.Query(ctx, releaseForPlaces, arg.Places, arg.MaxRows)
 	if err != nil {
@@ -111,7 +111,7 @@ type ReleaseHeldRow struct {
 	Dispatched bool
 }
 
-// Makes due what no destination holds back any more, the oldest first.
+// Makes due the oldest held events of which at least one destination is not down.
 func (q *Queries) ReleaseHeld(ctx context.Context, arg ReleaseHeldParams) ([]ReleaseHeldRow, error) {
 	rows, err := q.db.Query(ctx, releaseHeld, arg.Down, arg.MaxRows)
 	if err != nil {
@@ -155,8 +155,8 @@ type ReleaseToTryRow struct {
 	Dispatched bool
 }
 
-// Makes due, for each destination, one event that it holds back, unless there is one already: that whose time is nearest. It
-// is put off when the try fails, so that the next try is made with another one.
+// Makes due, for each destination, the held event with the earliest next attempt, unless one is due already. If its attempt fails, its next
+// attempt is later, so that the next probe uses another event.
 func (q *Queries) ReleaseToTry(ctx context.Context, destinations []string) ([]ReleaseToTryRow, error) {
 	rows, err := q.db.Query(ctx, releaseToTry, destinations)
 	if err != nil {

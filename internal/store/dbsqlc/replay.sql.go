@@ -26,9 +26,9 @@ type CountReplayableParams struct {
 	EventType    string
 }
 
-// Replay of many, and retention: what is done to finished rows.
-// What the earlier middleware had done is left out: it stands in the rows as that read it. So are events that cannot be read, unless
-// they are asked for by their type: they would end in error again. What was erased cannot run again.
+// Replay of many events, and retention: statements about finished rows.
+// Events that the legacy middleware had done are left out: their rows have what it decoded. So are unparseable events, unless they are selected
+// by their type: they would end in error again. Erased events cannot run again.
 func (q *Queries) CountReplayable(ctx context.Context, arg CountReplayableParams) (int64, error) {
 	row := q.db.QueryRow(ctx, countReplayable, arg.Status, arg.SinceSeconds, arg.EventType)
 	var column_1 int64
@@ -48,7 +48,7 @@ type DeleteAdoptedLogBatchParams struct {
 	MaxRows          int32
 }
 
-// The earlier middleware's log names no event, so that it does not go with one.
+// The legacy middleware's log names no event, so that it is not deleted with one.
 func (q *Queries) DeleteAdoptedLogBatch(ctx context.Context, arg DeleteAdoptedLogBatchParams) (int64, error) {
 	result, err := q.db.Exec(ctx, deleteAdoptedLogBatch, arg.RetentionSeconds, arg.MaxRows)
 	if err != nil {
@@ -76,7 +76,7 @@ type DeleteFinishedBatchParams struct {
 	MaxRows          int32
 }
 
-// A batch of rows that were finished longer ago than retention; sync_log goes with them.
+// Deletes a batch of rows that finished before the retention time, with their rows of sync_log.
 func (q *Queries) DeleteFinishedBatch(ctx context.Context, arg DeleteFinishedBatchParams) (int64, error) {
 	result, err := q.db.Exec(ctx, deleteFinishedBatch, arg.RetentionSeconds, arg.MaxRows)
 	if err != nil {
@@ -105,7 +105,7 @@ type ListReplayableTypesRow struct {
 	Events    int64
 }
 
-// What a selection without a type has, by type: for a type of which there is none.
+// The types of a selection without a type, for a selection by a type that has no events.
 func (q *Queries) ListReplayableTypes(ctx context.Context, arg ListReplayableTypesParams) ([]ListReplayableTypesRow, error) {
 	rows, err := q.db.Query(ctx, listReplayableTypes, arg.Status, arg.SinceSeconds, arg.MaxRows)
 	if err != nil {
@@ -153,7 +153,7 @@ type ReadBodyRow struct {
 	ErasedAt    *time.Time
 }
 
-// What an event was received as, and what was read from it, for a person who asks why.
+// The body and headers of an event, and what was decoded from them, for the command explain.
 func (q *Queries) ReadBody(ctx context.Context, id uuid.UUID) (ReadBodyRow, error) {
 	row := q.db.QueryRow(ctx, readBody, id)
 	var i ReadBodyRow
@@ -196,8 +196,7 @@ type ReplayBatchParams struct {
 	MaxRows      int32
 }
 
-// A batch of finished rows starts a new run, oldest first. Their WebhookEvents are made anew where they are gone; where they
-// are still there, the audit shows them as pending.
+// A batch of finished rows starts a new run, oldest first. Deleted WebhookEvents are recreated; the audit shows existing ones as pending.
 func (q *Queries) ReplayBatch(ctx context.Context, arg ReplayBatchParams) (int64, error) {
 	result, err := q.db.Exec(ctx, replayBatch,
 		arg.FromStart,

@@ -49,9 +49,9 @@ type ReadStatsRow struct {
 	RolledBackAt  time.Time
 }
 
-// Stats: what people watch. Each part is found in a partial index that is as small as what it counts.
-// Put as one question for all that is unfinished, no index answers it, and a large table is read from end to end. What has no
-// WebhookEvent is pending: it has yet to be claimed, or is parked.
+// Stats of all events. Each part uses a partial index that is as small as what it counts.
+// With one condition for all unfinished events, Postgres uses no index and scans the table. An event without a WebhookEvent is pending: it is
+// not yet claimed, or is parked.
 func (q *Queries) ReadStats(ctx context.Context) (ReadStatsRow, error) {
 	row := q.db.QueryRow(ctx, readStats)
 	var i ReadStatsRow

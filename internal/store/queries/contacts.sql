@@ -1,4 +1,4 @@
--- Contacts and appointments: what is known of them.
+-- Contacts and appointments, as the events describe them.
 
 -- name: MappingOfContact :one
 SELECT ghl_contact_id, coalesce(location_id, '')::text AS location_id, coalesce(aloware_contact_id, '')::text AS aloware_contact_id,
@@ -8,9 +8,9 @@ FROM contact_mappings
 WHERE ghl_contact_id = @ghl_contact_id;
 
 -- name: RememberContact :execrows
--- Phone and e-mail as the newest source says; what it does not say is kept. An older source fills only what is missing. Where Aloware has
--- a contact and its number was not recorded, it is the one that was known until now. No row: the event that says it was erased. The lock
--- has an erasure wait, so that it sees what is written here.
+-- Phone and e-mail of the newest source; values that it lacks are kept. An older source fills in missing values only. If Aloware has a
+-- contact whose number was not recorded, its number is the one known until now. No row: the event was erased. An erasure waits for the lock,
+-- and so sees what this statement writes.
 WITH said_by AS (
     SELECT e.erased_at FROM webhook_events e WHERE e.id = @event_id::uuid FOR SHARE
 )
@@ -31,8 +31,8 @@ SET location_id       = coalesce(m.location_id, excluded.location_id),
     updated_at        = clock_timestamp();
 
 -- name: ContactSynced :exec
--- What Aloware has been told. A newer event that was synced meanwhile stays the newest. An id that it does not say is the one it had. The
--- one that it had and has no more is kept.
+-- Records a sync to Aloware. A newer event that was synced meanwhile stays the newest. Without an id, the known one stays. A replaced id is
+-- kept among the former ones.
 UPDATE contact_mappings
 SET aloware_contact_id = coalesce(nullif(@aloware_contact_id::text, ''), aloware_contact_id),
     aloware_phone_number = CASE WHEN @aloware_contact_id::text <> '' THEN @phone_number::text ELSE aloware_phone_number END,
@@ -46,10 +46,10 @@ SET aloware_contact_id = coalesce(nullif(@aloware_contact_id::text, ''), aloware
 WHERE ghl_contact_id = @ghl_contact_id;
 
 -- name: MergeAppointment :one
--- Merges one event into what is known of its appointment: of what several events say, the one with the last word counts;
--- the earliest instants are kept. Nothing here depends on the order of arrival, and a repetition changes nothing.
--- An appointment that is another contact's now leaves the contact of Verity that it was found to belong to. What is kept of its contact is
--- returned along with it, since whoever merges an event asks for that next. No row: the event was erased. The lock has an erasure wait.
+-- Merges one event into its appointment: each column has the value of the latest event that has one; the earliest instants are kept. The
+-- result does not depend on the order of arrival, and a repetition changes nothing. If the contact of an appointment changes, the appointment
+-- leaves its contact of Verity. The mapping of the contact is returned, too, since the caller needs it next. No row: the event was erased.
+-- An erasure waits for the lock.
 WITH said_by AS (
     SELECT e.erased_at FROM webhook_events e WHERE e.id = @event_id::uuid FOR SHARE
 ), said AS (
@@ -111,8 +111,8 @@ FROM appointments
 WHERE ghl_appointment_id = @ghl_appointment_id;
 
 -- name: AttachAppointments :one
--- All appointments of a contact of GoHighLevel belong to one contact of Verity. Returned are the contacts of Verity that
--- they belonged to before, and whether the appointment is still that contact's.
+-- Attaches all appointments of a contact of GoHighLevel to one contact of Verity. Returns their former contacts of Verity, and whether the
+-- appointment still belongs to the contact of GoHighLevel.
 WITH concerned AS (
     SELECT c.ghl_appointment_id, c.verity_contact_id, c.former_contact_ids FROM appointments c
     WHERE c.ghl_contact_id = nullif(@ghl_contact_id::text, '')
@@ -136,13 +136,13 @@ SELECT EXISTS (SELECT FROM concerned c WHERE c.ghl_appointment_id = @ghl_appoint
 UPDATE appointments SET synced_revision = greatest(synced_revision, @revision::bigint) WHERE ghl_appointment_id = @ghl_appointment_id;
 
 -- name: RecordBookingTime :exec
--- The event that asked for it derives the leads after this, so that it needs no revision of its own.
+-- The event that needs it derives the leads after this, so that no new revision is needed.
 UPDATE appointments SET booked_at = least(booked_at, @booked_at::timestamptz) WHERE ghl_appointment_id = @ghl_appointment_id;
 
 -- name: AppointmentsOfContact :many
--- The appointment that was booked last comes first; those whose booking time is not known come after all others, in the order of their first
--- events. Those that a lead of the contact may still point at are among them. Each of the two has an index of its own; with one question for
--- both, a table that is young and not yet analyzed is read from end to end.
+-- Newest booking first; appointments without a known booking time last, by their first events. Includes appointments that a lead of the
+-- contact may still point at. Each part uses a separate index: with one condition for both, Postgres scans a new table that is not yet
+-- analyzed.
 SELECT a.ghl_appointment_id, a.status, a.deleted, a.booked, a.booked_at,
        (a.creation_seen AND coalesce(a.booked_at >= a.first_at - interval '1 day', true))::boolean AS creation_seen,
        coalesce(a.location_id, '')::text AS location_id, a.former::boolean AS former

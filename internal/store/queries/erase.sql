@@ -1,8 +1,8 @@
--- Erasure of one person's data. Whose a row is, is decided by the caller: no statement here compares phone numbers or e-mail addresses, so
--- that none of them reaches a log of Postgres.
+-- Erasure of one person's data. The caller decides whose a row is: no statement here compares phone numbers or e-mail addresses, so that none
+-- of them reaches a log of Postgres.
 --
--- An event is erased under the lock of its row. Whatever an attempt that is under way has yet to record requires that the row is not
--- erased, so that nothing comes back: see FinishAttempt, RememberContact and MergeAppointment.
+-- An event is erased under the lock of its row. An attempt in flight records nothing on an erased row, so that erased data does not return:
+-- see FinishAttempt, RememberContact and MergeAppointment.
 
 -- name: ScanEvents :many
 -- A page of events that are not erased, by id.
@@ -16,8 +16,8 @@ ORDER BY id
 LIMIT @max_rows::int;
 
 -- name: EraseEvent :one
--- One that is not finished ends in error: the attempt that may be under way finds the row not its own. Ids, times, type and status stay,
--- and what a repeated delivery is recognised by. Where these hold a phone number or an e-mail address themselves, they go too (strip).
+-- An unfinished event ends in error; an attempt in flight does not match the row any more. Ids, times, type, status and the keys that identify
+-- a repeated delivery stay, unless they contain a phone number or an e-mail address (strip).
 WITH found AS (
     SELECT f.id, f.status FROM webhook_events f WHERE f.id = @id AND f.erased_at IS NULL FOR UPDATE
 )
@@ -41,7 +41,7 @@ WHERE e.id = f.id
 RETURNING f.status;
 
 -- name: EraseLedgerOfEvent :execrows
--- In a statement after EraseEvent, in its transaction: an attempt that was recorded meanwhile is seen.
+-- Runs after EraseEvent, in its transaction, so that it sees an attempt that was recorded meanwhile.
 UPDATE sync_log
 SET error_message = NULL, details = '{}', target_id = NULL, correlation_id = webhook_event_id::text,
     entity_id = CASE WHEN NOT @strip::boolean THEN nullif(entity_id, @contact_id::text) END,
@@ -92,7 +92,7 @@ ORDER BY ghl_appointment_id;
 SELECT count(*)::bigint FROM appointments WHERE ghl_appointment_id = ANY (@ids::text[]) AND ghl_contact_id IS NULL;
 
 -- name: DeleteAppointments :execrows
--- Those of the contact, and of the others those that are nobody's. In the order in which AttachAppointments locks them.
+-- Those of the contact, and those of ids without a contact. In the order in which AttachAppointments locks them.
 DELETE FROM appointments WHERE ghl_appointment_id IN (
     SELECT a.ghl_appointment_id FROM appointments a
     WHERE a.ghl_contact_id = nullif(@ghl_contact_id::text, '')
@@ -109,7 +109,7 @@ VALUES ('erasure', 'person', 'erase', @status::text, @details::jsonb, @erasure_i
 SELECT erased_at FROM webhook_events WHERE id = @id;
 
 -- name: CountErased :one
--- The events that a replay leaves out, since their data was erased.
+-- The events that a replay leaves out because their data was erased.
 SELECT count(*)::bigint FROM webhook_events
 WHERE status = @status::text AND processed_at >= now() - make_interval(secs => @since_seconds::float8) AND erased_at IS NOT NULL
   AND (event_type = @event_type::text OR @event_type::text = '');

@@ -1,7 +1,7 @@
 -- Intake: what the receiver commits before it answers 200.
 
 -- name: LockKeys :exec
--- Taken in the order given, which is the same everywhere (ascending), so that two batches cannot deadlock.
+-- In the given order, which is always ascending, so that two batches cannot deadlock.
 SELECT pg_advisory_xact_lock(unnest(@keys::bigint[]));
 
 -- name: NewestOfOrderingKeys :many
@@ -25,8 +25,8 @@ WHERE body_hash = ANY(@body_hashes::bytea[]) AND ordering_key IS NULL AND receiv
 ORDER BY body_hash, received_at DESC, id DESC;
 
 -- name: FindUnanswered :many
--- Events with the same bytes whose sender was not answered 200, oldest first, and those of uncertain_ids, of which this process knows
--- that before it is on the rows. GoHighLevel sends an event again for a day at most.
+-- Events with the same bytes whose sender was not answered 200, oldest first, and those of uncertain_ids, which this process has not yet
+-- marked on the rows. GoHighLevel repeats an event for a day at most.
 SELECT id, coalesce(body_hash, '')::bytea AS body_hash, received_at FROM (
     SELECT e.id, e.body_hash, e.received_at FROM webhook_events e
     WHERE e.unanswered AND e.body_hash = ANY(@body_hashes::bytea[]) AND e.received_at > now() - interval '24 hours'
@@ -40,13 +40,12 @@ ORDER BY received_at, id;
 UPDATE webhook_events SET unanswered = true WHERE id = ANY(@ids::uuid[]) AND NOT unanswered;
 
 -- name: MarkAnswered :exec
--- The retry of these events has come.
+-- The retry of these events has arrived.
 UPDATE webhook_events SET unanswered = false WHERE id = ANY(@ids::uuid[]) AND unanswered;
 
 -- name: InsertEvents :many
--- One statement for a whole batch. received_at is the database's clock, a microsecond apart in the order of arrival, so
--- that replicas with clocks of their own agree on who came first. The rows go in by dedupe key: two batches that share
--- keys wait for each other in the same order.
+-- One statement for a whole batch. received_at comes from the database's clock, a microsecond apart in the order of arrival, so that all
+-- replicas agree on the order. Rows are inserted by dedupe key: two batches that share keys wait for each other in the same order.
 INSERT INTO webhook_events (
     id, received_at, source, event_type, entity_type, entity_id, location_id, contact_id, appointment_status,
     payload_json, payload_raw, truncated, headers, dedupe_key, body_hash, ordering_key, occurred_at)
@@ -82,7 +81,7 @@ RETURNING id, received_at;
 SELECT dedupe_key, id, received_at FROM webhook_events WHERE dedupe_key = ANY(@dedupe_keys::text[]);
 
 -- name: CountBacklog :one
--- Each part is counted in a partial index of its own, as ReadFigures does.
+-- Each part is counted in a separate partial index, as in ReadStats.
 SELECT (u.n + p.n + l.n)::bigint AS pending, (u.n + p.n)::bigint AS undispatched
 FROM (SELECT count(*) AS n FROM webhook_events
       WHERE status IN ('pending', 'processing') AND dispatched_at IS NULL AND NOT parked) u,

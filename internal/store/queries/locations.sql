@@ -1,4 +1,4 @@
--- Locations of GoHighLevel that its API has answered for.
+-- Locations of GoHighLevel for which its API has answered.
 
 -- name: RecordLocation :exec
 INSERT INTO ghl_locations (location_id) VALUES (@location_id::text) ON CONFLICT DO NOTHING;

@@ -1,13 +1,12 @@
--- Reconcile: the claim, the ledger and the end of an attempt. Every statement that records something requires that the
--- term of the leader is still the current one.
+-- Reconcile: the claim, the ledger and the end of an attempt. Every statement that records something requires the current term.
 --
--- now() is the time at which a statement reached Postgres, which is before it waited for the processor or for a lock, and can be before
--- changes that it sees. A time that is recorded is therefore clock_timestamp(), read after the statement's snapshot: it is later than
--- every time recorded by what the statement saw. Conditions keep now(), which an index can answer.
+-- now() is the time at which a statement reached Postgres. It may be before changes that the statement sees, since the statement may wait for
+-- the processor or for a lock. Recorded times are therefore clock_timestamp(), read after the statement's snapshot: they are later than every
+-- recorded time that the statement sees. Conditions use now(), for which Postgres can use an index.
 
 -- name: AcquireTerm :one
--- Terms are times, in microseconds: a database that has gone back to an earlier moment does not give a term for the second time, which a
--- leader of before may still have.
+-- Terms are times in microseconds, so that a database that was rolled back to an earlier moment does not issue a term twice. A leader from
+-- before the rollback may still have it.
 UPDATE controller_term
 SET term = greatest(term + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint), holder = @holder::text, since = clock_timestamp()
 RETURNING term;
@@ -16,7 +15,7 @@ RETURNING term;
 SELECT term FROM controller_term;
 
 -- name: LoadEvent :one
--- Where an event stands, without its payload: what the ledger has, and which older event of its entity comes first.
+-- The state of an event without its payload, its ledger, and the older event of its entity that comes first.
 SELECT e.id, e.source, e.status, e.attempts, e.suspended,
        coalesce(e.reason, '')::text AS reason, coalesce(e.error_message, '')::text AS error_message,
        coalesce(e.result, '')::text AS result, coalesce(e.verity_contact_id, '')::text AS verity_contact_id,
@@ -33,9 +32,9 @@ FROM webhook_events e
 WHERE e.id = @id;
 
 -- name: ClaimEvent :one
--- No row: finished, not due, behind an older event, or the term is over; LoadEvent and CurrentTerm tell which. That it is
--- claimed shows that its WebhookEvent exists, so that the relay need not say so in a write of its own. A claim that was not heard of is
--- repeated without being counted again: nothing was attempted on it.
+-- No row: finished, not due, blocked by an older event, or fenced; LoadEvent and CurrentTerm show which. A claim proves that the WebhookEvent
+-- exists, so that the relay need not mark it in a separate write. A claim whose answer was lost is repeated without counting again: no attempt
+-- has started.
 UPDATE webhook_events e
 SET status = 'processing',
     attempts = e.attempts
@@ -61,8 +60,8 @@ RETURNING e.id, e.received_at, e.source, e.event_type, e.entity_type, coalesce(e
             AND l.details ->> 'class' = 'permanent')::text[] AS refused;
 
 -- name: FinishAttempt :one
--- Ledger rows and the row's new state in one statement, hence in one transaction. No row: the term is over, or the row is
--- not this attempt's any more. next_id is the event of the same entity that comes next, where this one is finished.
+-- Ledger rows and the row's new state in one statement, and so in one transaction. No row: fenced, or the row does not belong to this attempt
+-- any more. next_id is the next event of the same entity, if this one is finished.
 WITH finished AS (
     UPDATE webhook_events e
     SET status = @status::text,
@@ -102,7 +101,7 @@ SELECT f.status, f.attempts, f.next_attempt_at, f.processed_at,
 FROM finished f;
 
 -- name: SetSuspended :one
--- Holding an event lets the next one of its entity pass, whose name is returned.
+-- Suspends or resumes an event. A suspended event does not block the next one of its entity, which is returned.
 WITH held AS (
     UPDATE webhook_events e SET suspended = @suspended::boolean
     WHERE e.id = @id AND e.status IN ('pending', 'processing') AND e.suspended <> @suspended::boolean
@@ -114,7 +113,7 @@ SELECT coalesce((SELECT n.source || '-' || n.id FROM webhook_events n, held h
                  ORDER BY n.received_at, n.id LIMIT 1), '')::text AS next_name;
 
 -- name: ReplayEvent :execrows
--- A finished event starts a new run. The request's value stays on the row: a crash right after this serves it once.
+-- A finished event starts a new run. The value of the request stays on the row, so that a crash right after this does not replay twice.
 UPDATE webhook_events e
 SET status = 'pending', run = e.run + 1,
     ledger_run = CASE WHEN @from_start::boolean THEN e.run + 1 ELSE e.ledger_run END,
@@ -130,19 +129,19 @@ UPDATE webhook_events SET replay_request = @request::text
 WHERE id = @id AND status IN ('done', 'error') AND (SELECT t.term FROM controller_term t) = @term::bigint;
 
 -- name: UndispatchEvents :execrows
--- Asks the relay for the WebhookEvents of these rows once more; finished ones are left alone.
+-- The relay recreates the WebhookEvents of these rows. Finished rows are not changed.
 UPDATE webhook_events SET dispatched_at = NULL
 WHERE id = ANY(@ids::uuid[]) AND status IN ('pending', 'processing') AND dispatched_at IS NOT NULL;
 
 -- name: ParkEvents :many
--- Takes waiting events back into the database until their next attempt is due, when the relay brings them back.
+-- Parks waiting events until their next attempt is due, when the relay recreates their WebhookEvents.
 UPDATE webhook_events SET dispatched_at = NULL, parked = true
 WHERE id = ANY(@ids::uuid[]) AND status = 'pending' AND dispatched_at IS NOT NULL AND next_attempt_at > now()
 RETURNING id;
 
 -- name: ListDispatched :many
--- Rows that should have a WebhookEvent, a page at a time, for the audit. Those dispatched only now are left out: their
--- WebhookEvent may not have reached the cache.
+-- A page of the rows that should have a WebhookEvent, for the audit. Rows that were dispatched just now are left out: their WebhookEvents may
+-- not have reached the cache.
 SELECT id, source, received_at FROM webhook_events
 WHERE status IN ('pending', 'processing') AND dispatched_at < now() - make_interval(secs => @grace_seconds::float8)
   AND (received_at, id) > (@after_received_at::timestamptz, @after_id::uuid)
@@ -153,16 +152,16 @@ LIMIT @max_rows::int;
 SELECT id, status FROM webhook_events WHERE id = ANY(@ids::uuid[]);
 
 -- name: RequestAudit :exec
--- Each request is later than the one before, also where two meet or the clock is set back: the controller looks for a later one.
+-- Each request is later than the one before, even if two are concurrent or the clock is set back: the controller looks for a later one.
 UPDATE controller_term SET audit_requested_at = greatest(clock_timestamp(), audit_requested_at + interval '1 microsecond');
 
 -- name: AuditRequestedAt :one
 SELECT coalesce(audit_requested_at, 'epoch')::timestamptz AS audit_requested_at FROM controller_term;
 
 -- name: Beat :one
--- known is the latest heartbeat that was seen. A database that has an earlier one has gone back to that moment; this is recorded together
--- with the next heartbeat, which is later than both. A beat whose answer was lost is repeated with the same known, and says the same.
--- No row: the term is over.
+-- known is the latest heartbeat that was seen. A database with an earlier one was rolled back to that moment. The statement records this
+-- together with the next heartbeat, which is later than both. A beat whose answer was lost is repeated with the same known, with the same
+-- result. No row: fenced.
 UPDATE controller_heartbeat h
 SET beat_at = greatest(clock_timestamp(), h.beat_at + interval '1 microsecond', k.known + interval '1 microsecond'),
     rolled_back_at = CASE WHEN h.beat_at < k.known THEN clock_timestamp() ELSE h.rolled_back_at END,

@@ -1,7 +1,7 @@
 -- Relay: rows become WebhookEvents.
 
 -- name: TakeRelayLease :execrows
--- The lease runs out by the database's clock; a holder renews it by taking it again.
+-- The lease expires by the database's clock. Its holder renews it by acquiring it again.
 UPDATE relay_lease
 SET holder = @holder, expires_at = now() + make_interval(secs => @ttl_seconds::float8)
 WHERE holder = @holder OR expires_at < now();
@@ -13,8 +13,8 @@ UPDATE relay_lease SET expires_at = now() WHERE holder = @holder;
 SELECT id FROM verity_sync_installation;
 
 -- name: FindOrphans :one
--- Whether rows wait for the relay that no replica is about to dispatch by itself, and whether parked ones are due. Each is found in
--- an index of its own, so that neither has to pass by the other.
+-- Whether there are orphaned rows, which no replica is about to dispatch, and whether parked rows are due. Each part uses a separate index, so
+-- that neither scans the rows of the other.
 SELECT EXISTS (
     SELECT 1 FROM webhook_events
     WHERE status IN ('pending', 'processing') AND dispatched_at IS NULL AND NOT parked
@@ -25,8 +25,8 @@ SELECT EXISTS (
 )::boolean AS returning_due;
 
 -- name: ListUndispatched :many
--- What was left behind, oldest first, and at most so many of those that return. Rows that wait for an older event of their entity can be
--- passed over.
+-- Orphaned rows, oldest first, and a limited number of parked rows that are due. Rows that wait for an older event of their entity can be
+-- skipped.
 SELECT u.id, u.source, u.event_type, u.entity_type, coalesce(u.entity_id, '')::text AS entity_id,
        coalesce(u.location_id, '')::text AS location_id, coalesce(u.contact_id, '')::text AS contact_id, u.received_at,
        coalesce(u.started_at, 'epoch')::timestamptz AS started_at
@@ -51,15 +51,15 @@ ORDER BY u.received_at, u.id
 LIMIT @max_rows::int;
 
 -- name: MarkDispatched :execrows
--- One that was parked is known by it until it is claimed: CountLive counts those that return. A mark that comes after an attempt has begun
--- says nothing: the claim has marked the row, and where it is unmarked again its WebhookEvent has gone since.
+-- A parked row stays marked as parked until it is claimed: CountLive counts these. A mark after the start of an attempt has no effect: the
+-- claim has marked the row, and if it is unmarked again, its WebhookEvent was deleted since.
 UPDATE webhook_events SET dispatched_at = now()
 WHERE id = ANY(@ids::uuid[]) AND dispatched_at IS NULL
   AND coalesce(started_at, 'epoch') = (@started_ats::timestamptz[])[array_position(@ids::uuid[], id)];
 
 -- name: PostponeRelay :execrows
--- Rows whose WebhookEvents the API server refused to create are parked, and tried again after as long as they have waited already, within
--- bounds. A row of which an attempt has begun since, or that has its WebhookEvent after all, is left alone. No destination holds it.
+-- Parks rows whose WebhookEvents the API server refused to create. The relay retries after as long as they have waited already, within bounds.
+-- Rows with a WebhookEvent, or with an attempt that has started since, are not changed. No destination holds the row.
 UPDATE webhook_events
 SET parked = true, held_by = NULL, reason = @reason::text,
     error_message = (@messages::text[])[array_position(@ids::uuid[], id)],
@@ -69,14 +69,14 @@ WHERE id = ANY(@ids::uuid[]) AND status IN ('pending', 'processing') AND dispatc
   AND coalesce(started_at, 'epoch') = (@started_ats::timestamptz[])[array_position(@ids::uuid[], id)];
 
 -- name: MarkUnacceptable :execrows
--- A row that can have no WebhookEvent ends here, visibly, and holds up nobody.
+-- A row that can have no WebhookEvent ends in error, and does not block the events of its entity.
 UPDATE webhook_events
 SET status = 'error', processed_at = clock_timestamp(), dispatched_at = now(), reason = @reason::text, error_message = @error_message::text
 WHERE id = @id AND status IN ('pending', 'processing');
 
 -- name: CountLive :one
--- Live WebhookEvents that are due, those of them that were parked, and those that wait: for a later attempt, for an older event of
--- their entity (these are blocked), or because they are suspended.
+-- Live events that are due, those of them that were parked, and those that wait: for a later attempt, for an older event of their entity
+-- (blocked), or because they are suspended.
 SELECT count(*) FILTER (WHERE h.due AND h.head)::bigint               AS due,
        count(*) FILTER (WHERE h.due AND h.head AND h.parked)::bigint  AS returning_due,
        count(*) FILTER (WHERE NOT (h.due AND h.head))::bigint         AS waiting,

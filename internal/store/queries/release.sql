@@ -1,16 +1,16 @@
--- Release: events that wait for a destination which answers again go on before their time. Nothing is recorded here that a
--- leader whose term is over could do harm with: who is let go too early finds the destination down and waits on.
+-- Release: held events retry early when their destination answers again. No fencing is needed: a stale leader can only release an event early,
+-- and that event is held again if its destination is down.
 --
--- What was let go and is not claimed after a minute is stuck behind something else, and no longer waited for.
+-- A released event that is not claimed within a minute is blocked by something else, and no longer counts as released.
 
 -- name: CountReleased :one
--- How many events were let go, or have come to their time, and have yet to be claimed.
+-- The number of events that were released or are due, and are not yet claimed.
 SELECT count(*)::bigint FROM webhook_events
 WHERE status = 'pending' AND held_by IS NOT NULL AND NOT suspended
   AND next_attempt_at > now() - interval '1 minute' AND next_attempt_at <= now();
 
 -- name: ReleaseHeld :many
--- Makes due what no destination holds back any more, the oldest first.
+-- Makes due the oldest held events of which at least one destination is not down.
 UPDATE webhook_events e SET next_attempt_at = now()
 WHERE e.id IN (
     SELECT h.id FROM webhook_events h
@@ -22,13 +22,13 @@ WHERE e.id IN (
 RETURNING e.id, e.source, (e.dispatched_at IS NOT NULL)::boolean AS dispatched;
 
 -- name: CountReleasedForPlaces :one
--- How many events that wait for places are due and have yet to be claimed.
+-- The number of events that waited for a slot, are due and are not yet claimed.
 SELECT count(*)::bigint FROM webhook_events
 WHERE status = 'pending' AND held_by IS NOT NULL AND NOT suspended AND @places::text = ANY (held_by)
   AND next_attempt_at > now() - interval '1 minute' AND next_attempt_at <= now();
 
 -- name: ReleaseForPlaces :many
--- Makes due what waits for places and for nothing else, the oldest first.
+-- Makes due the oldest events that wait only for a slot of this concurrency limit.
 UPDATE webhook_events e SET next_attempt_at = now()
 WHERE e.id IN (
     SELECT h.id FROM webhook_events h
@@ -40,8 +40,8 @@ WHERE e.id IN (
 RETURNING e.id, e.source, (e.dispatched_at IS NOT NULL)::boolean AS dispatched;
 
 -- name: ReleaseToTry :many
--- Makes due, for each destination, one event that it holds back, unless there is one already: that whose time is nearest. It
--- is put off when the try fails, so that the next try is made with another one.
+-- Makes due, for each destination, the held event with the earliest next attempt, unless one is due already. If its attempt fails, its next
+-- attempt is later, so that the next probe uses another event.
 UPDATE webhook_events e SET next_attempt_at = now()
 WHERE e.id IN (
     SELECT (SELECT h.id FROM webhook_events h

@@ -1,16 +1,15 @@
--- Replay of many, and retention: what is done to finished rows.
+-- Replay of many events, and retention: statements about finished rows.
 
 -- name: CountReplayable :one
--- What the earlier middleware had done is left out: it stands in the rows as that read it. So are events that cannot be read, unless
--- they are asked for by their type: they would end in error again. What was erased cannot run again.
+-- Events that the legacy middleware had done are left out: their rows have what it decoded. So are unparseable events, unless they are selected
+-- by their type: they would end in error again. Erased events cannot run again.
 SELECT count(*)::bigint FROM webhook_events
 WHERE status = @status::text AND processed_at >= now() - make_interval(secs => @since_seconds::float8)
   AND NOT (adopted AND status = 'done' AND started_at IS NULL) AND erased_at IS NULL
   AND (event_type = @event_type::text OR @event_type::text = '' AND event_type <> 'unparseable');
 
 -- name: ReplayBatch :execrows
--- A batch of finished rows starts a new run, oldest first. Their WebhookEvents are made anew where they are gone; where they
--- are still there, the audit shows them as pending.
+-- A batch of finished rows starts a new run, oldest first. Deleted WebhookEvents are recreated; the audit shows existing ones as pending.
 UPDATE webhook_events e
 SET status = 'pending', run = e.run + 1,
     ledger_run = CASE WHEN @from_start::boolean THEN e.run + 1 ELSE e.ledger_run END,
@@ -31,7 +30,7 @@ WHERE e.id IN (
 SELECT now()::timestamptz AS now;
 
 -- name: DeleteFinishedBatch :execrows
--- A batch of rows that were finished longer ago than retention; sync_log goes with them.
+-- Deletes a batch of rows that finished before the retention time, with their rows of sync_log.
 DELETE FROM webhook_events WHERE id IN (
     (SELECT d.id FROM webhook_events d
      WHERE d.status = 'done' AND d.processed_at < now() - make_interval(secs => @retention_seconds::float8)
@@ -45,14 +44,14 @@ DELETE FROM webhook_events WHERE id IN (
   AND status IN ('done', 'error');
 
 -- name: DeleteAdoptedLogBatch :execrows
--- The earlier middleware's log names no event, so that it does not go with one.
+-- The legacy middleware's log names no event, so that it is not deleted with one.
 DELETE FROM sync_log WHERE id IN (
     SELECT l.id FROM sync_log l
     WHERE l.webhook_event_id IS NULL AND l.started_at < now() - make_interval(secs => @retention_seconds::float8)
     LIMIT @max_rows::int);
 
 -- name: ListReplayableTypes :many
--- What a selection without a type has, by type: for a type of which there is none.
+-- The types of a selection without a type, for a selection by a type that has no events.
 SELECT event_type, count(*)::bigint AS events FROM webhook_events
 WHERE status = @status::text AND processed_at >= now() - make_interval(secs => @since_seconds::float8)
   AND NOT (adopted AND status = 'done' AND started_at IS NULL) AND erased_at IS NULL
@@ -61,7 +60,7 @@ ORDER BY 2 DESC, 1
 LIMIT @max_rows::int;
 
 -- name: ReadBody :one
--- What an event was received as, and what was read from it, for a person who asks why.
+-- The body and headers of an event, and what was decoded from them, for the command explain.
 SELECT e.source, e.received_at, e.payload_json, e.headers, e.event_type, coalesce(e.entity_id, '')::text AS entity_id, e.erased_at
 FROM webhook_events e
 WHERE e.id = @id;

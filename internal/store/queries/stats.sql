@@ -1,8 +1,8 @@
--- Stats: what people watch. Each part is found in a partial index that is as small as what it counts.
+-- Stats of all events. Each part uses a partial index that is as small as what it counts.
 
 -- name: ReadStats :one
--- Put as one question for all that is unfinished, no index answers it, and a large table is read from end to end. What has no
--- WebhookEvent is pending: it has yet to be claimed, or is parked.
+-- With one condition for all unfinished events, Postgres uses no index and scans the table. An event without a WebhookEvent is pending: it is
+-- not yet claimed, or is parked.
 WITH undispatched AS (
     SELECT count(*) AS n, min(received_at) AS oldest
     FROM webhook_events WHERE status IN ('pending', 'processing') AND dispatched_at IS NULL AND NOT parked
