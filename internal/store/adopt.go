@@ -100,8 +100,8 @@ func updateAdopted(ctx context.Context, tx *sql.Tx, rows []adoptedRow, normalise
 	return err
 }
 
-// keyAdopted gives adopted rows the dedupe key that a delivery of today has, so that one which GoHighLevel sends again
-// across the switch is recognised. Where the earlier middleware stored a delivery twice, the first row gets it.
+// keyAdopted gives adopted rows the dedupe key of a new delivery of the same webhook, so that a delivery that GoHighLevel repeats after the
+// adoption is recognised. If the legacy middleware stored a delivery twice, the first row gets the key.
 func keyAdopted(ctx context.Context, tx *sql.Tx) error {
 	_, err := tx.ExecContext(ctx, `
 		UPDATE webhook_events e SET dedupe_key = first.key

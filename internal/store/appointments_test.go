@@ -14,14 +14,14 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-// EndPolicy as the configuration has them by default, and the two extremes.
+// The default end policy, and the two extremes.
 var (
 	byDefault = store.EndPolicy{Deletion: true}
 	clearAll  = store.EndPolicy{Deletion: true, Cancellation: true}
 	keepAll   = store.EndPolicy{}
 )
 
-// said is an event of an appointment; each has an id of its own.
+// said is an event of an appointment, with a new id.
 func said(hour int, status, contact string) store.AppointmentEvent {
 	return store.AppointmentEvent{
 		Status: status, GHLContactID: contact, At: at(hour), ReceivedAt: at(20), EventID: uuid.Must(uuid.NewV7()),
@@ -40,8 +40,8 @@ func deletion(hour int) store.AppointmentEvent {
 	return e
 }
 
-// merge merges events into an appointment, in this order, and returns what is known in the end.
-func (b *bundle) merge(id string, events ...store.AppointmentEvent) (known store.Appointment, newest bool) {
+// merge merges events into an appointment, in this order, and returns the result.
+func (b *environment) merge(id string, events ...store.AppointmentEvent) (known store.Appointment, newest bool) {
 	b.t.Helper()
 	for _, e := range events {
 		e.AppointmentID = id
@@ -52,18 +52,18 @@ func (b *bundle) merge(id string, events ...store.AppointmentEvent) (known store
 	return known, newest
 }
 
-func TestWhatIsKnownOfAnAppointment(t *testing.T) {
+func TestEventsMergeIntoAnAppointment(t *testing.T) {
 	t.Parallel()
-	b := newBundle(t)
+	b := newEnvironment(t)
 	tests := map[string]struct {
 		events []store.AppointmentEvent
 		want   store.Appointment
 	}{
-		"the latest event says status and contact": {
+		"the latest event determines status and contact": {
 			[]store.AppointmentEvent{said(1, "confirmed", "x"), said(2, "showed", "y"), said(3, "cancelled", "x")},
 			store.Appointment{Status: "cancelled", GHLContactID: "x", Booked: true},
 		},
-		"what the latest event does not say is what an earlier one said": {
+		"values that the latest event lacks come from earlier ones": {
 			[]store.AppointmentEvent{said(1, "confirmed", "x"), said(2, "", "y"), said(3, "cancelled", ""), said(4, "", "")},
 			store.Appointment{Status: "cancelled", GHLContactID: "y", Booked: true},
 		},
@@ -75,11 +75,11 @@ func TestWhatIsKnownOfAnAppointment(t *testing.T) {
 			[]store.AppointmentEvent{deletion(1), said(1, "confirmed", "x"), said(1, "confirmed", "x")},
 			store.Appointment{Status: "confirmed", GHLContactID: "x", Deleted: true, Booked: true},
 		},
-		"what happens after a deletion revives it": {
+		"an event after a deletion revives it": {
 			[]store.AppointmentEvent{said(1, "confirmed", "x"), deletion(2), said(3, "", "")},
 			store.Appointment{Status: "confirmed", GHLContactID: "x", Booked: true},
 		},
-		"what may have happened before a deletion does not revive it, however late it comes": {
+		"an event that may precede a deletion does not revive it": {
 			[]store.AppointmentEvent{said(1, "confirmed", "x"), deletion(2), undated(3, "showed", "y")},
 			store.Appointment{Status: "showed", GHLContactID: "y", Deleted: true, Booked: true},
 		},
@@ -119,7 +119,7 @@ func TestWhatIsKnownOfAnAppointment(t *testing.T) {
 			assert.Equal(t, "confirmed", known.Status)
 		}
 	})
-	t.Run("whatever else arrives at the same moment", func(t *testing.T) {
+	t.Run("concurrent events do not interfere", func(t *testing.T) {
 		t.Parallel()
 		var wg sync.WaitGroup
 		for hour := range 12 {
@@ -158,7 +158,7 @@ func permutations(events []store.AppointmentEvent) func(func([]store.Appointment
 
 func TestAnAppointmentIsUnsyncedUntilItsLeadIsWritten(t *testing.T) {
 	t.Parallel()
-	b := newBundle(t)
+	b := newEnvironment(t)
 	booked := said(5, "confirmed", "x")
 	tests := map[string]struct {
 		event    store.AppointmentEvent
@@ -182,12 +182,12 @@ func TestAnAppointmentIsUnsyncedUntilItsLeadIsWritten(t *testing.T) {
 			assert.Equal(t, tt.newest, newest)
 			assert.Equal(t, tt.unsynced, known.Unsynced)
 			again, newest := b.merge(name, tt.event)
-			assert.Equal(t, tt.newest, newest, "asking again tells the same, for whoever died in between")
+			assert.Equal(t, tt.newest, newest, "a repetition after a crash returns the same")
 			assert.Equal(t, known, again)
 		})
 	}
 
-	t.Run("older ones count as far as they say what no newer one has said", func(t *testing.T) {
+	t.Run("older events count if they have values that newer ones lack", func(t *testing.T) {
 		t.Parallel()
 		const id = "gaps"
 		for _, step := range []struct {
@@ -212,7 +212,7 @@ func TestAnAppointmentIsUnsyncedUntilItsLeadIsWritten(t *testing.T) {
 			require.NoError(t, b.AppointmentSynced(t.Context(), id, known.Revision))
 		}
 	})
-	t.Run("a change that came while the lead was written is not lost", func(t *testing.T) {
+	t.Run("a change during the write of the lead is not lost", func(t *testing.T) {
 		t.Parallel()
 		before, _ := b.merge("overtaken", said(1, "confirmed", "x"))
 		after, _ := b.merge("overtaken", said(2, "cancelled", "x"))
@@ -228,7 +228,7 @@ func TestAnAppointmentIsUnsyncedUntilItsLeadIsWritten(t *testing.T) {
 	})
 }
 
-// followed is what a contact's leads follow.
+// followed are the appointments that a contact's leads follow.
 type followed struct {
 	Live  string
 	Ended []string
@@ -245,7 +245,7 @@ func TestAppointmentsOfContact(t *testing.T) {
 		endings      store.EndPolicy
 		want         followed
 	}{
-		"the one that was booked last": {
+		"the newest booking": {
 			[]appointment{{"a", []store.AppointmentEvent{said(2, "", "x")}}, {"b", []store.AppointmentEvent{said(1, "", "x"), said(9, "", "x")}}},
 			byDefault, followed{Live: "a"},
 		},
@@ -253,7 +253,7 @@ func TestAppointmentsOfContact(t *testing.T) {
 			[]appointment{{"b", []store.AppointmentEvent{said(1, "", "x")}}, {"a", []store.AppointmentEvent{said(1, "", "x")}}},
 			byDefault, followed{Live: "b"},
 		},
-		"the one before, where the last one is deleted": {
+		"the one before, if the newest is deleted": {
 			[]appointment{{"a", []store.AppointmentEvent{said(1, "", "x")}}, {"b", []store.AppointmentEvent{said(2, "", "x"), deletion(3)}}},
 			byDefault, followed{Live: "a", Ended: []string{"b"}},
 		},
@@ -261,21 +261,21 @@ func TestAppointmentsOfContact(t *testing.T) {
 			[]appointment{{"a", []store.AppointmentEvent{said(1, "", "x"), said(2, "cancelled", "x")}}},
 			byDefault, followed{Live: "a"},
 		},
-		"a cancelled one ends where that is wanted": {
+		"a cancelled one ends if configured": {
 			[]appointment{{"a", []store.AppointmentEvent{said(1, "", "x"), said(2, "cancelled", "x")}}},
 			clearAll, followed{Ended: []string{"a"}},
 		},
-		"a deleted one stays where that is wanted": {
+		"a deleted one stays if configured": {
 			[]appointment{{"a", []store.AppointmentEvent{said(1, "", "x"), deletion(2)}}},
 			keepAll, followed{Live: "a"},
 		},
-		"one of which only the end is known attracts no lead and releases none": {
+		"one with a known end only attracts no lead and releases none": {
 			[]appointment{
 				{"a", []store.AppointmentEvent{said(1, "", "x")}}, {"b", []store.AppointmentEvent{said(2, "cancelled", "x"), deletion(3)}},
 			},
 			keepAll, followed{Live: "a"},
 		},
-		"one of which only the deletion is known has ended": {
+		"one with a known deletion only has ended": {
 			[]appointment{
 				{"a", []store.AppointmentEvent{said(2, "", "x")}}, {"b", []store.AppointmentEvent{said(3, "cancelled", "x"), deletion(3)}},
 			},
@@ -285,7 +285,7 @@ func TestAppointmentsOfContact(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBundle(t)
+			b := newEnvironment(t)
 			for _, a := range tt.appointments {
 				b.merge(a.id, a.events...)
 				former, err := b.AttachAppointment(t.Context(), a.id, "x", "verity-1")
@@ -305,7 +305,7 @@ func TestAppointmentsOfContact(t *testing.T) {
 
 func TestAttachAppointment(t *testing.T) {
 	t.Parallel()
-	b := newBundle(t)
+	b := newEnvironment(t)
 	attach := func(t *testing.T, id, ghlContact, verityContact string) []string {
 		t.Helper()
 		former, err := b.AttachAppointment(t.Context(), id, ghlContact, verityContact)
@@ -327,10 +327,10 @@ func TestAttachAppointment(t *testing.T) {
 		assert.Empty(t, attach(t, "g1", "gx", "gv1"))
 		assert.Equal(t, followed{Live: "g2"}, of(t, "gv1"))
 
-		assert.Equal(t, []string{"gv1"}, attach(t, "g2", "gx", "gv2"), "it turns out to be another contact of Verity")
+		assert.Equal(t, []string{"gv1"}, attach(t, "g2", "gx", "gv2"), "the appointments move to another contact of Verity")
 		assert.Equal(t, followed{Live: "g2"}, of(t, "gv2"))
 		assert.Equal(t, followed{Ended: []string{"g2", "g1"}}, of(t, "gv1"), "its leads may still point there")
-		assert.Equal(t, []string{"gv1"}, attach(t, "g2", "gx", "gv2"), "whoever died in between is told again")
+		assert.Equal(t, []string{"gv1"}, attach(t, "g2", "gx", "gv2"), "a repetition after a crash returns the same")
 
 		assert.Equal(t, []string{"gv2"}, attach(t, "g1", "gx", "gv1"), "and back")
 		assert.Equal(t, followed{Live: "g2"}, of(t, "gv1"))
@@ -345,11 +345,11 @@ func TestAttachAppointment(t *testing.T) {
 		assert.Equal(t, followed{Ended: []string{"m"}}, of(t, "mv1"))
 
 		_, err := b.AttachAppointment(t.Context(), "m", "mx", "mv1")
-		require.ErrorIs(t, err, store.ErrContactChanged, "what was found out of the first one comes too late")
+		require.ErrorIs(t, err, store.ErrContactChanged, "a result about the first contact is too late")
 		assert.Equal(t, []string{"mv1"}, attach(t, "m", "my", "mv2"))
 		assert.Equal(t, followed{Live: "m"}, of(t, "mv2"))
 	})
-	t.Run("what comes too late moves nothing else either", func(t *testing.T) {
+	t.Run("a result that is too late moves no other appointment", func(t *testing.T) {
 		t.Parallel()
 		b.merge("l1", said(1, "", "lx"))
 		b.merge("l2", said(1, "", "lx"))
@@ -367,11 +367,11 @@ func TestAttachAppointment(t *testing.T) {
 		assert.Equal(t, followed{Live: "u1"}, of(t, "uv1"))
 
 		known, _ := b.merge("u1", said(3, "", "ux"))
-		assert.Equal(t, "uv1", known.VerityContactID, "to learn whose it is, is no change")
+		assert.Equal(t, "uv1", known.VerityContactID, "a newly known contact is no change")
 		_, err := b.AttachAppointment(t.Context(), "u1", "", "uv1")
 		assert.ErrorIs(t, err, store.ErrContactChanged)
 	})
-	t.Run("nothing is known of a stranger", func(t *testing.T) {
+	t.Run("an unknown appointment has no contact", func(t *testing.T) {
 		t.Parallel()
 		_, err := b.Appointment(t.Context(), "stranger")
 		assert.ErrorIs(t, err, store.ErrNotFound)

@@ -14,7 +14,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/testenv"
 )
 
-// BenchmarkCommit is what a delivery costs that shares its transaction with those that arrive meanwhile, and what one alone costs.
+// BenchmarkCommit measures a delivery that shares its transaction with concurrent ones, and a single one.
 func BenchmarkCommit(b *testing.B) {
 	url := testenv.Postgres(b)
 	_, err := store.Migrate(b.Context(), url, store.MigrateOptions{Normalise: func([]byte, time.Time) event.Event { return event.Event{} }})
@@ -23,7 +23,7 @@ func BenchmarkCommit(b *testing.B) {
 	require.NoError(b, err)
 	b.Cleanup(s.Close)
 	body := `{"notes":"` + strings.Repeat("x", 700) + `"}`
-	// GHL's deliveries have an id, those of workflows have none and are compared with the newest of their entity.
+	// Marketplace deliveries have an id. Workflow deliveries have none, and are compared with the newest event of their entity.
 	for name, id := range map[string]func() string{"with an id": uuid.NewString, "without an id": func() string { return "" }} {
 		for arrival, parallelism := range map[string]int{"alone": 0, "together": 64} {
 			b.Run(name+"/"+arrival, func(b *testing.B) {

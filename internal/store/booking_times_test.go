@@ -11,24 +11,24 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/testenv"
 )
 
-// beforeBookingTimes is a database as the previous release leaves it.
-func beforeBookingTimes(t *testing.T) *bundle {
+// beforeBookingTimes is a database of the previous release.
+func beforeBookingTimes(t *testing.T) *environment {
 	t.Helper()
 	url := testenv.Postgres(t)
 	require.NoError(t, store.MigrateTo(t.Context(), url, 5, store.MigrateOptions{Normalise: normalise}))
-	b := &bundle{Store: open(t, url), t: t, url: url}
+	b := &environment{Store: open(t, url), t: t, url: url}
 	return b
 }
 
 // previously inserts an appointment of the contact verity-1 as the previous release does.
-func (b *bundle) previously(id string, hour int) {
+func (b *environment) previously(id string, hour int) {
 	b.t.Helper()
 	b.exec(`INSERT INTO appointments (ghl_appointment_id, verity_contact_id, first_at, booked, newest)
 		VALUES ($1, 'verity-1', $2, true, ROW($2, false, $2, $3)::event_order)`, id, at(hour), uuid.New())
 }
 
 // stored inserts an event that the previous release has finished.
-func (b *bundle) stored(id, eventType string, hour int, payload string) {
+func (b *environment) stored(id, eventType string, hour int, payload string) {
 	b.t.Helper()
 	b.exec(`INSERT INTO webhook_events (id, source, event_type, entity_type, entity_id, payload_json, dedupe_key, body_hash, status, processed_at,
 			occurred_at)
@@ -57,10 +57,10 @@ func TestAppointmentsOfThePreviousReleaseGetTheirBookingTimes(t *testing.T) {
 		"a change that says when it was booked":               {2, []event{{updated, 2, june}}, "2020-06-02 14:00:00", false},
 		"a creation of what was booked long ago":              {2, []event{{created, 2, june}}, "2020-06-02 14:00:00", false},
 		"a change, and a first event that is no longer there": {1, []event{{updated, 2, june}}, "2020-06-02 14:00:00", true},
-		"nothing that is still there":                         {1, nil, "", true},
-		"a time that is none":                                 {2, []event{{updated, 2, `{"appointment":{"dateAdded":"2026-13-45T00:00:00Z"}}`}}, "", false},
-		"a word that Postgres takes for a time":               {2, []event{{updated, 2, `{"appointment":{"dateAdded":"yesterday"}}`}}, "", false},
-		"a time that is to come":                              {2, []event{{updated, 2, `{"appointment":{"dateAdded":"2999-01-01T00:00:00Z"}}`}}, "", false},
+		"no event any more":                                   {1, nil, "", true},
+		"an invalid time":                                     {2, []event{{updated, 2, `{"appointment":{"dateAdded":"2026-13-45T00:00:00Z"}}`}}, "", false},
+		"a word that Postgres accepts as a time":              {2, []event{{updated, 2, `{"appointment":{"dateAdded":"yesterday"}}`}}, "", false},
+		"a time in the future":                                {2, []event{{updated, 2, `{"appointment":{"dateAdded":"2999-01-01T00:00:00Z"}}`}}, "", false},
 		"a body that Postgres cannot unescape": {
 			2, []event{{updated, 2, `{"note":"\u0000","appointment":{"dateAdded":"2020-06-02T14:00:00Z","title":"\ud800"}}`}, {updated, 3, june}},
 			"2020-06-02 14:00:00", false,
@@ -85,9 +85,9 @@ func TestAppointmentsOfThePreviousReleaseGetTheirBookingTimes(t *testing.T) {
 	assert.EqualValues(t, 0, value[int64](b, `SELECT count(*) FROM pg_tables WHERE tablename = 'verity_sync_bookings' AND schemaname = current_schema()`))
 }
 
-func TestAProcessOfThePreviousReleaseWritesOnDuringARollout(t *testing.T) {
+func TestAProcessOfThePreviousReleaseContinuesDuringARollout(t *testing.T) {
 	t.Parallel()
-	b := newBundle(t)
+	b := newEnvironment(t)
 	b.previously("old", 5)
 	b.merge("changed", said(9, "showed", "x"))
 	_, err := b.AttachAppointment(t.Context(), "changed", "x", "verity-1")

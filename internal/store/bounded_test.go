@@ -11,10 +11,10 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-// A firewall that forgets a connection tells neither side. Whoever has no deadline of its own, as the housekeeper, must find out.
+// A firewall that drops a connection notifies neither side. A caller without a deadline, such as the housekeeper, must detect it.
 func TestAHalfOpenConnectionIsGivenUp(t *testing.T) {
 	t.Parallel()
-	b := newBundle(t)
+	b := newEnvironment(t)
 	proxy := b.proxy()
 	db, err := store.Open(t.Context(), proxy.URL(), store.Options{Name: "test", MaxConns: 2, CallTimeout: 2 * time.Second})
 	require.NoError(t, err)

@@ -12,10 +12,10 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/testenv/pgproxy"
 )
 
-// Attempts are few, and a Postgres that commits and is not heard for a while must not spend them.
-func TestAClaimThatWasNotHeardOfIsNotCountedTwice(t *testing.T) {
+// Attempts are limited. A Postgres that commits while its answers are lost must not use them up.
+func TestAClaimWhoseAnswerIsLostIsCountedOnce(t *testing.T) {
 	t.Parallel()
-	b := newBundle(t)
+	b := newEnvironment(t)
 	b.exec(`INSERT INTO webhook_events (source, event_type, entity_type, payload_json, body_hash, dedupe_key)
 	        VALUES ('ghl', 'contact.updated', 'contact', '{}', '\x00', 'one')`)
 	var id uuid.UUID
@@ -34,7 +34,7 @@ func TestAClaimThatWasNotHeardOfIsNotCountedTwice(t *testing.T) {
 		_, err := db.Claim(t.Context(), id, term)
 		require.Error(t, err)
 	}
-	assert.Equal(t, 1, attempts(), "Postgres has heard of it each time")
+	assert.Equal(t, 1, attempts(), "Postgres has committed each claim")
 	proxy.Cut(nil)
 	var claimed *store.Attempt
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
@@ -46,5 +46,5 @@ func TestAClaimThatWasNotHeardOfIsNotCountedTwice(t *testing.T) {
 
 	again, err := db.Claim(t.Context(), id, term)
 	require.NoError(t, err)
-	assert.EqualValues(t, 2, again.Attempts, "an attempt that was begun and not recorded counts")
+	assert.EqualValues(t, 2, again.Attempts, "an attempt that started and was not recorded counts")
 }

@@ -10,14 +10,14 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-// day is when everything in these tests happens; at returns an instant of it.
+// day is the day of these tests; at returns an hour of it.
 var day = time.Date(2026, time.November, 2, 0, 0, 0, 0, time.UTC)
 
 func at(hour int) time.Time { return day.Add(time.Duration(hour) * time.Hour) }
 
 func TestRememberContact(t *testing.T) {
 	t.Parallel()
-	b := newBundle(t)
+	b := newEnvironment(t)
 	type observation struct {
 		phone, email string
 		hour         int
@@ -29,13 +29,13 @@ func TestRememberContact(t *testing.T) {
 		"the newer one counts": {
 			[]observation{{"+12055550101", "a@example.com", 1}, {"+12055550102", "b@example.com", 2}}, "+12055550102", "b@example.com",
 		},
-		"an older one that comes late does not": {
+		"an older one that arrives late does not": {
 			[]observation{{"+12055550102", "b@example.com", 2}, {"+12055550101", "a@example.com", 1}}, "+12055550102", "b@example.com",
 		},
-		"an older one fills in what is missing": {
+		"an older one fills in missing values": {
 			[]observation{{"+12055550102", "", 2}, {"+12055550101", "a@example.com", 1}}, "+12055550102", "a@example.com",
 		},
-		"what is not said is kept": {
+		"missing values do not overwrite": {
 			[]observation{{"+12055550101", "a@example.com", 1}, {"", "", 2}}, "+12055550101", "a@example.com",
 		},
 		"phone and e-mail have a time each": {
@@ -55,7 +55,7 @@ func TestRememberContact(t *testing.T) {
 		})
 	}
 
-	t.Run("what the earlier middleware kept gives way, since nobody knows how old it is", func(t *testing.T) {
+	t.Run("values of the legacy middleware are replaced, since their age is unknown", func(t *testing.T) {
 		t.Parallel()
 		b.exec(`INSERT INTO contact_mappings (ghl_contact_id, phone_number, email) VALUES ('old', '(205) 555-0101', 'a@example.com')`)
 		require.NoError(t, b.RememberContact(t.Context(), store.Mapping{GHLContactID: "old", LocationID: "loc1", Phone: "+12055550102"}, at(1)))
@@ -63,12 +63,12 @@ func TestRememberContact(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, store.Mapping{GHLContactID: "old", LocationID: "loc1", Phone: "+12055550102", Email: "a@example.com"}, m)
 	})
-	t.Run("nothing is known of a stranger", func(t *testing.T) {
+	t.Run("an unknown contact has no mapping", func(t *testing.T) {
 		t.Parallel()
 		_, err := b.Mapping(t.Context(), "stranger")
 		assert.ErrorIs(t, err, store.ErrNotFound)
 	})
-	t.Run("the newest sync is kept, whichever ends last, and the id that was told", func(t *testing.T) {
+	t.Run("the newest sync wins, whichever ends last, and the returned id stays", func(t *testing.T) {
 		t.Parallel()
 		require.NoError(t, b.RememberContact(t.Context(), store.Mapping{GHLContactID: "synced"}, at(1)))
 		require.NoError(t, b.ContactSynced(t.Context(), "synced", store.AlowareContact{ID: "70001", Phone: "+12055550101"}, at(3)))

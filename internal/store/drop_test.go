@@ -22,12 +22,12 @@ func TestTheDocsDropEverythingThatMigrationsCreate(t *testing.T) {
 	require.Len(t, statements, 2)
 	url := testenv.Postgres(t)
 	migrate(t, url)
-	b := &bundle{Store: open(t, url), t: t, url: url}
+	b := &environment{Store: open(t, url), t: t, url: url}
 
 	b.exec(string(statements[1]))
 
 	var left int
 	require.NoError(t, b.Pool().QueryRow(t.Context(), `SELECT count(*) FROM pg_class WHERE relnamespace = current_schema()::regnamespace`).Scan(&left))
-	require.Zero(t, left, "relations that are left")
+	require.Zero(t, left, "remaining relations")
 	migrate(t, url)
 }

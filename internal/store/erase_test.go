@@ -15,17 +15,17 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-// What an erasure does with a column of an event, of its ledger entry, or of another row of the person.
+// The effects of an erasure on a column of an event, of its ledger entry, or of another row of the person.
 const (
 	erased  = "erased"  // It is empty afterwards.
-	kept    = "kept"    // It stays as it is, unless it holds a phone number or an e-mail address itself.
-	changed = "changed" // It says that the event was erased, or ends it.
-	deleted = "deleted" // The row goes.
-	nobody  = "nobody"  // The table holds nothing of a person.
+	kept    = "kept"    // It does not change, unless it contains a phone number or an e-mail address.
+	changed = "changed" // It shows that the event was erased, or ends it.
+	deleted = "deleted" // The row is deleted.
+	none    = "none"    // The table has no personal data.
 )
 
-// columns decides about every column that there is. A column of a later migration has to be added here, and to EraseEvent or its like if
-// it can hold something of a person.
+// columns has the effect on every column. A column of a new migration must be added here, and to EraseEvent or a similar statement if it can
+// have personal data.
 var columns = map[string]map[string][]string{
 	"webhook_events": {
 		erased: {
@@ -55,18 +55,18 @@ var columns = map[string]map[string][]string{
 		"status", "status_by", "deleted_by", "alive_by", "deleted", "booked", "newest", "last_event_id", "revision", "synced_revision",
 		"booked_at", "creation_seen",
 	}},
-	"ghl_locations":                    {nobody: {"location_id", "answered_at"}},
-	"controller_heartbeat":             {nobody: {"one", "beat_at", "rolled_back_at", "rolled_back_from", "rolled_back_to"}},
-	"controller_term":                  {nobody: {"one", "term", "holder", "since", "audit_requested_at"}},
-	"relay_lease":                      {nobody: {"one", "holder", "expires_at"}},
-	"verity_sync_installation":         {nobody: {"one", "id"}},
-	"verity_sync_schema_compatibility": {nobody: {"one", "oldest_version"}},
-	"verity_sync_schema_version":       {nobody: {"id", "version_id", "is_applied", "tstamp"}},
+	"ghl_locations":                    {none: {"location_id", "answered_at"}},
+	"controller_heartbeat":             {none: {"one", "beat_at", "rolled_back_at", "rolled_back_from", "rolled_back_to"}},
+	"controller_term":                  {none: {"one", "term", "holder", "since", "audit_requested_at"}},
+	"relay_lease":                      {none: {"one", "holder", "expires_at"}},
+	"verity_sync_installation":         {none: {"one", "id"}},
+	"verity_sync_schema_compatibility": {none: {"one", "oldest_version"}},
+	"verity_sync_schema_version":       {none: {"id", "version_id", "is_applied", "tstamp"}},
 }
 
-func TestAnErasureDecidesAboutEveryColumn(t *testing.T) {
+func TestEveryColumnHasAnErasureEffect(t *testing.T) {
 	t.Parallel()
-	b := newBundle(t)
+	b := newEnvironment(t)
 	there := values(b, `SELECT table_name || '.' || column_name FROM information_schema.columns WHERE table_schema = current_schema()`)
 	var decided []string
 	for table, decisions := range columns {
@@ -76,13 +76,13 @@ func TestAnErasureDecidesAboutEveryColumn(t *testing.T) {
 			}
 		}
 	}
-	assert.ElementsMatch(t, there, decided, "decide about each column in columns, and erase it in EraseEvent or its like")
+	assert.ElementsMatch(t, there, decided, "add each column to columns, and erase it in EraseEvent or a similar statement")
 }
 
-// TestEraseEventDoesWhatIsDecided fills every column of an event and of its ledger, and compares each with what columns says.
-func TestEraseEventDoesWhatIsDecided(t *testing.T) {
+// TestEraseEventHasTheEffectOnEachColumn fills every column of an event and of its ledger, and compares the result with columns.
+func TestEraseEventHasTheEffectOnEachColumn(t *testing.T) {
 	t.Parallel()
-	b := newBundle(t)
+	b := newEnvironment(t)
 	id := b.commit(b.writer(store.WriterOptions{}), delivery("w1", "apt1", `{"name":"Ada"}`))
 	b.exec(`UPDATE webhook_events SET payload_raw = 'Ada', verity_contact_id = 'Ada', held_by = '{Ada}', next_attempt_at = now(), suspended = true,
 		parked = true, error_message = 'Ada', reason = 'Ada', replay_request = 'now', result = 'LeadUpdated', occurred_at = now(), started_at = now(),
@@ -121,15 +121,15 @@ func TestEraseEventDoesWhatIsDecided(t *testing.T) {
 	_, err = b.EraseEvent(t.Context(), store.EventErasure{ID: id})
 	require.ErrorIs(t, err, store.ErrErased, "once")
 	_, err = b.EraseEvent(t.Context(), store.EventErasure{ID: uuid.New()})
-	require.ErrorIs(t, err, store.ErrErased, "a row that has gone")
+	require.ErrorIs(t, err, store.ErrErased, "a deleted row")
 	body, err := b.ReadBody(t.Context(), id)
 	require.NoError(t, err)
 	assert.NotNil(t, body.ErasedAt)
 }
 
-func TestAnAttemptUnderWayWritesNothingBackOfAnErasedEvent(t *testing.T) {
+func TestAnAttemptInFlightRecordsNothingOfAnErasedEvent(t *testing.T) {
 	t.Parallel()
-	b := newBundle(t)
+	b := newEnvironment(t)
 	id := b.commit(b.writer(store.WriterOptions{}), delivery("w1", "apt1", `{}`))
 	term, err := b.AcquireTerm(t.Context(), "test")
 	require.NoError(t, err)
@@ -163,30 +163,30 @@ func TestAnAttemptUnderWayWritesNothingBackOfAnErasedEvent(t *testing.T) {
 	assert.True(t, value[bool](b, `SELECT status = 'error' AND reason = 'Erased' AND verity_contact_id IS NULL FROM webhook_events`))
 
 	mapping.SaidBy = b.commit(b.writer(store.WriterOptions{}), delivery("w2", "apt1", `{"later":true}`))
-	require.NoError(t, b.RememberContact(t.Context(), mapping, time.Now()), "a later webhook is stored anew")
+	require.NoError(t, b.RememberContact(t.Context(), mapping, time.Now()), "a later webhook is stored again")
 }
 
-// TestAnErasureAndAnAttemptWaitForEachOther holds the lock of an event's row in the middle of what either of them does.
+// TestAnErasureAndAnAttemptWaitForEachOther holds the lock of an event's row in the middle of each.
 func TestAnErasureAndAnAttemptWaitForEachOther(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		hold string
-		do   func(t *testing.T, b *bundle, id uuid.UUID) error
+		do   func(t *testing.T, b *environment, id uuid.UUID) error
 		want error
 	}{
-		"an erasure waits for what an attempt is writing": {
-			`SELECT FROM webhook_events WHERE id = $1 FOR SHARE`, func(t *testing.T, b *bundle, id uuid.UUID) error {
+		"an erasure waits for the writes of an attempt": {
+			`SELECT FROM webhook_events WHERE id = $1 FOR SHARE`, func(t *testing.T, b *environment, id uuid.UUID) error {
 				_, err := b.EraseEvent(t.Context(), store.EventErasure{ID: id})
 				return err
 			}, nil,
 		},
 		"a contact waits for an erasure, and is not kept": {
-			`UPDATE webhook_events SET erased_at = now() WHERE id = $1`, func(t *testing.T, b *bundle, id uuid.UUID) error {
+			`UPDATE webhook_events SET erased_at = now() WHERE id = $1`, func(t *testing.T, b *environment, id uuid.UUID) error {
 				return b.RememberContact(t.Context(), store.Mapping{GHLContactID: "contact1", Email: "ada@example.com", SaidBy: id}, time.Now())
 			}, store.ErrErased,
 		},
 		"an appointment waits for an erasure, and is not kept": {
-			`UPDATE webhook_events SET erased_at = now() WHERE id = $1`, func(t *testing.T, b *bundle, id uuid.UUID) error {
+			`UPDATE webhook_events SET erased_at = now() WHERE id = $1`, func(t *testing.T, b *environment, id uuid.UUID) error {
 				_, _, err := b.MergeAppointment(t.Context(), store.AppointmentEvent{
 					AppointmentID: "apt1", GHLContactID: "contact1", At: time.Now(), ReceivedAt: time.Now(), EventID: id,
 				})
@@ -196,7 +196,7 @@ func TestAnErasureAndAnAttemptWaitForEachOther(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBundle(t)
+			b := newEnvironment(t)
 			id := b.commit(b.writer(store.WriterOptions{}), delivery("w1", "apt1", `{}`))
 			done := make(chan error, 1)
 			require.NoError(t, pgx.BeginFunc(t.Context(), b.Pool(), func(tx pgx.Tx) error {
@@ -222,13 +222,13 @@ func TestAnErasureAndAnAttemptWaitForEachOther(t *testing.T) {
 	}
 }
 
-func TestTheRightsOfAnErasureAreThoseOfItsStatements(t *testing.T) {
+func TestTheCheckedPrivilegesAreThoseThatAnErasureNeeds(t *testing.T) {
 	t.Parallel()
 	d := newTenant(t)
 	db, err := store.Open(t.Context(), d.as(""), store.Options{Name: "test", MaxConns: 1})
 	require.NoError(t, err)
 	t.Cleanup(db.Close)
-	require.NoError(t, db.CheckEraseRights(t.Context()), "the rights that docs/security.md gives")
+	require.NoError(t, db.CheckEraseRights(t.Context()), "the privileges in docs/security.md suffice")
 	for table, privilege := range map[string]string{
 		"contact_mappings": "DELETE", "appointments": "DELETE", "sync_log": "INSERT", "webhook_events": "UPDATE", "controller_term": "UPDATE",
 	} {

@@ -2,7 +2,7 @@ package store
 
 import "context"
 
-// MigrateUnchecked migrates without a look at what is in the way.
+// MigrateUnchecked migrates without a check for obstacles.
 func MigrateUnchecked(ctx context.Context, url string, opts MigrateOptions) error {
 	db, provider, _, err := openProvider(ctx, url, opts)
 	if err != nil {
@@ -13,7 +13,7 @@ func MigrateUnchecked(ctx context.Context, url string, opts MigrateOptions) erro
 	return err
 }
 
-// MigrateTo migrates up to a version, as the release that had no later one did.
+// MigrateTo migrates up to a version, as an earlier release did.
 func MigrateTo(ctx context.Context, url string, version int64, opts MigrateOptions) error {
 	db, provider, _, err := openProvider(ctx, url, opts)
 	if err != nil {
@@ -24,10 +24,10 @@ func MigrateTo(ctx context.Context, url string, version int64, opts MigrateOptio
 	return err
 }
 
-// MigrationLock is the lock of a migration.
+// MigrationLock is the key of a migration's lock.
 var MigrationLock = migrationLock
 
-// NeedsOf returns the privileges that a process uses, as tables and what each is for.
+// NeedsOf returns the privileges that a process uses, as pairs of a table and a privilege.
 func NeedsOf(process Process) (tables, privileges []string) { return needsOf(process) }
 
 // Queued returns the number of deliveries that wait for a transaction.

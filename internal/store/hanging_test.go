@@ -12,8 +12,8 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-// TestALongMigrationIsReportedAndNotBounded has a migration that waits for a table that somebody else uses.
-func TestALongMigrationIsReportedAndNotBounded(t *testing.T) {
+// TestALongMigrationIsReportedAndHasNoTimeout uses a migration that waits for a lock of another session.
+func TestALongMigrationIsReportedAndHasNoTimeout(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		hangs bool
@@ -23,7 +23,7 @@ func TestALongMigrationIsReportedAndNotBounded(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := leftBehind(t)
+			b := unmigrated(t)
 			proxy := b.proxy()
 			other, err := pgx.Connect(t.Context(), b.url)
 			require.NoError(t, err)
@@ -60,7 +60,7 @@ func TestALongMigrationIsReportedAndNotBounded(t *testing.T) {
 			assert.Less(t, time.Since(began), time.Minute)
 			_, err = other.Exec(t.Context(), "COMMIT")
 			require.NoError(t, err)
-			require.EventuallyWithT(t, func(c *assert.CollectT) { // Postgres may not have noticed yet that the first one has gone.
+			require.EventuallyWithT(t, func(c *assert.CollectT) { // Postgres may not have detected yet that the first migration ended.
 				_, err := store.Migrate(t.Context(), b.url, store.MigrateOptions{Normalise: normalise})
 				assert.NoError(c, err)
 			}, time.Minute, time.Second)
@@ -68,10 +68,10 @@ func TestALongMigrationIsReportedAndNotBounded(t *testing.T) {
 	}
 }
 
-// TestAPreviewOfADatabaseThatStopsToAnswerEnds has a preview that waits for a table that somebody else has locked.
-func TestAPreviewOfADatabaseThatStopsToAnswerEnds(t *testing.T) {
+// TestAPreviewEndsIfTheDatabaseStopsAnswering uses a preview that waits for a lock of another session.
+func TestAPreviewEndsIfTheDatabaseStopsAnswering(t *testing.T) {
 	t.Parallel()
-	b := leftBehind(t)
+	b := unmigrated(t)
 	proxy := b.proxy()
 	other, err := pgx.Connect(t.Context(), b.url)
 	require.NoError(t, err)

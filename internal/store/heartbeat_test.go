@@ -10,26 +10,26 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-func TestBeatNoticesADatabaseThatHasGoneBack(t *testing.T) {
+func TestBeatDetectsARolledBackDatabase(t *testing.T) {
 	t.Parallel()
 	early, late := time.Now().Add(-time.Hour), time.Now().Add(-time.Minute)
 	for name, test := range map[string]struct {
-		// had is the heartbeat of the database, known what is known of it.
+		// had is the heartbeat of the database, known the latest one that was seen.
 		had, known time.Time
 		rolledBack bool
 	}{
 		"the first heartbeat of an installation":                  {time.Unix(0, 0), time.Time{}, false},
-		"the database has the heartbeat that is known":            {late, late, false},
-		"the database is ahead of what is known":                  {late, early, false},
-		"nothing is known, as after a lease was deleted":          {late, time.Time{}, false},
+		"the database has the known heartbeat":                    {late, late, false},
+		"the database has a later heartbeat than is known":        {late, early, false},
+		"no heartbeat is known, as after a lease was deleted":     {late, time.Time{}, false},
 		"the database has an earlier heartbeat than is known":     {early, late, true},
 		"the database is earlier by the least that can be stored": {late.Add(-time.Microsecond), late, true},
 		"the database had no heartbeats yet, and some are known":  {time.Unix(0, 0), late, true},
-		"what is known is ahead of the clock of Postgres":         {late, time.Now().Add(time.Hour), true},
+		"the known heartbeat is ahead of Postgres's clock":        {late, time.Now().Add(time.Hour), true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBundle(t)
+			b := newEnvironment(t)
 			had, known := test.had.UTC().Truncate(time.Microsecond), test.known.UTC().Truncate(time.Microsecond)
 			b.exec(`UPDATE controller_heartbeat SET beat_at = $1`, had)
 			term, err := b.AcquireTerm(t.Context(), "one")
@@ -51,11 +51,11 @@ func TestBeatNoticesADatabaseThatHasGoneBack(t *testing.T) {
 
 			again, err := b.Beat(t.Context(), term, known)
 			require.NoError(t, err)
-			assert.True(t, again.RolledBack, "the answer was lost, and is given again")
+			assert.True(t, again.RolledBack, "a repetition after a lost answer returns the same")
 			assert.Equal(t, had, again.RolledBackTo)
 			next, err := b.Beat(t.Context(), term, again.At)
 			require.NoError(t, err)
-			assert.False(t, next.RolledBack, "it is noticed once")
+			assert.False(t, next.RolledBack, "it is detected once")
 			assert.True(t, next.At.After(again.At))
 		})
 	}
@@ -63,7 +63,7 @@ func TestBeatNoticesADatabaseThatHasGoneBack(t *testing.T) {
 
 func TestBeatIsFenced(t *testing.T) {
 	t.Parallel()
-	b := newBundle(t)
+	b := newEnvironment(t)
 	old, err := b.AcquireTerm(t.Context(), "one")
 	require.NoError(t, err)
 	now, err := b.AcquireTerm(t.Context(), "two")
@@ -76,10 +76,10 @@ func TestBeatIsFenced(t *testing.T) {
 	assert.Equal(t, before, value[time.Time](b, `SELECT beat_at FROM controller_heartbeat`))
 }
 
-// A leader that was paused before the database went back still has a term that the database would give again.
-func TestNoTermIsGivenTwiceWhenTheDatabaseGoesBack(t *testing.T) {
+// A leader that was paused before a rollback of the database still has a term that the database could issue again.
+func TestNoTermIsIssuedTwiceAfterARollbackOfTheDatabase(t *testing.T) {
 	t.Parallel()
-	b := newBundle(t)
+	b := newEnvironment(t)
 	seen := map[int64]bool{}
 	var last int64
 	for range 5 {

@@ -48,8 +48,8 @@ func (s *Store) Inspect(ctx context.Context, process Process, clients []database
 }
 
 // InspectMigration checks the database at url for a migration, except for obstacles and the version, which Migrate checks. It also returns
-// the path between the processes and the database. An error means that the database did not answer, or not all questions; the findings until
-// then are valid.
+// the path between the processes and the database. An error means that the database did not answer, or not all questions; the findings
+// until then are valid.
 func InspectMigration(
 	ctx context.Context, url string, clients []database.Clients,
 ) (path database.Path, findings []preflight.Finding, err error) {

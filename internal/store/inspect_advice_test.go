@@ -16,7 +16,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/testenv/advice"
 )
 
-// ownTenant is a tenant with a database of its own, in which the tables are in the schema app. $group is a role that owns them.
+// ownTenant is a tenant with a separate database, whose tables are in the schema app. $group is a role that owns them.
 func ownTenant(t *testing.T) *tenant {
 	t.Helper()
 	base := testenv.Database(t)
@@ -64,15 +64,15 @@ func (d *tenant) bare(parameters ...string) string {
 	return u.String()
 }
 
-// advised is a database with a problem, which each way of the advice solves.
+// advised is a database with a problem. Each way of the advice solves it.
 type advised struct {
 	statements, parameters []string
 	process                store.Process
-	// problem is a part of the first one.
+	// problem is a part of the first problem.
 	problem string
-	// ways are parts of statements: each way is the statements with any of its parts, else all. The URL is changed in any case.
+	// ways are parts of statements: a way has the statements with any of its parts, or all. Changes of the URL are always followed.
 	ways [][]string
-	// granted is true where the role has every privilege to begin with.
+	// granted is true if the role has every privilege at the start.
 	granted bool
 }
 
@@ -174,7 +174,7 @@ func TestTheAdviceOfAnInspectionHelps(t *testing.T) {
 	}
 }
 
-// follow has the problem in a new database, and follows one way of the advice.
+// follow creates the problem in a new database, and follows one way of the advice.
 func (tc advised) follow(t *testing.T, way []string) {
 	t.Helper()
 	d := ownTenant(t)
@@ -186,7 +186,7 @@ func (tc advised) follow(t *testing.T, way []string) {
 	got := problems(inspect(t, address, tc.process))
 	require.NotEmpty(t, got)
 	assert.Contains(t, strings.Join(got, "\n"), tc.problem)
-	for range 2 { // What a search_path hides is found next.
+	for range 2 { // The second round finds problems that the search_path hid.
 		for _, f := range inspect(t, address, tc.process) {
 			if f.Check == "durability" {
 				continue
@@ -215,7 +215,7 @@ func (tc advised) follow(t *testing.T, way []string) {
 	assert.Empty(t, problems(inspect(t, address, tc.process)), "after the advice, by %v", way)
 }
 
-// hasPolicy reports whether the policy of the advice is there: each privilege that is missing leads to the same one.
+// hasPolicy reports whether the policy of the advice exists: each missing privilege leads to the same one.
 func (d *tenant) hasPolicy() (there bool) {
 	d.t.Helper()
 	conn, err := pgx.Connect(d.t.Context(), d.url)

@@ -20,10 +20,10 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-// receiversQueries are the files of queries that receivers put to the database, and the queries of other files.
+// receiversQueries are the files of queries that receivers run, and single queries of other files.
 var receiversQueries = []string{"intake.sql", "relay.sql", "ReadStats", "RequestAudit"}
 
-// toolsQueries are those of tools, which people run as a role of their choice, and their files.
+// toolsQueries are the files and queries of tools, which users run with their own role.
 var toolsQueries = []string{"erase.sql", "ReadBody", "CountReplayable", "ReplayBatch", "ListReplayableTypes"}
 
 var queryName = regexp.MustCompile(`^-- name: (\w+) :`)
@@ -56,7 +56,7 @@ func queries(t *testing.T) map[string]string {
 	return found
 }
 
-// refused returns the queries that a role may not put: Postgres looks at the privileges before it explains one.
+// refused returns the queries that a role may not run: Postgres checks the privileges before it explains a query.
 func refused(t *testing.T, url string, queries map[string]string) (names []string) {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), url)
@@ -83,7 +83,7 @@ func refused(t *testing.T, url string, queries map[string]string) (names []strin
 	return names
 }
 
-// TestTheNeedsOfAProcessAreThoseOfItsQueries gives a role the privileges that the preflight looks for, and takes each of them away.
+// TestTheNeedsOfAProcessAreThoseOfItsQueries grants a role the privileges that the preflight checks, and revokes each of them.
 func TestTheNeedsOfAProcessAreThoseOfItsQueries(t *testing.T) {
 	t.Parallel()
 	all, receivers, controllers := queries(t), map[string]string{}, map[string]string{}
@@ -101,7 +101,7 @@ func TestTheNeedsOfAProcessAreThoseOfItsQueries(t *testing.T) {
 		}
 	}
 	require.Greater(t, len(receivers), 15)
-	// These two are read without sqlc, which does not know their names.
+	// These two are read without sqlc, which does not know the tables.
 	const version, compatibility = "verity_sync_schema_version", "verity_sync_schema_compatibility"
 	for name, tc := range map[string]struct {
 		process store.Process

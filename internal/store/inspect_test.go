@@ -17,7 +17,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/testenv"
 )
 
-// tenant is a migrated schema, and a role of the test's own with the privileges that docs/security.md gives to receivers and controllers.
+// tenant is a migrated schema, and a role with the privileges of receivers and controllers in docs/security.md.
 type tenant struct {
 	t                 *testing.T
 	url, schema, role string
@@ -42,7 +42,7 @@ func emptyTenant(t *testing.T) *tenant {
 	return d
 }
 
-// exec runs statements, in which $schema and $role stand for those of the test.
+// exec runs statements, in which $schema and $role stand for the test's schema and role.
 func (d *tenant) exec(statements ...string) {
 	d.t.Helper()
 	ctx := context.WithoutCancel(d.t.Context())
@@ -56,7 +56,7 @@ func (d *tenant) exec(statements ...string) {
 	}
 }
 
-// as returns the URL with the role, and with another search_path unless that is empty.
+// as returns the URL with the role and, unless it is empty, another search_path.
 func (d *tenant) as(searchPath string) string {
 	d.t.Helper()
 	u, err := url.Parse(d.url)
@@ -70,7 +70,7 @@ func (d *tenant) as(searchPath string) string {
 	return u.String()
 }
 
-// other makes another schema that the role may use, and returns its name.
+// other creates another schema that the role may use, and returns its name.
 func (d *tenant) other(tables string) string {
 	d.t.Helper()
 	name := "other_" + strings.ToLower(rand.Text())
@@ -92,7 +92,7 @@ func inspect(t *testing.T, url string, process store.Process) []preflight.Findin
 	return findings
 }
 
-// problems are those that are not of the connection, as "severity check: message: action".
+// problems returns the problems apart from those of the connection, as "severity check: message: action".
 func problems(findings []preflight.Finding) (found []string) {
 	for _, f := range findings {
 		if f.Severity != preflight.OK && f.Check != "durability" {
@@ -102,7 +102,7 @@ func problems(findings []preflight.Finding) (found []string) {
 	return found
 }
 
-// assertProblems expects a problem for each line of parts, which it contains in their order.
+// assertProblems expects a problem for each line of parts, which it contains in this order.
 func assertProblems(t *testing.T, findings []preflight.Finding, want ...[]string) {
 	t.Helper()
 	got := problems(findings)
@@ -206,19 +206,19 @@ func TestAnInspectionFindsRowSecurity(t *testing.T) {
 		"a policy for SELECT": {
 			[]string{"CREATE POLICY p ON webhook_events FOR SELECT USING (true)"}, [][]string{none("INSERT"), none("UPDATE")},
 		},
-		"a policy for everything":                     {[]string{"CREATE POLICY p ON webhook_events USING (true)"}, nil},
-		"a policy for everything, of the role":        {[]string{"CREATE POLICY p ON webhook_events TO $role USING (true) WITH CHECK (true)"}, nil},
-		"a policy for everything, of another role":    {[]string{"CREATE POLICY p ON webhook_events TO CURRENT_USER USING (true)"}, [][]string{none("SELECT"), none("INSERT"), none("UPDATE")}},
-		"a policy for nothing":                        {[]string{"CREATE POLICY p ON webhook_events USING (false)"}, [][]string{none("SELECT"), none("INSERT"), none("UPDATE")}},
-		"a policy for some rows":                      {[]string{"CREATE POLICY p ON webhook_events USING (source = 'ghl')"}, [][]string{some("SELECT"), some("INSERT"), some("UPDATE")}},
-		"a policy that reads all and writes some":     {[]string{"CREATE POLICY p ON webhook_events USING (true) WITH CHECK (source = 'ghl')"}, [][]string{some("INSERT"), some("UPDATE")}},
-		"a policy that takes rows away from another":  {[]string{"CREATE POLICY p ON webhook_events USING (true)", "CREATE POLICY q ON webhook_events AS RESTRICTIVE FOR SELECT USING (source = 'ghl')"}, [][]string{some("SELECT")}},
-		"a policy that takes all away":                {[]string{"CREATE POLICY p ON webhook_events USING (true)", "CREATE POLICY q ON webhook_events AS RESTRICTIVE FOR INSERT WITH CHECK (false)"}, [][]string{none("INSERT")}},
-		"a policy for some and another one for all":   {[]string{"CREATE POLICY p ON webhook_events USING (true)", "CREATE POLICY q ON webhook_events USING (source = 'ghl')"}, nil},
-		"a policy that only restricts":                {[]string{"CREATE POLICY p ON webhook_events AS RESTRICTIVE USING (true)"}, [][]string{none("SELECT"), none("INSERT"), none("UPDATE")}},
-		"no policy, and a role that none applies to":  {[]string{"ALTER ROLE $role BYPASSRLS"}, nil},
-		"no policy, and row security that is not on":  {[]string{"ALTER TABLE webhook_events DISABLE ROW LEVEL SECURITY"}, nil},
-		"another table, which a receiver has no need": {[]string{"ALTER TABLE webhook_events DISABLE ROW LEVEL SECURITY", "ALTER TABLE sync_log ENABLE ROW LEVEL SECURITY"}, nil},
+		"a policy for everything":                      {[]string{"CREATE POLICY p ON webhook_events USING (true)"}, nil},
+		"a policy for everything, of the role":         {[]string{"CREATE POLICY p ON webhook_events TO $role USING (true) WITH CHECK (true)"}, nil},
+		"a policy for everything, of another role":     {[]string{"CREATE POLICY p ON webhook_events TO CURRENT_USER USING (true)"}, [][]string{none("SELECT"), none("INSERT"), none("UPDATE")}},
+		"a policy for nothing":                         {[]string{"CREATE POLICY p ON webhook_events USING (false)"}, [][]string{none("SELECT"), none("INSERT"), none("UPDATE")}},
+		"a policy for some rows":                       {[]string{"CREATE POLICY p ON webhook_events USING (source = 'ghl')"}, [][]string{some("SELECT"), some("INSERT"), some("UPDATE")}},
+		"a policy that reads all and writes some":      {[]string{"CREATE POLICY p ON webhook_events USING (true) WITH CHECK (source = 'ghl')"}, [][]string{some("INSERT"), some("UPDATE")}},
+		"a policy that hides rows of another":          {[]string{"CREATE POLICY p ON webhook_events USING (true)", "CREATE POLICY q ON webhook_events AS RESTRICTIVE FOR SELECT USING (source = 'ghl')"}, [][]string{some("SELECT")}},
+		"a policy that hides all rows":                 {[]string{"CREATE POLICY p ON webhook_events USING (true)", "CREATE POLICY q ON webhook_events AS RESTRICTIVE FOR INSERT WITH CHECK (false)"}, [][]string{none("INSERT")}},
+		"a policy for some and another one for all":    {[]string{"CREATE POLICY p ON webhook_events USING (true)", "CREATE POLICY q ON webhook_events USING (source = 'ghl')"}, nil},
+		"a policy that only restricts":                 {[]string{"CREATE POLICY p ON webhook_events AS RESTRICTIVE USING (true)"}, [][]string{none("SELECT"), none("INSERT"), none("UPDATE")}},
+		"no policy, and a role that none applies to":   {[]string{"ALTER ROLE $role BYPASSRLS"}, nil},
+		"no policy, and row security that is not on":   {[]string{"ALTER TABLE webhook_events DISABLE ROW LEVEL SECURITY"}, nil},
+		"another table, which a receiver does not use": {[]string{"ALTER TABLE webhook_events DISABLE ROW LEVEL SECURITY", "ALTER TABLE sync_log ENABLE ROW LEVEL SECURITY"}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -260,7 +260,7 @@ func TestAnInspectionFindsASearchPathToOtherTables(t *testing.T) {
 		assertProblems(t, inspect(t, d.as(`"No, where",`+d.schema), store.AnyProcess),
 			[]string{"warning search-path", "No, where, does not exist, or the role ", d.schema + " is used"})
 	})
-	t.Run("the first schema is the role's own, of which there is none", func(t *testing.T) {
+	t.Run("the first schema is that of the role's name, which does not exist", func(t *testing.T) {
 		t.Parallel()
 		d := newTenant(t)
 		assertProblems(t, inspect(t, d.as(`"$user",`+d.schema), store.AnyProcess))
@@ -285,14 +285,14 @@ func TestAnInspectionFindsASearchPathToOtherTables(t *testing.T) {
 			"error schema", "older than this binary (version 0", "run `verity-sync migrate` first. There are tables of verity-sync in the schema ", "set search_path=",
 		})
 	})
-	t.Run("a migration would create tables beside those that are there", func(t *testing.T) {
+	t.Run("a migration would create tables beside the existing ones", func(t *testing.T) {
 		t.Parallel()
 		d := newTenant(t)
 		other := d.other("")
 		assertProblems(t, inspect(t, d.as(other+","+d.schema), store.MigrationProcess),
 			[]string{"error search-path", "creates tables in the schema " + other + ", and the tables of verity-sync are in " + d.schema})
 	})
-	t.Run("a migration would not adopt what is there", func(t *testing.T) {
+	t.Run("a migration would not adopt the existing table", func(t *testing.T) {
 		t.Parallel()
 		d := emptyTenant(t)
 		d.exec("GRANT USAGE, CREATE ON SCHEMA $schema TO $role")
@@ -317,7 +317,7 @@ func TestAnInspectionFindsASchemaOfAnotherBinary(t *testing.T) {
 	d.exec("GRANT USAGE ON SCHEMA $schema TO $role")
 	findings := inspect(t, d.as(""), store.AnyProcess)
 	assertProblems(t, findings, []string{"error schema", "older than this binary (version 0, this binary needs ", "run `verity-sync migrate` first"})
-	assert.True(t, findings[len(findings)-1].MayPass, "a migration may be under way")
+	assert.True(t, findings[len(findings)-1].MayPass, "a migration may be in progress")
 
 	d = newTenant(t)
 	d.exec("INSERT INTO verity_sync_schema_version (version_id, is_applied) VALUES (999, true)")
@@ -335,7 +335,7 @@ func TestAnInspectionFindsAMissingTable(t *testing.T) {
 	assertProblems(t, inspect(t, d.as(""), store.AnyProcess), []string{"error schema", "lacks the tables relay_lease", "restore"})
 }
 
-func TestAMigrationIsInspectedWithoutTimeoutsOfItsOwn(t *testing.T) {
+func TestTheInspectionOfAMigrationReportsEveryTimeout(t *testing.T) {
 	t.Parallel()
 	d := emptyTenant(t)
 	d.exec("GRANT USAGE, CREATE ON SCHEMA $schema TO $role", "ALTER ROLE $role SET statement_timeout = '20s'")
@@ -348,15 +348,15 @@ func TestAnInspectionFindsColumnsThatAreTooShort(t *testing.T) {
 		sql  string
 		want []string
 	}{
-		"one that holds no status":        {"ALTER TABLE webhook_events ALTER status TYPE varchar(9)", []string{"error columns: column status of table webhook_events: it holds 9 characters, and verity-sync stores up to 10: webhooks are answered 429", "run ALTER TABLE webhook_events ALTER COLUMN status TYPE text"}},
-		"one that holds all but rare ids": {"ALTER TABLE webhook_events ALTER entity_id TYPE varchar(255)", []string{"warning columns: column entity_id of table webhook_events: it holds 255 characters, and verity-sync stores up to 256: an event with such a value"}},
+		"a column too short for a status": {"ALTER TABLE webhook_events ALTER status TYPE varchar(9)", []string{"error columns: column status of table webhook_events: it holds 9 characters, and verity-sync stores up to 10: webhooks are answered 429", "run ALTER TABLE webhook_events ALTER COLUMN status TYPE text"}},
+		"a column too short for rare ids": {"ALTER TABLE webhook_events ALTER entity_id TYPE varchar(255)", []string{"warning columns: column entity_id of table webhook_events: it holds 255 characters, and verity-sync stores up to 256: an event with such a value"}},
 		"a direction of the log":          {"ALTER TABLE sync_log ALTER direction TYPE varchar(5)", []string{"error columns: column direction of table sync_log: it holds 5 characters, and verity-sync stores up to 14: events are not processed"}},
 		"a domain":                        {"CREATE DOMAIN way AS varchar(10); ALTER TABLE contact_mappings ALTER sync_direction DROP DEFAULT, ALTER sync_direction TYPE way", []string{"error columns: column sync_direction of table contact_mappings: it holds 10 characters"}},
 		"a domain with a check":           {"CREATE DOMAIN way AS text CHECK (VALUE <> ''); ALTER TABLE sync_log ALTER direction TYPE way", []string{"warning columns: column direction of table sync_log: it is of the domain way"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBundle(t)
+			b := newEnvironment(t)
 			b.exec(tc.sql)
 			assertProblems(t, inspect(t, b.url, store.AnyProcess), tc.want)
 			if !strings.Contains(tc.sql, "webhook_events") {

@@ -10,7 +10,7 @@ import (
 
 func TestALocationThatHasAnsweredIsKept(t *testing.T) {
 	t.Parallel()
-	b := newBundle(t)
+	b := newEnvironment(t)
 	answered := func(id string) bool {
 		is, err := b.LocationAnswered(t.Context(), id)
 		require.NoError(t, err)

@@ -24,10 +24,10 @@ func normalise(payload []byte, receivedAt time.Time) event.Event {
 	return ghl.Normalise(b, receivedAt)
 }
 
-// adopted is a database of the earlier middleware, with rows as insert makes them, that was migrated.
-func adopted(t *testing.T, insert string, opts store.MigrateOptions) *bundle {
+// adopted is a migrated database of the legacy middleware with the rows of insert.
+func adopted(t *testing.T, insert string, opts store.MigrateOptions) *environment {
 	t.Helper()
-	b := &bundle{t: t, url: testenv.Postgres(t)}
+	b := &environment{t: t, url: testenv.Postgres(t)}
 	b.Store = open(t, b.url)
 	b.exec(legacy.Tables)
 	b.exec(insert)
@@ -38,7 +38,7 @@ func adopted(t *testing.T, insert string, opts store.MigrateOptions) *bundle {
 	return b
 }
 
-func TestMigrateAdoptsADatabaseOfTheEarlierMiddleware(t *testing.T) {
+func TestMigrateAdoptsADatabaseOfTheLegacyMiddleware(t *testing.T) {
 	t.Parallel()
 	b := adopted(t, legacy.Rows, store.MigrateOptions{})
 
@@ -69,7 +69,7 @@ func TestMigrateAdoptsADatabaseOfTheEarlierMiddleware(t *testing.T) {
 	const occurred = `SELECT coalesce(extract(epoch FROM occurred_at), 0)::bigint FROM webhook_events WHERE dedupe_key = $1`
 	assert.Zero(t, value[int64](b, occurred, "ghl:w1"))
 	assert.Equal(t, time.Date(2026, 1, 1, 23, 0, 0, 0, time.UTC).Unix(), value[int64](b, occurred, "hash2"))
-	assert.EqualValues(t, 1, value[int64](b, `SELECT count(*) FROM sync_log WHERE status = 'completed'`), "its log is kept as it is")
+	assert.EqualValues(t, 1, value[int64](b, `SELECT count(*) FROM sync_log WHERE status = 'completed'`), "its log does not change")
 	assert.EqualValues(t, 2, value[int64](b, `SELECT count(*) FROM contact_mappings WHERE created_at IS NOT NULL`))
 
 	t.Run("oldest first", func(t *testing.T) {
@@ -81,13 +81,13 @@ func TestMigrateAdoptsADatabaseOfTheEarlierMiddleware(t *testing.T) {
 		}
 		assert.Equal(t, []string{"1", "2", "3", "7"}, order)
 	})
-	t.Run("a delivery that is sent again across the switch is recognised", func(t *testing.T) {
+	t.Run("a delivery that is repeated after the adoption is recognised", func(t *testing.T) {
 		r, err := b.writer(store.WriterOptions{}).Commit(t.Context(), delivery("w4", "contact3", `{}`))
 		require.NoError(t, err)
 		assert.True(t, r.Duplicate)
 		assert.Equal(t, "00000000-0000-4000-8000-000000000004", r.ID.String())
 	})
-	t.Run("what was in error can be replayed, and what was done cannot", func(t *testing.T) {
+	t.Run("events in error can be replayed, and done ones cannot", func(t *testing.T) {
 		for status, want := range map[store.Status]int64{store.StatusError: 2, store.StatusDone: 0} {
 			n, err := b.CountReplayable(t.Context(), store.ReplaySelection{Status: status, Since: 10 * 365 * 24 * time.Hour})
 			require.NoError(t, err)
@@ -98,7 +98,7 @@ func TestMigrateAdoptsADatabaseOfTheEarlierMiddleware(t *testing.T) {
 		}
 		assert.EqualValues(t, 0, value[int64](b, `SELECT count(*) FROM webhook_events WHERE status = 'pending' AND forward`))
 	})
-	t.Run("what the earlier route would still store is refused", func(t *testing.T) {
+	t.Run("rows that the legacy middleware would still store are refused", func(t *testing.T) {
 		_, err := b.Pool().Exec(t.Context(), `INSERT INTO webhook_events (source, event_type, entity_type, entity_id, payload_json, dedupe_key)
 			VALUES ('ghl', 'appointment.created', 'appointment', 'contact9', '{"appointment":{"id":"apt9"}}', 'hash9')`)
 		require.ErrorContains(t, err, "webhook_events_earlier_route_check")
@@ -106,14 +106,14 @@ func TestMigrateAdoptsADatabaseOfTheEarlierMiddleware(t *testing.T) {
 	t.Run("two contacts may share an Aloware contact", func(*testing.T) {
 		b.exec(`UPDATE contact_mappings SET aloware_contact_id = 'al1'`)
 	})
-	t.Run("adopted events are forwarded only if that is asked for, also later", func(t *testing.T) {
+	t.Run("adopted events are forwarded only on request, also later", func(t *testing.T) {
 		_, err := store.Migrate(t.Context(), b.url, store.MigrateOptions{Normalise: normalise, ForwardAdopted: true})
 		require.NoError(t, err)
 		assert.EqualValues(t, 6, value[int64](b, `SELECT count(*) FROM webhook_events WHERE status = 'pending' AND forward`))
 	})
 }
 
-func TestMigrateForwardsAdoptedEventsWhereAskedTo(t *testing.T) {
+func TestMigrateForwardsAdoptedEventsOnRequest(t *testing.T) {
 	t.Parallel()
 	b := adopted(t, legacy.Rows, store.MigrateOptions{ForwardAdopted: true})
 	assert.EqualValues(t, 4, value[int64](b, `SELECT count(*) FROM webhook_events WHERE status = 'pending' AND forward AND adopted`))
@@ -142,7 +142,7 @@ func TestMigrationsAtTheSameTimeWaitForEachOther(t *testing.T) {
 
 func TestTheSchemaIsChecked(t *testing.T) {
 	t.Parallel()
-	b := &bundle{t: t, url: testenv.Postgres(t)}
+	b := &environment{t: t, url: testenv.Postgres(t)}
 	b.Store = open(t, b.url)
 	require.ErrorIs(t, b.CheckSchema(t.Context()), store.ErrSchemaOutdated)
 
@@ -151,19 +151,19 @@ func TestTheSchemaIsChecked(t *testing.T) {
 	require.Len(t, status, 13)
 	assert.Equal(t, "compatibility", status[4].Name)
 	assert.True(t, status[0].AppliedAt.IsZero())
-	assert.Zero(t, value[int64](b, `SELECT count(*) FROM pg_tables WHERE schemaname = current_schema()`), "looking changes nothing")
+	assert.Zero(t, value[int64](b, `SELECT count(*) FROM pg_tables WHERE schemaname = current_schema()`), "reading the status changes nothing")
 
 	migrate(t, b.url)
 	require.NoError(t, b.CheckSchema(t.Context()))
-	assert.Empty(t, migrate(t, b.url), "a second time there is nothing to do")
+	assert.Empty(t, migrate(t, b.url), "a second migration does nothing")
 	status, err = store.MigrationsOf(t.Context(), b.url)
 	require.NoError(t, err)
 	assert.False(t, status[1].AppliedAt.IsZero())
 }
 
-func TestASchemaThatIsNewerIsAcceptedUnlessItSaysOtherwise(t *testing.T) {
+func TestANewerSchemaIsAcceptedUnlessItIsIncompatible(t *testing.T) {
 	t.Parallel()
-	b := newBundle(t)
+	b := newEnvironment(t)
 	b.exec(`ALTER TABLE webhook_events ADD COLUMN of_a_later_version text NOT NULL DEFAULT ''`)
 	b.exec(`INSERT INTO verity_sync_schema_version (version_id, is_applied) VALUES (999, true)`)
 	require.NoError(t, b.CheckSchema(t.Context()))
@@ -187,9 +187,9 @@ func TestASchemaThatIsNewerIsAcceptedUnlessItSaysOtherwise(t *testing.T) {
 		"(version 999, for binaries that know at least 16; this one knows 15): run the version of verity-sync that migrated it")
 }
 
-func TestTheLookUpsThatUsersKnowWork(t *testing.T) {
+func TestQueriesOfUsersStillWork(t *testing.T) {
 	t.Parallel()
-	b := newBundle(t)
+	b := newEnvironment(t)
 	b.commit(b.writer(store.WriterOptions{}), delivery("w1", "apt1", `{}`))
 	for _, query := range []string{
 		`SELECT * FROM webhook_events WHERE source='ghl' ORDER BY received_at DESC LIMIT 10`,

@@ -16,8 +16,8 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/testenv/legacy"
 )
 
-// within is a database of the test's own, whose connections use one schema of it, which is empty.
-func within(t *testing.T, schema string) *bundle {
+// within is a new database whose connections use one empty schema.
+func within(t *testing.T, schema string) *environment {
 	t.Helper()
 	u, err := url.Parse(testenv.Database(t))
 	require.NoError(t, err)
@@ -25,13 +25,13 @@ func within(t *testing.T, schema string) *bundle {
 	query := u.Query()
 	query.Set("search_path", quoted)
 	u.RawQuery = strings.ReplaceAll(query.Encode(), "+", "%20")
-	b := &bundle{t: t, url: u.String()}
+	b := &environment{t: t, url: u.String()}
 	b.Store = open(t, b.url)
 	b.exec("CREATE SCHEMA " + quoted)
 	return b
 }
 
-func TestASchemaIsMigratedWhateverItsName(t *testing.T) {
+func TestASchemaOfAnyNameIsMigrated(t *testing.T) {
 	t.Parallel()
 	for name, schema := range map[string]string{
 		"a name with a capital letter": "Middleware",
@@ -69,7 +69,7 @@ func TestASchemaIsMigratedWhateverItsName(t *testing.T) {
 	}
 }
 
-func TestNamesAndDefinitionsInTheWayAreShownSafely(t *testing.T) {
+func TestNamesAndDefinitionsOfObstaclesAreShownSafely(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	for name, tc := range map[string]struct {
@@ -81,7 +81,7 @@ func TestNamesAndDefinitionsInTheWayAreShownSafely(t *testing.T) {
 		"a name that a shell would run, of a materialized view of rows": {
 			`CREATE MATERIALIZED VIEW "$(touch pwned)'" AS SELECT w FROM webhook_events w`, `"$(touch pwned)'"`,
 		},
-		"a name that a terminal would obey": {
+		"a name with terminal escapes": {
 			"CREATE VIEW \"a\x1b[2J\u202eb\" AS SELECT payload_json FROM webhook_events", `"a\u001b[2J\u202eb"`,
 		},
 		"a definition of several lines": {
@@ -90,12 +90,12 @@ func TestNamesAndDefinitionsInTheWayAreShownSafely(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := leftBehind(t)
+			b := unmigrated(t)
 			b.exec(tc.sql)
 			obstructed := b.requireObstructed()
 			require.Len(t, obstructed.Obstacles, 1)
 			assert.Contains(t, obstructed.Error(), tc.want)
-			assert.Equal(t, 1, strings.Count(obstructed.Error(), "\n"), "a line")
+			assert.Equal(t, 1, strings.Count(obstructed.Error(), "\n"), "one line")
 			command, found := strings.CutPrefix(obstructed.Obstacles[0].Afterwards, "create it again; ")
 			command, _ = strings.CutSuffix(command, " prints its definition now")
 			if found {

@@ -13,13 +13,13 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-// obstacleCase is a database of the legacy middleware with something that is in the way.
+// obstacleCase is a database of the legacy middleware with an obstacle.
 type obstacleCase struct {
-	// sql makes it. NAME stands for a name of the case's own, for what is in no schema.
+	// sql creates it. NAME stands for a unique name, for objects outside schemas.
 	sql string
-	// want are the beginnings of the lines that name it, in any order.
+	// want are the starts of the lines that report it, in any order.
 	want []string
-	// later says that the migration would succeed and verity-sync fail on what it leaves.
+	// later is true if the migration would succeed and verity-sync would fail after it.
 	later bool
 }
 
@@ -88,75 +88,75 @@ var payloadCases = map[string]obstacleCase{
 }
 
 var tableCases = map[string]obstacleCase{
-	"a column that a migration adds":       {"ALTER TABLE webhook_events ADD COLUMN attempts int", []string{"column attempts of table webhook_events: "}, false},
-	"one that a later migration adds":      {"ALTER TABLE webhook_events ADD COLUMN held_by int", []string{"column held_by of table webhook_events: "}, false},
-	"one in the log":                       {"ALTER TABLE sync_log ADD COLUMN details text", []string{"column details of table sync_log: "}, false},
-	"a constraint that a migration adds":   {"ALTER TABLE webhook_events ADD CHECK (status <> 'gone')", []string{"constraint webhook_events_status_check on "}, false},
-	"an index that a migration creates":    {"CREATE INDEX sync_log_entity_idx ON sync_log (entity_id)", []string{"index sync_log_entity_idx: "}, false},
-	"one that a later migration creates":   {"CREATE INDEX webhook_events_parked_idx ON sync_log (entity_id)", []string{"index webhook_events_parked_idx: "}, false},
-	"a table that a migration creates":     {"CREATE TABLE appointments (id int)", []string{"table appointments: "}, false},
-	"a view of its name":                   {"CREATE VIEW relay_lease AS SELECT 1 AS one", []string{"view relay_lease: "}, false},
-	"a sequence of its name":               {"CREATE SEQUENCE controller_term", []string{"sequence controller_term: "}, false},
-	"a type that a migration creates":      {"CREATE TYPE event_order AS ENUM ('first', 'last')", []string{"type event_order: "}, false},
-	"a row type of its name":               {"CREATE TYPE event_order AS (a int)", []string{"composite type event_order: "}, false},
-	"a domain of its name":                 {"CREATE DOMAIN event_order AS int", []string{"type event_order: "}, false},
-	"an id that is no uuid":                {"ALTER TABLE webhook_events ALTER id DROP DEFAULT, ALTER id TYPE text", []string{"column id of table webhook_events: it is text"}, false},
-	"a status of a type of its own":        {statusEnum, []string{"column status of table webhook_events: it is status_of"}, true},
-	"times without a zone":                 {"ALTER TABLE webhook_events ALTER processed_at TYPE timestamp", []string{"column processed_at of table webhook_events: it is timestamp"}, true},
-	"a payload of text":                    {"ALTER TABLE webhook_events ALTER payload_json TYPE text", []string{"column payload_json of table webhook_events: it is text"}, true},
-	"a number for an entity":               {"ALTER TABLE contact_mappings ALTER phone_number TYPE bigint USING NULL", []string{"column phone_number of table contact_mappings: it is bigint"}, true},
-	"a column that only it fills":          {"ALTER TABLE webhook_events ADD tenant text; UPDATE webhook_events SET tenant = 'a'; ALTER TABLE webhook_events ALTER tenant SET NOT NULL", []string{"column tenant of table webhook_events: it is NOT NULL"}, true},
-	"a column that may not be NULL":        {"UPDATE sync_log SET target_id = ''; ALTER TABLE sync_log ALTER target_id SET NOT NULL", []string{"column target_id of table sync_log: it is NOT NULL"}, true},
-	"an entity in the primary key":         {"ALTER TABLE webhook_events DROP CONSTRAINT webhook_events_pkey, ADD UNIQUE (id), ADD PRIMARY KEY (id, entity_id)", []string{"index webhook_events_pkey: "}, false},
-	"an entity in the replica identity":    {"CREATE UNIQUE INDEX r ON sync_log (id, source_id); ALTER TABLE sync_log REPLICA IDENTITY USING INDEX r", []string{"index r: "}, false},
-	"no primary key":                       {"ALTER TABLE webhook_events DROP CONSTRAINT webhook_events_pkey", []string{"table webhook_events: id is not unique"}, false},
-	"no unique dedupe key":                 {"ALTER TABLE webhook_events DROP CONSTRAINT webhook_events_dedupe_key_key", []string{"table webhook_events: dedupe_key is not unique"}, true},
-	"one that is checked later":            {"ALTER TABLE contact_mappings DROP CONSTRAINT contact_mappings_ghl_contact_id_key, ADD UNIQUE (ghl_contact_id) DEFERRABLE", []string{"table contact_mappings: ghl_contact_id is not unique"}, true},
-	"a column that is missing":             {"ALTER TABLE webhook_events DROP COLUMN processed_at", []string{"table webhook_events: it lacks processed_at"}, false},
-	"another application's table":          {"DROP TABLE sync_log; CREATE TABLE sync_log (id int, line text)", []string{"table sync_log: it lacks direction, entity_type", "column id of table sync_log"}, false},
-	"a foreign key to an Aloware contact":  {"CREATE TABLE calls (contact text REFERENCES contact_mappings (aloware_contact_id))", []string{"constraint calls_contact_fkey on table calls: "}, false},
-	"a list of statuses":                   {"CREATE TABLE s (s text PRIMARY KEY); INSERT INTO s SELECT DISTINCT status FROM webhook_events WHERE status IS NOT NULL; DELETE FROM s WHERE s = 'x'; ALTER TABLE webhook_events ADD CONSTRAINT l FOREIGN KEY (status) REFERENCES s", []string{"constraint l on table webhook_events: "}, true},
-	"a check of the status":                {"ALTER TABLE sync_log ADD CONSTRAINT l CHECK (status IN ('completed', 'failed'))", []string{`constraint l on table sync_log: it refuses "success"`}, true},
-	"a check of the entity":                {"ALTER TABLE webhook_events ADD CONSTRAINT l CHECK (entity_type = ANY ('{contact,appointment,lead}')) NOT VALID", []string{`constraint l on table webhook_events: it refuses "opportunity"`}, false},
-	"a deferred trigger":                   {"CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; CREATE CONSTRAINT TRIGGER t AFTER UPDATE ON webhook_events DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION f()", []string{"trigger t on table webhook_events: it is deferred"}, false},
-	"a parent":                             {"CREATE TABLE p (payload_json jsonb NOT NULL); ALTER TABLE webhook_events INHERIT p", []string{"table webhook_events: it inherits from p"}, false},
-	"row security that binds the owner":    {"ALTER TABLE webhook_events ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY", []string{"table webhook_events: its row security is forced"}, true},
-	"a status that is too short":           {"ALTER TABLE webhook_events ALTER status TYPE varchar(9) USING left(status, 9)", []string{"column status of table webhook_events: it holds 9 characters, and verity-sync stores up to 10"}, true},
-	"a short message":                      {"ALTER TABLE webhook_events ALTER error_message TYPE varchar(500)", []string{"column error_message of table webhook_events: it holds 500 characters, and verity-sync stores texts of any length"}, true},
-	"a short direction":                    {"ALTER TABLE sync_log ALTER direction TYPE varchar(5) USING left(direction, 5)", []string{"column direction of table sync_log: it holds 5 characters"}, true},
-	"short directions and ids":             {"ALTER TABLE contact_mappings ALTER sync_direction TYPE varchar(10) USING left(sync_direction, 10), ALTER ghl_contact_id TYPE varchar(255)", []string{"column sync_direction of table contact_mappings: it holds 10 characters", "column ghl_contact_id of table contact_mappings: it holds 255 characters, and verity-sync stores up to 256"}, true},
-	"a short dedupe key and a short id":    {"ALTER TABLE webhook_events ALTER dedupe_key TYPE varchar(64), ALTER entity_id TYPE varchar(24)", []string{"column dedupe_key of table webhook_events: it holds 64 characters", "column entity_id of table webhook_events: it holds 24 characters"}, true},
-	"a padded id":                          {"ALTER TABLE webhook_events ALTER entity_id TYPE char(36)", []string{"column entity_id of table webhook_events: it is character, and"}, true},
-	"a padded primary key":                 {"ALTER TABLE sync_log ALTER id DROP DEFAULT, ALTER id TYPE char(36)", []string{"column id of table sync_log: it is character, and verity-sync needs uuid"}, true},
-	"a serial number for an id":            {"ALTER TABLE sync_log DROP COLUMN id, ADD COLUMN id bigserial PRIMARY KEY", []string{"column id of table sync_log: it is bigint, and verity-sync needs uuid"}, false},
-	"an identity for an id":                {"ALTER TABLE webhook_events DROP COLUMN id, ADD COLUMN id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY", []string{"column id of table webhook_events: it is integer, and verity-sync needs uuid"}, false},
-	"a domain that is too short":           {"CREATE DOMAIN key AS varchar(64); CREATE DOMAIN delivery_key AS key; ALTER TABLE webhook_events ALTER dedupe_key TYPE delivery_key", []string{"column dedupe_key of table webhook_events: it holds 64 characters"}, true},
-	"a domain with a check":                {"CREATE DOMAIN direction AS text CHECK (VALUE IN ('ghl', 'aloware') OR VALUE LIKE '%_to_%'); ALTER TABLE sync_log ALTER direction TYPE direction", []string{"column direction of table sync_log: it is of the domain direction, whose constraints"}, true},
-	"a domain of one with NOT NULL":        {"CREATE DOMAIN given AS text NOT NULL; CREATE DOMAIN target AS given; UPDATE sync_log SET target_id = ''; ALTER TABLE sync_log ALTER target_id TYPE target", []string{"column target_id of table sync_log: it is of the domain target, whose constraints"}, true},
-	"a domain of uuid with a check":        {"CREATE DOMAIN known AS uuid CHECK (VALUE::text LIKE '0%'); ALTER TABLE webhook_events ALTER id DROP DEFAULT, ALTER id TYPE known", []string{"column id of table webhook_events: it is of the domain known"}, true},
-	"texts in any case":                    {"CREATE COLLATION caseless (provider = icu, locale = 'und-u-ks-level2', deterministic = false); ALTER TABLE webhook_events ALTER dedupe_key TYPE text COLLATE caseless", []string{"column dedupe_key of table webhook_events: its collation"}, true},
-	"a list of ids":                        {"ALTER TABLE webhook_events ALTER entity_id TYPE text[] USING ARRAY[entity_id]", []string{"column entity_id of table webhook_events: it is text[], and verity-sync needs text"}, false},
-	"a numeric source":                     {"ALTER TABLE webhook_events ALTER source TYPE numeric USING 1", []string{"column source of table webhook_events: it is numeric"}, false},
-	"attempts of the table's own":          {"ALTER TABLE webhook_events ADD COLUMN attempts smallint NOT NULL DEFAULT 0", []string{"column attempts of table webhook_events: "}, false},
-	"a check of the key's length":          {"ALTER TABLE webhook_events ADD CONSTRAINT l CHECK (length(dedupe_key) <= 64)", []string{`constraint l on table webhook_events: it refuses "ghl:unparseable:fff`}, true},
-	"a check of the message's length":      {"ALTER TABLE sync_log ADD CONSTRAINT l CHECK (length(error_message) <= 255)", []string{`constraint l on table sync_log: it refuses a text of 1000 characters`}, true},
-	"a check of an id":                     {"ALTER TABLE webhook_events ADD CONSTRAINT l CHECK (entity_id !~ '-')", []string{`constraint l on table webhook_events: it refuses "3f2504e0`}, true},
-	"a generated column of the tables own": {"ALTER TABLE sync_log DROP COLUMN target_id, ADD COLUMN target_id text GENERATED ALWAYS AS (entity_type) STORED", []string{"column target_id of table sync_log: it is generated"}, true},
+	"a column that a migration adds":          {"ALTER TABLE webhook_events ADD COLUMN attempts int", []string{"column attempts of table webhook_events: "}, false},
+	"one that a later migration adds":         {"ALTER TABLE webhook_events ADD COLUMN held_by int", []string{"column held_by of table webhook_events: "}, false},
+	"one in the log":                          {"ALTER TABLE sync_log ADD COLUMN details text", []string{"column details of table sync_log: "}, false},
+	"a constraint that a migration adds":      {"ALTER TABLE webhook_events ADD CHECK (status <> 'gone')", []string{"constraint webhook_events_status_check on "}, false},
+	"an index that a migration creates":       {"CREATE INDEX sync_log_entity_idx ON sync_log (entity_id)", []string{"index sync_log_entity_idx: "}, false},
+	"one that a later migration creates":      {"CREATE INDEX webhook_events_parked_idx ON sync_log (entity_id)", []string{"index webhook_events_parked_idx: "}, false},
+	"a table that a migration creates":        {"CREATE TABLE appointments (id int)", []string{"table appointments: "}, false},
+	"a view of its name":                      {"CREATE VIEW relay_lease AS SELECT 1 AS one", []string{"view relay_lease: "}, false},
+	"a sequence of its name":                  {"CREATE SEQUENCE controller_term", []string{"sequence controller_term: "}, false},
+	"a type that a migration creates":         {"CREATE TYPE event_order AS ENUM ('first', 'last')", []string{"type event_order: "}, false},
+	"a row type of its name":                  {"CREATE TYPE event_order AS (a int)", []string{"composite type event_order: "}, false},
+	"a domain of its name":                    {"CREATE DOMAIN event_order AS int", []string{"type event_order: "}, false},
+	"an id that is no uuid":                   {"ALTER TABLE webhook_events ALTER id DROP DEFAULT, ALTER id TYPE text", []string{"column id of table webhook_events: it is text"}, false},
+	"a status of a type of its own":           {statusEnum, []string{"column status of table webhook_events: it is status_of"}, true},
+	"times without a zone":                    {"ALTER TABLE webhook_events ALTER processed_at TYPE timestamp", []string{"column processed_at of table webhook_events: it is timestamp"}, true},
+	"a payload of text":                       {"ALTER TABLE webhook_events ALTER payload_json TYPE text", []string{"column payload_json of table webhook_events: it is text"}, true},
+	"a number for an entity":                  {"ALTER TABLE contact_mappings ALTER phone_number TYPE bigint USING NULL", []string{"column phone_number of table contact_mappings: it is bigint"}, true},
+	"a column that verity-sync does not fill": {"ALTER TABLE webhook_events ADD tenant text; UPDATE webhook_events SET tenant = 'a'; ALTER TABLE webhook_events ALTER tenant SET NOT NULL", []string{"column tenant of table webhook_events: it is NOT NULL"}, true},
+	"a column that may not be NULL":           {"UPDATE sync_log SET target_id = ''; ALTER TABLE sync_log ALTER target_id SET NOT NULL", []string{"column target_id of table sync_log: it is NOT NULL"}, true},
+	"an entity in the primary key":            {"ALTER TABLE webhook_events DROP CONSTRAINT webhook_events_pkey, ADD UNIQUE (id), ADD PRIMARY KEY (id, entity_id)", []string{"index webhook_events_pkey: "}, false},
+	"an entity in the replica identity":       {"CREATE UNIQUE INDEX r ON sync_log (id, source_id); ALTER TABLE sync_log REPLICA IDENTITY USING INDEX r", []string{"index r: "}, false},
+	"no primary key":                          {"ALTER TABLE webhook_events DROP CONSTRAINT webhook_events_pkey", []string{"table webhook_events: id is not unique"}, false},
+	"no unique dedupe key":                    {"ALTER TABLE webhook_events DROP CONSTRAINT webhook_events_dedupe_key_key", []string{"table webhook_events: dedupe_key is not unique"}, true},
+	"one that is checked later":               {"ALTER TABLE contact_mappings DROP CONSTRAINT contact_mappings_ghl_contact_id_key, ADD UNIQUE (ghl_contact_id) DEFERRABLE", []string{"table contact_mappings: ghl_contact_id is not unique"}, true},
+	"a column that is missing":                {"ALTER TABLE webhook_events DROP COLUMN processed_at", []string{"table webhook_events: it lacks processed_at"}, false},
+	"another application's table":             {"DROP TABLE sync_log; CREATE TABLE sync_log (id int, line text)", []string{"table sync_log: it lacks direction, entity_type", "column id of table sync_log"}, false},
+	"a foreign key to an Aloware contact":     {"CREATE TABLE calls (contact text REFERENCES contact_mappings (aloware_contact_id))", []string{"constraint calls_contact_fkey on table calls: "}, false},
+	"a list of statuses":                      {"CREATE TABLE s (s text PRIMARY KEY); INSERT INTO s SELECT DISTINCT status FROM webhook_events WHERE status IS NOT NULL; DELETE FROM s WHERE s = 'x'; ALTER TABLE webhook_events ADD CONSTRAINT l FOREIGN KEY (status) REFERENCES s", []string{"constraint l on table webhook_events: "}, true},
+	"a check of the status":                   {"ALTER TABLE sync_log ADD CONSTRAINT l CHECK (status IN ('completed', 'failed'))", []string{`constraint l on table sync_log: it refuses "success"`}, true},
+	"a check of the entity":                   {"ALTER TABLE webhook_events ADD CONSTRAINT l CHECK (entity_type = ANY ('{contact,appointment,lead}')) NOT VALID", []string{`constraint l on table webhook_events: it refuses "opportunity"`}, false},
+	"a deferred trigger":                      {"CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; CREATE CONSTRAINT TRIGGER t AFTER UPDATE ON webhook_events DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION f()", []string{"trigger t on table webhook_events: it is deferred"}, false},
+	"a parent":                                {"CREATE TABLE p (payload_json jsonb NOT NULL); ALTER TABLE webhook_events INHERIT p", []string{"table webhook_events: it inherits from p"}, false},
+	"row security that binds the owner":       {"ALTER TABLE webhook_events ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY", []string{"table webhook_events: its row security is forced"}, true},
+	"a status that is too short":              {"ALTER TABLE webhook_events ALTER status TYPE varchar(9) USING left(status, 9)", []string{"column status of table webhook_events: it holds 9 characters, and verity-sync stores up to 10"}, true},
+	"a short message":                         {"ALTER TABLE webhook_events ALTER error_message TYPE varchar(500)", []string{"column error_message of table webhook_events: it holds 500 characters, and verity-sync stores texts of any length"}, true},
+	"a short direction":                       {"ALTER TABLE sync_log ALTER direction TYPE varchar(5) USING left(direction, 5)", []string{"column direction of table sync_log: it holds 5 characters"}, true},
+	"short directions and ids":                {"ALTER TABLE contact_mappings ALTER sync_direction TYPE varchar(10) USING left(sync_direction, 10), ALTER ghl_contact_id TYPE varchar(255)", []string{"column sync_direction of table contact_mappings: it holds 10 characters", "column ghl_contact_id of table contact_mappings: it holds 255 characters, and verity-sync stores up to 256"}, true},
+	"a short dedupe key and a short id":       {"ALTER TABLE webhook_events ALTER dedupe_key TYPE varchar(64), ALTER entity_id TYPE varchar(24)", []string{"column dedupe_key of table webhook_events: it holds 64 characters", "column entity_id of table webhook_events: it holds 24 characters"}, true},
+	"a padded id":                             {"ALTER TABLE webhook_events ALTER entity_id TYPE char(36)", []string{"column entity_id of table webhook_events: it is character, and"}, true},
+	"a padded primary key":                    {"ALTER TABLE sync_log ALTER id DROP DEFAULT, ALTER id TYPE char(36)", []string{"column id of table sync_log: it is character, and verity-sync needs uuid"}, true},
+	"a serial number for an id":               {"ALTER TABLE sync_log DROP COLUMN id, ADD COLUMN id bigserial PRIMARY KEY", []string{"column id of table sync_log: it is bigint, and verity-sync needs uuid"}, false},
+	"an identity for an id":                   {"ALTER TABLE webhook_events DROP COLUMN id, ADD COLUMN id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY", []string{"column id of table webhook_events: it is integer, and verity-sync needs uuid"}, false},
+	"a domain that is too short":              {"CREATE DOMAIN key AS varchar(64); CREATE DOMAIN delivery_key AS key; ALTER TABLE webhook_events ALTER dedupe_key TYPE delivery_key", []string{"column dedupe_key of table webhook_events: it holds 64 characters"}, true},
+	"a domain with a check":                   {"CREATE DOMAIN direction AS text CHECK (VALUE IN ('ghl', 'aloware') OR VALUE LIKE '%_to_%'); ALTER TABLE sync_log ALTER direction TYPE direction", []string{"column direction of table sync_log: it is of the domain direction, whose constraints"}, true},
+	"a domain of one with NOT NULL":           {"CREATE DOMAIN given AS text NOT NULL; CREATE DOMAIN target AS given; UPDATE sync_log SET target_id = ''; ALTER TABLE sync_log ALTER target_id TYPE target", []string{"column target_id of table sync_log: it is of the domain target, whose constraints"}, true},
+	"a domain of uuid with a check":           {"CREATE DOMAIN known AS uuid CHECK (VALUE::text LIKE '0%'); ALTER TABLE webhook_events ALTER id DROP DEFAULT, ALTER id TYPE known", []string{"column id of table webhook_events: it is of the domain known"}, true},
+	"texts in any case":                       {"CREATE COLLATION caseless (provider = icu, locale = 'und-u-ks-level2', deterministic = false); ALTER TABLE webhook_events ALTER dedupe_key TYPE text COLLATE caseless", []string{"column dedupe_key of table webhook_events: its collation"}, true},
+	"a list of ids":                           {"ALTER TABLE webhook_events ALTER entity_id TYPE text[] USING ARRAY[entity_id]", []string{"column entity_id of table webhook_events: it is text[], and verity-sync needs text"}, false},
+	"a numeric source":                        {"ALTER TABLE webhook_events ALTER source TYPE numeric USING 1", []string{"column source of table webhook_events: it is numeric"}, false},
+	"attempts of the table's own":             {"ALTER TABLE webhook_events ADD COLUMN attempts smallint NOT NULL DEFAULT 0", []string{"column attempts of table webhook_events: "}, false},
+	"a check of the key's length":             {"ALTER TABLE webhook_events ADD CONSTRAINT l CHECK (length(dedupe_key) <= 64)", []string{`constraint l on table webhook_events: it refuses "ghl:unparseable:fff`}, true},
+	"a check of the message's length":         {"ALTER TABLE sync_log ADD CONSTRAINT l CHECK (length(error_message) <= 255)", []string{`constraint l on table sync_log: it refuses a text of 1000 characters`}, true},
+	"a check of an id":                        {"ALTER TABLE webhook_events ADD CONSTRAINT l CHECK (entity_id !~ '-')", []string{`constraint l on table webhook_events: it refuses "3f2504e0`}, true},
+	"a generated column of the tables own":    {"ALTER TABLE sync_log DROP COLUMN target_id, ADD COLUMN target_id text GENERATED ALWAYS AS (entity_type) STORED", []string{"column target_id of table sync_log: it is generated"}, true},
 }
 
 const statusEnum = `CREATE TYPE status_of_event AS ENUM ('pending', 'processing', 'done', 'error', 'cancelled');
 	ALTER TABLE webhook_events ALTER status DROP DEFAULT, ALTER status TYPE status_of_event USING status::status_of_event,
 	ALTER status SET DEFAULT 'pending'`
 
-func TestWhatIsInTheWayOfTheMigrationIsReportedBeforeAnythingChanges(t *testing.T) {
+func TestObstaclesAreReportedBeforeAnythingChanges(t *testing.T) {
 	t.Parallel()
 	for _, cases := range []map[string]obstacleCase{payloadCases, tableCases} {
 		for name, tc := range cases {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				own := "own_" + strings.ToLower(rand.Text())
-				blocked := func() *bundle {
-					b := leftBehind(t)
+				blocked := func() *environment {
+					b := unmigrated(t)
 					b.exec(strings.ReplaceAll(tc.sql, "NAME", own))
 					t.Cleanup(func() { b.cleanUp("DROP PUBLICATION IF EXISTS " + own) })
 					return b
@@ -169,7 +169,7 @@ func TestWhatIsInTheWayOfTheMigrationIsReportedBeforeAnythingChanges(t *testing.
 					assert.Contains(t, obstructed.Error(), "\n  "+want)
 				}
 				assert.Len(t, obstructed.Obstacles, len(tc.want), obstructed.Error())
-				assert.Equal(t, len(tc.want), strings.Count(obstructed.Error(), "\n"), "a line each")
+				assert.Equal(t, len(tc.want), strings.Count(obstructed.Error(), "\n"), "one line for each obstacle")
 				assert.Equal(t, before, b.dump(), "nothing was changed")
 
 				for _, o := range obstructed.Obstacles {
@@ -182,15 +182,15 @@ func TestWhatIsInTheWayOfTheMigrationIsReportedBeforeAnythingChanges(t *testing.
 				if !tc.later {
 					b.exec("DROP PUBLICATION IF EXISTS " + own)
 					err := store.MigrateUnchecked(t.Context(), blocked().url, store.MigrateOptions{Normalise: normalise})
-					require.Error(t, err, "it is really in the way")
+					require.Error(t, err, "the obstacle is real")
 				}
 			})
 		}
 	}
 }
 
-// TestRowsOfATableThatALaterMigrationAltersAreReportedBeforeAnythingChanges has databases of the release 0.2.0.
-func TestRowsOfATableThatALaterMigrationAltersAreReportedBeforeAnythingChanges(t *testing.T) {
+// TestRowTypesOfTablesThatLaterMigrationsAlterAreReportedBeforeAnythingChanges uses databases of the release 0.2.0.
+func TestRowTypesOfTablesThatLaterMigrationsAlterAreReportedBeforeAnythingChanges(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		sql  string
@@ -206,8 +206,8 @@ func TestRowsOfATableThatALaterMigrationAltersAreReportedBeforeAnythingChanges(t
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			blocked := func() *bundle {
-				b := leftBehind(t)
+			blocked := func() *environment {
+				b := unmigrated(t)
 				require.NoError(t, store.MigrateTo(t.Context(), b.url, 5, store.MigrateOptions{Normalise: normalise}))
 				b.exec(tc.sql)
 				return b
@@ -224,15 +224,15 @@ func TestRowsOfATableThatALaterMigrationAltersAreReportedBeforeAnythingChanges(t
 				b.exec(o.Statements[0])
 			}
 			b.requireMigrated()
-			require.Error(t, store.MigrateUnchecked(t.Context(), blocked().url, store.MigrateOptions{Normalise: normalise}), "it is really in the way")
+			require.Error(t, store.MigrateUnchecked(t.Context(), blocked().url, store.MigrateOptions{Normalise: normalise}), "the obstacle is real")
 		})
 	}
 }
 
-// TestOwnObjectsOnADatabaseOfAnEarlierReleaseAreNotInTheWay has what users add to the tables of the release 0.2.0.
-func TestOwnObjectsOnADatabaseOfAnEarlierReleaseAreNotInTheWay(t *testing.T) {
+// TestObjectsOfUsersInADatabaseOfAnEarlierReleaseAreNoObstacles uses objects that users add to the tables of the release 0.2.0.
+func TestObjectsOfUsersInADatabaseOfAnEarlierReleaseAreNoObstacles(t *testing.T) {
 	t.Parallel()
-	b := leftBehind(t)
+	b := unmigrated(t)
 	require.NoError(t, store.MigrateTo(t.Context(), b.url, 5, store.MigrateOptions{Normalise: normalise}))
 	b.exec(`CREATE VIEW v AS SELECT w.*, w AS whole FROM webhook_events w; CREATE VIEW u AS SELECT whole FROM v;
 		CREATE MATERIALIZED VIEW m AS SELECT a.status, w.payload_json FROM appointments a JOIN webhook_events w ON w.entity_id = a.ghl_appointment_id;
@@ -247,8 +247,8 @@ func TestOwnObjectsOnADatabaseOfAnEarlierReleaseAreNotInTheWay(t *testing.T) {
 	b.requireMigrated()
 }
 
-// requireObstructed requires that the dry run and the migration refuse for the same reasons.
-func (b *bundle) requireObstructed() *store.ObstructedError {
+// requireObstructed requires that the dry run and the migration report the same obstacles.
+func (b *environment) requireObstructed() *store.ObstructedError {
 	b.t.Helper()
 	var seen, met *store.ObstructedError
 	p, err := store.PreviewMigration(b.t.Context(), b.url, store.MigrateOptions{Normalise: normalise})
@@ -260,8 +260,8 @@ func (b *bundle) requireObstructed() *store.ObstructedError {
 	return met
 }
 
-// requireMigrated requires that the database can be migrated now.
-func (b *bundle) requireMigrated() {
+// requireMigrated requires that the database can be migrated.
+func (b *environment) requireMigrated() {
 	b.t.Helper()
 	_, err := store.PreviewMigration(b.t.Context(), b.url, store.MigrateOptions{Normalise: normalise})
 	require.NoError(b.t, err)
@@ -271,14 +271,14 @@ func (b *bundle) requireMigrated() {
 	b.commit(b.writer(store.WriterOptions{}), delivery("after", "apt-after", `{}`))
 }
 
-// cleanUp runs SQL when the test's own context has ended.
-func (b *bundle) cleanUp(sql string) {
+// cleanUp runs SQL after the end of the test's context.
+func (b *environment) cleanUp(sql string) {
 	_, err := b.Pool().Exec(context.WithoutCancel(b.t.Context()), sql)
 	assert.NoError(b.t, err)
 }
 
-// TestWhatSurvivesTheMigrationIsNotInItsWay has the kinds of dependents that Postgres builds again with the type json.
-func TestWhatSurvivesTheMigrationIsNotInItsWay(t *testing.T) {
+// TestDependentsThatSurviveTheMigrationAreNoObstacles uses the kinds of dependents that Postgres rebuilds with the type json.
+func TestDependentsThatSurviveTheMigrationAreNoObstacles(t *testing.T) {
 	t.Parallel()
 	for name, sql := range map[string]string{
 		"an index on a field":             "CREATE INDEX g ON webhook_events ((payload_json ->> 'type'))",
@@ -302,14 +302,14 @@ func TestWhatSurvivesTheMigrationIsNotInItsWay(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := leftBehind(t)
+			b := unmigrated(t)
 			b.exec(sql)
 			b.requireMigrated()
 		})
 	}
 }
 
-func TestMissingRightsAreReportedBeforeAnythingChanges(t *testing.T) {
+func TestMissingPrivilegesAreReportedBeforeAnythingChanges(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		legacy bool
@@ -326,7 +326,7 @@ func TestMissingRightsAreReportedBeforeAnythingChanges(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := leftBehind(t)
+			b := unmigrated(t)
 			if !tc.legacy {
 				b.exec("DROP TABLE webhook_events, sync_log, contact_mappings")
 			}
@@ -338,7 +338,7 @@ func TestMissingRightsAreReportedBeforeAnythingChanges(t *testing.T) {
 			u, err := url.Parse(b.url)
 			require.NoError(t, err)
 			u.User = url.UserPassword(role, "a")
-			limited := &bundle{t: t, url: u.String()}
+			limited := &environment{t: t, url: u.String()}
 
 			obstructed := limited.requireObstructed()
 			assert.Len(t, obstructed.Obstacles, len(tc.want))

@@ -13,7 +13,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-// TestOutagesAreNotPermanent has the states of a server that no test can bring about at will, beside those of cmd.
+// TestOutagesAreNotPermanent uses the states of a server that a test cannot produce. The tests of cmd use the others.
 func TestOutagesAreNotPermanent(t *testing.T) {
 	t.Parallel()
 	for code, want := range map[string]bool{

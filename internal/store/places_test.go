@@ -16,14 +16,14 @@ func TestReleaseForPlaces(t *testing.T) {
 		due    []string
 		more   bool
 	}{
-		"the oldest go, as many as there are places":    {[]string{aloware, aloware, aloware}, 2, []string{"apt0", "apt1"}, true},
-		"all go where there is room for all":            {[]string{aloware, aloware}, 3, []string{"apt0", "apt1"}, false},
-		"what waits for another place stays":            {[]string{ghl, aloware}, 5, []string{"apt1"}, false},
-		"what waits for a destination stays":            {[]string{"aloware", aloware}, 5, []string{"apt1"}, false},
-		"what waits for something else as well stays":   {[]string{"verity-http," + aloware, aloware}, 5, []string{"apt1"}, false},
-		"what waits for two kinds of places stays":      {[]string{aloware + "," + ghl}, 5, nil, false},
-		"nothing goes where nothing waits for a place":  {[]string{"verity-http"}, 5, nil, false},
-		"nothing goes where nothing is free, but might": {[]string{aloware}, 0, nil, true},
+		"the oldest are released, one for each slot":        {[]string{aloware, aloware, aloware}, 2, []string{"apt0", "apt1"}, true},
+		"all are released if there are slots for all":       {[]string{aloware, aloware}, 3, []string{"apt0", "apt1"}, false},
+		"an event that waits for another slot stays":        {[]string{ghl, aloware}, 5, []string{"apt1"}, false},
+		"an event that waits for a destination stays":       {[]string{"aloware", aloware}, 5, []string{"apt1"}, false},
+		"an event that also waits for something else stays": {[]string{"verity-http," + aloware, aloware}, 5, []string{"apt1"}, false},
+		"an event that waits for two kinds of slots stays":  {[]string{aloware + "," + ghl}, 5, nil, false},
+		"none is released if none waits for a slot":         {[]string{"verity-http"}, 5, nil, false},
+		"none is released without a free slot":              {[]string{aloware}, 0, nil, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -36,7 +36,7 @@ func TestReleaseForPlaces(t *testing.T) {
 		})
 	}
 
-	t.Run("what was released and is not claimed yet takes up its place", func(t *testing.T) {
+	t.Run("a released event uses its slot until it is claimed", func(t *testing.T) {
 		t.Parallel()
 		b := held(t, aloware, aloware, aloware)
 		_, _, err := b.ReleaseForPlaces(t.Context(), aloware, 1)
@@ -44,12 +44,12 @@ func TestReleaseForPlaces(t *testing.T) {
 		released, more, err := b.ReleaseForPlaces(t.Context(), aloware, 1)
 		require.NoError(t, err)
 		assert.Empty(t, released)
-		assert.True(t, more, "it may go when that one is claimed")
+		assert.True(t, more, "the next one is released when that one is claimed")
 		_, _, err = b.ReleaseForPlaces(t.Context(), aloware, 2)
 		require.NoError(t, err)
 		assert.Equal(t, []string{"apt0", "apt1"}, b.due())
 	})
-	t.Run("the release of what waits for destinations leaves it alone", func(t *testing.T) {
+	t.Run("the release of destinations does not release an event that waits for a slot", func(t *testing.T) {
 		t.Parallel()
 		b := held(t, aloware, "verity-http,"+aloware, "aloware,"+aloware)
 		released, _ := b.release(10, "aloware", aloware)

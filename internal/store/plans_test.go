@@ -20,10 +20,10 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/testenv"
 )
 
-// plan is what Postgres did for a statement.
+// plan is the executed plan of a statement.
 type plan struct {
 	nodes []node
-	// pages is how many it looked at: unlike the time, the same on a busy machine.
+	// pages is the number of pages that it read. Unlike the time, it does not depend on the load of the machine.
 	pages int
 }
 
@@ -42,7 +42,7 @@ type node struct {
 // errExplained ends every query of an explainer.
 var errExplained = errors.New("explained")
 
-// explainer has Postgres carry out the statements of the store, say how, and undo them.
+// explainer makes Postgres run the statements of the store, explain them, and roll them back.
 type explainer struct {
 	pool *pgxpool.Pool
 	last plan
@@ -77,7 +77,7 @@ func (e *explainer) explain(ctx context.Context, sql string, args []any) error {
 		}
 		e.last = plan{pages: explained[0].Plan.Hit + explained[0].Plan.Read}
 		e.last.gather(explained[0].Plan)
-		return errExplained // What was done is undone.
+		return errExplained // Rolls back.
 	})
 	return e.err
 }
@@ -89,10 +89,10 @@ func (p *plan) gather(n node) {
 	}
 }
 
-// The table as a long life and a bad day leave it.
+// The tables after years of operation, during an outage.
 const (
 	finishedRows = 100_000
-	// liveRows have a WebhookEvent, of any backlog.
+	// liveRows is the number of rows with a WebhookEvent in any backlog.
 	liveRows = 500
 
 	finishedEvents = `
@@ -116,7 +116,7 @@ SELECT gen_random_uuid(), now() - interval '1 day' + n * interval '1 second', 'g
 FROM (SELECT n, 'p' || n - CASE WHEN n % 5 = 0 THEN 1 ELSE 0 END AS e FROM generate_series($1::int, $2::int) n) n`
 )
 
-// statements carries out each statement that is put to the database for an event or in a regular round, and returns the plans by name.
+// statements runs each statement that is run for an event or regularly, and returns the plans by name.
 func statements(t *testing.T, pool *pgxpool.Pool) map[string]plan {
 	t.Helper()
 	e := &explainer{pool: pool}
@@ -125,7 +125,7 @@ func statements(t *testing.T, pool *pgxpool.Pool) map[string]plan {
 		require.NoError(t, pool.QueryRow(ctx, sql).Scan(&id))
 		return id
 	}
-	// The youngest that may be claimed, the one behind it, and one that is being worked on.
+	// The youngest event that may be claimed, the one behind it, and one that is being processed.
 	first := one(`SELECT id FROM webhook_events WHERE dedupe_key = 'pending:494'`)
 	second := one(`SELECT id FROM webhook_events WHERE dedupe_key = 'pending:495'`)
 	fresh := one(`SELECT id FROM webhook_events WHERE dispatched_at IS NULL AND NOT parked AND status = 'pending' LIMIT 1`)
@@ -217,7 +217,7 @@ func finishOne(id uuid.UUID) dbsqlc.FinishAttemptParams {
 	}
 }
 
-// perEvent are the statements that are put to the database for each event, and perBatch those that as many as are relayed at once share.
+// perEvent are the statements that are run for each event, and perBatch those that a batch of the relay shares.
 var (
 	perEvent = []string{
 		"intake: InsertEvents", "relay: MarkDispatched", "controller: ClaimEvent", "controller: FinishAttempt",
@@ -227,16 +227,16 @@ var (
 
 const (
 	relayBatch = 100
-	// growth is by how much an event may cost more, and depth how many pages more a statement may look at: indexes are trees, which
+	// growth is the factor by which the cost of an event may grow, and depth the number of additional pages that a statement may read: indexes
 	// become a page deeper with a hundred times as many rows.
 	growth = 1.15
 	depth  = 10
 )
 
-func TestWhatAnEventCostsDoesNotGrowWithTheBacklog(t *testing.T) {
+func TestTheCostOfAnEventDoesNotGrowWithTheBacklog(t *testing.T) {
 	t.Parallel()
-	// A store's own connections give up what takes as long as this may on a busy machine.
-	// The database is its own, since transactions of other tests in the same one keep VACUUM from seeing what is dead.
+	// The timeouts of a store's connections are too short for this on a busy machine.
+	// A separate database, since transactions of other tests would keep VACUUM from removing dead rows.
 	url := testenv.Database(t)
 	migrate(t, url)
 	pool, err := pgxpool.New(t.Context(), url)
@@ -246,7 +246,7 @@ func TestWhatAnEventCostsDoesNotGrowWithTheBacklog(t *testing.T) {
 		_, err := pool.Exec(t.Context(), sql, args...)
 		require.NoError(t, err)
 	}
-	// An analysis of the server's own that is under way keeps VACUUM from seeing what is dead.
+	// A running autovacuum would keep VACUUM from removing dead rows.
 	exec(`ALTER TABLE webhook_events SET (autovacuum_enabled = false)`)
 	exec(`ALTER TABLE sync_log SET (autovacuum_enabled = false)`)
 	exec(finishedEvents, finishedRows)
@@ -281,7 +281,7 @@ func TestWhatAnEventCostsDoesNotGrowWithTheBacklog(t *testing.T) {
 	assert.LessOrEqual(t, slices.Max(costs), costs[0]*growth)
 	for name, p := range pages {
 		t.Logf("%s: %v", name, p)
-		if !strings.HasPrefix(name, "stats: ") { // What counts is as long as what it counts; it is asked for when it is scraped.
+		if !strings.HasPrefix(name, "stats: ") { // Counts read all that they count; scrapes run them.
 			assert.LessOrEqual(t, float64(slices.Max(p)), float64(p[0])*growth+depth, name)
 		}
 	}

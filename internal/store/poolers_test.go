@@ -18,10 +18,10 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/testenv/pgbouncer"
 )
 
-// permissive has PgBouncer take the parameters that it does not pass on, and forget them.
+// permissive makes PgBouncer ignore the parameters that it does not pass on.
 var permissive = map[string]string{"ignore_startup_parameters": pgbouncer.Permissive}
 
-// poolers are the ways to a database through a pooler.
+// poolers are the paths to a database through a pooler.
 var poolers = map[string]pgbouncer.Options{
 	"sessions":                    {Mode: "session"},
 	"sessions, permissive":        {Mode: "session", Settings: permissive},
@@ -40,7 +40,7 @@ func TestAStoreWorksBehindAPooler(t *testing.T) {
 			migrate(t, url)
 			s := open(t, url)
 			require.NoError(t, s.CheckSchema(t.Context()))
-			b := &bundle{Store: s, t: t, url: url}
+			b := &environment{Store: s, t: t, url: url}
 			w := b.writer(store.WriterOptions{})
 			term, err := s.AcquireTerm(t.Context(), "one")
 			require.NoError(t, err)
@@ -49,7 +49,7 @@ func TestAStoreWorksBehindAPooler(t *testing.T) {
 			for range 8 {
 				all.Go(func() {
 					for i := range 25 {
-						// GHL's deliveries have an id; those of workflows have none and take locks in a transaction.
+						// Marketplace deliveries have an id. Workflow deliveries have none, and take locks in a transaction.
 						webhookID := ""
 						if i%2 == 0 {
 							webhookID = uuid.NewString()
@@ -81,7 +81,7 @@ func TestMigrationsBehindAPoolerWaitForEachOther(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			base := testenv.Database(t, legacy.Tables, legacy.Rows)
-			// A migration has two connections; three of them through two would have to be lucky.
+			// A migration has two connections; three migrations through two connections would depend on luck.
 			if options.Settings["default_pool_size"] != "" {
 				options.Settings = map[string]string{"default_pool_size": "6"}
 			}
@@ -113,7 +113,7 @@ func concat(lists [][]store.MigrationStatus) (all []store.MigrationStatus) {
 	return all
 }
 
-// A session's lock is what releases before this one take.
+// Earlier releases use a session's lock.
 func TestAMigrationWaitsForOneOfAnEarlierRelease(t *testing.T) {
 	t.Parallel()
 	url := testenv.Postgres(t)
@@ -131,7 +131,7 @@ func TestAMigrationWaitsForOneOfAnEarlierRelease(t *testing.T) {
 		assert.NoError(t, err)
 		done <- applied
 	}()
-	// It has asked for the lock, and has not got it.
+	// It has tried to acquire the lock, without success.
 	require.Eventually(t, func() bool {
 		var waiting bool
 		err := other.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM pg_stat_activity
@@ -149,7 +149,7 @@ func TestAMigrationWaitsForOneOfAnEarlierRelease(t *testing.T) {
 	assert.NotEmpty(t, <-done)
 }
 
-func TestAMigrationNamesWhatAPoolerForbids(t *testing.T) {
+func TestAMigrationReportsAnUnusablePooler(t *testing.T) {
 	t.Parallel()
 	_, url := testenv.PgBouncer(t, testenv.Database(t), pgbouncer.Options{Mode: "statement"})
 	_, err := store.Migrate(t.Context(), url, store.MigrateOptions{Normalise: func([]byte, time.Time) event.Event { return event.Event{} }})

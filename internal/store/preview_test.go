@@ -15,26 +15,26 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/testenv/legacy"
 )
 
-// leftBehind is a database of the earlier middleware that was not migrated.
-func leftBehind(t *testing.T) *bundle {
+// unmigrated is a database of the legacy middleware.
+func unmigrated(t *testing.T) *environment {
 	t.Helper()
-	b := &bundle{t: t, url: testenv.Postgres(t)}
+	b := &environment{t: t, url: testenv.Postgres(t)}
 	b.Store = open(t, b.url)
 	b.exec(legacy.Tables)
 	b.exec(legacy.Rows)
 	return b
 }
 
-func (b *bundle) preview() store.Preview {
+func (b *environment) preview() store.Preview {
 	b.t.Helper()
 	p, err := store.PreviewMigration(b.t.Context(), b.url, store.MigrateOptions{Normalise: normalise})
 	require.NoError(b.t, err)
 	return p
 }
 
-func TestAPreviewSaysWhatBecomesOfTheEarlierMiddlewaresRows(t *testing.T) {
+func TestAPreviewReportsTheAdoptionOfLegacyRows(t *testing.T) {
 	t.Parallel()
-	p := leftBehind(t).preview()
+	p := unmigrated(t).preview()
 	require.Len(t, p.Pending, 13)
 	a := p.Adoption
 	require.NotNil(t, a)
@@ -58,16 +58,16 @@ func TestAPreviewSaysWhatBecomesOfTheEarlierMiddlewaresRows(t *testing.T) {
 
 func TestAPreviewChangesNothing(t *testing.T) {
 	t.Parallel()
-	b := leftBehind(t)
+	b := unmigrated(t)
 	before := b.dump()
 	b.preview()
 	assert.Equal(t, before, b.dump())
 }
 
 // dump returns everything that a migration could change.
-func (b *bundle) dump() []string {
+func (b *environment) dump() []string {
 	b.t.Helper()
-	// A table that is written anew has another file, and a row that was updated another place.
+	// A table that is rewritten has another file, and a row that was updated another ctid.
 	return values(b, `
 		SELECT relname || ' ' || relfilenode FROM pg_class WHERE relnamespace = quote_ident(current_schema())::regnamespace
 			UNION ALL SELECT indexdef FROM pg_indexes WHERE schemaname = current_schema()
@@ -80,10 +80,10 @@ func (b *bundle) dump() []string {
 			ORDER BY 1`)
 }
 
-// TestAPreviewSaysWhatTheMigrationThenDoes holds what a preview says against what happens.
-func TestAPreviewSaysWhatTheMigrationThenDoes(t *testing.T) {
+// TestAPreviewMatchesTheMigration compares a preview with the migration.
+func TestAPreviewMatchesTheMigration(t *testing.T) {
 	t.Parallel()
-	b := leftBehind(t)
+	b := unmigrated(t)
 	a := b.preview().Adoption
 	columns, keys := columnsOf(b), dedupeKeysOf(b)
 	_, err := store.Migrate(t.Context(), b.url, store.MigrateOptions{Normalise: normalise})
@@ -127,14 +127,14 @@ func TestAPreviewSaysWhatTheMigrationThenDoes(t *testing.T) {
 
 func TestAPreviewOfANewDatabaseNamesTheMigrations(t *testing.T) {
 	t.Parallel()
-	b := &bundle{t: t, url: testenv.Postgres(t)}
+	b := &environment{t: t, url: testenv.Postgres(t)}
 	p := b.preview()
 	assert.Len(t, p.Pending, 13)
 	assert.Nil(t, p.Adoption)
 }
 
-// columnsOf returns the type and the nullability of the columns of the tables that are adopted, by table and name.
-func columnsOf(b *bundle) map[string]string {
+// columnsOf returns the type and the nullability of the columns of adopted tables, by table and name.
+func columnsOf(b *environment) map[string]string {
 	b.t.Helper()
 	found := map[string]string{}
 	for _, line := range values(b, `
@@ -146,7 +146,7 @@ func columnsOf(b *bundle) map[string]string {
 	return found
 }
 
-// columnsNamedBy returns the columns that the sentences of a preview name as new or different.
+// columnsNamedBy returns the columns that a preview names as new or changed.
 func columnsNamedBy(changes []string) []string {
 	names := map[string]bool{}
 	for _, change := range changes {
@@ -162,7 +162,7 @@ func columnsNamedBy(changes []string) []string {
 	return slices.Collect(maps.Keys(names))
 }
 
-func dedupeKeysOf(b *bundle) map[string]string {
+func dedupeKeysOf(b *environment) map[string]string {
 	b.t.Helper()
 	found := map[string]string{}
 	for _, line := range values(b, `SELECT id || ' ' || dedupe_key FROM webhook_events`) {
@@ -172,8 +172,8 @@ func dedupeKeysOf(b *bundle) map[string]string {
 	return found
 }
 
-// values returns what a query with one column says.
-func values(b *bundle, sql string) []string {
+// values returns the rows of a query with one column.
+func values(b *environment, sql string) []string {
 	b.t.Helper()
 	rows, err := b.Pool().Query(b.t.Context(), sql)
 	require.NoError(b.t, err)

@@ -10,11 +10,10 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-// held returns a database with events that wait for destinations for an hour and more, oldest first: each is named and waits
-// for what is given.
-func held(t *testing.T, heldBy ...string) *bundle {
+// held returns a database with held events, oldest first, whose next attempts are in an hour or less. heldBy has the destinations of each.
+func held(t *testing.T, heldBy ...string) *environment {
 	t.Helper()
-	b := newBundle(t)
+	b := newEnvironment(t)
 	w := b.writer(store.WriterOptions{})
 	for i, by := range heldBy {
 		name := fmt.Sprint("apt", i)
@@ -25,22 +24,22 @@ func held(t *testing.T, heldBy ...string) *bundle {
 	return b
 }
 
-// due returns which events are due, by the names of their entities.
-func (b *bundle) due() []string {
+// due returns the entities of the events that are due.
+func (b *environment) due() []string {
 	b.t.Helper()
 	return values(b, `SELECT entity_id FROM webhook_events WHERE status = 'pending' AND next_attempt_at <= now() ORDER BY received_at`)
 }
 
-func (b *bundle) release(limit int, down ...string) (released []store.Released, more bool) {
+func (b *environment) release(limit int, down ...string) (released []store.Released, more bool) {
 	b.t.Helper()
 	released, more, err := b.ReleaseHeld(b.t.Context(), down, limit)
 	require.NoError(b.t, err)
 	return released, more
 }
 
-func TestReleaseHeldLetsGoWhatNothingHoldsBack(t *testing.T) {
+func TestReleaseHeldReleasesEventsWhoseDestinationsAreUp(t *testing.T) {
 	t.Parallel()
-	t.Run("what waits for a destination that is down stays, unless it waits for one that is not as well", func(t *testing.T) {
+	t.Run("an event of a destination that is down stays, unless it also waits for one that is up", func(t *testing.T) {
 		t.Parallel()
 		b := held(t, "aloware", "verity-http", "ghl:loc1", `verity-http,verity-db`, "verity-db")
 		released, more := b.release(10, "aloware", "verity-http")
@@ -50,7 +49,7 @@ func TestReleaseHeldLetsGoWhatNothingHoldsBack(t *testing.T) {
 		released, _ = b.release(10)
 		assert.Len(t, released, 2, "none is down")
 	})
-	t.Run("the oldest go first, and no more than are claimed meanwhile", func(t *testing.T) {
+	t.Run("the oldest are released first, and no more than are claimed meanwhile", func(t *testing.T) {
 		t.Parallel()
 		b := held(t, "d", "d", "d", "d", "d")
 		_, more := b.release(2)
@@ -58,7 +57,7 @@ func TestReleaseHeldLetsGoWhatNothingHoldsBack(t *testing.T) {
 		assert.Equal(t, []string{"apt0", "apt1"}, b.due())
 		released, more := b.release(2)
 		assert.Empty(t, released)
-		assert.True(t, more, "they are still to come")
+		assert.True(t, more, "more events remain")
 		b.exec(`UPDATE webhook_events SET status = 'processing' WHERE entity_id = 'apt0'`)
 		_, more = b.release(2)
 		assert.True(t, more)
@@ -67,14 +66,14 @@ func TestReleaseHeldLetsGoWhatNothingHoldsBack(t *testing.T) {
 		assert.False(t, more)
 		assert.Equal(t, []string{"apt1", "apt2", "apt3", "apt4"}, b.due())
 	})
-	t.Run("what is stuck behind something else does not hold up the others for long", func(t *testing.T) {
+	t.Run("a blocked event does not block the release of others for long", func(t *testing.T) {
 		t.Parallel()
 		b := held(t, "d", "d")
 		b.exec(`UPDATE webhook_events SET next_attempt_at = now() - interval '61 seconds' WHERE entity_id = 'apt0'`)
 		released, _ := b.release(1)
 		assert.Len(t, released, 1)
 	})
-	t.Run("a suspended event stays, and one that waits for its own sake", func(t *testing.T) {
+	t.Run("a suspended event stays, and one that waits for its own retry", func(t *testing.T) {
 		t.Parallel()
 		b := held(t, "d", "d")
 		b.exec(`UPDATE webhook_events SET suspended = true WHERE entity_id = 'apt0'`)
@@ -83,7 +82,7 @@ func TestReleaseHeldLetsGoWhatNothingHoldsBack(t *testing.T) {
 		assert.Empty(t, released)
 		assert.False(t, more)
 	})
-	t.Run("a parked event comes back", func(t *testing.T) {
+	t.Run("a parked event is released", func(t *testing.T) {
 		t.Parallel()
 		b := held(t, "d")
 		b.exec(`UPDATE webhook_events SET parked = true, dispatched_at = NULL`)
@@ -99,7 +98,7 @@ func TestReleaseHeldLetsGoWhatNothingHoldsBack(t *testing.T) {
 	})
 }
 
-func TestReleaseToTryLetsGoOneEventForEachDestinationAndAnotherOneTheNextTime(t *testing.T) {
+func TestReleaseToTryReleasesOneEventForEachDestinationAndThenAnother(t *testing.T) {
 	t.Parallel()
 	b := held(t, "aloware", "verity-http", "aloware", "ghl:loc1")
 	try := func() {
@@ -108,10 +107,10 @@ func TestReleaseToTryLetsGoOneEventForEachDestinationAndAnotherOneTheNextTime(t 
 		require.NoError(t, err)
 	}
 	try()
-	assert.Equal(t, []string{"apt1", "apt2"}, b.due(), "those whose time is nearest")
+	assert.Equal(t, []string{"apt1", "apt2"}, b.due(), "those with the earliest next attempt")
 	try()
-	assert.Equal(t, []string{"apt1", "apt2"}, b.due(), "they have yet to try")
+	assert.Equal(t, []string{"apt1", "apt2"}, b.due(), "their attempts have not started")
 	b.exec(`UPDATE webhook_events SET next_attempt_at = now() + interval '2 hours' WHERE next_attempt_at <= now()`)
 	try()
-	assert.Equal(t, []string{"apt0", "apt1"}, b.due(), "it is another one's turn, where there is another")
+	assert.Equal(t, []string{"apt0", "apt1"}, b.due(), "another event is next, if there is one")
 }

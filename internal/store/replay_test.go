@@ -11,9 +11,9 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
 
-func TestReplayAllStartsANewRunOfWhatIsSelected(t *testing.T) {
+func TestReplayAllStartsANewRunOfSelectedEvents(t *testing.T) {
 	t.Parallel()
-	b := newBundle(t)
+	b := newEnvironment(t)
 	w := b.writer(store.WriterOptions{})
 	for i := range 4 {
 		b.commit(w, delivery(fmt.Sprint("w", i), fmt.Sprint("apt", i), `{}`))
@@ -45,9 +45,9 @@ func TestReplayAllStartsANewRunOfWhatIsSelected(t *testing.T) {
 	assert.True(t, value[bool](b, `SELECT run = 1 AND ledger_run = 1 FROM webhook_events WHERE entity_id = 'apt2'`))
 }
 
-func TestReplayAllLeavesOutWhatTheEarlierMiddlewareHadDone(t *testing.T) {
+func TestReplayAllLeavesOutEventsThatTheLegacyMiddlewareHadDone(t *testing.T) {
 	t.Parallel()
-	b := newBundle(t)
+	b := newEnvironment(t)
 	b.exec(`INSERT INTO webhook_events (source, event_type, entity_type, entity_id, payload_json, dedupe_key, status, processed_at, started_at, adopted, forward)
 		VALUES ('ghl', 'x', 'x', 'done before', '{}', 'a', 'done', now(), NULL, true, false),
 		       ('ghl', 'x', 'x', 'done since', '{}', 'b', 'done', now(), now(), true, false),
@@ -68,7 +68,7 @@ func TestReplayAllLeavesOutWhatTheEarlierMiddlewareHadDone(t *testing.T) {
 
 func TestDeleteFinishedRemovesOldFinishedRowsInBatchesAndNothingElse(t *testing.T) {
 	t.Parallel()
-	b := newBundle(t)
+	b := newEnvironment(t)
 	b.exec(`INSERT INTO webhook_events (source, body_hash, event_type, entity_type, payload_json, dedupe_key, status, processed_at, received_at)
 		SELECT 'ghl', '', 'x', 'x', '{}', n::text, CASE WHEN n % 2 = 0 THEN 'done' ELSE 'error' END, now() - interval '100 days',
 		       now() - interval '100 days' FROM generate_series(1, 1200) n`)
@@ -90,12 +90,12 @@ func TestDeleteFinishedRemovesOldFinishedRowsInBatchesAndNothingElse(t *testing.
 	}
 	assert.EqualValues(t, 1200, total)
 	assert.EqualValues(t, 2, value[int64](b, `SELECT count(*) FROM webhook_events`))
-	assert.Zero(t, value[int64](b, `SELECT count(*) FROM sync_log`), "the ledger goes with its events")
+	assert.Zero(t, value[int64](b, `SELECT count(*) FROM sync_log`), "the ledger is deleted with its events")
 }
 
-func TestReplayAllLeavesOutWhatCannotBeReadUnlessItIsAskedFor(t *testing.T) {
+func TestReplayAllLeavesOutUnparseableEventsUnlessTheirTypeIsSelected(t *testing.T) {
 	t.Parallel()
-	b := newBundle(t)
+	b := newEnvironment(t)
 	b.exec(`INSERT INTO webhook_events (source, event_type, entity_type, payload_json, payload_raw, dedupe_key, body_hash, status, processed_at)
 		VALUES ('ghl', 'unparseable', 'unknown', '{}', '{', 'a', '', 'error', now()), ('ghl', 'x', 'x', '{}', NULL, 'b', '', 'error', now())`)
 	for _, typ := range []string{"", "unparseable"} {

@@ -14,8 +14,8 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/testenv/legacy"
 )
 
-// storage returns what is set for the tables, each by "<table>.<parameter>".
-func (b *bundle) storage() map[string]string {
+// storage returns the storage parameters of the tables, by "<table>.<parameter>".
+func (b *environment) storage() map[string]string {
 	b.t.Helper()
 	rows, err := b.Pool().Query(b.t.Context(), `
 		SELECT c.relname || '.' || o.option_name, o.option_value
@@ -42,12 +42,12 @@ func TestTheTablesAreStoredAndVacuumedAsMeasured(t *testing.T) {
 	}
 	for name, tc := range map[string]struct {
 		before string
-		// differs has what is not as measured.
+		// differs has the parameters that differ from the measured ones.
 		differs map[string]string
 	}{
-		"a fresh database":                     {"", nil},
-		"a database of the earlier middleware": {legacy.Tables + legacy.Rows, nil},
-		"what an administrator has set stays": {
+		"a fresh database":                    {"", nil},
+		"a database of the legacy middleware": {legacy.Tables + legacy.Rows, nil},
+		"an administrator's parameters stay": {
 			legacy.Tables + `ALTER TABLE webhook_events SET (fillfactor = 75, autovacuum_vacuum_scale_factor = 0.3);
 				ALTER TABLE sync_log SET (autovacuum_vacuum_threshold = 7, autovacuum_enabled = off)`,
 			map[string]string{
@@ -58,7 +58,7 @@ func TestTheTablesAreStoredAndVacuumedAsMeasured(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := &bundle{t: t, url: testenv.Postgres(t)}
+			b := &environment{t: t, url: testenv.Postgres(t)}
 			b.Store = open(t, b.url)
 			if tc.before != "" {
 				b.exec(tc.before)
@@ -74,7 +74,7 @@ func TestTheTablesAreStoredAndVacuumedAsMeasured(t *testing.T) {
 
 func TestVacuumSettingsAreMigratedWhileEventsAreWritten(t *testing.T) {
 	t.Parallel()
-	b := newBundle(t)
+	b := newEnvironment(t)
 	b.exec(`DELETE FROM verity_sync_schema_version WHERE version_id >= 14`)
 	b.exec(`ALTER TABLE webhook_events RESET (autovacuum_vacuum_scale_factor, autovacuum_vacuum_threshold)`)
 	b.exec(`ALTER TABLE sync_log SET (autovacuum_vacuum_scale_factor = 0.5)`)
@@ -90,5 +90,5 @@ func TestVacuumSettingsAreMigratedWhileEventsAreWritten(t *testing.T) {
 	set := b.storage()
 	assert.Equal(t, "0.02", set["webhook_events.autovacuum_vacuum_scale_factor"])
 	assert.Equal(t, "0.5", set["sync_log.autovacuum_vacuum_scale_factor"], "an administrator's value stays")
-	require.NoError(t, tx.Commit(t.Context()), "the transaction went on meanwhile")
+	require.NoError(t, tx.Commit(t.Context()), "the transaction continued meanwhile")
 }

@@ -97,8 +97,8 @@ func (s *Store) Path(ctx context.Context) (database.Path, error) {
 	return path, s.wrap(err, "connect to the database")
 }
 
-// wrap wraps err with what was being done. After a failover the pool would go on with connections to a node that only
-// reads (SQLSTATE 25006): they are dropped here, so that the next call finds the new primary.
+// wrap wraps err with what was being done. After a failover, the pool would keep connections to a read-only node (SQLSTATE 25006). wrap
+// closes them, so that the next call finds the new primary.
 func (s *Store) wrap(err error, format string, args ...any) error {
 	if err == nil {
 		return nil

@@ -18,18 +18,18 @@ import (
 
 func TestMain(m *testing.M) { testenv.Main(m) }
 
-// bundle is a migrated database of the test's own.
-type bundle struct {
+// environment is a new migrated database.
+type environment struct {
 	*store.Store
 	t   *testing.T
 	url string
 }
 
-func newBundle(t *testing.T) *bundle {
+func newEnvironment(t *testing.T) *environment {
 	t.Helper()
 	url := testenv.Postgres(t)
 	migrate(t, url)
-	return &bundle{Store: open(t, url), t: t, url: url}
+	return &environment{Store: open(t, url), t: t, url: url}
 }
 
 func migrate(t *testing.T, url string) []store.MigrationStatus {
@@ -47,8 +47,8 @@ func open(t *testing.T, url string) *store.Store {
 	return s
 }
 
-// proxy is a way to the database that can be cut.
-func (b *bundle) proxy() *pgproxy.Proxy {
+// proxy is a path to the database that can be cut.
+func (b *environment) proxy() *pgproxy.Proxy {
 	b.t.Helper()
 	proxy, err := pgproxy.New(b.t.Context(), b.url)
 	require.NoError(b.t, err)
@@ -56,28 +56,28 @@ func (b *bundle) proxy() *pgproxy.Proxy {
 	return proxy
 }
 
-func (b *bundle) writer(opts store.WriterOptions) *store.Writer {
+func (b *environment) writer(opts store.WriterOptions) *store.Writer {
 	w := store.NewWriter(b.Store, opts)
 	b.t.Cleanup(w.Close)
 	return w
 }
 
-// exec runs SQL, to make the past what the test needs.
-func (b *bundle) exec(sql string, args ...any) {
+// exec runs SQL, for example to change the past.
+func (b *environment) exec(sql string, args ...any) {
 	b.t.Helper()
 	_, err := b.Pool().Exec(b.t.Context(), sql, args...)
 	require.NoError(b.t, err)
 }
 
-// value returns what a query with one column and one row says.
-func value[T any](b *bundle, sql string, args ...any) T {
+// value returns the result of a query with one column and one row.
+func value[T any](b *environment, sql string, args ...any) T {
 	b.t.Helper()
 	var v T
 	require.NoError(b.t, b.Pool().QueryRow(b.t.Context(), sql, args...).Scan(&v))
 	return v
 }
 
-// delivery is an appointment webhook with an id of its own, or without one where webhookID is empty.
+// delivery is an appointment webhook, without a webhook id if webhookID is empty.
 func delivery(webhookID, entityID, body string) store.Delivery {
 	d := store.Delivery{
 		Event: event.Event{
@@ -95,7 +95,7 @@ func delivery(webhookID, entityID, body string) store.Delivery {
 }
 
 // commit stores d and requires that it is new.
-func (b *bundle) commit(w *store.Writer, d store.Delivery) uuid.UUID {
+func (b *environment) commit(w *store.Writer, d store.Delivery) uuid.UUID {
 	b.t.Helper()
 	r, err := w.Commit(b.t.Context(), d)
 	require.NoError(b.t, err)

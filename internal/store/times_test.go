@@ -25,8 +25,8 @@ var (
 	second = uuid.MustParse("00000000-0000-0000-0000-000000000002")
 )
 
-// held runs f while a transaction holds a lock that f has to wait for. It returns the database's time at which the lock was released.
-func (b *bundle) held(lock string, meanwhile func(pgx.Tx), f func() error) (released time.Time) {
+// held runs f while a transaction holds a lock for which f must wait. It returns the database's time of the release of the lock.
+func (b *environment) held(lock string, meanwhile func(pgx.Tx), f func() error) (released time.Time) {
 	b.t.Helper()
 	ended := make(chan error, 1)
 	require.NoError(b.t, pgx.BeginFunc(b.t.Context(), b.Pool(), func(tx pgx.Tx) error {
@@ -37,7 +37,7 @@ func (b *bundle) held(lock string, meanwhile func(pgx.Tx), f func() error) (rele
 		go func() { ended <- f() }()
 		require.Eventually(b.t, func() bool {
 			return value[bool](b, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE $1 = ANY (pg_blocking_pids(pid)))`, holder)
-		}, time.Minute, 2*time.Millisecond, "it has to wait for the lock")
+		}, time.Minute, 2*time.Millisecond, "it waits for the lock")
 		if meanwhile != nil {
 			meanwhile(tx)
 		}
@@ -49,9 +49,9 @@ func (b *bundle) held(lock string, meanwhile func(pgx.Tx), f func() error) (rele
 
 func TestAClaimThatWaitedBeginsAfterTheFinishThatItSaw(t *testing.T) {
 	t.Parallel()
-	b := newBundle(t)
+	b := newEnvironment(t)
 	b.exec(notes)
-	// A connection of its own: on one that has the statement already, a claim has begun when it waits for the table.
+	// A new connection: on one that has prepared the statement, a claim has started when it waits for the table.
 	db := open(t, b.url)
 	term, err := db.AcquireTerm(t.Context(), "one")
 	require.NoError(t, err)
@@ -72,20 +72,20 @@ func TestAClaimThatWaitedBeginsAfterTheFinishThatItSaw(t *testing.T) {
 	finished := value[time.Time](b, `SELECT processed_at FROM webhook_events WHERE id = $1`, first)
 	started := value[time.Time](b, `SELECT started_at FROM webhook_events WHERE id = $1`, second)
 	assert.Greater(t, started, finished)
-	assert.True(t, started.Equal(claimed.StartedAt), "it is returned as it is recorded")
+	assert.True(t, started.Equal(claimed.StartedAt), "the recorded time is returned")
 }
 
-func TestATimeThatIsRecordedIsLaterThanWhatTheStatementWaitedFor(t *testing.T) {
+func TestARecordedTimeIsLaterThanTheChangesThatTheStatementWaitedFor(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		table string
-		// prepare returns the statement that is to wait.
-		prepare func(*testing.T, *bundle) func(context.Context) error
+		// prepare returns the statement that must wait.
+		prepare func(*testing.T, *environment) func(context.Context) error
 		time    string
 	}{
 		"a claim": {
 			"webhook_events",
-			func(t *testing.T, b *bundle) func(context.Context) error {
+			func(t *testing.T, b *environment) func(context.Context) error {
 				term, err := b.AcquireTerm(t.Context(), "one")
 				require.NoError(t, err)
 				return func(ctx context.Context) error {
@@ -96,27 +96,27 @@ func TestATimeThatIsRecordedIsLaterThanWhatTheStatementWaitedFor(t *testing.T) {
 		},
 		"the end of an event": {
 			"webhook_events",
-			func(t *testing.T, b *bundle) func(context.Context) error {
+			func(t *testing.T, b *environment) func(context.Context) error {
 				return b.finishing(t, store.AttemptResult{Status: store.StatusDone})
 			},
 			`SELECT processed_at FROM webhook_events WHERE status = 'done'`,
 		},
 		"the delay until another attempt": {
 			"webhook_events",
-			func(t *testing.T, b *bundle) func(context.Context) error {
+			func(t *testing.T, b *environment) func(context.Context) error {
 				return b.finishing(t, store.AttemptResult{Status: store.StatusPending, Delay: time.Hour})
 			},
 			`SELECT next_attempt_at - interval '1 hour' FROM webhook_events WHERE next_attempt_at IS NOT NULL`,
 		},
 		"the end of an event that the API server refuses": {
 			"webhook_events",
-			func(_ *testing.T, b *bundle) func(context.Context) error {
+			func(_ *testing.T, b *environment) func(context.Context) error {
 				return func(ctx context.Context) error { return b.MarkUnacceptable(ctx, first, "Rejected", "invalid") }
 			}, `SELECT processed_at FROM webhook_events WHERE status = 'error'`,
 		},
 		"a term": {
 			"controller_term",
-			func(_ *testing.T, b *bundle) func(context.Context) error {
+			func(_ *testing.T, b *environment) func(context.Context) error {
 				return func(ctx context.Context) error {
 					_, err := b.AcquireTerm(ctx, "two")
 					return err
@@ -125,20 +125,20 @@ func TestATimeThatIsRecordedIsLaterThanWhatTheStatementWaitedFor(t *testing.T) {
 		},
 		"the request of an audit": {
 			"controller_term",
-			func(_ *testing.T, b *bundle) func(context.Context) error { return b.RequestAudit },
+			func(_ *testing.T, b *environment) func(context.Context) error { return b.RequestAudit },
 			`SELECT audit_requested_at FROM controller_term`,
 		},
 		"a contact that was synced": {
 			"contact_mappings",
-			func(_ *testing.T, b *bundle) func(context.Context) error {
+			func(_ *testing.T, b *environment) func(context.Context) error {
 				return func(ctx context.Context) error {
 					return b.ContactSynced(ctx, "c", store.AlowareContact{ID: "a", Phone: "+12055550142"}, time.Now())
 				}
 			}, `SELECT least(last_synced_at, updated_at) FROM contact_mappings`,
 		},
-		"a contact of which more is known": {
+		"a contact with a new value": {
 			"contact_mappings",
-			func(_ *testing.T, b *bundle) func(context.Context) error {
+			func(_ *testing.T, b *environment) func(context.Context) error {
 				return func(ctx context.Context) error {
 					return b.RememberContact(ctx, store.Mapping{GHLContactID: "c", Email: "ada@example.com"}, time.Now())
 				}
@@ -147,7 +147,7 @@ func TestATimeThatIsRecordedIsLaterThanWhatTheStatementWaitedFor(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBundle(t)
+			b := newEnvironment(t)
 			b.exec(notes)
 			b.exec(`INSERT INTO contact_mappings (ghl_contact_id) VALUES ('c')`)
 			run := test.prepare(t, b)
@@ -157,11 +157,11 @@ func TestATimeThatIsRecordedIsLaterThanWhatTheStatementWaitedFor(t *testing.T) {
 	}
 }
 
-// touched is a column of each table that a write can leave as it is.
+// touched is a column of each table that a write need not change.
 var touched = map[string]string{"webhook_events": "source", "controller_term": "holder", "contact_mappings": "email"}
 
-// finishing claims the first event and returns what finishes it.
-func (b *bundle) finishing(t *testing.T, f store.AttemptResult) func(context.Context) error {
+// finishing claims the first event and returns a function that finishes it.
+func (b *environment) finishing(t *testing.T, f store.AttemptResult) func(context.Context) error {
 	t.Helper()
 	term, err := b.AcquireTerm(t.Context(), "one")
 	require.NoError(t, err)
@@ -176,7 +176,7 @@ func (b *bundle) finishing(t *testing.T, f store.AttemptResult) func(context.Con
 // The controller looks for a request that is later than the last one that it saw.
 func TestEveryRequestOfAnAuditIsLaterThanTheOneBefore(t *testing.T) {
 	t.Parallel()
-	b := newBundle(t)
+	b := newEnvironment(t)
 	b.exec(`UPDATE controller_term SET audit_requested_at = now() + interval '1 hour'`) // The clock has been set back since.
 	seen, err := b.AuditRequestedAt(t.Context())
 	require.NoError(t, err)
@@ -197,7 +197,7 @@ func TestTheLedgerHasTheTimesOfTheDatabase(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBundle(t)
+			b := newEnvironment(t)
 			b.exec(notes)
 			term, err := b.AcquireTerm(t.Context(), "one")
 			require.NoError(t, err)

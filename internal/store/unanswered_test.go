@@ -17,7 +17,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/testenv/pgproxy"
 )
 
-// reply is an SMS reply as a workflow reports it: about a contact, without an id of its own.
+// reply is an SMS reply from a workflow: about a contact, without a webhook id.
 func reply(body string) store.Delivery {
 	d := delivery("", "contact1", body)
 	d.Event.Type, d.Event.EntityType = event.TypeContactUpdated, event.EntityContact
@@ -26,28 +26,28 @@ func reply(body string) store.Delivery {
 	return d
 }
 
-// anonymous is an occurrence about nothing that can be told.
+// anonymous is an occurrence without an entity.
 func anonymous(body string) store.Delivery {
 	d := delivery("", "", body)
 	d.Event.Type, d.Event.EntityType, d.Occurrence = event.TypeUnknown, event.EntityUnknown, true
 	return d
 }
 
-// withoutAnID are deliveries without an id of their own, of each way to tell whether they are duplicates.
+// withoutAnID are deliveries without a webhook id, one for each way to detect duplicates.
 func withoutAnID() map[string]store.Delivery {
 	return map[string]store.Delivery{
-		"a booking":                 delivery("", "apt1", `{"s":"booked"}`),
-		"a reply":                   reply(`{"message":{"body":"Yes"}}`),
-		"an event that is not told": anonymous(`{"form":"contact us"}`),
+		"a booking":                  delivery("", "apt1", `{"s":"booked"}`),
+		"a reply":                    reply(`{"message":{"body":"Yes"}}`),
+		"an event without an entity": anonymous(`{"form":"contact us"}`),
 	}
 }
 
 func TestOccurrencesWithTheSameBytesAreSeveralEvents(t *testing.T) {
 	t.Parallel()
-	for name, d := range map[string]store.Delivery{"a reply": reply(`{"message":"Yes"}`), "an event that is not told": anonymous(`{"form":1}`)} {
+	for name, d := range map[string]store.Delivery{"a reply": reply(`{"message":"Yes"}`), "an event without an entity": anonymous(`{"form":1}`)} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBundle(t)
+			b := newEnvironment(t)
 			writers := []*store.Writer{b.writer(store.WriterOptions{}), b.writer(store.WriterOptions{})}
 			ids := map[uuid.UUID]bool{}
 			for i := range 6 {
@@ -60,7 +60,7 @@ func TestOccurrencesWithTheSameBytesAreSeveralEvents(t *testing.T) {
 }
 
 // lockTable makes every commit wait until the function that it returns is called.
-func (b *bundle) lockTable() (unlock func()) {
+func (b *environment) lockTable() (unlock func()) {
 	b.t.Helper()
 	tx, err := b.Pool().Begin(b.t.Context())
 	require.NoError(b.t, err)
@@ -75,26 +75,26 @@ func (b *bundle) lockTable() (unlock func()) {
 }
 
 // waiting waits until a commit waits for the table.
-func (b *bundle) waiting() {
+func (b *environment) waiting() {
 	b.t.Helper()
 	require.Eventually(b.t, func() bool {
 		return value[bool](b, `SELECT EXISTS (SELECT 1 FROM pg_locks WHERE relation = 'webhook_events'::regclass AND NOT granted)`)
 	}, 10*time.Second, time.Millisecond)
 }
 
-func (b *bundle) eventually(sql string) {
+func (b *environment) eventually(sql string) {
 	b.t.Helper()
 	require.Eventually(b.t, func() bool { return value[bool](b, sql) }, 30*time.Second, 5*time.Millisecond, sql)
 }
 
-func TestADeliveryThatWasStoredThoughItsSenderWasToldToSendAgainIsADuplicateOnce(t *testing.T) {
+func TestTheRetryOfAStoredDeliveryThatWasAnswered429IsADuplicateOnce(t *testing.T) {
 	t.Parallel()
 	const stored = `SELECT count(*) = 1 FROM webhook_events`
 	for name, d := range withoutAnID() {
 		for where, same := range map[string]bool{"the same receiver": true, "another receiver": false} {
 			t.Run(name+" is sent again to "+where, func(t *testing.T) {
 				t.Parallel()
-				b := newBundle(t)
+				b := newEnvironment(t)
 				first, second := b.writer(store.WriterOptions{Timeout: time.Minute}), b.writer(store.WriterOptions{})
 				unlock := b.lockTable()
 				ctx, giveUp := context.WithCancel(t.Context())
@@ -104,7 +104,7 @@ func TestADeliveryThatWasStoredThoughItsSenderWasToldToSendAgainIsADuplicateOnce
 					result <- err
 				}()
 				b.waiting()
-				giveUp() // The time for an answer is over; the commit is under way.
+				giveUp() // The answer timed out; the commit is in progress.
 				require.ErrorIs(t, <-result, store.ErrUncertain)
 				unlock()
 				b.eventually(stored)
@@ -130,9 +130,9 @@ func TestADeliveryThatWasStoredThoughItsSenderWasToldToSendAgainIsADuplicateOnce
 	}
 }
 
-func TestARetryIsADuplicateThoughAnotherEventOfItsEntityCameInBetween(t *testing.T) {
+func TestARetryIsADuplicateEvenAfterAnotherEventOfItsEntity(t *testing.T) {
 	t.Parallel()
-	b := newBundle(t)
+	b := newEnvironment(t)
 	w := b.writer(store.WriterOptions{})
 	booked, cancelled := delivery("", "apt1", `{"s":"booked"}`), delivery("", "apt1", `{"s":"cancelled"}`)
 	r, err := w.Commit(t.Context(), booked)
@@ -144,7 +144,7 @@ func TestARetryIsADuplicateThoughAnotherEventOfItsEntityCameInBetween(t *testing
 	again, err := b.writer(store.WriterOptions{}).Commit(t.Context(), booked)
 	require.NoError(t, err)
 	assert.Equal(t, store.Receipt{ID: r.ID, ReceivedAt: again.ReceivedAt, Duplicate: true}, again,
-		"an older state does not become the newest because its sender had to send it again")
+		"the retry of an older state does not make it the newest")
 	b.commit(w, booked)
 }
 
@@ -153,7 +153,7 @@ func TestACommitWhoseAnswerIsLostIsRepeatedOnce(t *testing.T) {
 	for name, d := range withoutAnID() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBundle(t)
+			b := newEnvironment(t)
 			proxy := b.proxy()
 			w := store.NewWriter(open(t, proxy.URL()), store.WriterOptions{})
 			t.Cleanup(w.Close)
@@ -174,7 +174,7 @@ func TestACommitWhoseAnswerIsLostIsRepeatedOnce(t *testing.T) {
 
 func TestEachOfSeveralUnansweredRepliesIsRepeatedOnce(t *testing.T) {
 	t.Parallel()
-	b := newBundle(t)
+	b := newEnvironment(t)
 	w := b.writer(store.WriterOptions{})
 	d := reply(`{"message":"Yes"}`)
 	for _, id := range []uuid.UUID{b.commit(w, d), b.commit(w, d)} {
@@ -192,9 +192,9 @@ func TestEachOfSeveralUnansweredRepliesIsRepeatedOnce(t *testing.T) {
 	assert.Len(t, ids, 3)
 }
 
-func TestOnlyWhatMayBeStoredIsCalledUncertain(t *testing.T) {
+func TestADeliveryIsUncertainOnlyIfItMayBeStored(t *testing.T) {
 	t.Parallel()
-	t.Run("a database that nobody reaches", func(t *testing.T) {
+	t.Run("an unreachable database", func(t *testing.T) {
 		t.Parallel()
 		w := store.NewWriter(open(t, "postgres://nobody@127.0.0.1:1/nothing"), store.WriterOptions{})
 		t.Cleanup(w.Close)
@@ -204,7 +204,7 @@ func TestOnlyWhatMayBeStoredIsCalledUncertain(t *testing.T) {
 	})
 	t.Run("a statement that Postgres refuses", func(t *testing.T) {
 		t.Parallel()
-		b := newBundle(t)
+		b := newEnvironment(t)
 		b.exec(`DROP TABLE webhook_events CASCADE`)
 		_, err := b.writer(store.WriterOptions{}).Commit(t.Context(), delivery("w1", "apt1", `{}`))
 		require.Error(t, err)
@@ -212,7 +212,7 @@ func TestOnlyWhatMayBeStoredIsCalledUncertain(t *testing.T) {
 	})
 }
 
-// lookedAt is a context that says when somebody has asked whether it has ended.
+// lookedAt is a context that reports the first call of Err.
 type lookedAt struct {
 	context.Context //nolint:containedctx // It is one.
 	once            sync.Once
@@ -230,7 +230,7 @@ func TestADeliveryWhoseRetryOvertookItIsNotStored(t *testing.T) {
 	for name, d := range withoutAnID() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBundle(t)
+			b := newEnvironment(t)
 			slow, err := store.Open(t.Context(), b.url, store.Options{Name: "slow", MaxConns: 1})
 			require.NoError(t, err)
 			t.Cleanup(slow.Close)
@@ -248,7 +248,7 @@ func TestADeliveryWhoseRetryOvertookItIsNotStored(t *testing.T) {
 				_, err := w.Commit(ctx, d)
 				result <- err
 			}()
-			<-ctx.looked // It is in a batch.
+			<-ctx.looked // The delivery is in a batch.
 			giveUp()
 			require.ErrorIs(t, <-result, store.ErrUncertain)
 

@@ -17,7 +17,7 @@ import (
 
 func TestCommitStoresADelivery(t *testing.T) {
 	t.Parallel()
-	b := newBundle(t)
+	b := newEnvironment(t)
 	told := make(chan []store.EventMeta, 1)
 	w := b.writer(store.WriterOptions{Committed: func(d []store.EventMeta) { told <- d }})
 	body := "{ \"b\":1,\t\"a\":\"\\u0000 é \\ud800\" ,\"a\":2}"
@@ -28,7 +28,7 @@ func TestCommitStoresADelivery(t *testing.T) {
 
 	require.NoError(t, err)
 	assert.False(t, r.Duplicate)
-	assert.Equal(t, body, value[string](b, `SELECT payload_json::text FROM webhook_events WHERE id = $1`, r.ID), "the text is kept as it came")
+	assert.Equal(t, body, value[string](b, `SELECT payload_json::text FROM webhook_events WHERE id = $1`, r.ID), "the text is stored unchanged")
 	assert.Equal(t, "application/json", value[string](b, `SELECT headers ->> 'Content-Type' FROM webhook_events`))
 	assert.Equal(t, d.Event.OccurredAt, value[time.Time](b, `SELECT occurred_at FROM webhook_events`).UTC())
 	assert.True(t, value[bool](b, `SELECT payload_raw IS NULL AND NOT adopted AND forward FROM webhook_events`))
@@ -38,9 +38,9 @@ func TestCommitStoresADelivery(t *testing.T) {
 	}}, <-told)
 }
 
-func TestCommitTakesAFutureInstantAsTheTimeOfReceipt(t *testing.T) {
+func TestCommitReplacesAFutureTimeByTheTimeOfReceipt(t *testing.T) {
 	t.Parallel()
-	b := newBundle(t)
+	b := newEnvironment(t)
 	d := delivery("w1", "apt1", `{}`)
 	d.Event.OccurredAt = time.Now().Add(time.Hour)
 	b.commit(b.writer(store.WriterOptions{}), d)
@@ -81,7 +81,7 @@ func TestCommitRecognisesDuplicates(t *testing.T) {
 		"the same body of another entity is another event": {
 			deliveries: []store.Delivery{delivery("", "apt1", booked), delivery("", "apt2", booked)}, want: []bool{false, false},
 		},
-		"without an entity the same body within the hour is one event, whatever came in between": {
+		"without an entity the same body within the hour is one event, even after others": {
 			deliveries: []store.Delivery{delivery("", "", booked), delivery("", "", cancelled), delivery("", "", booked)},
 			want:       []bool{false, false, true},
 		},
@@ -92,7 +92,7 @@ func TestCommitRecognisesDuplicates(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBundle(t)
+			b := newEnvironment(t)
 			w := b.writer(store.WriterOptions{})
 			ids := map[uuid.UUID]bool{}
 			for i, d := range tc.deliveries {
@@ -115,7 +115,7 @@ func TestConcurrentCommitsOfTheSameDeliveryAgree(t *testing.T) {
 	for name, webhookID := range map[string]string{"with a webhook id": "w1", "without one": ""} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBundle(t)
+			b := newEnvironment(t)
 			writers := []*store.Writer{b.writer(store.WriterOptions{}), b.writer(store.WriterOptions{})}
 			var mu sync.Mutex
 			ids, added := map[uuid.UUID]bool{}, 0
@@ -144,7 +144,7 @@ func TestConcurrentCommitsOfTheSameDeliveryAgree(t *testing.T) {
 
 func TestBatchesWithCrossedKeysDoNotDeadlock(t *testing.T) {
 	t.Parallel()
-	b := newBundle(t)
+	b := newEnvironment(t)
 	writers := []*store.Writer{b.writer(store.WriterOptions{}), b.writer(store.WriterOptions{})}
 	const keys = 30
 	var wg sync.WaitGroup
@@ -173,11 +173,11 @@ func TestBatchesWithCrossedKeysDoNotDeadlock(t *testing.T) {
 
 func TestConcurrentCommitsShareTransactions(t *testing.T) {
 	t.Parallel()
-	b := newBundle(t)
+	b := newEnvironment(t)
 	var mu sync.Mutex
 	var sizes []int
 	w := b.writer(store.WriterOptions{Committers: 1, Observe: func(n int) { mu.Lock(); sizes = append(sizes, n); mu.Unlock() }})
-	// The table is locked, so that the first commit takes its time and the others gather behind it.
+	// The table is locked, so that the other commits queue behind the first one.
 	tx, err := b.Pool().Begin(t.Context())
 	require.NoError(t, err)
 	unlock := func() { _ = tx.Rollback(context.Background()) }
@@ -203,19 +203,19 @@ func TestConcurrentCommitsShareTransactions(t *testing.T) {
 	require.Eventually(t, func() bool { return w.Queued() == 49 }, time.Minute, time.Millisecond)
 	unlock()
 	wg.Wait()
-	assert.Equal(t, []int{1, 49}, sizes, "the first, and those that gathered behind it")
+	assert.Equal(t, []int{1, 49}, sizes, "the first, and those that queued behind it")
 }
 
 func TestABadRowDoesNotFailItsNeighbours(t *testing.T) {
 	t.Parallel()
-	b := newBundle(t)
+	b := newEnvironment(t)
 	w := b.writer(store.WriterOptions{Committers: 1})
 	var wg sync.WaitGroup
 	for i := range 20 {
 		wg.Go(func() {
 			body := `{"i":1}`
 			if i == 7 {
-				body = "{not json" // What the receiver would never pass on, and yet.
+				body = "{not json" // The receiver would never send this.
 			}
 			_, err := w.Commit(t.Context(), delivery(fmt.Sprint("w", i), "apt1", body))
 			assert.NoError(t, err)
@@ -228,14 +228,14 @@ func TestABadRowDoesNotFailItsNeighbours(t *testing.T) {
 
 func TestCommitFailsInTimeAndRecoversWithoutARestart(t *testing.T) {
 	t.Parallel()
-	b := newBundle(t)
+	b := newEnvironment(t)
 	w := b.writer(store.WriterOptions{Committers: 1, Timeout: 200 * time.Millisecond, Queue: 1})
 	tx, err := b.Pool().Begin(t.Context())
 	require.NoError(t, err)
 	_, err = tx.Exec(t.Context(), `LOCK TABLE webhook_events IN SHARE MODE`)
 	require.NoError(t, err)
 	_, err = w.Commit(withTimeout(t, 300*time.Millisecond), delivery("w1", "apt1", `{}`))
-	require.Error(t, err, "it does not wait for the lock, which is there until the next line")
+	require.Error(t, err, "it does not wait for the lock, which is held until the next line")
 	require.NoError(t, tx.Rollback(t.Context()))
 	require.Eventually(t, func() bool {
 		_, err := w.Commit(withTimeout(t, time.Second), delivery("w1", "apt1", `{}`))
@@ -244,9 +244,9 @@ func TestCommitFailsInTimeAndRecoversWithoutARestart(t *testing.T) {
 	assert.EqualValues(t, 1, value[int64](b, `SELECT count(*) FROM webhook_events`))
 }
 
-func TestCommitSaysWhenItIsOverloadedOrClosed(t *testing.T) {
+func TestCommitReportsOverloadAndShutdown(t *testing.T) {
 	t.Parallel()
-	b := newBundle(t)
+	b := newEnvironment(t)
 	w := b.writer(store.WriterOptions{Committers: 1, Queue: 1})
 	tx, err := b.Pool().Begin(t.Context())
 	require.NoError(t, err)
@@ -272,7 +272,7 @@ func TestCommitSaysWhenItIsOverloadedOrClosed(t *testing.T) {
 
 func TestTimesOfReceiptFollowTheOrderOfArrivalWithinABatch(t *testing.T) {
 	t.Parallel()
-	b := newBundle(t)
+	b := newEnvironment(t)
 	w := b.writer(store.WriterOptions{})
 	first := b.commit(w, delivery("z", "apt1", `{"n":1}`))
 	second := b.commit(w, delivery("a", "apt1", `{"n":2}`))
