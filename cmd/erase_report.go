@@ -52,7 +52,7 @@ type rowsLeft struct {
 
 // outside lists the data that an erasure does not reach.
 var outside = []string{
-	"GoHighLevel: delete the contact there first; webhooks that it sends later are stored, and you must erase them again",
+	"GoHighLevel: delete the contact there first; webhooks that it sends later are stored, and need another erasure",
 	"Verity: contacts, leads and webhooks that were forwarded to it; a call in flight may still arrive",
 	"Aloware: contacts that were synced to it",
 	"the webhook sink: events that were sent to it",

@@ -87,8 +87,8 @@ These existing tables would change:
   contact_mappings.aloware_contact_id need not be unique any more: contact_mappings_aloware_contact_id_key is dropped
   contact_mappings.aloware_contact_id need not be unique any more: contact_mappings_aloware_idx is dropped
 
-The new type of payload_json makes Postgres rewrite webhook_events, <size> with its indexes. The table is locked
-meanwhile, and as much disk space again must be free.
+The new type of payload_json makes Postgres rewrite webhook_events, <size> with its indexes. Reads and writes
+of the table wait meanwhile, and as much disk space again must be free.
 
 Nothing was changed in <database>
 `, out)

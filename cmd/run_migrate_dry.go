@@ -68,8 +68,8 @@ func printAdoption(out io.Writer, a *store.Adoption, forward bool) error {
 		}
 	}
 	if a.RewrittenBytes > 0 {
-		fmt.Fprintf(out, "\nThe new type of payload_json makes Postgres rewrite webhook_events, %s with its indexes. The table is locked\n"+
-			"meanwhile, and as much disk space again must be free.\n", mebibytes(a.RewrittenBytes))
+		fmt.Fprintf(out, "\nThe new type of payload_json makes Postgres rewrite webhook_events, %s with its indexes. Reads and writes\n"+
+			"of the table wait meanwhile, and as much disk space again must be free.\n", mebibytes(a.RewrittenBytes))
 	}
 	return nil
 }
