@@ -21,6 +21,7 @@ import (
 type replayFlags struct {
 	status    string
 	since     string
+	until     string
 	eventType string
 	from      string
 	dryRun    bool
@@ -29,6 +30,8 @@ type replayFlags struct {
 func (f *replayFlags) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&f.status, "status", string(store.StatusError), "replay events with this status: error or done")
 	fs.StringVar(&f.since, "since", "", "replay events that finished at most this long ago, for example 24h or 7d (required)")
+	fs.StringVar(&f.until, "until", "",
+		"replay events that finished at least this long ago, for example 24h (default: up to now). Together: --since=48h --until=24h")
 	fs.StringVar(&f.eventType, "type", "",
 		"replay only events of this type, for example appointment.created or AppointmentCreate (default: every type)")
 	fs.StringVar(&f.from, "from", "",
@@ -50,6 +53,12 @@ func (f *replayFlags) selection() (store.ReplaySelection, error) {
 		problems = append(problems, fmt.Errorf("--since: expected a duration such as 24h or 7d, got %q", f.since))
 	}
 	sel.Since = since
+	if f.until != "" {
+		sel.Until, err = config.ParseDuration(f.until)
+		if err != nil || sel.Until < 0 || since > 0 && sel.Until >= since {
+			problems = append(problems, fmt.Errorf("--until: expected a duration shorter than --since, got %q", f.until))
+		}
+	}
 	return sel, errors.Join(problems...)
 }
 
@@ -86,6 +95,9 @@ func runReplay(ctx context.Context, cfg config.Tool, sel store.ReplaySelection, 
 		return err
 	}
 	what := fmt.Sprintf("events with the status %s, finished in the last %s", sel.Status, flags.since)
+	if sel.Until > 0 {
+		what += " and at least " + flags.until + " ago"
+	}
 	if sel.Type != "" {
 		what += ", of the type " + sel.Type
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -49,6 +50,13 @@ func TestReplayAcceptsEverySpellingOfAType(t *testing.T) {
 	out, err = run(t, environ, "replay", "--since=24h", "--type=AppointmentCreate", "--from=Start", "--status=Error")
 	require.NoError(t, err)
 	assert.Contains(t, out, "replays 2 events")
+	out, err = run(t, environ, "replay", "--since=2d", "--until=24h", "--status=done")
+	require.NoError(t, err)
+	assert.Equal(t, "replays 0 events with the status done, finished in the last 2d and at least 24h ago", strings.Split(out, " (")[0])
+	for _, until := range []string{"24h", "2d", "-1h", "yesterday"} {
+		_, err = run(t, environ, "replay", "--since=24h", "--until="+until)
+		require.ErrorContains(t, err, `--until: expected a duration shorter than --since, got "`+until+`"`)
+	}
 	_, err = run(t, environ, "replay", "--since=24h", "--from=begin", "--status=pending")
 	require.ErrorContains(t, err, `--from: expected start or nothing, got "begin"`)
 	require.ErrorContains(t, err, `--status: expected error or done, got "pending"`)

@@ -39,7 +39,7 @@ func TestControllerMetricsStartAtZero(t *testing.T) {
 	} {
 		assert.Contains(t, start, series)
 	}
-	for _, operation := range []string{"verity.forward", "verity.lead", "aloware.contact", "ghl.tags"} {
+	for _, operation := range []string{"verity.forward", "verity.lead", "aloware.contact", "ghl.tags", "webhook.sink"} {
 		for _, result := range []string{"success", "skipped", "transient", "permanent", "unavailable", "limited"} {
 			assert.Contains(t, start, `verity_sync_attempts_total{operation="`+operation+`",result="`+result+`"}`)
 		}

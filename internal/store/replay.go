@@ -20,6 +20,8 @@ type ReplaySelection struct {
 	Status Status
 	// Since selects events that finished at most this long ago.
 	Since time.Duration
+	// Until selects events that finished at least this long ago; 0 selects every event.
+	Until time.Duration
 	// Type is the event type; "" selects every type.
 	Type string
 }
@@ -27,7 +29,7 @@ type ReplaySelection struct {
 // CountReplayable returns the number of events in a selection.
 func (s *Store) CountReplayable(ctx context.Context, sel ReplaySelection) (int64, error) {
 	n, err := s.q.CountReplayable(ctx, dbsqlc.CountReplayableParams{
-		Status: string(sel.Status), SinceSeconds: sel.Since.Seconds(), EventType: sel.Type,
+		Status: string(sel.Status), SinceSeconds: sel.Since.Seconds(), UntilSeconds: sel.Until.Seconds(), EventType: sel.Type,
 	})
 	return n, s.wrap(err, "count the events to replay")
 }
@@ -35,7 +37,7 @@ func (s *Store) CountReplayable(ctx context.Context, sel ReplaySelection) (int64
 // CountErased returns the number of events that a selection leaves out because their data was erased.
 func (s *Store) CountErased(ctx context.Context, sel ReplaySelection) (int64, error) {
 	n, err := s.q.CountErased(ctx, dbsqlc.CountErasedParams{
-		Status: string(sel.Status), SinceSeconds: sel.Since.Seconds(), EventType: sel.Type,
+		Status: string(sel.Status), SinceSeconds: sel.Since.Seconds(), UntilSeconds: sel.Until.Seconds(), EventType: sel.Type,
 	})
 	return n, s.wrap(err, "count erased events")
 }
@@ -52,7 +54,7 @@ const replayTypes = 10
 // ReplayableTypes returns the most frequent types in a selection. It ignores sel.Type.
 func (s *Store) ReplayableTypes(ctx context.Context, sel ReplaySelection) ([]TypeCount, error) {
 	rows, err := s.q.ListReplayableTypes(ctx, dbsqlc.ListReplayableTypesParams{
-		Status: string(sel.Status), SinceSeconds: sel.Since.Seconds(), MaxRows: replayTypes,
+		Status: string(sel.Status), SinceSeconds: sel.Since.Seconds(), UntilSeconds: sel.Until.Seconds(), MaxRows: replayTypes,
 	})
 	types := make([]TypeCount, len(rows))
 	for i, row := range rows {
@@ -64,15 +66,15 @@ func (s *Store) ReplayableTypes(ctx context.Context, sel ReplaySelection) ([]Typ
 // ReplayAll starts a new run of every selected event, in batches, and returns their number. Operations that succeeded in earlier
 // runs are skipped unless fromStart is true. It requests an audit, so the controller starts at once.
 func (s *Store) ReplayAll(ctx context.Context, sel ReplaySelection, fromStart bool) (int64, error) {
-	until, err := s.q.Now(ctx) // An event that fails again in the meantime is not selected twice.
+	now, err := s.q.Now(ctx) // An event that fails again in the meantime is not selected twice.
 	if err != nil {
 		return 0, s.wrap(err, "read the time")
 	}
 	var total int64
 	for {
 		n, err := s.q.ReplayBatch(ctx, dbsqlc.ReplayBatchParams{
-			Status: string(sel.Status), SinceSeconds: sel.Since.Seconds(), EventType: sel.Type, FromStart: fromStart, Until: until,
-			MaxRows: replayBatch,
+			Status: string(sel.Status), SinceSeconds: sel.Since.Seconds(), EventType: sel.Type, FromStart: fromStart,
+			Until: now.Add(-sel.Until), MaxRows: replayBatch,
 		})
 		total += n
 		if err != nil {

@@ -45,6 +45,31 @@ func TestReplayAllStartsANewRunOfSelectedEvents(t *testing.T) {
 	assert.True(t, value[bool](b, `SELECT run = 1 AND ledger_run = 1 FROM webhook_events WHERE entity_id = 'apt2'`))
 }
 
+func TestReplayAllSelectsEventsThatFinishedWithinAWindow(t *testing.T) {
+	t.Parallel()
+	b := newEnvironment(t)
+	b.exec(`INSERT INTO webhook_events (source, body_hash, event_type, entity_type, entity_id, payload_json, dedupe_key, status, processed_at, erased_at)
+		SELECT 'ghl', '', 'x', 'x', hours || ' h' || CASE WHEN erased THEN ' erased' ELSE '' END, '{}', hours || erased::text, 'error',
+		       now() - make_interval(hours => hours), CASE WHEN erased THEN now() END
+		FROM unnest(ARRAY[1, 23, 25, 47, 49]) hours, unnest(ARRAY[true, false]) erased`)
+	yesterday := store.ReplaySelection{Status: store.StatusError, Since: 48 * time.Hour, Until: 24 * time.Hour}
+
+	n, err := b.CountReplayable(t.Context(), yesterday)
+	require.NoError(t, err)
+	assert.EqualValues(t, 2, n)
+	n, err = b.CountErased(t.Context(), yesterday)
+	require.NoError(t, err)
+	assert.EqualValues(t, 2, n)
+	types, err := b.ReplayableTypes(t.Context(), yesterday)
+	require.NoError(t, err)
+	assert.Equal(t, []store.TypeCount{{Type: "x", Events: 2}}, types)
+
+	n, err = b.ReplayAll(t.Context(), yesterday, false)
+	require.NoError(t, err)
+	assert.EqualValues(t, 2, n)
+	assert.Equal(t, []string{"25 h", "47 h"}, values(b, `SELECT entity_id FROM webhook_events WHERE status = 'pending' ORDER BY 1`))
+}
+
 func TestReplayAllLeavesOutEventsThatTheLegacyMiddlewareHadDone(t *testing.T) {
 	t.Parallel()
 	b := newEnvironment(t)

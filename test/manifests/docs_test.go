@@ -2,6 +2,7 @@ package manifests_test
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -198,16 +199,41 @@ func TestCommandsOfTheProgramInTheDocsAreUnderstood(t *testing.T) {
 	t.Parallel()
 	binary := filepath.Join(t.TempDir(), "verity-sync")
 	require.NoError(t, system.Build(t.Context(), binary))
+	commands := regexp.MustCompile("(?m)(?:-- /|^(?:\\$ )?)verity-sync ((?:receiver|controller|migrate|check|replay|erase|explain)\\b[^\n#|`;]*)")
 	understood := 0
 	for _, p := range pages(t) {
-		for _, arguments := range regexp.MustCompile("(?m)-- /verity-sync ([^\n#|`]+)$").FindAllStringSubmatch(p.text, -1) {
+		for _, arguments := range commands.FindAllStringSubmatch(p.text, -1) {
 			// Flags are read before help is given.
 			output, err := exec.CommandContext(t.Context(), binary, append(strings.Fields(arguments[1]), "--help")...).CombinedOutput()
 			assert.NoError(t, err, "%s: %s\n%s", p.path, arguments[1], output)
 			understood++
 		}
 	}
-	assert.GreaterOrEqual(t, understood, 2)
+	assert.GreaterOrEqual(t, understood, 10)
+}
+
+func TestLogTextsThatTheDocsNameAreLogged(t *testing.T) {
+	t.Parallel()
+	var code strings.Builder
+	for _, folder := range []string{"cmd", "controllers", "internal"} {
+		require.NoError(t, filepath.WalkDir(file(t, folder), func(path string, _ fs.DirEntry, err error) error {
+			if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			text, err := os.ReadFile(path)
+			code.Write(text)
+			return err
+		}))
+	}
+	texts := regexp.MustCompile("(?m)(?:^kubectl .*logs .*\\| grep '?([^'\n]+?)'?$|\\blog: `([^`]+)`)")
+	found := 0
+	for _, p := range pages(t) {
+		for _, text := range texts.FindAllStringSubmatch(p.text, -1) {
+			assert.True(t, strings.Contains(code.String(), text[1]+text[2]), "%s: nothing logs %q", p.path, text[1]+text[2])
+			found++
+		}
+	}
+	assert.GreaterOrEqual(t, found, 3)
 }
 
 func TestValuesThatTheDocsNameExist(t *testing.T) {

@@ -45,19 +45,26 @@ func (q *Queries) AppointmentsOfGHLContact(ctx context.Context, arg Appointments
 
 const countErased = `-- name: CountErased :one
 SELECT count(*)::bigint FROM webhook_events
-WHERE status = $1::text AND processed_at >= now() - make_interval(secs => $2::float8) AND erased_at IS NOT NULL
-  AND (event_type = $3::text OR $3::text = '')
+WHERE status = $1::text AND processed_at >= now() - make_interval(secs => $2::float8)
+  AND processed_at <= now() - make_interval(secs => $3::float8) AND erased_at IS NOT NULL
+  AND (event_type = $4::text OR $4::text = '')
 `
 
 type CountErasedParams struct {
 	Status       string
 	SinceSeconds float64
+	UntilSeconds float64
 	EventType    string
 }
 
 // The events that a replay leaves out because their data was erased.
 func (q *Queries) CountErased(ctx context.Context, arg CountErasedParams) (int64, error) {
-	row := q.db.QueryRow(ctx, countErased, arg.Status, arg.SinceSeconds, arg.EventType)
+	row := q.db.QueryRow(ctx, countErased,
+		arg.Status,
+		arg.SinceSeconds,
+		arg.UntilSeconds,
+		arg.EventType,
+	)
 	var column_1 int64
 	err := row.Scan(&column_1)
 	return column_1, err

@@ -16,13 +16,15 @@ const countReplayable = `-- name: CountReplayable :one
 
 SELECT count(*)::bigint FROM webhook_events
 WHERE status = $1::text AND processed_at >= now() - make_interval(secs => $2::float8)
+  AND processed_at <= now() - make_interval(secs => $3::float8)
   AND NOT (adopted AND status = 'done' AND started_at IS NULL) AND erased_at IS NULL
-  AND (event_type = $3::text OR $3::text = '' AND event_type <> 'unparseable')
+  AND (event_type = $4::text OR $4::text = '' AND event_type <> 'unparseable')
 `
 
 type CountReplayableParams struct {
 	Status       string
 	SinceSeconds float64
+	UntilSeconds float64
 	EventType    string
 }
 
@@ -30,7 +32,12 @@ type CountReplayableParams struct {
 // Events that the legacy middleware had done are left out: their rows have what it decoded. So are unparseable events, unless they are selected
 // by their type: they would end in error again. Erased events cannot run again.
 func (q *Queries) CountReplayable(ctx context.Context, arg CountReplayableParams) (int64, error) {
-	row := q.db.QueryRow(ctx, countReplayable, arg.Status, arg.SinceSeconds, arg.EventType)
+	row := q.db.QueryRow(ctx, countReplayable,
+		arg.Status,
+		arg.SinceSeconds,
+		arg.UntilSeconds,
+		arg.EventType,
+	)
 	var column_1 int64
 	err := row.Scan(&column_1)
 	return column_1, err
@@ -88,15 +95,17 @@ func (q *Queries) DeleteFinishedBatch(ctx context.Context, arg DeleteFinishedBat
 const listReplayableTypes = `-- name: ListReplayableTypes :many
 SELECT event_type, count(*)::bigint AS events FROM webhook_events
 WHERE status = $1::text AND processed_at >= now() - make_interval(secs => $2::float8)
+  AND processed_at <= now() - make_interval(secs => $3::float8)
   AND NOT (adopted AND status = 'done' AND started_at IS NULL) AND erased_at IS NULL
 GROUP BY event_type
 ORDER BY 2 DESC, 1
-LIMIT $3::int
+LIMIT $4::int
 `
 
 type ListReplayableTypesParams struct {
 	Status       string
 	SinceSeconds float64
+	UntilSeconds float64
 	MaxRows      int32
 }
 
@@ -107,7 +116,12 @@ type ListReplayableTypesRow struct {
 
 // The types of a selection without a type, for a selection by a type that has no events.
 func (q *Queries) ListReplayableTypes(ctx context.Context, arg ListReplayableTypesParams) ([]ListReplayableTypesRow, error) {
-	rows, err := q.db.Query(ctx, listReplayableTypes, arg.Status, arg.SinceSeconds, arg.MaxRows)
+	rows, err := q.db.Query(ctx, listReplayableTypes,
+		arg.Status,
+		arg.SinceSeconds,
+		arg.UntilSeconds,
+		arg.MaxRows,
+	)
 	if err != nil {
 		return nil, err
 	}

@@ -111,5 +111,6 @@ SELECT erased_at FROM webhook_events WHERE id = @id;
 -- name: CountErased :one
 -- The events that a replay leaves out because their data was erased.
 SELECT count(*)::bigint FROM webhook_events
-WHERE status = @status::text AND processed_at >= now() - make_interval(secs => @since_seconds::float8) AND erased_at IS NOT NULL
+WHERE status = @status::text AND processed_at >= now() - make_interval(secs => @since_seconds::float8)
+  AND processed_at <= now() - make_interval(secs => @until_seconds::float8) AND erased_at IS NOT NULL
   AND (event_type = @event_type::text OR @event_type::text = '');

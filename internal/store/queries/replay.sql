@@ -5,6 +5,7 @@
 -- by their type: they would end in error again. Erased events cannot run again.
 SELECT count(*)::bigint FROM webhook_events
 WHERE status = @status::text AND processed_at >= now() - make_interval(secs => @since_seconds::float8)
+  AND processed_at <= now() - make_interval(secs => @until_seconds::float8)
   AND NOT (adopted AND status = 'done' AND started_at IS NULL) AND erased_at IS NULL
   AND (event_type = @event_type::text OR @event_type::text = '' AND event_type <> 'unparseable');
 
@@ -54,6 +55,7 @@ DELETE FROM sync_log WHERE id IN (
 -- The types of a selection without a type, for a selection by a type that has no events.
 SELECT event_type, count(*)::bigint AS events FROM webhook_events
 WHERE status = @status::text AND processed_at >= now() - make_interval(secs => @since_seconds::float8)
+  AND processed_at <= now() - make_interval(secs => @until_seconds::float8)
   AND NOT (adopted AND status = 'done' AND started_at IS NULL) AND erased_at IS NULL
 GROUP BY event_type
 ORDER BY 2 DESC, 1
