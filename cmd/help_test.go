@@ -69,7 +69,8 @@ func TestFlagsAreNamedAsKubebuilderUsersExpect(t *testing.T) {
 		"receiver": {
 			"listen-address": ":8080", "health-probe-bind-address": ":8081",
 			"metrics-bind-address": "0", "metrics-secure": "true", "metrics-pprof": "false", "namespace": "", "kubeconfig": "",
-			"drain-delay": "5s", "shutdown-timeout": "20s", "max-in-flight": "1000", "zap-log-level": "", "zap-encoder": "", "zap-devel": "false",
+			"idle-timeout": "1m0s", "drain-delay": "5s", "shutdown-timeout": "20s", "max-in-flight": "1000",
+			"zap-log-level": "", "zap-encoder": "", "zap-devel": "false",
 		},
 		"controller": {
 			"metrics-bind-address": "0", "metrics-secure": "true", "metrics-cert-path": "", "metrics-cert-name": "tls.crt",
@@ -98,13 +99,14 @@ func TestVersionPrintsTheBuild(t *testing.T) {
 func TestEveryErrorOfFlagsAndVariablesIsReportedBeforeTheStart(t *testing.T) {
 	t.Parallel()
 	environ := []string{"JOBS_SECRET=hunter2\nhunter3", "MAX_LIVE_EVENTS=0"}
-	_, err := run(t, environ, "receiver", "--drain-delay=-1s", "--max-in-flight=0", "--listen-address=")
+	_, err := run(t, environ, "receiver", "--drain-delay=-1s", "--idle-timeout=0s", "--max-in-flight=0", "--listen-address=")
 	require.Error(t, err)
 	lines := strings.Split(err.Error(), "\n")
-	require.Len(t, lines, 8)
+	require.Len(t, lines, 9)
 	assert.Equal(t, "invalid configuration:", lines[0])
 	for i, start := range []string{
-		"--listen-address: ", "--max-in-flight: expected at least 1, got 0", "--drain-delay: expected at least 0s, got -1s",
+		"--listen-address: ", "--max-in-flight: expected at least 1, got 0", "--idle-timeout: expected at least 1s, got 0s",
+		"--drain-delay: expected at least 0s, got -1s",
 		"DATABASE_URL: required", "JOBS_SECRET: ", "MAX_LIVE_EVENTS: ", "GHL_WEBHOOK_PUBLIC_KEYS, GHL_WEBHOOK_SECRETS, GHL_APP_IDS, GHL_LOCATION_IDS: ",
 	} {
 		assert.True(t, strings.HasPrefix(lines[i+1], start), lines[i+1])

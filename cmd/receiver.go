@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/dfmiddleware/verity-sync/internal/config"
+	"github.com/dfmiddleware/verity-sync/internal/receiver"
 )
 
 // receiverFlags are the flags of `verity-sync receiver`.
@@ -19,6 +20,7 @@ type receiverFlags struct {
 	listenAddress          string
 	healthProbeBindAddress string
 	maxInFlight            int
+	idleTimeout            time.Duration
 	drainDelay             time.Duration
 	drainTimeout           time.Duration
 	shutdownTimeout        time.Duration
@@ -30,6 +32,8 @@ func (f *receiverFlags) bind(fs *pflag.FlagSet) {
 		"separate address of the probes, which open connections for webhooks cannot block; 0 for none")
 	fs.IntVar(&f.maxInFlight, "max-in-flight", 1000,
 		"maximum number of webhooks in flight, from authentication to commit; further webhooks are answered 429")
+	fs.DurationVar(&f.idleTimeout, "idle-timeout", receiver.DefaultIdleTimeout,
+		"how long a connection stays open without a request; it must exceed the idle timeout of the load balancer")
 	fs.DurationVar(&f.drainDelay, "drain-delay", 5*time.Second,
 		"after SIGTERM, the receiver is not ready, and accepts webhooks until none has arrived for this long: "+
 			"by then load balancers have removed it")
@@ -47,6 +51,7 @@ func (f *receiverFlags) validate() error {
 		required("listen-address", f.listenAddress),
 		required("health-probe-bind-address", f.healthProbeBindAddress),
 		atLeast("max-in-flight", f.maxInFlight, 1),
+		atLeast("idle-timeout", f.idleTimeout, time.Second),
 		atLeast("drain-delay", f.drainDelay, 0),
 		atLeast("drain-timeout", f.drainTimeout, 0),
 		atLeast("shutdown-timeout", f.shutdownTimeout, time.Second),

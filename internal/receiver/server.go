@@ -4,6 +4,7 @@
 package receiver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,11 +31,13 @@ const (
 
 	headerTimeout = 5 * time.Second
 	bodyTimeout   = 10 * time.Second
-	idleTimeout   = 60 * time.Second
 	commitTimeout = 3 * time.Second
 	// writeTimeout starts at the end of the headers: body, commit, and time for a slow client to read the answer.
 	writeTimeout = bodyTimeout + commitTimeout + 7*time.Second
 )
+
+// DefaultIdleTimeout is the idle timeout of a Config without one.
+const DefaultIdleTimeout = time.Minute
 
 // warnInterval is the interval of the warning about ALLOW_UNAUTHENTICATED.
 const warnInterval = time.Minute
@@ -72,6 +75,9 @@ type Config struct {
 	MaxInFlight int
 	// MemoryLimit is the memory limit of the process in bytes; 0 if it is unknown.
 	MemoryLimit int64
+	// IdleTimeout is how long a connection stays open without a request; 0 means DefaultIdleTimeout. A proxy that keeps connections longer
+	// can send a request on one that is closing, and then answers 502.
+	IdleTimeout time.Duration
 	// DrainDelay is how long no webhook must have arrived, after readiness went off, before the listener closes: by then load balancers
 	// send webhooks elsewhere. DrainTimeout bounds the drain. A longer DrainDelay overrides it.
 	DrainDelay, DrainTimeout time.Duration
@@ -172,7 +178,7 @@ func (s *Server) newHTTPServer(handler http.Handler, conns *connections) *http.S
 		Handler:           handler,
 		Protocols:         &protocols,
 		ReadHeaderTimeout: headerTimeout,
-		IdleTimeout:       idleTimeout,
+		IdleTimeout:       cmp.Or(s.cfg.IdleTimeout, DefaultIdleTimeout),
 		WriteTimeout:      writeTimeout,
 		MaxHeaderBytes:    maxHeader,
 		ConnState:         conns.track,

@@ -67,19 +67,28 @@ func TestOtherAnswersDoNotWaitForTheBody(t *testing.T) {
 	}
 }
 
-func TestAnIdleConnectionIsKeptForAMinute(t *testing.T) {
+func TestAnIdleConnectionIsKeptForTheIdleTimeout(t *testing.T) {
 	t.Parallel()
-	inBubble(t, nil, func(t *testing.T, b *bubble) {
-		conn := b.open(t, webhook)
-		require.Equal(t, 200, conn.answer(t).code)
-		time.Sleep(59 * time.Second)
-		_, err := conn.Write([]byte(webhook))
-		require.NoError(t, err)
-		require.Equal(t, 200, conn.answer(t).code, "the deadline of the first body is over")
-		started := time.Now()
-		conn.assertClosed(t)
-		assert.Equal(t, time.Minute, time.Since(started))
-	})
+	for name, tc := range map[string]struct{ configured, kept time.Duration }{
+		"a minute by default":                         {0, time.Minute},
+		"longer than a load balancer with 10 minutes": {620 * time.Second, 620 * time.Second},
+		"shorter": {5 * time.Second, 5 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(f *environment) { f.config.IdleTimeout = tc.configured }, func(t *testing.T, b *bubble) {
+				conn := b.open(t, webhook)
+				require.Equal(t, 200, conn.answer(t).code)
+				time.Sleep(tc.kept - time.Second)
+				_, err := conn.Write([]byte(webhook))
+				require.NoError(t, err)
+				require.Equal(t, 200, conn.answer(t).code, "the deadline of the first body is over")
+				started := time.Now()
+				conn.assertClosed(t)
+				assert.Equal(t, tc.kept, time.Since(started))
+			})
+		})
+	}
 }
 
 func TestAConnectionIsClosedIfItsClientReadsNoAnswer(t *testing.T) {
