@@ -232,11 +232,12 @@ checksums: ## Write the checksums of all files in dist/ into dist/SHA256SUMS.
 ##@ Cluster
 
 .PHONY: cluster
-cluster: ## Install all of it in a Kubernetes node on this machine, as root on Debian or Ubuntu, and print how to reach it. No Ingress, no TLS.
-	@hack/cluster/up.sh
+cluster: ## Install all of it in a cluster on this machine, and print how to reach it: of kind with Docker, else a node, as root on Debian or Ubuntu. No Ingress, no TLS.
+	@hack/cluster/cluster.sh
 
 .PHONY: test-cluster
-test-cluster: cluster ## Test the installation of `make cluster`, in the node: rollouts, evictions and crashes under load.
+test-cluster: ## Install all of it in a node on this machine, and test it there: rollouts, evictions and crashes under load.
+	@hack/cluster/up.sh
 	$(test) -count=1 -timeout=20m -exec=$(CURDIR)/hack/node/exec.sh $(TESTFLAGS) ./test/cluster
 
 .PHONY: cluster-node
@@ -244,7 +245,8 @@ cluster-node: ## Start an empty Kubernetes node on this machine, in namespaces o
 	@hack/node/up.sh
 
 .PHONY: cluster-down
-cluster-down: ## Remove the node and everything in it.
+cluster-down: ## Remove the cluster of kind, the node and everything in them.
+	@hack/cluster/kind.sh down
 	@hack/node/down.sh
 
 ##@ Deployment, to the cluster of the current kubeconfig

@@ -44,3 +44,19 @@ func TestTheNodeNamesWhatTheMachineLacks(t *testing.T) {
 		})
 	}
 }
+
+// TestTheClusterNamesWhatTheMachineLacks takes away Docker's daemon and root.
+func TestTheClusterNamesWhatTheMachineLacks(t *testing.T) {
+	t.Parallel()
+	script, err := repo.Path("hack", "cluster", "cluster.sh")
+	require.NoError(t, err)
+	cmd := exec.CommandContext(t.Context(), "unshare", "--user", script)
+	cmd.Env = append(os.Environ(), "DOCKER_HOST=tcp://127.0.0.1:1")
+	output, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	require.ErrorAs(t, err, &exit, "%s", output)
+	assert.Equal(t, 3, exit.ExitCode(), "%s", output)
+	assert.Contains(t, string(output), "this machine cannot run a Kubernetes node. Missing:\nnode:   - root\n")
+	assert.Contains(t, string(output), "this machine cannot run a cluster of kind. Missing:\n")
+	assert.Contains(t, string(output), "cluster:   - a Docker daemon that answers (docker info)\n")
+}
