@@ -137,11 +137,11 @@ func contactID(body []byte) (string, error) {
 		ID      id      `json:"id"`
 	}
 	if err := json.Unmarshal(body, &answer); err != nil {
-		return "", failure(destination.Transient, "the answer cannot be understood", err)
+		return "", failure(destination.Transient, "the answer cannot be decoded", err)
 	}
 	found := cmp.Or(answer.Contact.ID, answer.Data.ID, answer.ID)
 	if found == "" {
-		return "", failure(destination.Transient, "the answer holds no contact id", nil)
+		return "", failure(destination.Transient, "the answer has no contact id", nil)
 	}
 	return string(found), nil
 }

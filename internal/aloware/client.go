@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -143,7 +144,7 @@ func (c *Client) exchange(ctx context.Context, method, target string, body []byt
 	}
 	switch {
 	case errors.Is(err, destination.ErrBodyTooLong):
-		return 0, nil, failure(destination.Transient, "the answer is too long", err)
+		return 0, nil, failure(destination.Transient, fmt.Sprintf("the answer is longer than %d bytes", maxAnswer), err)
 	case err != nil:
 		return 0, nil, destination.FromTransport(Destination, err)
 	}

@@ -256,7 +256,7 @@ func TestConnectionFailures(t *testing.T) {
 		"no response":                {fault.Fault{Kind: fault.Hang}, []func(*aloware.Options){shortTimeout}, "timed out"},
 		"headers without a body":     {fault.Fault{Kind: fault.HangAfterHeaders, Header: json}, []func(*aloware.Options){shortTimeout}, "timed out"},
 		"a body that arrives slowly": {fault.Fault{Kind: fault.Drip, Header: json, Body: " ", DelayMillis: 10}, []func(*aloware.Options){shortTimeout}, "timed out"},
-		"an endless body":            {fault.Fault{Kind: fault.Endless, Header: json, Body: " "}, nil, "too long"},
+		"an endless body":            {fault.Fault{Kind: fault.Endless, Header: json, Body: " "}, nil, "longer than 1048576 bytes"},
 		"a reset":                    {fault.Fault{Kind: fault.Reset}, nil, "the connection was reset"},
 		"a reset after the effect":   {fault.Fault{Kind: fault.ResetAfterHandling}, nil, "the connection was reset"},
 		"a truncated response":       {fault.Fault{Kind: fault.Truncate}, nil, "closed before the answer was complete"},

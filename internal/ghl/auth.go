@@ -29,7 +29,7 @@ var (
 	ErrAppNotAllowed = errors.New("not signed for an app that is allowed here")
 	// ErrNotMarketplace is the ErrAppNotAllowed of a body that GoHighLevel's published key signed but that is not a marketplace webhook: a
 	// customer can choose its fields. HTTP 403.
-	ErrNotMarketplace = fmt.Errorf("%w: its body is not a marketplace webhook as GHL writes it", ErrAppNotAllowed)
+	ErrNotMarketplace = fmt.Errorf("%w: its body is not a marketplace webhook as GoHighLevel writes it", ErrAppNotAllowed)
 	// ErrLocationIgnored: authentic, but of a location that is not configured. HTTP 200: GoHighLevel's breaker counts any other answer
 	// against the whole endpoint. Nothing is stored.
 	ErrLocationIgnored = errors.New("the location is not configured")

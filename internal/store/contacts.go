@@ -69,7 +69,7 @@ func (s *Store) RememberContact(ctx context.Context, m Mapping, observedAt time.
 	if err == nil && n == 0 {
 		err = ErrErased
 	}
-	return s.wrap(err, "remember contact %s", m.GHLContactID)
+	return s.wrap(err, "record the mapping of contact %s", m.GHLContactID)
 }
 
 // ContactSynced records the Aloware contact of a stored contact as of occurredAt. If the id changes, the previous id becomes a

@@ -31,9 +31,9 @@ func (s Status) Finished() bool { return s == StatusDone || s == StatusError }
 
 var (
 	// ErrNotFound means that the row does not exist.
-	ErrNotFound = errors.New("no such event in the database")
+	ErrNotFound = errors.New("the database has no such event")
 	// ErrFenced means that the database has another term. Nothing was recorded, and the process must stop working.
-	ErrFenced = errors.New("another controller is the leader, or the database was restored to a time before this one became the leader")
+	ErrFenced = errors.New("another controller is the leader, or the database was rolled back to before this one became the leader")
 	// ErrNotClaimable means that the row is finished, not due, or blocked by an older event of its entity.
 	ErrNotClaimable = errors.New("the event cannot be claimed now")
 )

@@ -13,7 +13,7 @@ import (
 // replica holds the lease.
 func (s *Store) TakeRelayLease(ctx context.Context, holder string, ttl time.Duration) (bool, error) {
 	n, err := s.q.TakeRelayLease(ctx, dbsqlc.TakeRelayLeaseParams{Holder: holder, TtlSeconds: ttl.Seconds()})
-	return n > 0, s.wrap(err, "take the relay lease")
+	return n > 0, s.wrap(err, "acquire the relay lease")
 }
 
 // ReleaseRelayLease releases the lease, so that another replica can acquire it at once.

@@ -168,7 +168,7 @@ func checkSearch(locationID string, hasCondition bool) error {
 func present[E any](locationID, entity string, found *E, id func(*E) string) (E, error) {
 	var none E
 	if found == nil {
-		return none, failure(locationID, destination.Permanent, "GHL has no such "+entity, ErrNotFound)
+		return none, failure(locationID, destination.Permanent, "GoHighLevel has no such "+entity, ErrNotFound)
 	}
 	if id(found) == "" {
 		return none, failure(locationID, destination.Transient, "the answer has no "+entity, nil)

@@ -86,10 +86,10 @@ func New(o Options) (*Client, error) {
 	base, err := url.Parse(o.BaseURL)
 	if err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" ||
 		base.User != nil || base.RawQuery != "" || base.Fragment != "" {
-		return nil, errors.New("the base URL of the GHL API must be http(s)://host[:port][/path]")
+		return nil, errors.New("the base URL of GoHighLevel's API must be http(s)://host[:port][/path]")
 	}
 	if o.Tokens == nil || o.HTTP == nil {
-		return nil, errors.New("the GHL API client needs a token source and an HTTP client")
+		return nil, errors.New("the client of GoHighLevel's API needs a token source and an HTTP client")
 	}
 	return &Client{
 		base: strings.TrimRight(o.BaseURL, "/"), tokens: o.Tokens, http: o.HTTP, observer: o.Observer, limits: newLimits(),
@@ -144,7 +144,7 @@ func (c *Client) token(locationID string) (string, error) {
 	case errors.Is(err, ErrLocationUnknown):
 		return "", failure(locationID, destination.Permanent, "there is no token for this location", err)
 	case err != nil:
-		return "", failure(locationID, destination.Unavailable, "the location's token cannot be read", err)
+		return "", failure(locationID, destination.Unavailable, "the location's token cannot be read; the log has the reason", err)
 	}
 	return token, nil
 }

@@ -71,12 +71,12 @@ func refusal(locationID, entity string, resp *http.Response, body []byte, now ti
 	case http.StatusNotFound:
 		// A wrong base URL is a 404, too, and must not look like a contact that does not exist.
 		if vendor && entity != "" && !strings.Contains(said, "cannot get /") && !strings.Contains(said, "cannot post /") {
-			set(destination.Permanent, ErrNotFound, "GHL has no such "+entity)
+			set(destination.Permanent, ErrNotFound, "GoHighLevel has no such "+entity)
 		}
 	case http.StatusBadRequest, http.StatusUnprocessableEntity:
 		// Some endpoints answer 400 for an unknown id.
 		if entity != "" && strings.Contains(said, "not found") {
-			set(destination.Permanent, ErrNotFound, "GHL has no such "+entity)
+			set(destination.Permanent, ErrNotFound, "GoHighLevel has no such "+entity)
 		} else {
 			set(destination.Permanent, ErrValidation, "the request was refused as invalid")
 		}

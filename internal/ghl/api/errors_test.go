@@ -28,7 +28,7 @@ func TestRefusals(t *testing.T) {
 		message string
 	}{
 		"a contact that does not exist": {
-			func(b *environment) { b.sim.DeleteContact("con1") }, destination.Permanent, ghlapi.ErrNotFound, 404, "GHL has no such contact (404)",
+			func(b *environment) { b.sim.DeleteContact("con1") }, destination.Permanent, ghlapi.ErrNotFound, 404, "GoHighLevel has no such contact (404)",
 		},
 		"a token that GHL does not know": {
 			func(b *environment) { b.sim.PutLocation(simghl.Location{ID: "loc1", Token: "another"}) },

@@ -47,7 +47,7 @@ func (l *limits) waitAs(ctx context.Context, key, locationID string) error {
 	case ctx.Err() != nil:
 		return destination.FromTransport(destinationName(locationID), ctx.Err())
 	}
-	e := failure(locationID, destination.Limited, "too many requests of this location are waiting", ErrLimited)
+	e := failure(locationID, destination.Limited, "too many requests of this location wait for the rate limit", ErrLimited)
 	e.RetryAfter = maxWait
 	return e
 }
