@@ -63,7 +63,7 @@ const (
 	notNow          = `{"error":"the event cannot be stored now, send it again"}`
 	notFound        = `{"error":"not found"}`
 	notAllowed      = `{"error":"method not allowed"}`
-	notGzip         = `{"error":"body is not valid gzip, as its Content-Encoding says"}`
+	notGzip         = `{"error":"body is not valid gzip, although its Content-Encoding is gzip"}`
 	noBearer        = `{"error":"expected the bearer token of the jobs endpoint"}`
 )
 
@@ -153,7 +153,7 @@ func TestMalformedRequestsAreRejected(t *testing.T) {
 		"gzip twice": {header: with(secret, "Content-Encoding", "gzip, gzip")},
 	}, func(x *exchange) {
 		x.code, x.body, x.answers = http.StatusUnsupportedMediaType, workflow, map[string]string{"Accept-Encoding": "gzip"}
-		x.answer = `{"error":"content encoding \"` + x.header.Get("Content-Encoding") + `\" is not supported: send the body as it is, or gzip"}`
+		x.answer = `{"error":"content encoding \"` + x.header.Get("Content-Encoding") + `\" is not supported: send the body uncompressed or as gzip"}`
 	})
 	form := with(secret, "Content-Type", "application/x-www-form-urlencoded")
 	testExchanges(t, map[string]exchange{

@@ -13,7 +13,10 @@ import (
 
 var (
 	errTooLarge = fmt.Errorf("body is larger than %d bytes", maxBody)
+	// errBusy is the error of a request above a limit of the receiver. It is one of the following.
 	errBusy     = errors.New("too many requests at a time")
+	errInFlight = fmt.Errorf("%w: as many webhooks are in flight as --max-in-flight allows", errBusy)
+	errMemory   = fmt.Errorf("%w: the memory for bodies is used up; raise the memory limit or add receivers", errBusy)
 )
 
 // maxAnnounced bounds the memory that is allocated for a Content-Length before the body arrives. Nearly every body fits into it.
@@ -31,7 +34,7 @@ func (c *charge) raise(n int64) error {
 		return nil
 	}
 	if !c.budget.TryAcquire(n - c.held) {
-		return errBusy
+		return errMemory
 	}
 	c.held = n
 	return nil

@@ -18,7 +18,7 @@ func unpack(h http.Header, raw []byte, held *charge) ([]byte, answer) {
 	case "gzip", "x-gzip":
 	default:
 		return nil, refuse(http.StatusUnsupportedMediaType, "malformed",
-			fmt.Errorf("content encoding %.20q is not supported: send the body as it is, or gzip", encoding))
+			fmt.Errorf("content encoding %.20q is not supported: send the body uncompressed or as gzip", encoding))
 	}
 	compressed, err := gzip.NewReader(bytes.NewReader(raw))
 	if err != nil {
@@ -37,7 +37,7 @@ func unpack(h http.Header, raw []byte, held *charge) ([]byte, answer) {
 }
 
 // errGzip has no position: the sender can only compress the body again, or send it uncompressed.
-var errGzip = errors.New("body is not valid gzip, as its Content-Encoding says")
+var errGzip = errors.New("body is not valid gzip, although its Content-Encoding is gzip")
 
 // contentEncoding returns the content encoding of a body, "" for none.
 func contentEncoding(h http.Header) string {

@@ -109,7 +109,7 @@ func TestASecondSourceIsServedByTheSameServer(t *testing.T) {
 		},
 		"a body in an unknown content encoding is answered 415": {
 			header: with(rings, "Content-Encoding", "br"), body: "front Ada", code: 415,
-			answer: `{"error":"content encoding \"br\" is not supported: send the body as it is, or gzip"}`,
+			answer: `{"error":"content encoding \"br\" is not supported: send the body uncompressed or as gzip"}`,
 		},
 		"another method is answered 405":      {method: "PUT", body: "front Ada", code: 405, answer: notAllowed},
 		"its path is served as it is spelled": {target: "/hooks//doorbell", body: "front Ada", code: 404, answer: notFound},

@@ -74,7 +74,7 @@ func (s *Server) intake(r *http.Request, seen *sighting) (a answer) {
 	failpoint.Hit(failpoint.ReceiverRead)
 	// A request takes a slot only now, so that slow senders hold none.
 	if !s.slots.TryAcquire(1) {
-		a = later("overloaded", errBusy)
+		a = later("overloaded", errInFlight)
 	} else {
 		defer s.slots.Release(1)
 		a = s.accept(r, raw, held, seen)
@@ -122,7 +122,7 @@ func (s *Server) decode(
 	}
 	cost := decodingOf(size, len(r.URL.RawQuery))
 	if !s.mayDecode(r.Context(), cost) {
-		return nil, webhook, later("overloaded", errBusy)
+		return nil, webhook, later("overloaded", errMemory)
 	}
 	defer s.decoding.Release(cost)
 

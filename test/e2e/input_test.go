@@ -91,7 +91,7 @@ func inputs(s *system.System) map[string]input {
 		"half an object, signed":   {signed: true, body: `{"a":`, code: 400, answer: `{"error":"body is not valid JSON: unexpected end of JSON input at byte 5"}`},
 		"a thousand and one":       {header: secret, body: deep(1001), code: 400, answer: `{"error":"body is nested deeper than 1000 levels"}`},
 		"a compressed body": {
-			header: with("Content-Encoding", "gzip"), body: "\x1f\x8b", code: 400, answer: `{"error":"body is not valid gzip, as its Content-Encoding says"}`,
+			header: with("Content-Encoding", "gzip"), body: "\x1f\x8b", code: 400, answer: `{"error":"body is not valid gzip, although its Content-Encoding is gzip"}`,
 		},
 
 		"GET":           {method: http.MethodGet, code: 405, answer: notAllowed},
