@@ -81,6 +81,8 @@ type settings struct {
 	outages  controllers.Outages
 	capacity controllers.Capacity
 	paused   bool
+	// noForward is why events are not forwarded; if it is empty, they are.
+	noForward string
 	// cluster is the API server, the shared one if it is nil. watchAs is the user of the controller there, an administrator if it is nil.
 	cluster, watchAs *rest.Config
 }
@@ -195,7 +197,11 @@ func (env *environment) Plan(e *store.Attempt) operation.Plan {
 	if e.Event.Type == event.TypeUnparseable {
 		return operation.Plan{Unparseable: "body is not valid JSON at byte 7, in line 1"}
 	}
-	return operation.Plan{Operations: append([]operation.Operation{env.forward, env.sync}, env.settings.more...)}
+	plan := operation.Plan{Operations: append([]operation.Operation{env.sync}, env.settings.more...), NoForward: env.settings.noForward}
+	if plan.NoForward == "" {
+		plan.Operations = append([]operation.Operation{env.forward}, plan.Operations...)
+	}
+	return plan
 }
 
 // scripted is an operation whose outcomes the test sets.

@@ -46,12 +46,12 @@ func (r *WebhookEventReconciler) showResult(
 	ctx context.Context, s *scope, plan operation.Plan, result store.AttemptResult, row store.RecordedResult, results []operationResult,
 ) error {
 	return r.updateStatus(ctx, s, func(st *v1alpha1.WebhookEventStatus) {
+		showForwarded(st, s.object.Generation, s.claimed, plan, results) // The message of Ready depends on it.
 		showState(st, s.object.Generation, store.EventState{
 			ID: s.id, Status: row.Status, Attempts: row.Attempts, Reason: result.Reason, Message: result.Message, Result: result.Result,
 			VerityContactID: result.VerityContactID, NextAttemptAt: row.NextAttemptAt, ProcessedAt: row.ProcessedAt,
 			StartedAt: &s.claimed.StartedAt, ReplayRequest: st.LastHandledReplay,
 		})
-		showForwarded(st, s.object.Generation, s.claimed, plan, results)
 		showSynced(st, s.object.Generation, plan, results)
 		showSent(st, s.object.Generation, plan, results)
 	})
@@ -60,11 +60,11 @@ func (r *WebhookEventReconciler) showResult(
 // showRow writes where the row stands.
 func (r *WebhookEventReconciler) showRow(ctx context.Context, s *scope, state store.EventState) error {
 	return r.updateStatus(ctx, s, func(st *v1alpha1.WebhookEventStatus) {
-		showState(st, s.object.Generation, state)
 		if slices.Contains(state.Succeeded, store.OperationForward) {
 			setCondition(st, s.object.Generation, v1alpha1.ForwardedCondition, metav1.ConditionTrue, v1alpha1.ForwardedReason,
 				forwardedMessage)
 		}
+		showState(st, s.object.Generation, state)
 	})
 }
 
@@ -159,7 +159,7 @@ func showState(st *v1alpha1.WebhookEventStatus, generation int64, state store.Ev
 func readiness(st *v1alpha1.WebhookEventStatus, state store.EventState) (status metav1.ConditionStatus, reason, message string) {
 	switch {
 	case state.Status == store.StatusDone:
-		return metav1.ConditionTrue, v1alpha1.DoneReason, doneMessage(st.Result)
+		return metav1.ConditionTrue, v1alpha1.DoneReason, doneMessage(st)
 	case state.Status == store.StatusError:
 		return metav1.ConditionFalse, cmp.Or(state.Reason, v1alpha1.RejectedReason), errorMessage(state)
 	case state.Suspended:
@@ -175,41 +175,54 @@ func readiness(st *v1alpha1.WebhookEventStatus, state store.EventState) (status 
 		return metav1.ConditionFalse, cmp.Or(state.Reason, v1alpha1.RetryScheduledReason),
 			fmt.Sprintf("%s; %s %s", state.Message, when, st.NextAttemptTime.Format(time.RFC3339))
 	default:
-		return metav1.ConditionFalse, v1alpha1.QueuedReason, "an attempt is due"
+		return metav1.ConditionFalse, v1alpha1.QueuedReason, "an attempt is due and starts when a worker is free"
 	}
 }
 
-func doneMessage(result string) string {
-	switch result {
-	case v1alpha1.ResultLeadUpdated:
-		return "forwarded; the contact's lead points at its latest live appointment"
-	case v1alpha1.ResultLeadInserted:
-		return "forwarded; the contact has a new lead that points at the appointment"
-	case v1alpha1.ResultLeadCleared:
-		return "forwarded; the contact has no live appointment left, so its lead points at none"
-	case v1alpha1.ResultLeadUnchanged:
-		return "forwarded; the contact's lead was already up to date"
-	case v1alpha1.ResultLeadNotInsertable:
-		return "forwarded; the contact has no lead and none can be inserted, see the condition Synced"
-	case v1alpha1.ResultLeadSkipped:
-		return "forwarded; the appointment has no contact, see the condition Synced"
-	case v1alpha1.ResultSuperseded:
-		return "forwarded; a newer change was already applied, so nothing was written"
-	case v1alpha1.ResultContactSynced:
-		return "forwarded; Aloware has the contact"
-	case v1alpha1.ResultContactSkipped:
-		return "forwarded; the contact was not sent to Aloware, see the condition Synced"
+// doneMessage is the message of a done event. It says that the event was forwarded only if the condition Forwarded says so, too: Verity's
+// webhook may not be configured.
+func doneMessage(st *v1alpha1.WebhookEventStatus) string {
+	switch st.Result {
 	case v1alpha1.ResultSentOnly:
-		return "sent to the webhook sink; nothing else is configured to be done"
+		return "sent to the webhook sink; nothing else is configured"
 	case v1alpha1.ResultStoredOnly:
 		return "stored; there is nothing to forward or to sync"
+	}
+	message := syncedMessage(st.Result)
+	forwarded := meta.FindStatusCondition(st.Conditions, v1alpha1.ForwardedCondition)
+	if forwarded == nil || forwarded.Status != metav1.ConditionTrue || forwarded.Reason == v1alpha1.ForwardNotConfiguredReason {
+		return message
+	}
+	return "forwarded; " + message
+}
+
+func syncedMessage(result string) string {
+	switch result {
+	case v1alpha1.ResultLeadUpdated:
+		return "the contact's lead points at the live appointment that was booked last"
+	case v1alpha1.ResultLeadInserted:
+		return "the contact has a new lead that points at the appointment"
+	case v1alpha1.ResultLeadCleared:
+		return "the contact has no live appointment left, so its lead points at none"
+	case v1alpha1.ResultLeadUnchanged:
+		return "the contact's lead was already up to date"
+	case v1alpha1.ResultLeadNotInsertable:
+		return "the contact has no lead and none can be inserted; see the condition Synced"
+	case v1alpha1.ResultLeadSkipped:
+		return "the appointment has no contact; see the condition Synced"
+	case v1alpha1.ResultSuperseded:
+		return "a newer change was already applied, so nothing was written"
+	case v1alpha1.ResultContactSynced:
+		return "Aloware has the contact"
+	case v1alpha1.ResultContactSkipped:
+		return "the contact was not sent to Aloware; see the condition Synced"
 	default:
-		return "forwarded; events of this type are not synced"
+		return "events of this type are not synced"
 	}
 }
 
 func errorMessage(state store.EventState) string {
-	message := cmp.Or(state.Message, "the event ended in error, and its row has no message")
+	message := cmp.Or(state.Message, "the event ended in Error, and its row has no message")
 	switch state.Reason {
 	case v1alpha1.RowNotFoundReason, v1alpha1.RowLostReason, v1alpha1.ErasedReason:
 		return message

@@ -130,7 +130,7 @@ type WebhookEventStatus struct {
 
 // Results of an event, as status.result shows them.
 const (
-	// ResultLeadUpdated: the contact's leads point at its latest live appointment.
+	// ResultLeadUpdated: the contact's leads point at its live appointment that was booked last.
 	ResultLeadUpdated = "LeadUpdated"
 	// ResultLeadInserted: the contact had no lead; a lead was created.
 	ResultLeadInserted = "LeadInserted"

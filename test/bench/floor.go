@@ -114,7 +114,7 @@ func (f floor) write(ctx context.Context, writer client.Client, namespace string
 		for _, condition := range conditions {
 			object.Status.Conditions = append(object.Status.Conditions, metav1.Condition{
 				Type: condition, Status: metav1.ConditionTrue, Reason: v1alpha1.SyncedReason, LastTransitionTime: metav1.Now(),
-				Message: "forwarded; the contact's lead points at its latest live appointment",
+				Message: "forwarded; the contact's lead points at the live appointment that was booked last",
 			})
 		}
 		if err := writer.Status().Update(ctx, object); err != nil {
