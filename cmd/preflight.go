@@ -81,12 +81,12 @@ func newPreflights(log logr.Logger) *preflights {
 
 // start inspects a database and returns the lasting errors. A database that does not answer, or is read-only for now, does not fail the
 // start: repeat inspects it again.
-func (p *preflights) start(ctx context.Context, inspect inspection) error {
+func (p *preflights) start(ctx context.Context, name preflight.Database, inspect inspection) error {
 	ctx, cancel := context.WithTimeout(ctx, schemaTimeout)
 	defer cancel()
 	findings, err := inspect(ctx)
 	if err != nil {
-		p.log.Error(err, "a database does not answer yet; its checks are repeated")
+		p.log.Error(err, "the database does not answer yet; its checks are repeated until it does", "database", name)
 	}
 	return p.conclude(inspect, findings, err)
 }
@@ -112,9 +112,9 @@ func (p *preflights) report(findings []preflight.Finding) {
 		p.logged[f.String()] = true
 		values := []any{"severity", f.Severity, "database", f.Database, "check", f.Check, "finding", f.Message, "action", f.Action}
 		if f.Severity == preflight.Error {
-			p.log.Error(preflight.ErrFailed, "a check failed", values...)
+			p.log.Error(preflight.ErrFailed, "check failed; it is repeated until it passes", values...)
 		} else {
-			p.log.Info("a check found a problem", values...)
+			p.log.Info("check found a problem; the process continues", values...)
 		}
 	}
 }

@@ -50,7 +50,11 @@ func runController(ctx context.Context, cfg config.Controller, flags controllerF
 		return err
 	}
 	changed := func(name string, up bool) {
-		log.Info("a circuit breaker opened or closed", "destination", name, "up", up)
+		if up {
+			log.Info("circuit breaker closed; held events are released", "destination", name)
+		} else {
+			log.Info("circuit breaker opened; events that need the destination are held until a trial call succeeds", "destination", name)
+		}
 		controllerMetrics.Breaker(name, up)
 		recorder.destination(name, up)
 	}
@@ -62,7 +66,7 @@ func runController(ctx context.Context, cfg config.Controller, flags controllerF
 	}
 	defer planner.Close()
 	if leads := planner.Leads(); leads != nil {
-		if err := checks.start(ctx, ofVerity(leads, cfg.VerityDatabaseURL)); err != nil {
+		if err := checks.start(ctx, preflight.Verity, ofVerity(leads, cfg.VerityDatabaseURL)); err != nil {
 			return err
 		}
 	}
@@ -79,7 +83,8 @@ func runController(ctx context.Context, cfg config.Controller, flags controllerF
 			cancel(err)
 		}
 	}()
-	log.Info("starting", "namespace", namespace, "database", cfg.DatabaseURL.String(), "verityDatabase", cfg.VerityDatabaseURL.String())
+	log.Info("starting the controller",
+		"namespace", namespace, "middlewareDatabase", cfg.DatabaseURL.String(), "verityDatabase", cfg.VerityDatabaseURL.String())
 	err = mgr.Start(ctx)
 	if cause := context.Cause(ctx); errors.Is(cause, store.ErrFenced) || errors.Is(cause, preflight.ErrFailed) {
 		return cause

@@ -52,8 +52,9 @@ func (e *leaseEvents) reference(about string) *corev1.ObjectReference {
 // databaseRolledBack records that the database was rolled back to an earlier moment. It does not wait for the API server.
 func (e *leaseEvents) databaseRolledBack(from, to time.Time) {
 	e.recorder.Eventf(e.reference("database{"+from.Format(time.RFC3339Nano)+"}"), nil, corev1.EventTypeWarning, databaseRolledBack, "Beat",
-		"the database was rolled back from %s to %s: webhooks received in between are lost unless their sender repeats them, and events "+
-			"finished in between run again; see docs/operations.md, After a restore", from.Format(time.RFC3339), to.Format(time.RFC3339))
+		"the middleware database was rolled back from %s to %s: webhooks received in between are lost unless they are sent again, and "+
+			"events finished in between run again; see docs/operations.md, After a restore",
+		from.Format(time.RFC3339), to.Format(time.RFC3339))
 }
 
 // destination records that a destination went down or is up again. It does not wait for the API server.
@@ -61,9 +62,9 @@ func (e *leaseEvents) destination(name string, up bool) {
 	lease := e.reference("destinations{" + name + "}")
 	if up {
 		e.recorder.Eventf(lease, nil, corev1.EventTypeNormal, destinationAvailable, "Release",
-			"%s answers again: held events are released", name)
+			"the circuit breaker of %s closed: held events are released", name)
 		return
 	}
 	e.recorder.Eventf(lease, nil, corev1.EventTypeWarning, v1alpha1.DestinationUnavailableReason, "Hold",
-		"%s does not answer: events that need it are held", name)
+		"the circuit breaker of %s opened: events that need it are held until a trial call succeeds", name)
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/ghl"
 	"github.com/dfmiddleware/verity-sync/internal/memory"
 	"github.com/dfmiddleware/verity-sync/internal/metrics"
+	"github.com/dfmiddleware/verity-sync/internal/preflight"
 	"github.com/dfmiddleware/verity-sync/internal/receiver"
 	"github.com/dfmiddleware/verity-sync/internal/store"
 )
@@ -78,7 +79,7 @@ func runReceiver(ctx context.Context, cfg config.Receiver, flags receiverFlags, 
 	if err != nil {
 		return err
 	}
-	log.Info("listening for webhooks", "address", listener.Addr().String(), "database", cfg.DatabaseURL.String())
+	log.Info("listening for webhooks", "address", listener.Addr().String(), "middlewareDatabase", cfg.DatabaseURL.String())
 
 	group, ctx := errgroup.WithContext(ctx)
 	// Metrics, probes and the relay continue until the last request has its answer.
@@ -91,7 +92,7 @@ func runReceiver(ctx context.Context, cfg config.Receiver, flags receiverFlags, 
 	group.Go(func() error {
 		// The receiver does not exit: it must answer 429.
 		if err := checks.repeat(rest); err != nil {
-			log.Error(err, "the database is unusable; webhooks are answered 429 until it is fixed")
+			log.Error(err, "the middleware database is unusable; webhooks are answered 429 until it is fixed")
 		}
 		return nil
 	})
@@ -173,7 +174,7 @@ func checkMiddleware(ctx context.Context, db *store.Store, checks *preflights, i
 		return permanent(err)
 	}
 	if path.Pooler {
-		log.Info("the database is " + path.String())
+		log.Info("the middleware database is behind a pooler", "connection", path.String())
 	}
 	if err == nil {
 		err = db.CheckSchema(ctx)
@@ -182,5 +183,5 @@ func checkMiddleware(ctx context.Context, db *store.Store, checks *preflights, i
 	if errors.Is(err, store.ErrSchemaOutdated) || errors.Is(err, store.ErrSchemaTooNew) {
 		return err
 	}
-	return checks.start(ctx, inspect)
+	return checks.start(ctx, preflight.Middleware, inspect)
 }

@@ -82,8 +82,8 @@ func TestAnOutageIsReportedInKubernetesEvents(t *testing.T) {
 		return of
 	}
 	want := map[string]string{
-		"destinations{verity-http} DestinationUnavailable": "Warning: verity-http does not answer: events that need it are held",
-		"destinations{aloware} DestinationUnavailable":     "Warning: aloware does not answer: events that need it are held",
+		"destinations{verity-http} DestinationUnavailable": "Warning: the circuit breaker of verity-http opened: events that need it are held until a trial call succeeds",
+		"destinations{aloware} DestinationUnavailable":     "Warning: the circuit breaker of aloware opened: events that need it are held until a trial call succeeds",
 	}
 	systemtest.Eventually(t, func(c *assert.CollectT) { require.Equal(c, want, reported(c)) })
 
@@ -92,8 +92,8 @@ func TestAnOutageIsReportedInKubernetesEvents(t *testing.T) {
 	for _, id := range ids {
 		systemtest.WaitForPhase(t, s, id, v1alpha1.PhaseDone)
 	}
-	want["destinations{verity-http} DestinationAvailable"] = "Normal: verity-http answers again: held events are released"
-	want["destinations{aloware} DestinationAvailable"] = "Normal: aloware answers again: held events are released"
+	want["destinations{verity-http} DestinationAvailable"] = "Normal: the circuit breaker of verity-http closed: held events are released"
+	want["destinations{aloware} DestinationAvailable"] = "Normal: the circuit breaker of aloware closed: held events are released"
 	systemtest.Eventually(t, func(c *assert.CollectT) { require.Equal(c, want, reported(c)) })
 	shown, err := s.Kubectl(t.Context(), "describe", "lease", "verity-sync-controller")
 	require.NoError(t, err)
