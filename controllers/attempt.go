@@ -148,7 +148,7 @@ func (r *WebhookEventReconciler) showProcessingInTime(ctx context.Context, s *sc
 	show := func() {
 		if err := r.showProcessing(ctx, s); err != nil {
 			// The claim on the row is what counts. The next write corrects the status.
-			ctrl.LoggerFrom(ctx).V(1).Info("failed to write the status Processing; the attempt continues",
+			ctrl.LoggerFrom(ctx).V(1).Info("failed to write the phase Processing; the attempt continues",
 				"event", s.claimed.ID, "error", err.Error())
 		}
 	}

@@ -58,8 +58,10 @@ type environment struct {
 	// registry and health belong to the controller that was started last.
 	registry *prometheus.Registry
 	health   *controllers.WatchHealth
-	stop     context.CancelFunc
-	fenced   chan error
+	// log has the lines of the reconciler and the Housekeeper of all controllers.
+	log    logLines
+	stop   context.CancelFunc
+	fenced chan error
 	// mark outlives controllers, as the lease does. rolledBack receives the rollbacks that they detect.
 	mark       *controllers.Mark
 	rolledBack chan [2]time.Time
@@ -156,7 +158,7 @@ func (env *environment) start() {
 	measures := metrics.NewController(env.registry, plan.Specs())
 	env.health = controllers.NewWatchHealth(measures, testr.New(env.t), watchTolerance)
 	mgr, err := ctrl.NewManager(cmp.Or(env.settings.watchAs, env.cluster), ctrl.Options{
-		Scheme: env.scheme, Logger: testr.NewWithOptions(env.t, testr.Options{}),
+		Scheme: env.scheme, Logger: env.log.logger(env.t),
 		Cache: cache.Options{
 			DefaultNamespaces: map[string]cache.Config{env.namespace: {}}, NewInformer: env.health.NewInformer,
 		},
@@ -175,7 +177,7 @@ func (env *environment) start() {
 	require.NoError(env.t, r.SetupWithManager(mgr))
 	require.NoError(env.t, mgr.Add(&controllers.Housekeeper{
 		Reconciler: r, Rows: env.db, Namespace: env.namespace, FinishedLimit: env.settings.finishedLimit, MaxWaiting: env.settings.maxWaiting,
-		PruneEvery: env.settings.prune, AuditEvery: env.settings.audit, Grace: time.Millisecond, Log: testr.New(env.t),
+		PruneEvery: env.settings.prune, AuditEvery: env.settings.audit, Grace: time.Millisecond, Log: env.log.logger(env.t),
 	}))
 	if env.settings.heartbeat != 0 {
 		require.NoError(env.t, mgr.Add(&controllers.Heartbeat{

@@ -71,7 +71,7 @@ func (h *Heartbeat) Start(ctx context.Context) error {
 			h.Reconciler.OnFenced(err)
 			stop()
 		case err != nil && !h.failing && ctx.Err() == nil:
-			h.Log.Info("failed to record the heartbeat; retrying", "error", err.Error())
+			h.Log.Info("failed to record the heartbeat; it retries, and logs no further failure until it succeeds", "error", err.Error())
 		}
 		h.failing = err != nil
 	}, cmp.Or(h.Every, 5*time.Second))
@@ -94,8 +94,8 @@ func (h *Heartbeat) beat(ctx context.Context) error {
 	if !beat.RolledBack {
 		return nil
 	}
-	h.Log.Info("the database was rolled back, by a restore or a failover: events received since then are lost unless they are sent again, "+
-		"and events finished since then run again; see docs/operations.md, After a restore",
+	h.Log.Info("the middleware database was rolled back: webhooks received in between are lost unless they are sent again, and events "+
+		"finished in between run again; see docs/operations.md, After a restore",
 		"from", from, "to", beat.RolledBackTo)
 	if h.RolledBack != nil {
 		h.RolledBack(from, beat.RolledBackTo)

@@ -14,6 +14,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
@@ -52,8 +53,8 @@ type Housekeeper struct {
 
 	// lastAudit is when the last audit succeeded, and lastRequest when the last audit that ran was requested.
 	lastAudit, lastRequest time.Time
-	// forgotten is the number of Done WebhookEvents without a row in the last audit.
-	forgotten int
+	// lost and forgotten are those of the last audit, so that a leader logs a loss once.
+	lost, forgotten int
 }
 
 const (
@@ -323,13 +324,17 @@ func (h *Housekeeper) reportAudit(result auditResult) {
 	h.Reconciler.Metrics.Lost(result.lost)
 	h.Reconciler.Metrics.RolledBack(result.repeated)
 	if result.repeated > 0 {
-		h.Log.Info("the database has lost the results of finished events; they run again, with the same idempotency keys",
+		h.Log.Info("the middleware database has lost the results of finished events; they run again, with the same idempotency keys",
 			"count", result.repeated)
 	}
-	if result.forgotten > h.forgotten {
-		h.Log.Info("the database has lost events that are done; they do not run again", "count", result.forgotten)
+	if result.lost > h.lost {
+		h.Log.Info("the middleware database has lost unfinished events; their WebhookEvents end in Error with the reason RowLost; "+
+			"see docs/operations.md, After a restore", "count", result.lost)
 	}
-	h.forgotten = result.forgotten
+	if result.forgotten > h.forgotten {
+		h.Log.Info("the middleware database has lost events that are done; they do not run again", "count", result.forgotten)
+	}
+	h.lost, h.forgotten = result.lost, result.forgotten
 }
 
 // agree reports whether a phase agrees with a row's status. The phases of unfinished events change often, and their reconciles write them.
@@ -348,7 +353,7 @@ func (h *Housekeeper) repair(ctx context.Context, id uuid.UUID, object *v1alpha1
 		return false, err
 	}
 	s := &scope{id: id, object: object.DeepCopy()}
-	err = h.Reconciler.showRow(ctx, s, state)
+	err = h.Reconciler.showRow(ctrl.LoggerInto(ctx, h.Log.WithValues("name", object.Name)), s, state)
 	switch {
 	case err == nil:
 		return rolledBack(object, state), nil

@@ -51,19 +51,19 @@ func (r *WebhookEventReconciler) missing(ctx context.Context, id uuid.UUID, obje
 	}
 	if !lost {
 		state.Reason = v1alpha1.RowNotFoundReason
-		state.Message = "the database has no row for this event, so it is not processed; you can delete this object"
+		state.Message = "the middleware database has no row for this event, so it is not processed; you can delete this object"
 		return state, nil
 	}
 	state.Reason, state.Attempts = v1alpha1.RowLostReason, object.Status.Attempts
-	state.Message = "the event was stored, but its row is missing: the database was restored to an earlier moment, a failover lost the " +
-		"row, or someone deleted it. The payload is lost, too. Send the webhook again, then delete this object; see docs/operations.md, " +
-		"After a restore"
+	state.Message = "the event was stored, but its row is missing from the middleware database: a restore or a failover lost it, or " +
+		"someone deleted it. The payload is lost, too. Send the webhook again, then delete this object; " +
+		"see docs/operations.md, After a restore"
 	if object.Status.Phase == v1alpha1.PhaseError {
 		if object.Status.CompletionTime != nil {
 			state.ProcessedAt = &object.Status.CompletionTime.Time
 		}
 		if !rowLost(object) {
-			state.Message += ". The event had ended in error: " + readyReasonOf(object)
+			state.Message += ". The event had ended in Error: " + readyReasonOf(object)
 		}
 	}
 	return state, nil

@@ -77,6 +77,10 @@ func TestFailedOperationIsRetriedAndASuccessIsNot(t *testing.T) {
 	assert.Equal(t, 1, env.sync.calls(id), "the sync is in the ledger after the first attempt, although the forward failed")
 	assert.Equal(t, v1alpha1.ResultLeadUpdated, e.Status.Result, "the result of the earlier attempt is kept")
 	assert.EqualValues(t, 2, query[int64](env, `SELECT count(*) FROM sync_log WHERE operation = 'verity.forward' AND status = 'error'`))
+	failed := env.log.with(`"msg":"attempt failed; another one follows"`, `"event":"`+id.String()+`"`, `"type":"appointment.created"`, `"entity":"apt1"`,
+		`"location":"loc1"`, `"reason":"RetryScheduled"`, `"retrySeconds":0.0`, `"verity.forward":"transient"`, `answered 503`)
+	assert.Len(t, failed, 2, "each failed attempt has one line")
+	assert.NotContains(t, strings.Join(env.log.with(id.String()), "\n"), "contact1")
 }
 
 func TestEventEndsInErrorWhenItsAttemptsAreUsedUp(t *testing.T) {
@@ -91,6 +95,7 @@ func TestEventEndsInErrorWhenItsAttemptsAreUsedUp(t *testing.T) {
 	assert.Equal(t, v1alpha1.AttemptsExhaustedReason, ready.Reason)
 	assert.Contains(t, ready.Message, "verity-http: answered 503")
 	assert.Contains(t, ready.Message, v1alpha1.ReplayRequestedAtAnnotation)
+	assert.Len(t, env.log.with(`"msg":"event ended in Error; no further attempt is made"`, id.String(), `"reason":"AttemptsExhausted"`), 1)
 	assert.True(t, meta.IsStatusConditionTrue(e.Status.Conditions, v1alpha1.StalledCondition))
 	assert.Nil(t, meta.FindStatusCondition(e.Status.Conditions, v1alpha1.ReconcilingCondition))
 	assert.Equal(t, "error", query[string](env, `SELECT status FROM webhook_events WHERE id = $1`, id))

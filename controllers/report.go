@@ -56,11 +56,11 @@ func (*WebhookEventReconciler) logAttempt(log logr.Logger, c *store.Attempt, res
 	case result.Status == store.StatusDone:
 		log.V(1).Info("event is done", fields...)
 	case result.Status == store.StatusError:
-		log.Info("event ends in error", fields...)
+		log.Info("event ended in Error; no further attempt is made", fields...)
 	case result.Reason == v1alpha1.WaitingForCapacityReason:
 		log.V(1).Info("concurrency limit reached; the event waits for a free slot", fields...)
 	default:
-		log.Info("attempt failed; another one follows", fields...)
+		log.Info("attempt failed; another one follows", append(fields, "retrySeconds", result.Delay.Seconds())...)
 	}
 }
 
@@ -79,6 +79,6 @@ const statusRefusedReason = "StatusRefused"
 func (r *WebhookEventReconciler) reportStatusRefused(ctx context.Context, s *scope, err error) {
 	const message = "the API server refuses every status of this WebhookEvent, because of its other content. The event continues, but " +
 		"the status is not updated. Delete the WebhookEvent: the WebhookEvent of an unfinished event is recreated"
-	ctrl.LoggerFrom(ctx).Info(message, "event", s.id, "name", s.object.Name, "error", err.Error())
+	ctrl.LoggerFrom(ctx).Info(message, "event", s.id, "error", err.Error())
 	r.publishWarning(s.object, statusRefusedReason, "WriteStatus", message)
 }

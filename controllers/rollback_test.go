@@ -119,6 +119,7 @@ func TestLostEventEndsInErrorAndItsObjectStays(t *testing.T) {
 	}
 	assert.Equal(t, v1alpha1.PhaseDone, env.get(uuid.MustParse(done.Spec.EventID)).Status.Phase, "a done event stays done")
 	require.True(t, waitFor(func() bool { return env.metric("verity_sync_lost_events") == 3 }))
+	assert.NotEmpty(t, env.log.with(`"msg":"the middleware database has lost unfinished events;`, `"count":`))
 
 	env.edit(uuid.MustParse(done.Spec.EventID), func(e *v1alpha1.WebhookEvent) {
 		metav1.SetMetaDataAnnotation(&e.ObjectMeta, v1alpha1.ReplayRequestedAtAnnotation, "now")

@@ -135,7 +135,7 @@ func (h *WatchHealth) failed(ctx context.Context, err error) {
 		h.failedAt = time.Now()
 	}
 	if h.failure == nil || errors.Is(h.failure, errNotSynced) {
-		h.log.Error(err, "cannot list or watch WebhookEvents; no event is processed until that succeeds; retrying")
+		h.log.Error(err, "cannot list or watch WebhookEvents; retrying, and this process handles no event until that succeeds")
 	}
 	h.failure = err
 	h.metrics.WatchFailing(true)
@@ -145,7 +145,7 @@ func (h *WatchHealth) working() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.synced && h.failure != nil {
-		h.log.Info("can list and watch WebhookEvents again", "failedFor", time.Since(h.failedAt).Round(time.Second).String())
+		h.log.Info("can list and watch WebhookEvents again", "seconds", time.Since(h.failedAt).Seconds())
 	}
 	h.synced, h.failure = true, nil
 	h.metrics.WatchFailing(false)
