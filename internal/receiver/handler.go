@@ -135,7 +135,7 @@ func (s *Server) write(w http.ResponseWriter, r *http.Request, a answer) {
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(a.code)
 	if _, err := w.Write(body); err != nil {
-		s.cfg.Log.V(1).Info("client closed the connection before the answer", "code", a.code)
+		s.cfg.Log.V(1).Info("client closed the connection before the response", "code", a.code)
 	}
 }
 

@@ -35,7 +35,7 @@ func (s *Server) processPending(r *http.Request) answer {
 		err = s.cfg.Jobs.Wake(ctx)
 	}
 	if err != nil {
-		s.cfg.Log.Error(err, "failed to read the backlog for the jobs endpoint; the caller can try again")
+		s.cfg.Log.Error(err, "failed to serve the jobs endpoint; it answers 429, and the caller can try again")
 		return answer{code: http.StatusTooManyRequests, body: failure{"the database does not answer, try again later"}}
 	}
 	return answer{code: http.StatusOK, body: backlog(found)}

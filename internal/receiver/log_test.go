@@ -59,7 +59,7 @@ func TestTheLogHoldsNoPersonalDataAndNoSecret(t *testing.T) {
 		}},
 		"refused":     {token: "guess-1234", want: []string{`"outcome":"unauthenticated"`, `"code":401`}},
 		"malformed":   {body: "[" + personal + "," + personal + "]", want: []string{`"outcome":"malformed"`, `"code":400`}},
-		"unparseable": {body: personal + "}", want: []string{`"outcome":"unparseable"`, `"code":200`, "at byte", `"id":"`}},
+		"unparseable": {body: personal + "}", want: []string{`"outcome":"unparseable"`, `"code":200`, "at byte", `"event":"`}},
 		"uncertain": {
 			given: failing(fmt.Errorf("commit: %w", store.ErrUncertain)),
 			want:  []string{`"outcome":"may be stored"`, "webhook may be stored", `"code":429`},

@@ -192,7 +192,7 @@ func (s *Server) newHTTPServer(handler http.Handler, conns *connections) *http.S
 func (s *Server) connectionRefused() {
 	s.cfg.Metrics.ConnectionRefused()
 	if suppressed, ok := s.refusals.admit("connection"); ok {
-		s.cfg.Log.Info("connection limit reached, new connections are answered 429; raise the memory limit or add receivers",
+		s.cfg.Log.Info("connection limit reached; new connections are answered 429; raise the memory limit or add receivers",
 			"limit", s.limits.connections, "suppressed", suppressed)
 	}
 }
@@ -200,7 +200,8 @@ func (s *Server) connectionRefused() {
 // drain turns readiness off. It returns when no webhook has arrived for the drain delay, or after the drain timeout: until then a load
 // balancer may still send some.
 func (s *Server) drain(served <-chan error) error {
-	s.cfg.Log.Info("draining", "delay", s.cfg.DrainDelay.String(), "timeout", s.cfg.DrainTimeout.String())
+	s.cfg.Log.Info("draining; webhooks are accepted until none has arrived for delaySeconds",
+		"delaySeconds", s.cfg.DrainDelay.Seconds(), "timeoutSeconds", s.cfg.DrainTimeout.Seconds())
 	s.lastWebhook.Store(time.Now().UnixNano())
 	s.draining.Store(true)
 	timeout := time.After(max(s.cfg.DrainTimeout, s.cfg.DrainDelay))
@@ -213,7 +214,8 @@ func (s *Server) drain(served <-chan error) error {
 		case err := <-served:
 			return fmt.Errorf("serve webhooks while draining: %w", err)
 		case <-timeout:
-			s.cfg.Log.Info("webhooks still arrive at the end of the drain timeout; a load balancer ignores readiness")
+			s.cfg.Log.Info("webhooks still arrive at the end of the drain timeout; no more are accepted; " +
+				"check whether a load balancer ignores readiness")
 			return nil
 		case <-time.After(quiet):
 		}
@@ -238,7 +240,7 @@ func (s *Server) warnUnauthenticated(ctx context.Context) {
 	tick := time.NewTicker(warnInterval)
 	defer tick.Stop()
 	for {
-		s.cfg.Log.Info("warning: ALLOW_UNAUTHENTICATED is set, anyone who reaches this address can send events")
+		s.cfg.Log.Info("ALLOW_UNAUTHENTICATED is set: anyone who can reach the receiver can create events; use it for trials only")
 		select {
 		case <-tick.C:
 		case <-ctx.Done():

@@ -208,13 +208,14 @@ func (s *Server) logWebhook(a answer, seen sighting, took time.Duration) {
 	if a.code == http.StatusOK && a.cause == nil && !s.cfg.Log.V(1).Enabled() {
 		return // The common case: build no line that is not written.
 	}
-	log := s.cfg.Log.WithValues("outcome", a.outcome, "code", a.code, "bytes", seen.bytes, "seconds", took.Seconds())
+	log := s.cfg.Log.WithValues(
+		"source", seen.source.Name(), "outcome", a.outcome, "code", a.code, "bytes", seen.bytes, "seconds", took.Seconds())
 	if seen.event.Type != "" {
 		log = log.WithValues("proof", seen.sender.Proof(), "type", seen.event.Type, "entity", seen.event.EntityID,
 			"location", seen.event.LocationID)
 	}
 	if seen.receipt != nil {
-		log = log.WithValues("id", seen.receipt.ID.String())
+		log = log.WithValues("event", seen.receipt.ID.String())
 	}
 	if a.code == http.StatusOK && a.cause == nil {
 		log.V(1).Info("webhook accepted")
@@ -227,13 +228,13 @@ func (s *Server) logWebhook(a answer, seen sighting, took time.Duration) {
 	log = log.WithValues("suppressed", suppressed)
 	switch {
 	case a.code == http.StatusOK:
-		log.Info("stored a webhook that cannot be parsed; its event ends in Error", "reason", a.cause.Error())
+		log.Info("webhook stored, but it cannot be parsed; its event ends in Error", "error", a.cause.Error())
 	case a.outcome == uncertain:
-		log.Error(a.cause, "webhook may be stored; the sender sends it again, which is then a duplicate")
+		log.Error(a.cause, "webhook may be stored; the sender sends it again, and no event is lost or doubled")
 	case a.code == http.StatusTooManyRequests:
 		log.Error(a.cause, "webhook not stored; the sender sends it again")
 	default:
-		log.Info("webhook rejected", "reason", a.cause.Error())
+		log.Info("webhook rejected; it is not stored", "error", a.cause.Error())
 	}
 }
 

@@ -67,7 +67,7 @@ func (r *Relay) postpone(ctx context.Context, rows []store.RefusedEvent) error {
 	defer cancel()
 	if count := r.refusals.add(len(rows), time.Now()); count > 0 {
 		r.opts.Log.Info("the API server refuses WebhookEvents; their events are stored, and the relay tries again within about a minute",
-			"refusals", count, "event", rows[0].ID, "error", rows[0].Message)
+			"count", count, "event", rows[0].ID, "error", rows[0].Message)
 	}
 	return r.opts.Rows.PostponeRelay(ctx, rows, postponeBounds)
 }

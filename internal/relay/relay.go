@@ -274,8 +274,11 @@ func (r *Relay) create(ctx context.Context, row store.EventMeta) error {
 	defer cancel()
 	if err := unfit(row); err != nil {
 		message := fmt.Sprintf("no WebhookEvent can be created for this event: %v", err)
-		r.opts.Log.Info("an event ends in Error without a WebhookEvent", "event", row.ID, "error", message)
-		return r.opts.Rows.MarkUnacceptable(ctx, row.ID, v1alpha1.RejectedReason, message)
+		if err := r.opts.Rows.MarkUnacceptable(ctx, row.ID, v1alpha1.RejectedReason, message); err != nil {
+			return err
+		}
+		r.opts.Log.Info("event ended in Error, because no WebhookEvent can be created for it", "event", row.ID, "error", err.Error())
+		return nil
 	}
 	installation, err := r.opts.Rows.Installation(ctx)
 	if err != nil {
@@ -310,7 +313,7 @@ func (r *Relay) markRegularly(ctx context.Context) {
 
 func (r *Relay) mark(ctx context.Context) {
 	if err := r.markCreated(ctx); err != nil && ctx.Err() == nil {
-		r.opts.Log.Info("failed to mark rows as dispatched; the relay finds them again", "error", err.Error())
+		r.opts.Log.Info("failed to mark events as dispatched; the relay finds them again", "error", err.Error())
 	}
 }
 

@@ -31,8 +31,8 @@ func (r *Relay) sweepUntilDone(ctx context.Context) {
 			failures++
 			pause = max(pause, pauseAfter(failures, err))
 			r.backlogged.Store(true)
-			r.opts.Log.Info("failed to relay rows; they are stored, and the relay tries again",
-				"nextTryIn", pause.String(), "error", err.Error())
+			r.opts.Log.Info("failed to relay events; they are stored, and the relay tries again",
+				"retrySeconds", pause.Seconds(), "error", err.Error())
 		} else {
 			failures = 0
 		}

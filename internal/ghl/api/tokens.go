@@ -52,7 +52,7 @@ type TokenDir struct {
 // a location; it may be nil.
 func NewTokenDir(dir string, fallback TokenSource, log logr.Logger) (*TokenDir, error) {
 	if _, err := os.ReadDir(dir); err != nil {
-		return nil, fmt.Errorf("read the directory of GHL tokens: %w", err)
+		return nil, fmt.Errorf("read the directory of GoHighLevel's tokens: %w", err)
 	}
 	return &TokenDir{dir: dir, fallback: fallback, log: log, good: map[string]string{}, warned: map[string]bool{}}, nil
 }
@@ -95,15 +95,21 @@ func (d *TokenDir) Own(locationID string) bool {
 	return ok
 }
 
-// warn logs the first error of a location's file, or of the directory.
-func (d *TokenDir) warn(locationID string, err error, lastGoodUsed bool) {
+// warn logs the first error of a location's file, or of the directory. lastValid reports whether the last valid token is used.
+func (d *TokenDir) warn(locationID string, err error, lastValid bool) {
 	subject := locationID
 	if errors.Is(err, errNoDir) {
 		subject = ""
 	}
-	if !d.warned[subject] {
-		d.warned[subject] = true
-		d.log.Error(err, "Failed to read the token of a GHL location", "location", locationID, "lastGoodUsed", lastGoodUsed)
+	if d.warned[subject] {
+		return
+	}
+	d.warned[subject] = true
+	if lastValid {
+		d.log.Error(err, "failed to read the token of a location; its last valid token is used", "location", locationID)
+	} else {
+		d.log.Error(err, "failed to read the token of a location; calls to GoHighLevel for it fail until it can be read",
+			"location", locationID)
 	}
 }
 
@@ -121,7 +127,7 @@ func (d *TokenDir) other(locationID string) (string, error) {
 
 // errNoDir says that the directory cannot be opened, errNoFile that the directory has no file for the location.
 var (
-	errNoDir  = errors.New("the directory of GHL tokens cannot be opened")
+	errNoDir  = errors.New("the directory of GoHighLevel's tokens cannot be opened")
 	errNoFile = errors.New("no such file")
 )
 

@@ -142,7 +142,7 @@ func TestTokenDirFollowsChanges(t *testing.T) {
 		expect("second", why)
 		require.Len(t, logged, 1, why)
 		assert.Contains(t, logged[0], `"location"="loc1"`)
-		assert.Contains(t, logged[0], `"lastGoodUsed"=true`)
+		assert.Contains(t, logged[0], "its last valid token is used")
 		s.publish(map[string]string{"loc1": "second"})
 		expect("second", "the file is complete again")
 		logged = nil
