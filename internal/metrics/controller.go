@@ -66,7 +66,7 @@ func NewController(reg prometheus.Registerer, operations []operation.Spec) *Cont
 			"location"),
 		watch: with.NewGauge(prometheus.GaugeOpts{
 			Namespace: namespace, Name: "watch_failing",
-			Help: "1 until the controller can list and watch WebhookEvents, and while it cannot, else 0.",
+			Help: "1 while the controller cannot list and watch WebhookEvents, also before its first success, else 0.",
 		}),
 		lost: with.NewGauge(prometheus.GaugeOpts{
 			Namespace: namespace, Name: "lost_events",

@@ -53,7 +53,7 @@ func registerEvents(reg prometheus.Registerer, source Stats, now func() time.Tim
 				"whose body cannot be parsed count as unparseable.", "status"),
 		undispatched: desc("undispatched_events", "Unfinished events without a WebhookEvent, including parked ones."),
 		notCreated: desc("refused_events",
-			"Unfinished events whose WebhookEvent the API server rejected, for instance because of an admission policy."),
+			"Unfinished events whose WebhookEvent the API server refused to create, for instance because of an admission policy."),
 		oldest: desc("oldest_unfinished_event_age_seconds",
 			"Time since the receipt of the oldest event that is neither done nor in error, including suspended ones; "+
 				"0 without one."),
