@@ -35,7 +35,7 @@ type VerityDatabase struct {
 type Receiver struct {
 	Database
 
-	GHLWebhookPublicKeys List    `env:"GHL_WEBHOOK_PUBLIC_KEYS" file:"true" unset:"GHL's published key, if GHL_APP_IDS or GHL_LOCATION_IDS is set" help:"Ed25519 public keys of marketplace webhooks, comma-separated: PEM, or the key in base64 or hex"`
+	GHLWebhookPublicKeys List    `env:"GHL_WEBHOOK_PUBLIC_KEYS" file:"true" unset:"GoHighLevel's published key, if GHL_APP_IDS or GHL_LOCATION_IDS is set" help:"Ed25519 public keys of marketplace webhooks, comma-separated: PEM, or the key in base64 or hex"`
 	GHLWebhookSecrets    Secrets `env:"GHL_WEBHOOK_SECRETS" unset:"workflow webhooks are rejected" help:"secrets of workflow webhooks, comma-separated; a webhook must carry one of them"`
 	GHLAppIDs            List    `env:"GHL_APP_IDS" unset:"any app" help:"marketplace apps whose webhooks are accepted, comma-separated; a webhook of another app is answered 403"`
 	GHLLocationIDs       List    `env:"GHL_LOCATION_IDS" unset:"any location" help:"locations whose webhooks are stored, comma-separated; a webhook of another location is answered 200 and ignored"`
@@ -74,8 +74,8 @@ type Controller struct {
 	VerityOnDelete OnEnd `env:"VERITY_ON_DELETE" envDefault:"clear" help:"effect of a deleted appointment on its lead: clear removes the appointment from the lead, keep leaves it"`
 	VerityOnCancel OnEnd `env:"VERITY_ON_CANCEL" envDefault:"keep" help:"effect of a cancelled appointment on its lead: clear removes the appointment from the lead, keep leaves it"`
 
-	GHLAPIBaseURL      *url.URL `env:"GHL_API_BASE_URL" envDefault:"https://services.leadconnectorhq.com" help:"base URL of GHL's API"`
-	GHLAPIToken        Secret   `env:"GHL_API_TOKEN" unset:"GHL's API is not called, unless GHL_TOKENS_DIR is set" help:"token of GHL's API, for an installation with one location"`
+	GHLAPIBaseURL      *url.URL `env:"GHL_API_BASE_URL" envDefault:"https://services.leadconnectorhq.com" help:"base URL of GoHighLevel's API"`
+	GHLAPIToken        Secret   `env:"GHL_API_TOKEN" unset:"GoHighLevel's API is not called, unless GHL_TOKENS_DIR is set" help:"token of GoHighLevel's API, for an installation with one location"`
 	GHLTokensDir       string   `env:"GHL_TOKENS_DIR" chart:"ghlTokensSecretName" unset:"GHL_API_TOKEN serves every location" help:"directory with one file for each location, named by the location's id, with its token; changes apply without a restart"`
 	GHLAppointmentTags List     `env:"GHL_APPOINTMENT_TAGS" unset:"none" help:"tags that are added to the contact after its appointment is synced, comma-separated"`
 
@@ -96,7 +96,7 @@ type Controller struct {
 	DoneTTL              time.Duration `env:"DONE_TTL" envDefault:"1h" help:"how long a WebhookEvent is kept after it is done"`
 	ErrorTTL             time.Duration `env:"ERROR_TTL" envDefault:"72h" help:"how long a WebhookEvent in error is kept"`
 	FinishedHistoryLimit int           `env:"FINISHED_HISTORY_LIMIT" envDefault:"250" help:"maximum number of finished WebhookEvents of a kind that are kept: done, in error, in error because the body does not parse"`
-	Retention            time.Duration `env:"RETENTION" envDefault:"90d" help:"how long finished rows are kept in the database, at least 31d: GHL retries a webhook for 30 days"`
+	Retention            time.Duration `env:"RETENTION" envDefault:"90d" help:"how long finished rows are kept in the database, at least 31d: GoHighLevel retries a webhook for 30 days"`
 
 	// MaxWaitingEvents bounds the unfinished WebhookEvents that wait for a later attempt; the surplus is parked.
 	MaxWaitingEvents int `env:"MAX_WAITING_EVENTS" envDefault:"4000" help:"maximum number of unfinished WebhookEvents that wait for a later attempt; further events wait in Postgres"`

@@ -259,7 +259,8 @@ func (s *leadSync) write(ctx context.Context, contactID string) (Outcome, error)
 	case result.Spared > 0:
 		s.details["spared"] = result.Spared
 		if result.Leads == 0 {
-			out.Skipped = "the contact's lead points at an unknown appointment, and no other appointment is known to be booked later"
+			out.Skipped = "the contact's lead points at an unknown appointment, and no other appointment is known to be booked later; " +
+				"the lead is not changed"
 		}
 	}
 	return out, nil

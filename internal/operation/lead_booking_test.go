@@ -203,7 +203,7 @@ func TestLeadThatPointsAtAnUnknownAppointment(t *testing.T) {
 			require.NoError(t, lead.Run(t.Context(), e).Err)
 			assert.Equal(t, want, env.leadsOf(x.verity))
 			if _, spared := out.Details["spared"]; spared {
-				assert.Equal(t, "the contact's lead points at an unknown appointment, and no other appointment is known to be booked later", out.Skipped)
+				assert.Equal(t, "the contact's lead points at an unknown appointment, and no other appointment is known to be booked later; the lead is not changed", out.Skipped)
 			}
 		})
 	}
