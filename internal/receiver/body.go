@@ -28,7 +28,7 @@ type charge struct {
 	held   int64
 }
 
-// raise raises the charge to at least n bytes, or returns errBusy. The request holds them until release.
+// raise raises the charge to at least n bytes, or returns errMemory. The request holds them until release.
 func (c *charge) raise(n int64) error {
 	if n <= c.held {
 		return nil
@@ -45,7 +45,7 @@ func (c *charge) release() { c.budget.Release(c.held) }
 // readBody reads a request's body. It charges memory before it allocates it: up to maxAnnounced for the Content-Length, and then as bytes
 // arrive, so that a client holds no more than it has sent.
 //
-// The error is errTooLarge, errBusy, or that of a body that is incomplete or late.
+// The error is errTooLarge, errMemory, or that of a body that is incomplete or late.
 func readBody(r *http.Request, held *charge) ([]byte, error) {
 	if r.ContentLength > maxBody {
 		return nil, errTooLarge

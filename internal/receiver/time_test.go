@@ -157,8 +157,9 @@ func TestHalfABodyIsNotStored(t *testing.T) {
 func TestOverloadIsAnsweredAtOnce(t *testing.T) {
 	t.Parallel()
 	var release chan struct{}
+	var lines *logLines
 	one := func(f *environment) {
-		release = make(chan struct{})
+		release, lines = make(chan struct{}), f.capture()
 		f.config.MaxInFlight = 1
 		f.recorder.before = func(ctx context.Context) error {
 			select {
@@ -178,6 +179,8 @@ func TestOverloadIsAnsweredAtOnce(t *testing.T) {
 		assert.Equal(t, notNow, got.body)
 		assert.Equal(t, "30", got.header.Get("Retry-After"))
 		assert.Zero(t, time.Since(started))
+		synctest.Wait()
+		assert.Len(t, lines.with("as many webhooks are in flight as --max-in-flight allows"), 1, "the log says which limit is reached")
 
 		close(release)
 		assert.Equal(t, 200, first.answer(t).code)
@@ -199,7 +202,8 @@ func TestSlowSendersTakeNoSlot(t *testing.T) {
 
 func TestBodiesShareABoundedMemory(t *testing.T) {
 	t.Parallel()
-	inBubble(t, nil, func(t *testing.T, b *bubble) {
+	var lines *logLines
+	inBubble(t, func(f *environment) { lines = f.capture() }, func(t *testing.T, b *bubble) {
 		// All but the last byte of 64 MiB.
 		large := requestText("POST", ghl.Path, secret, strings.Repeat(" ", 1<<20))
 		for range 63 {
@@ -208,6 +212,8 @@ func TestBodiesShareABoundedMemory(t *testing.T) {
 		last := b.open(t, large[:len(large)-10])
 		synctest.Wait()
 		assert.Equal(t, 429, b.deliver(t).code)
+		synctest.Wait()
+		assert.Len(t, lines.with("the memory for bodies is used up"), 1, "the log says which limit is reached")
 
 		require.NoError(t, last.Close())
 		synctest.Wait()
