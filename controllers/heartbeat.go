@@ -71,7 +71,7 @@ func (h *Heartbeat) Start(ctx context.Context) error {
 			h.Reconciler.OnFenced(err)
 			stop()
 		case err != nil && !h.failing && ctx.Err() == nil:
-			h.Log.Info("failed to record the heartbeat; it retries, and logs no further failure until it succeeds", "error", err.Error())
+			h.Log.Info("failed to record the heartbeat; retrying, with no further line until it succeeds", "error", err.Error())
 		}
 		h.failing = err != nil
 	}, cmp.Or(h.Every, 5*time.Second))

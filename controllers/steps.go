@@ -56,7 +56,7 @@ func (r *WebhookEventReconciler) refuseReplay(ctx context.Context, s *scope, req
 		return err
 	}
 	message := fmt.Sprintf("refused the replay request %.64q: %s", request, why)
-	ctrl.LoggerFrom(ctx).Info("refused a replay request", "event", s.id, "reason", reason, "error", message)
+	ctrl.LoggerFrom(ctx).Info("refused a replay request; the event does not run again", "event", s.id, "reason", reason, "error", message)
 	r.publishWarning(s.object, reason, "Replay", message)
 	return r.updateStatus(ctx, s, func(st *v1alpha1.WebhookEventStatus) {
 		st.LastHandledReplay = request
