@@ -135,7 +135,7 @@ func addController(mgr ctrl.Manager, cfg config.Controller, flags controllerFlag
 	}
 	if err := mgr.Add(&controllers.Releaser{
 		Reconciler: reconciler, Rows: db, Namespace: namespace, Outages: planner.Outages,
-		Capacity: controllers.Capacity{Vacancies: planner.Vacancies, Left: planner.Released()},
+		Capacity: controllers.Capacity{Slots: planner.Slots, Released: planner.Released()},
 		Log:      mgr.GetLogger().WithName("releaser"),
 	}); err != nil {
 		return fmt.Errorf("set up the release of held events: %w", err)

@@ -33,7 +33,7 @@ type operationResult struct {
 func (o operationResult) failed() bool { return o.Err != nil }
 
 // limit returns the name of the concurrency limit that kept the operation from running, or "". Such an attempt does not count.
-func (o operationResult) limit() string { return destination.PlacesOf(o.Err) }
+func (o operationResult) limit() string { return destination.LimitOf(o.Err) }
 
 // permanent reports whether the destination refused the operation, in this attempt or an earlier one.
 func (o operationResult) permanent() bool {

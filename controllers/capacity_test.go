@@ -23,19 +23,19 @@ import (
 
 // limitedDestination is a destination with a concurrency limit. The test ends each call.
 type limitedDestination struct {
-	limit   *destination.Bulkhead
-	breaker *destination.Breaker
-	left    chan struct{}
+	limit    *destination.Bulkhead
+	breaker  *destination.Breaker
+	released chan struct{}
 	// started receives the event of each call, in order. A send to end ends a call.
 	started chan uuid.UUID
 	end     chan struct{}
 }
 
 func newLimitedDestination(calls int) *limitedDestination {
-	limited := &limitedDestination{left: make(chan struct{}, 1), started: make(chan uuid.UUID, 100), end: make(chan struct{})}
+	limited := &limitedDestination{released: make(chan struct{}, 1), started: make(chan uuid.UUID, 100), end: make(chan struct{})}
 	limited.limit = destination.NewBulkhead("narrow", calls, func() {
 		select {
-		case limited.left <- struct{}{}:
+		case limited.released <- struct{}{}:
 		default:
 		}
 	})
@@ -58,9 +58,9 @@ func (limited *limitedDestination) answer(_ int, e *store.Attempt) operation.Out
 func (limited *limitedDestination) configure(set *settings) {
 	// Within the test, no event retries without the Releaser.
 	set.backoff = controllers.Backoff{Base: time.Millisecond, Max: time.Hour, MaxAttempts: 2}
-	set.outages = func() (down, mayTry []string) { return destination.Outages(limited.breaker) }
+	set.outages = func() (down, allowTrial []string) { return destination.Outages(limited.breaker) }
 	set.capacity = controllers.Capacity{
-		Left: limited.left, Vacancies: func() []destination.Vacancy { return []destination.Vacancy{limited.limit.Vacancy()} },
+		Slots: func() []destination.Slots { return []destination.Slots{limited.limit.Slots()} }, Released: limited.released,
 	}
 }
 

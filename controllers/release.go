@@ -18,19 +18,19 @@ import (
 // HeldRows is what the Releaser needs of the database.
 type HeldRows interface {
 	ReleaseHeld(ctx context.Context, down []string, limit int) (released []store.Released, more bool, err error)
-	ReleaseForPlaces(ctx context.Context, places string, free int) (released []store.Released, more bool, err error)
-	ReleaseToTry(ctx context.Context, destinations []string) ([]store.Released, error)
+	ReleaseForSlots(ctx context.Context, limit string, free int) (released []store.Released, more bool, err error)
+	ReleaseForTrial(ctx context.Context, destinations []string) ([]store.Released, error)
 }
 
-// Outages returns the destinations that are down, and those of them that one event may try.
-type Outages func() (down, mayTry []string)
+// Outages returns the destinations that are down, and those among them that allow a trial call.
+type Outages func() (down, allowTrial []string)
 
 // Capacity describes the concurrency limits of the destinations.
 type Capacity struct {
-	// Vacancies returns the free slots of each limit.
-	Vacancies func() []destination.Vacancy
-	// Left receives after a call has ended. Calls that end at the same time may share one receive.
-	Left <-chan struct{}
+	// Slots returns the state of each limit.
+	Slots func() []destination.Slots
+	// Released receives after a call has released its slot. Calls that end at the same time may share one receive.
+	Released <-chan struct{}
 }
 
 // Releaser makes held events due before their next attempt. While a destination's breaker is half open, it releases one event at a time.
@@ -68,19 +68,19 @@ type queueState struct {
 	// queried is the time of the last query, and more is true if more events may be queued.
 	queried time.Time
 	more    bool
-	// pending counts the released events whose call has not started. Each of them needs one of the free slots. tried is the number of calls
-	// until the last check.
-	pending, tried int
+	// pending counts the released events whose call has not started. Each of them needs one of the free slots. requests is the number of
+	// requests for a slot until the last check.
+	pending, requests int
 }
 
 // free returns how many further events can be released.
-func (q *queueState) free(v destination.Vacancy) int {
-	q.pending = max(0, q.pending-(v.Tried-q.tried))
+func (q *queueState) free(s destination.Slots) int {
+	q.pending = max(0, q.pending-(s.Requests-q.requests))
 	if time.Since(q.queried) > refusalRecorded {
 		q.pending = 0 // They do not call, for instance because they were suspended.
 	}
-	q.tried = v.Tried
-	return max(0, v.Free-q.pending)
+	q.requests = s.Requests
+	return max(0, s.Free-q.pending)
 }
 
 // refusalRecorded is the time within which the attempt of a refused call is surely recorded.
@@ -106,15 +106,15 @@ func (r *Releaser) Start(ctx context.Context) error {
 			return nil
 		case <-ticker.C:
 			next = r.releaseAll
-		case <-r.Capacity.Left:
+		case <-r.Capacity.Released:
 			next = r.releaseQueued
 		}
 	}
 }
 
 func (r *Releaser) releaseAll(ctx context.Context) error {
-	down, mayTry := r.Outages()
-	return errors.Join(r.releaseRecovered(ctx, down), r.releaseToTry(ctx, mayTry), r.releaseQueued(ctx))
+	down, allowTrial := r.Outages()
+	return errors.Join(r.releaseRecovered(ctx, down), r.releaseForTrial(ctx, allowTrial), r.releaseQueued(ctx))
 }
 
 // releaseRecovered releases the events whose destination is up again.
@@ -124,8 +124,8 @@ func (r *Releaser) releaseRecovered(ctx context.Context, down []string) error {
 		return nil
 	}
 	held := slices.Clone(down)
-	for _, v := range r.vacancies() {
-		held = append(held, v.Places) // An event that waits for a slot is released only by releaseQueued.
+	for _, s := range r.slots() {
+		held = append(held, s.Limit) // An event that waits for a slot is released only by releaseQueued.
 	}
 	released, more, err := r.Rows.ReleaseHeld(ctx, held, r.Batch)
 	if err != nil {
@@ -136,12 +136,12 @@ func (r *Releaser) releaseRecovered(ctx context.Context, down []string) error {
 	return nil
 }
 
-// releaseToTry releases one event for each destination whose breaker is half open.
-func (r *Releaser) releaseToTry(ctx context.Context, mayTry []string) error {
-	if len(mayTry) == 0 {
+// releaseForTrial releases one event for each destination that allows a trial call.
+func (r *Releaser) releaseForTrial(ctx context.Context, destinations []string) error {
+	if len(destinations) == 0 {
 		return nil
 	}
-	released, err := r.Rows.ReleaseToTry(ctx, mayTry)
+	released, err := r.Rows.ReleaseForTrial(ctx, destinations)
 	if err != nil {
 		return err
 	}
@@ -151,17 +151,17 @@ func (r *Releaser) releaseToTry(ctx context.Context, mayTry []string) error {
 
 // releaseQueued releases as many events as each concurrency limit has free slots.
 func (r *Releaser) releaseQueued(ctx context.Context) error {
-	for _, v := range r.vacancies() {
-		q := r.queues[v.Places]
+	for _, s := range r.slots() {
+		q := r.queues[s.Limit]
 		if q == nil {
 			q = &queueState{}
-			r.queues[v.Places] = q
+			r.queues[s.Limit] = q
 		}
-		free := q.free(v)
-		if free == 0 || !q.more && time.Since(v.Refused) > refusalRecorded && time.Since(q.queried) < r.Recheck {
+		free := q.free(s)
+		if free == 0 || !q.more && time.Since(s.Refused) > refusalRecorded && time.Since(q.queried) < r.Recheck {
 			continue
 		}
-		released, more, err := r.Rows.ReleaseForPlaces(ctx, v.Places, free)
+		released, more, err := r.Rows.ReleaseForSlots(ctx, s.Limit, free)
 		if err != nil {
 			return err
 		}
@@ -172,11 +172,11 @@ func (r *Releaser) releaseQueued(ctx context.Context) error {
 	return nil
 }
 
-func (r *Releaser) vacancies() []destination.Vacancy {
-	if r.Capacity.Vacancies == nil {
+func (r *Releaser) slots() []destination.Slots {
+	if r.Capacity.Slots == nil {
 		return nil
 	}
-	return r.Capacity.Vacancies()
+	return r.Capacity.Slots()
 }
 
 // wake reconciles released events. If the process dies before, the next leader reconciles all events. The relay recreates the WebhookEvent

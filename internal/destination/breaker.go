@@ -1,6 +1,7 @@
 package destination
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,17 +13,17 @@ import (
 
 // BreakerOptions configure a breaker. Zero values are the defaults.
 type BreakerOptions struct {
-	// Failures in a row open it; 5 by default.
+	// Failures is the number of consecutive failures that opens the breaker; 5 by default.
 	Failures uint32
 	// Open is how long the breaker stays open before it allows one trial call; 10 s by default.
 	Open time.Duration
-	// MaxWait bounds the wait of an event in a long outage; 5 min by default.
+	// MaxWait bounds the backoff of an event in a long outage; 5 min by default.
 	MaxWait time.Duration
-	// MaxPause bounds a pause that a destination requests; 15 min by default, the longest delay between attempts.
+	// MaxPause bounds a pause that a destination requests; 15 min by default, which is the longest delay between attempts.
 	MaxPause time.Duration
 	// Calls limits the calls in flight; nil is no limit.
 	Calls *Bulkhead
-	// Changed is called when the breaker opens (up is false) or closes. It must not block.
+	// Changed is called when the breaker opens (up is false) and when it closes (up is true). It must not block.
 	Changed func(name string, up bool)
 }
 
@@ -41,18 +42,10 @@ type Breaker struct {
 
 // NewBreaker returns a closed breaker for the destination called name.
 func NewBreaker(name string, opts BreakerOptions) *Breaker {
-	if opts.Failures == 0 {
-		opts.Failures = 5
-	}
-	if opts.Open == 0 {
-		opts.Open = 10 * time.Second
-	}
-	if opts.MaxWait == 0 {
-		opts.MaxWait = 5 * time.Minute
-	}
-	if opts.MaxPause == 0 {
-		opts.MaxPause = 15 * time.Minute
-	}
+	opts.Failures = cmp.Or(opts.Failures, 5)
+	opts.Open = cmp.Or(opts.Open, 10*time.Second)
+	opts.MaxWait = cmp.Or(opts.MaxWait, 5*time.Minute)
+	opts.MaxPause = cmp.Or(opts.MaxPause, 15*time.Minute)
 	b := &Breaker{name: name, opts: opts}
 	b.cb = gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{
 		Name:          name,
@@ -60,9 +53,9 @@ func NewBreaker(name string, opts BreakerOptions) *Breaker {
 		Timeout:       opts.Open,
 		ReadyToTrip:   func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= opts.Failures },
 		OnStateChange: func(_ string, _, to gobreaker.State) { b.changed(to) },
-		// A refusal of this event shows that the destination is up.
+		// A destination that refuses an event is up.
 		IsSuccessful: func(err error) bool { return err == nil || ClassOf(err) == Permanent },
-		// Neither a requested pause nor a call that was cancelled here shows whether it is up.
+		// Neither a requested pause nor a call that the caller cancelled shows whether the destination is up.
 		IsExcluded: func(err error) bool { return ClassOf(err) == Limited || errors.Is(err, context.Canceled) },
 	})
 	return b
@@ -80,11 +73,11 @@ func (b *Breaker) Do(ctx context.Context, f func(context.Context) error) error {
 			Message: fmt.Sprintf("requested a pause; %s left", pause.Round(time.Second)),
 		}
 	}
-	leave, err := b.opts.Calls.enter(ctx)
+	release, err := b.opts.Calls.acquire(ctx)
 	if err != nil {
-		return &Error{Destination: b.name, Class: Limited, RetryAfter: fullPause, Message: err.Error(), Err: err}
+		return &Error{Destination: b.name, Class: Limited, RetryAfter: limitPause, Message: err.Error(), Err: err}
 	}
-	defer leave()
+	defer release()
 	_, err = b.cb.Execute(func() (struct{}, error) { return struct{}{}, f(ctx) })
 	if blocked(err) {
 		return &Error{
@@ -97,9 +90,9 @@ func (b *Breaker) Do(ctx context.Context, f func(context.Context) error) error {
 	return err
 }
 
-// Wait returns the time until an event should call the destination; 0 if the breaker is closed and no pause was requested.
-// After a failed call, use WaitAfter. Wait grows with the length of the outage, up to MaxWait, so that waiting events cost
-// little. Callers add jitter.
+// Wait returns the backoff of an event that needs the destination; 0 if the breaker is closed and no pause was requested. After
+// a failed call, use WaitAfter. Wait grows with the length of the outage, up to MaxWait, so that waiting events cost little.
+// Callers add jitter.
 func (b *Breaker) Wait() time.Duration {
 	state := b.cb.State()
 	b.mu.Lock()
@@ -117,12 +110,12 @@ func (b *Breaker) Wait() time.Duration {
 }
 
 // WaitAfter is Wait for an event whose call ended with err. It is never 0 if the call was not made or a pause was requested:
-// the destination may be up again by now, but the event has not failed.
+// the attempt does not count, even if the destination is up again by now.
 func (b *Breaker) WaitAfter(err error) time.Duration {
 	wait := b.Wait()
 	switch {
-	case errors.Is(err, ErrFull):
-		return max(wait, fullPause) // It may well be up.
+	case errors.Is(err, ErrLimitReached):
+		return max(wait, limitPause)
 	case blocked(err), err != nil && ClassOf(err) == Limited:
 		return max(wait, minWait)
 	default:
@@ -130,7 +123,7 @@ func (b *Breaker) WaitAfter(err error) time.Duration {
 	}
 }
 
-// minWait is the shortest wait of an event while the breaker is not closed, or if its call was not made.
+// minWait is the shortest backoff of an event while the breaker is not closed, or if its call was not made.
 const minWait = time.Second
 
 // blocked reports whether a call was not made because the breaker is open.
@@ -141,8 +134,8 @@ func blocked(err error) bool {
 // Up reports whether the breaker is closed.
 func (b *Breaker) Up() bool { return b.cb.State() == gobreaker.StateClosed }
 
-// MayTry reports whether the breaker is half open and allows a trial call now. It is false while a trial call is in flight.
-func (b *Breaker) MayTry() bool {
+// AllowsTrial reports whether the breaker is half open and allows a trial call now. It is false while a trial call is in flight.
+func (b *Breaker) AllowsTrial() bool {
 	if b.cb.State() != gobreaker.StateHalfOpen || b.paused() > 0 {
 		return false
 	}
@@ -150,19 +143,19 @@ func (b *Breaker) MayTry() bool {
 	return counts.Requests == counts.TotalExclusions
 }
 
-// Outages returns the names of the destinations that are down or requested a pause, and of those among them that may be tried
-// again.
-func Outages(breakers ...*Breaker) (down, mayTry []string) {
+// Outages returns the names of the destinations that are down or requested a pause, and of those among them that allow a trial
+// call.
+func Outages(breakers ...*Breaker) (down, allowTrial []string) {
 	for _, b := range breakers {
 		if b.Wait() == 0 {
 			continue
 		}
 		down = append(down, b.name)
-		if b.MayTry() {
-			mayTry = append(mayTry, b.name)
+		if b.AllowsTrial() {
+			allowTrial = append(allowTrial, b.name)
 		}
 	}
-	return down, mayTry
+	return down, allowTrial
 }
 
 func (b *Breaker) changed(to gobreaker.State) {

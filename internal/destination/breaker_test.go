@@ -33,13 +33,13 @@ func TestBreaker(t *testing.T) {
 			assert.True(t, b.Up())
 			assert.Zero(t, b.Wait())
 		},
-		"refusals of single events do not open it": func(t *testing.T, b *destination.Breaker, _ *[]bool) {
+		"stays closed however many events are refused": func(t *testing.T, b *destination.Breaker, _ *[]bool) {
 			for range 50 {
 				require.Error(t, b.Do(t.Context(), permanent))
 			}
 			assert.True(t, b.Up())
 		},
-		"opens after failures in a row, lets one try after a while, and closes when that succeeds": func(t *testing.T, b *destination.Breaker, changes *[]bool) {
+		"opens after consecutive failures, allows a trial call after its timeout, and closes if the trial call succeeds": func(t *testing.T, b *destination.Breaker, changes *[]bool) {
 			for range 5 {
 				require.Error(t, b.Do(t.Context(), unavailable))
 			}
@@ -49,17 +49,17 @@ func TestBreaker(t *testing.T) {
 			assert.Equal(t, destination.Unavailable, destination.ClassOf(err))
 			time.Sleep(11 * time.Second)
 			require.Error(t, b.Do(t.Context(), unavailable))
-			assert.Equal(t, 10*time.Second, b.Wait(), "the try failed: as long again")
+			assert.Equal(t, 10*time.Second, b.Wait(), "the trial call failed: the breaker is open for the same time again")
 			time.Sleep(11 * time.Second)
 			require.NoError(t, b.Do(t.Context(), succeed))
 			assert.True(t, b.Up())
 			assert.Zero(t, b.Wait())
-			assert.Equal(t, []bool{false, true}, *changes, "a failed try is no change")
+			assert.Equal(t, []bool{false, true}, *changes, "a failed trial call is no change")
 		},
-		"may be tried again once it was open for a while, by one call at a time": func(t *testing.T, b *destination.Breaker, _ *[]bool) {
+		"allows one trial call at a time once its timeout has passed": func(t *testing.T, b *destination.Breaker, _ *[]bool) {
 			outages := func() [2][]string {
-				down, mayTry := destination.Outages(b, destination.NewBreaker("another", destination.BreakerOptions{}))
-				return [2][]string{down, mayTry}
+				down, allowTrial := destination.Outages(b, destination.NewBreaker("another", destination.BreakerOptions{}))
+				return [2][]string{down, allowTrial}
 			}
 			assert.Equal(t, [2][]string{}, outages())
 			for range 5 {
@@ -69,27 +69,27 @@ func TestBreaker(t *testing.T) {
 			time.Sleep(11 * time.Second)
 			assert.Equal(t, [2][]string{{"d"}, {"d"}}, outages())
 			require.NoError(t, b.Do(t.Context(), func(context.Context) error {
-				assert.Equal(t, [2][]string{{"d"}}, outages(), "somebody tries")
+				assert.Equal(t, [2][]string{{"d"}}, outages(), "the trial call is in flight")
 				return nil
 			}))
 			assert.Equal(t, [2][]string{}, outages())
 		},
-		"may be tried again where who tried was asked for a pause, or gave up": func(t *testing.T, b *destination.Breaker, _ *[]bool) {
+		"allows another trial call if a trial call was cancelled or answered with a pause": func(t *testing.T, b *destination.Breaker, _ *[]bool) {
 			for range 5 {
 				require.Error(t, b.Do(t.Context(), unavailable))
 			}
 			time.Sleep(11 * time.Second)
 			require.Error(t, b.Do(t.Context(), func(context.Context) error { return context.Canceled }))
-			assert.True(t, b.MayTry())
+			assert.True(t, b.AllowsTrial())
 			require.Error(t, b.Do(t.Context(), fail(destination.Limited, 30*time.Second)))
-			assert.False(t, b.MayTry(), "not before the pause is over")
+			assert.False(t, b.AllowsTrial(), "not before the pause ends")
 			time.Sleep(31 * time.Second)
-			assert.True(t, b.MayTry())
+			assert.True(t, b.AllowsTrial())
 			require.NoError(t, b.Do(t.Context(), succeed))
 			assert.True(t, b.Up())
-			assert.False(t, b.MayTry())
+			assert.False(t, b.AllowsTrial())
 		},
-		"makes events wait longer the longer it lasts, up to a bound": func(t *testing.T, b *destination.Breaker, _ *[]bool) {
+		"backs off longer the longer the outage lasts, up to MaxWait": func(t *testing.T, b *destination.Breaker, _ *[]bool) {
 			for range 5 {
 				require.Error(t, b.Do(t.Context(), unavailable))
 			}
@@ -102,7 +102,7 @@ func TestBreaker(t *testing.T) {
 			}
 			assert.Equal(t, 5*time.Minute, last)
 		},
-		"keeps the pause that was asked for, and calls nobody during it": func(t *testing.T, b *destination.Breaker, changes *[]bool) {
+		"makes no call during a requested pause": func(t *testing.T, b *destination.Breaker, changes *[]bool) {
 			require.Error(t, b.Do(t.Context(), fail(destination.Limited, 30*time.Second)))
 			assert.Equal(t, 30*time.Second, b.Wait())
 			err := b.Do(t.Context(), func(context.Context) error { t.Error("called during the pause"); return nil })
@@ -112,33 +112,33 @@ func TestBreaker(t *testing.T) {
 			assert.Zero(t, b.Wait())
 			assert.Empty(t, *changes)
 		},
-		"who was held back waits, though the destination was found to be up the moment after": func(t *testing.T, b *destination.Breaker, _ *[]bool) {
+		"makes an event wait that met a trial call in flight, even if that call has closed the breaker since": func(t *testing.T, b *destination.Breaker, _ *[]bool) {
 			for range 5 {
 				require.Error(t, b.Do(t.Context(), unavailable))
 			}
 			time.Sleep(11 * time.Second)
-			var held error
+			var rejected error
 			require.NoError(t, b.Do(t.Context(), func(ctx context.Context) error {
-				held = b.Do(ctx, func(context.Context) error { t.Error("called while somebody tries"); return nil })
+				rejected = b.Do(ctx, func(context.Context) error { t.Error("called while a trial call is in flight"); return nil })
 				return nil
 			}))
-			require.Error(t, held)
+			require.Error(t, rejected)
 			assert.True(t, b.Up())
 			assert.Zero(t, b.Wait())
-			assert.Equal(t, time.Second, b.WaitAfter(held), "what was not called has failed nobody")
-			assert.Zero(t, b.WaitAfter(unavailable(t.Context())), "what was called has")
+			assert.Equal(t, time.Second, b.WaitAfter(rejected), "no call was made: the event has not failed")
+			assert.Zero(t, b.WaitAfter(unavailable(t.Context())), "the call was made and failed")
 		},
-		"who met a pause waits, though it was over the moment after": func(t *testing.T, b *destination.Breaker, _ *[]bool) {
-			asked := b.Do(t.Context(), fail(destination.Limited, 30*time.Second))
-			assert.Equal(t, 30*time.Second, b.WaitAfter(asked))
-			met := b.Do(t.Context(), succeed)
-			require.Error(t, met)
+		"makes an event wait that met a pause, even if the pause has ended since": func(t *testing.T, b *destination.Breaker, _ *[]bool) {
+			requested := b.Do(t.Context(), fail(destination.Limited, 30*time.Second))
+			assert.Equal(t, 30*time.Second, b.WaitAfter(requested))
+			rejected := b.Do(t.Context(), succeed)
+			require.Error(t, rejected)
 			time.Sleep(31 * time.Second)
-			for _, err := range []error{asked, met} {
+			for _, err := range []error{requested, rejected} {
 				assert.Equal(t, time.Second, b.WaitAfter(err))
 			}
 		},
-		"does not believe in a pause of a year": func(t *testing.T, b *destination.Breaker, _ *[]bool) {
+		"limits a requested pause to MaxPause": func(t *testing.T, b *destination.Breaker, _ *[]bool) {
 			err := b.Do(t.Context(), fail(destination.Limited, 365*24*time.Hour))
 			require.Error(t, err)
 			assert.Equal(t, 15*time.Minute, b.Wait())

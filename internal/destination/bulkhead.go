@@ -10,37 +10,37 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// ErrFull says that a call was not made because the concurrency limit is reached. The event has not failed: it waits for a
-// slot, see PlacesOf.
-var ErrFull = errors.New("the concurrency limit is reached")
+// ErrLimitReached says that a call was not made because the concurrency limit is reached. The event has not failed: it waits
+// for a slot, see LimitOf.
+var ErrLimitReached = errors.New("the concurrency limit is reached")
 
-// fullError is ErrFull with the name of the limit.
-type fullError struct {
-	places string
-	calls  int
+// limitError is ErrLimitReached with the name of the limit.
+type limitError struct {
+	limit string
+	calls int
 }
 
-func (e *fullError) Error() string {
+func (e *limitError) Error() string {
 	return fmt.Sprintf("the concurrency limit of %d calls is reached", e.calls)
 }
 
-func (*fullError) Is(target error) bool { return target == ErrFull }
+func (*limitError) Is(target error) bool { return target == ErrLimitReached }
 
-// PlacesOf returns the name of the concurrency limit that err reports, "" if err is another failure.
-func PlacesOf(err error) string {
-	if full, ok := errors.AsType[*fullError](err); ok {
-		return full.places
+// LimitOf returns the name of the concurrency limit that err reports, "" if err is another failure.
+func LimitOf(err error) string {
+	if reached, ok := errors.AsType[*limitError](err); ok {
+		return reached.limit
 	}
 	return ""
 }
 
 const (
-	// fullTimeout is how long a call waits for a slot while the calls in flight are quick.
-	fullTimeout = 100 * time.Millisecond
-	// slowCall is the duration after which a call in flight counts as stuck. Then no call waits for a slot.
-	slowCall = time.Second
-	// fullPause is the shortest wait of an event that found no slot and waits for something else, too.
-	fullPause = 2 * time.Second
+	// slotTimeout is how long a call waits for a slot while no call is stuck.
+	slotTimeout = 100 * time.Millisecond
+	// stuckAfter is the duration after which a call in flight counts as stuck. Then no call waits for a slot.
+	stuckAfter = time.Second
+	// limitPause is the shortest wait of an event that got no slot and waits for something else, too.
+	limitPause = 2 * time.Second
 )
 
 // Bulkhead limits the calls to a destination that are in flight at the same time, so that a destination that hangs does not
@@ -55,91 +55,92 @@ type Bulkhead struct {
 	// released is called after a slot is released. It must not block.
 	released func()
 
-	mu      sync.Mutex
-	begun   map[*time.Time]struct{}
-	refused time.Time
-	tried   int
+	mu sync.Mutex
+	// inFlight has the start of each call.
+	inFlight map[*time.Time]struct{}
+	refused  time.Time
+	requests int
 }
 
-// NewBulkhead returns a Bulkhead that allows so many calls in flight to the destination called name, at least one. released
-// is called after each call; it must not block, and may be nil.
+// NewBulkhead returns a Bulkhead that allows this number of calls in flight to the destination called name, at least one.
+// released is called after each call; it must not block, and may be nil.
 func NewBulkhead(name string, calls int, released func()) *Bulkhead {
 	if released == nil {
 		released = func() {}
 	}
 	calls = max(1, calls)
 	return &Bulkhead{
-		name: name, calls: calls, slots: semaphore.NewWeighted(int64(calls)), released: released, begun: map[*time.Time]struct{}{},
+		name: name, calls: calls, slots: semaphore.NewWeighted(int64(calls)), released: released, inFlight: map[*time.Time]struct{}{},
 	}
 }
 
-// Vacancy is the state of a Bulkhead, for the release of the events that wait for a slot.
-type Vacancy struct {
-	// Places is the name under which events wait, see PlacesOf. It is not the name of a destination.
-	Places string
+// Slots is the state of a concurrency limit, for the release of the events that wait for a slot.
+type Slots struct {
+	// Limit is the name under which events wait, see LimitOf. It is not the name of a destination.
+	Limit string
 	// Free is the number of free slots.
 	Free int
 	// Refused is the time of the last refused call, zero if there was none.
 	Refused time.Time
-	// Tried counts the calls that got a slot or were refused.
-	Tried int
+	// Requests counts the calls that got a slot or were refused.
+	Requests int
 }
 
-// Vacancy returns the current state.
-func (b *Bulkhead) Vacancy() Vacancy {
+// Slots returns the current state.
+func (b *Bulkhead) Slots() Slots {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return Vacancy{Places: b.places(), Free: max(0, b.calls-len(b.begun)), Refused: b.refused, Tried: b.tried}
+	return Slots{Limit: b.limit(), Free: max(0, b.calls-len(b.inFlight)), Refused: b.refused, Requests: b.requests}
 }
 
-// places is stored in the column held_by.
-func (b *Bulkhead) places() string { return "places:" + b.name }
+// limit returns the name that is stored in the column held_by.
+func (b *Bulkhead) limit() string { return "places:" + b.name }
 
-// enter acquires a slot, which leave releases, or returns a fullError.
-func (b *Bulkhead) enter(ctx context.Context) (leave func(), err error) {
+// acquire acquires a slot, which release releases, or returns a limitError.
+func (b *Bulkhead) acquire(ctx context.Context) (release func(), err error) {
 	if b == nil {
 		return func() {}, nil
 	}
-	acquired := b.acquire(ctx)
+	acquired := b.waitForSlot(ctx)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.tried++
+	b.requests++
 	if !acquired {
 		b.refused = time.Now()
-		return nil, &fullError{places: b.places(), calls: b.calls}
+		return nil, &limitError{limit: b.limit(), calls: b.calls}
 	}
 	now := time.Now()
-	b.begun[&now] = struct{}{}
-	return func() { b.leave(&now) }, nil
+	b.inFlight[&now] = struct{}{}
+	return func() { b.release(&now) }, nil
 }
 
-func (b *Bulkhead) acquire(ctx context.Context) bool {
+func (b *Bulkhead) waitForSlot(ctx context.Context) bool {
 	if b.slots.TryAcquire(1) {
 		return true
 	}
 	if b.stuck() {
 		return false
 	}
-	ctx, cancel := context.WithTimeout(ctx, fullTimeout)
+	ctx, cancel := context.WithTimeout(ctx, slotTimeout)
 	defer cancel()
 	return b.slots.Acquire(ctx, 1) == nil
 }
 
-// leave releases the slot before Vacancy counts it as free: an event that is released for it finds it.
-func (b *Bulkhead) leave(begun *time.Time) {
+// release releases the slot before Slots counts it as free, so that an event that is released for the slot gets it.
+func (b *Bulkhead) release(call *time.Time) {
 	b.slots.Release(1)
 	b.mu.Lock()
-	delete(b.begun, begun)
+	delete(b.inFlight, call)
 	b.mu.Unlock()
 	b.released()
 }
 
-// stuck reports whether a call has been in flight for long.
+// stuck reports whether a call in flight is stuck.
 func (b *Bulkhead) stuck() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for at := range b.begun {
-		if time.Since(*at) > slowCall {
+	for started := range b.inFlight {
+		if time.Since(*started) > stuckAfter {
 			return true
 		}
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/destination"
 )
 
-// hang has a call under way until release.
+// hang starts a call that is in flight until release is closed.
 func hang(b *destination.Breaker, release <-chan struct{}, calls *sync.WaitGroup) {
 	calls.Go(func() {
 		_ = b.Do(context.Background(), func(context.Context) error { <-release; return nil })
@@ -22,10 +22,10 @@ func hang(b *destination.Breaker, release <-chan struct{}, calls *sync.WaitGroup
 
 func nothing(context.Context) error { return nil }
 
-func TestADestinationThatHangsTakesNoMorePlacesThanItHas(t *testing.T) {
+func TestADestinationThatHangsUsesNoMoreSlotsThanItsLimit(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		// Two breakers that share the places, as those of GoHighLevel's locations do.
+		// Two breakers share the slots, as those of GoHighLevel's locations do.
 		opts := destination.BreakerOptions{Calls: destination.NewBulkhead("ghl", 2, nil)}
 		one, two := destination.NewBreaker("ghl:one", opts), destination.NewBreaker("ghl:two", opts)
 		release, calls := make(chan struct{}), sync.WaitGroup{}
@@ -33,18 +33,18 @@ func TestADestinationThatHangsTakesNoMorePlacesThanItHas(t *testing.T) {
 		hang(two, release, &calls)
 		synctest.Wait()
 
-		began := time.Now()
+		started := time.Now()
 		err := one.Do(t.Context(), nothing)
-		require.ErrorIs(t, err, destination.ErrFull)
-		assert.Equal(t, 100*time.Millisecond, time.Since(began), "a call waits a little for quick ones")
-		assert.Equal(t, destination.Limited, destination.ClassOf(err), "it says nothing about the event")
+		require.ErrorIs(t, err, destination.ErrLimitReached)
+		assert.Equal(t, 100*time.Millisecond, time.Since(started), "a call waits briefly for a slot")
+		assert.Equal(t, destination.Limited, destination.ClassOf(err), "the event has not failed")
 		assert.Positive(t, destination.RetryAfterOf(err))
 		assert.True(t, one.Up())
 
 		time.Sleep(2 * time.Second)
-		began = time.Now()
-		require.ErrorIs(t, one.Do(t.Context(), nothing), destination.ErrFull)
-		assert.Zero(t, time.Since(began), "nobody waits behind those that are stuck")
+		started = time.Now()
+		require.ErrorIs(t, one.Do(t.Context(), nothing), destination.ErrLimitReached)
+		assert.Zero(t, time.Since(started), "no call waits while another one is stuck")
 
 		close(release)
 		calls.Wait()
@@ -52,7 +52,7 @@ func TestADestinationThatHangsTakesNoMorePlacesThanItHas(t *testing.T) {
 	})
 }
 
-func TestACallGetsThePlaceOfOneThatEnds(t *testing.T) {
+func TestACallGetsTheSlotOfACallThatEnds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := destination.NewBreaker("aloware", destination.BreakerOptions{Calls: destination.NewBulkhead("aloware", 1, nil)})

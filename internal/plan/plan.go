@@ -110,9 +110,9 @@ func (p *Planner) Close() {
 	}
 }
 
-// Outages returns the names of the destinations that are down or requested a pause, and of those among them that may be tried
-// again.
-func (p *Planner) Outages() (down, mayTry []string) {
+// Outages returns the names of the destinations that are down or requested a pause, and of those among them that allow a trial
+// call.
+func (p *Planner) Outages() (down, allowTrial []string) {
 	breakers := p.breakers
 	if p.ghl != nil {
 		breakers = append(slices.Clone(breakers), p.ghl.Breakers.All()...)
@@ -120,13 +120,13 @@ func (p *Planner) Outages() (down, mayTry []string) {
 	return destination.Outages(breakers...)
 }
 
-// Vacancies returns the state of the concurrency limits.
-func (p *Planner) Vacancies() []destination.Vacancy {
-	vacancies := make([]destination.Vacancy, len(p.bulkheads))
+// Slots returns the state of the concurrency limits.
+func (p *Planner) Slots() []destination.Slots {
+	slots := make([]destination.Slots, len(p.bulkheads))
 	for i, b := range p.bulkheads {
-		vacancies[i] = b.Vacancy()
+		slots[i] = b.Slots()
 	}
-	return vacancies
+	return slots
 }
 
 // Released receives after a call to a destination with a concurrency limit has ended. Calls that end together may share a

@@ -173,8 +173,8 @@ func TestADestinationThatNotEveryEventNeedsGetsAThirdOfTheWorkers(t *testing.T) 
 	planner, err := open(t, everything(t))
 	require.NoError(t, err)
 	free := map[string]int{}
-	for _, v := range planner.Vacancies() {
-		free[v.Places] = v.Free
+	for _, s := range planner.Slots() {
+		free[s.Limit] = s.Free
 	}
 	assert.Equal(t, map[string]int{"places:verity-db": 3, "places:aloware": 3, "places:ghl": 3}, free)
 }

@@ -181,12 +181,12 @@ func statements(t *testing.T, pool *pgxpool.Pool) map[string]plan {
 			_, err := q.DeleteFinishedBatch(ctx, dbsqlc.DeleteFinishedBatchParams{RetentionSeconds: (59 * 24 * time.Hour).Seconds(), MaxRows: 500})
 			return err
 		},
-		"controller: CountReleasedForPlaces": func() error {
-			_, err := q.CountReleasedForPlaces(ctx, "places:aloware")
+		"controller: CountReleasedForSlots": func() error {
+			_, err := q.CountReleasedForSlots(ctx, "places:aloware")
 			return err
 		},
-		"controller: ReleaseForPlaces": func() error {
-			_, err := q.ReleaseForPlaces(ctx, dbsqlc.ReleaseForPlacesParams{Places: "places:aloware", MaxRows: 10})
+		"controller: ReleaseForSlots": func() error {
+			_, err := q.ReleaseForSlots(ctx, dbsqlc.ReleaseForSlotsParams{LimitName: "places:aloware", MaxRows: 10})
 			return err
 		},
 		"stats: ReadStats":    func() error { _, err := q.ReadStats(ctx); return err },

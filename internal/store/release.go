@@ -40,20 +40,20 @@ func (s *Store) ReleaseHeld(ctx context.Context, down []string, limit int) (rele
 	return released, int64(len(rows)) == room, nil
 }
 
-// ReleaseForPlaces makes due the oldest events that are held only by the concurrency limit of a destination: one for each free
+// ReleaseForSlots makes due the oldest events that are held only by the concurrency limit of a destination: one for each free
 // slot, less those that are due and unclaimed. It reports whether there may be more.
-func (s *Store) ReleaseForPlaces(ctx context.Context, places string, free int) (released []Released, more bool, err error) {
-	due, err := s.q.CountReleasedForPlaces(ctx, places)
+func (s *Store) ReleaseForSlots(ctx context.Context, limit string, free int) (released []Released, more bool, err error) {
+	due, err := s.q.CountReleasedForSlots(ctx, limit)
 	if err != nil {
-		return nil, false, s.wrap(err, "count events released for %s", places)
+		return nil, false, s.wrap(err, "count events released for %s", limit)
 	}
 	room := int64(free) - due
 	if room <= 0 {
 		return nil, true, nil
 	}
-	rows, err := s.q.ReleaseForPlaces(ctx, dbsqlc.ReleaseForPlacesParams{Places: places, MaxRows: int32(room)}) //nolint:gosec // Few.
+	rows, err := s.q.ReleaseForSlots(ctx, dbsqlc.ReleaseForSlotsParams{LimitName: limit, MaxRows: int32(room)}) //nolint:gosec // Few.
 	if err != nil {
-		return nil, false, s.wrap(err, "release events for %s", places)
+		return nil, false, s.wrap(err, "release events for %s", limit)
 	}
 	for _, row := range rows {
 		released = append(released, Released(row))
@@ -61,12 +61,12 @@ func (s *Store) ReleaseForPlaces(ctx context.Context, places string, free int) (
 	return released, int64(len(rows)) == room, nil
 }
 
-// ReleaseToTry makes due one held event for each destination, as a probe of the destination. The next call selects another event,
-// since the failure of one event may be specific to it.
-func (s *Store) ReleaseToTry(ctx context.Context, destinations []string) ([]Released, error) {
-	rows, err := s.q.ReleaseToTry(ctx, destinations)
+// ReleaseForTrial makes due one held event for each destination, for a trial call. The next call of ReleaseForTrial selects
+// another event, since the failure of one event may be specific to it.
+func (s *Store) ReleaseForTrial(ctx context.Context, destinations []string) ([]Released, error) {
+	rows, err := s.q.ReleaseForTrial(ctx, destinations)
 	if err != nil {
-		return nil, s.wrap(err, "release events to probe %d destinations", len(destinations))
+		return nil, s.wrap(err, "release events for trial calls to %d destinations", len(destinations))
 	}
 	released := make([]Released, len(rows))
 	for i, row := range rows {

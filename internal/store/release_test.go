@@ -98,12 +98,12 @@ func TestReleaseHeldReleasesEventsWhoseDestinationsAreUp(t *testing.T) {
 	})
 }
 
-func TestReleaseToTryReleasesOneEventForEachDestinationAndThenAnother(t *testing.T) {
+func TestReleaseForTrialReleasesOneEventForEachDestinationAndThenAnother(t *testing.T) {
 	t.Parallel()
 	b := held(t, "aloware", "verity-http", "aloware", "ghl:loc1")
 	try := func() {
 		t.Helper()
-		_, err := b.ReleaseToTry(t.Context(), []string{"aloware", "verity-http", "verity-db"})
+		_, err := b.ReleaseForTrial(t.Context(), []string{"aloware", "verity-http", "verity-db"})
 		require.NoError(t, err)
 	}
 	try()

@@ -30,21 +30,21 @@ func (q *Queries) CountReleased(ctx context.Context) (int64, error) {
 	return column_1, err
 }
 
-const countReleasedForPlaces = `-- name: CountReleasedForPlaces :one
+const countReleasedForSlots = `-- name: CountReleasedForSlots :one
 SELECT count(*)::bigint FROM webhook_events
 WHERE status = 'pending' AND held_by IS NOT NULL AND NOT suspended AND $1::text = ANY (held_by)
   AND next_attempt_at > now() - interval '1 minute' AND next_attempt_at <= now()
 `
 
 // The number of events that waited for a slot, are due and are not yet claimed.
-func (q *Queries) CountReleasedForPlaces(ctx context.Context, places string) (int64, error) {
-	row := q.db.QueryRow(ctx, countReleasedForPlaces, places)
+func (q *Queries) CountReleasedForSlots(ctx context.Context, limitName string) (int64, error) {
+	row := q.db.QueryRow(ctx, countReleasedForSlots, limitName)
 	var column_1 int64
 	err := row.Scan(&column_1)
 	return column_1, err
 }
 
-const releaseForPlaces = `-- name: ReleaseForPlaces :many
+const releaseForSlots = `-- name: ReleaseForSlots :many
 UPDATE webhook_events e SET next_attempt_at = now()
 WHERE e.id IN (
     SELECT h.id FROM webhook_events h
@@ -56,27 +56,72 @@ WHERE e.id IN (
 RETURNING e.id, e.source, (e.dispatched_at IS NOT NULL)::boolean AS dispatched
 `
 
-type ReleaseForPlacesParams struct {
-	Places  string
-	MaxRows int32
+type ReleaseForSlotsParams struct {
+	LimitName string
+	MaxRows   int32
 }
 
-type ReleaseForPlacesRow struct {
+type ReleaseForSlotsRow struct {
 	ID         uuid.UUID
 	Source     string
 	Dispatched bool
 }
 
 // Makes due the oldest events that wait only for a slot of this concurrency limit.
-func (q *Queries) ReleaseForPlaces(ctx context.Context, arg ReleaseForPlacesParams) ([]ReleaseForPlacesRow, error) {
-	rows, err := q.db.Query(ctx, releaseForPlaces, arg.Places, arg.MaxRows)
+func (q *Queries) ReleaseForSlots(ctx context.Context, arg ReleaseForSlotsParams) ([]ReleaseForSlotsRow, error) {
+	rows, err := q.db.Query(ctx, releaseForSlots, arg.LimitName, arg.MaxRows)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []ReleaseForPlacesRow
+	var items []ReleaseForSlotsRow
 	for rows.Next() {
-		var i ReleaseForPlacesRow
+		var i ReleaseForSlotsRow
+		if err := rows.Scan(&i.ID, &i.Source, &i.Dispatched); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const releaseForTrial = `-- name: ReleaseForTrial :many
+UPDATE webhook_events e SET next_attempt_at = now()
+WHERE e.id IN (
+    SELECT (SELECT h.id FROM webhook_events h
+            WHERE h.status = 'pending' AND h.held_by IS NOT NULL AND NOT h.suspended AND h.next_attempt_at > now()
+              AND d.name = ANY (h.held_by)
+            ORDER BY h.next_attempt_at
+            LIMIT 1)
+    FROM (SELECT unnest($1::text[]) AS name) d
+    WHERE NOT EXISTS (
+        SELECT 1 FROM webhook_events t
+        WHERE t.status = 'pending' AND t.held_by IS NOT NULL AND NOT t.suspended
+          AND t.next_attempt_at > now() - interval '1 minute' AND t.next_attempt_at <= now() AND d.name = ANY (t.held_by)))
+  AND e.status = 'pending' AND e.next_attempt_at > now()
+RETURNING e.id, e.source, (e.dispatched_at IS NOT NULL)::boolean AS dispatched
+`
+
+type ReleaseForTrialRow struct {
+	ID         uuid.UUID
+	Source     string
+	Dispatched bool
+}
+
+// Makes due, for each destination, the held event with the earliest next attempt, unless one is due already. If its attempt fails, its next
+// attempt is later, so that the next trial call is for another event.
+func (q *Queries) ReleaseForTrial(ctx context.Context, destinations []string) ([]ReleaseForTrialRow, error) {
+	rows, err := q.db.Query(ctx, releaseForTrial, destinations)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ReleaseForTrialRow
+	for rows.Next() {
+		var i ReleaseForTrialRow
 		if err := rows.Scan(&i.ID, &i.Source, &i.Dispatched); err != nil {
 			return nil, err
 		}
@@ -121,51 +166,6 @@ func (q *Queries) ReleaseHeld(ctx context.Context, arg ReleaseHeldParams) ([]Rel
 	var items []ReleaseHeldRow
 	for rows.Next() {
 		var i ReleaseHeldRow
-		if err := rows.Scan(&i.ID, &i.Source, &i.Dispatched); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const releaseToTry = `-- name: ReleaseToTry :many
-UPDATE webhook_events e SET next_attempt_at = now()
-WHERE e.id IN (
-    SELECT (SELECT h.id FROM webhook_events h
-            WHERE h.status = 'pending' AND h.held_by IS NOT NULL AND NOT h.suspended AND h.next_attempt_at > now()
-              AND d.name = ANY (h.held_by)
-            ORDER BY h.next_attempt_at
-            LIMIT 1)
-    FROM (SELECT unnest($1::text[]) AS name) d
-    WHERE NOT EXISTS (
-        SELECT 1 FROM webhook_events t
-        WHERE t.status = 'pending' AND t.held_by IS NOT NULL AND NOT t.suspended
-          AND t.next_attempt_at > now() - interval '1 minute' AND t.next_attempt_at <= now() AND d.name = ANY (t.held_by)))
-  AND e.status = 'pending' AND e.next_attempt_at > now()
-RETURNING e.id, e.source, (e.dispatched_at IS NOT NULL)::boolean AS dispatched
-`
-
-type ReleaseToTryRow struct {
-	ID         uuid.UUID
-	Source     string
-	Dispatched bool
-}
-
-// Makes due, for each destination, the held event with the earliest next attempt, unless one is due already. If its attempt fails, its next
-// attempt is later, so that the next probe uses another event.
-func (q *Queries) ReleaseToTry(ctx context.Context, destinations []string) ([]ReleaseToTryRow, error) {
-	rows, err := q.db.Query(ctx, releaseToTry, destinations)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []ReleaseToTryRow
-	for rows.Next() {
-		var i ReleaseToTryRow
 		if err := rows.Scan(&i.ID, &i.Source, &i.Dispatched); err != nil {
 			return nil, err
 		}

@@ -21,27 +21,27 @@ WHERE e.id IN (
     FOR UPDATE SKIP LOCKED)
 RETURNING e.id, e.source, (e.dispatched_at IS NOT NULL)::boolean AS dispatched;
 
--- name: CountReleasedForPlaces :one
+-- name: CountReleasedForSlots :one
 -- The number of events that waited for a slot, are due and are not yet claimed.
 SELECT count(*)::bigint FROM webhook_events
-WHERE status = 'pending' AND held_by IS NOT NULL AND NOT suspended AND @places::text = ANY (held_by)
+WHERE status = 'pending' AND held_by IS NOT NULL AND NOT suspended AND @limit_name::text = ANY (held_by)
   AND next_attempt_at > now() - interval '1 minute' AND next_attempt_at <= now();
 
--- name: ReleaseForPlaces :many
+-- name: ReleaseForSlots :many
 -- Makes due the oldest events that wait only for a slot of this concurrency limit.
 UPDATE webhook_events e SET next_attempt_at = now()
 WHERE e.id IN (
     SELECT h.id FROM webhook_events h
     WHERE h.status = 'pending' AND h.held_by IS NOT NULL AND NOT h.suspended AND h.next_attempt_at > now()
-      AND h.held_by = ARRAY[@places::text]
+      AND h.held_by = ARRAY[@limit_name::text]
     ORDER BY h.received_at, h.id
     LIMIT @max_rows::int
     FOR UPDATE SKIP LOCKED)
 RETURNING e.id, e.source, (e.dispatched_at IS NOT NULL)::boolean AS dispatched;
 
--- name: ReleaseToTry :many
+-- name: ReleaseForTrial :many
 -- Makes due, for each destination, the held event with the earliest next attempt, unless one is due already. If its attempt fails, its next
--- attempt is later, so that the next probe uses another event.
+-- attempt is later, so that the next trial call is for another event.
 UPDATE webhook_events e SET next_attempt_at = now()
 WHERE e.id IN (
     SELECT (SELECT h.id FROM webhook_events h

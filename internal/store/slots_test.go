@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestReleaseForPlaces(t *testing.T) {
+func TestReleaseForSlots(t *testing.T) {
 	t.Parallel()
 	const aloware, ghl = "places:aloware", "places:ghl"
 	for name, test := range map[string]struct {
@@ -28,7 +28,7 @@ func TestReleaseForPlaces(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := held(t, test.heldBy...)
-			released, more, err := b.ReleaseForPlaces(t.Context(), aloware, test.free)
+			released, more, err := b.ReleaseForSlots(t.Context(), aloware, test.free)
 			require.NoError(t, err)
 			assert.Len(t, released, len(test.due))
 			assert.Equal(t, test.more, more)
@@ -39,13 +39,13 @@ func TestReleaseForPlaces(t *testing.T) {
 	t.Run("a released event uses its slot until it is claimed", func(t *testing.T) {
 		t.Parallel()
 		b := held(t, aloware, aloware, aloware)
-		_, _, err := b.ReleaseForPlaces(t.Context(), aloware, 1)
+		_, _, err := b.ReleaseForSlots(t.Context(), aloware, 1)
 		require.NoError(t, err)
-		released, more, err := b.ReleaseForPlaces(t.Context(), aloware, 1)
+		released, more, err := b.ReleaseForSlots(t.Context(), aloware, 1)
 		require.NoError(t, err)
 		assert.Empty(t, released)
 		assert.True(t, more, "the next one is released when that one is claimed")
-		_, _, err = b.ReleaseForPlaces(t.Context(), aloware, 2)
+		_, _, err = b.ReleaseForSlots(t.Context(), aloware, 2)
 		require.NoError(t, err)
 		assert.Equal(t, []string{"apt0", "apt1"}, b.due())
 	})
