@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// CallTimeout bounds a call from the dial to the last byte of the response. The deadline of a caller's context may be earlier.
+	// CallTimeout bounds a call from the dial to the last byte of the response. The caller's context may have an earlier deadline.
 	CallTimeout = 10 * time.Second
 	// dialTimeout and tlsTimeout are shorter than CallTimeout, so that an unreachable host is distinguished from a slow one.
 	dialTimeout = 4 * time.Second
@@ -41,8 +41,8 @@ func NewClient(version string) *http.Client {
 	return newClient(version, transport)
 }
 
-// NewDirectClient returns a client like that of NewClient, except that it uses no proxy: control, which may be nil, decides about
-// the address of every connection, as in net.Dialer, and a proxy would connect to others.
+// NewDirectClient returns a client like that of NewClient that uses no proxy. control, which may be nil, checks the address of
+// every connection, as in net.Dialer; it could not check the addresses to which a proxy connects.
 func NewDirectClient(version string, control func(network, address string, conn syscall.RawConn) error) *http.Client {
 	return newClient(version, newTransport(&net.Dialer{Timeout: dialTimeout, Control: control}))
 }
@@ -84,11 +84,11 @@ func (u *userAgent) RoundTrip(req *http.Request) (*http.Response, error) {
 // CloseIdleConnections serves http.Client.CloseIdleConnections.
 func (u *userAgent) CloseIdleConnections() { u.next.CloseIdleConnections() }
 
-// ErrBodyTooLong says that a response was longer than the caller's limit.
+// ErrBodyTooLong says that the body of a response was longer than the caller's limit.
 var ErrBodyTooLong = errors.New("the answer is too long")
 
-// ReadBody reads at most limit bytes of a response and closes it. If there is more, it returns limit bytes and ErrBodyTooLong.
-// A connection is reused only if the response was read to its end: a new connection is cheaper than a response without end.
+// ReadBody reads at most limit bytes of a body and closes it. If the body is longer, it returns limit bytes and ErrBodyTooLong.
+// A connection is reused only if its response was read to the end: a new connection costs less than an endless response.
 func ReadBody(body io.ReadCloser, limit int64) ([]byte, error) {
 	defer func() { _ = body.Close() }()
 	data, err := io.ReadAll(io.LimitReader(body, limit+1))

@@ -21,7 +21,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/destination"
 )
 
-// get calls url and returns the body of the answer, which ReadBody closes.
+// get calls url and returns the body of the response, which ReadBody closes.
 func get(t *testing.T, client *http.Client, url string) io.ReadCloser {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
@@ -35,7 +35,7 @@ func get(t *testing.T, client *http.Client, url string) io.ReadCloser {
 func TestClient(t *testing.T) {
 	t.Parallel()
 
-	t.Run("names itself", func(t *testing.T) {
+	t.Run("it sends its name and version as the User-Agent", func(t *testing.T) {
 		t.Parallel()
 		agents := make(chan string, 2)
 		server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -54,19 +54,19 @@ func TestClient(t *testing.T) {
 		resp, err := client.Do(req)
 		require.NoError(t, err)
 		require.NoError(t, resp.Body.Close())
-		assert.Equal(t, "another", <-agents, "a caller's own name stays")
+		assert.Equal(t, "another", <-agents, "the caller's User-Agent is kept")
 	})
 
-	t.Run("takes at most ten seconds", func(t *testing.T) {
+	t.Run("a call takes at most ten seconds", func(t *testing.T) {
 		t.Parallel()
 		assert.Equal(t, "10s", destination.NewClient("test").Timeout.String())
 	})
 
-	t.Run("follows no redirect", func(t *testing.T) {
+	t.Run("it follows no redirect", func(t *testing.T) {
 		t.Parallel()
-		var asked atomic.Int32
+		var requests atomic.Int32
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			asked.Add(1)
+			requests.Add(1)
 			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
 		}))
 		t.Cleanup(server.Close)
@@ -76,10 +76,10 @@ func TestClient(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, resp.Body.Close())
 		assert.Equal(t, http.StatusTemporaryRedirect, resp.StatusCode)
-		assert.EqualValues(t, 1, asked.Load())
+		assert.EqualValues(t, 1, requests.Load())
 	})
 
-	t.Run("refuses an answer whose headers do not end", func(t *testing.T) {
+	t.Run("a response with too long headers is an error", func(t *testing.T) {
 		t.Parallel()
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("X-Long", strings.Repeat("x", 128<<10))
@@ -95,7 +95,7 @@ func TestClient(t *testing.T) {
 		assert.Equal(t, destination.Transient, destination.FromTransport("test", err).Class)
 	})
 
-	t.Run("uses a connection again", func(t *testing.T) {
+	t.Run("it reuses a connection", func(t *testing.T) {
 		t.Parallel()
 		var opened atomic.Int32
 		server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -121,19 +121,19 @@ func TestClient(t *testing.T) {
 func TestReadBody(t *testing.T) {
 	t.Parallel()
 
-	t.Run("a body of the length allowed is whole", func(t *testing.T) {
+	t.Run("a body as long as the limit is returned", func(t *testing.T) {
 		t.Parallel()
 		body, err := destination.ReadBody(io.NopCloser(strings.NewReader("12345")), 5)
 		require.NoError(t, err)
 		assert.Equal(t, "12345", string(body))
 	})
-	t.Run("a longer one is cut and says so", func(t *testing.T) {
+	t.Run("a longer body is truncated, with an error", func(t *testing.T) {
 		t.Parallel()
 		body, err := destination.ReadBody(io.NopCloser(strings.NewReader("123456")), 5)
 		require.ErrorIs(t, err, destination.ErrBodyTooLong)
 		assert.Equal(t, "12345", string(body))
 	})
-	t.Run("one that does not end is closed", func(t *testing.T) {
+	t.Run("an endless body is closed", func(t *testing.T) {
 		t.Parallel()
 		closed := make(chan struct{})
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -149,7 +149,7 @@ func TestReadBody(t *testing.T) {
 		require.ErrorIs(t, err, destination.ErrBodyTooLong)
 		<-closed
 	})
-	t.Run("one that breaks off is an error", func(t *testing.T) {
+	t.Run("an incomplete body is an error", func(t *testing.T) {
 		t.Parallel()
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "100")
@@ -162,10 +162,10 @@ func TestReadBody(t *testing.T) {
 	})
 }
 
-// proxiedCallEnv tells the test binary, started again by TestClientUsesTheProxy, what to call.
+// proxiedCallEnv has the URL that the test binary calls when TestClientUsesTheProxy starts it again.
 const proxiedCallEnv = "VERITY_SYNC_TEST_PROXIED_CALL"
 
-// TestClientUsesTheProxy runs in a process of its own, since net/http reads the environment once.
+// TestClientUsesTheProxy makes its calls in separate processes, since net/http reads the environment once.
 func TestClientUsesTheProxy(t *testing.T) {
 	t.Parallel()
 	if target := os.Getenv(proxiedCallEnv); target != "" {
@@ -193,8 +193,8 @@ func TestClientUsesTheProxy(t *testing.T) {
 	t.Cleanup(proxy.Close)
 
 	tests := map[string]struct{ target, want string }{
-		"a plain call goes through it": {"http://verity.example.com/", "proxied verity.example.com"},
-		"a tunnel that it refuses is unavailable": {
+		"a plain HTTP call uses the proxy": {"http://verity.example.com/", "proxied verity.example.com"},
+		"the destination is unavailable if the proxy refuses a tunnel": {
 			"https://verity.example.com/",
 			"verity-http: verity.example.com: the HTTP proxy answered 407 Proxy Authentication Required",
 		},

@@ -1,5 +1,5 @@
-// Package destination has the HTTP client, the circuit breaker, the concurrency limit and the classes of errors that all calls
-// to other systems share, so that one retry policy serves them all. It knows no particular destination.
+// Package destination has the HTTP client, the circuit breaker, the concurrency limit and the error classes that all calls to
+// other systems share, so that one retry policy covers them all. It knows no particular destination.
 package destination
 
 import (
@@ -15,10 +15,10 @@ type Class int
 const (
 	// Transient: a later attempt may succeed (network, timeout, 408, 425, 5xx, serialization).
 	Transient Class = iota
-	// Permanent: the response is about this event (400, 409, 410, 413, 422, bad data); another attempt cannot succeed.
+	// Permanent: the destination refuses this event (400, 409, 410, 413, 422, bad data); another attempt cannot succeed.
 	Permanent
 	// Unavailable: every event would get the same response (connection refused, 401, 403, 404, 405, a redirect). The
-	// destination failed, not the event.
+	// destination fails, not the event.
 	Unavailable
 	// Limited: the destination requested a pause (429). Calls to it pause, and the attempt does not count.
 	Limited
@@ -50,7 +50,7 @@ type Error struct {
 	RetryAfter time.Duration
 	// Message says what happened.
 	Message string
-	// Err is the cause. It may hold personal data, so Error omits it.
+	// Err is the cause. It may hold personal data, so the message omits it.
 	Err error
 }
 
@@ -59,8 +59,8 @@ func (e *Error) Error() string { return fmt.Sprintf("%s: %s", e.Destination, e.M
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// ClassOf returns the class of err. An error that is not an *Error is transient: an unnecessary attempt costs a call, but
-// a wrong refusal loses the event.
+// ClassOf returns the class of err. An error that is not an *Error is transient: an unnecessary retry costs a call, a wrong
+// refusal loses the event.
 func ClassOf(err error) Class {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Class

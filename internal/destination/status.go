@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// MaxRetryAfter bounds the result of ParseRetryAfter: a longer pause is a mistake of the server, and larger numbers of seconds
-// do not fit into a time.Duration.
+// MaxRetryAfter bounds the result of ParseRetryAfter: no destination needs a longer pause, and large numbers of seconds overflow
+// a time.Duration.
 const MaxRetryAfter = 24 * time.Hour
 
 // ClassifyStatus returns the class of an HTTP status, and whether it is a failure. A redirect is a failure: it is not followed,
@@ -58,16 +58,16 @@ func FromResponse(destination string, resp *http.Response, now time.Time) *Error
 	}
 }
 
-// ParseRetryAfter returns the wait that a Retry-After header requests, at most MaxRetryAfter. RFC 9110 (10.2.3) allows whole
-// seconds and an HTTP date; some servers send fractions of a second, which are accepted, too. For a date in the past or an
-// invalid value, it returns 0.
+// ParseRetryAfter returns the pause that a Retry-After header requests, at most MaxRetryAfter. RFC 9110 (10.2.3) allows whole
+// seconds and an HTTP date; fractions of a second are accepted, too, because some servers send them. For a date in the past or
+// an invalid value, it returns 0.
 func ParseRetryAfter(header string, now time.Time) time.Duration {
 	header = strings.TrimSpace(header)
 	if header == "" {
 		return 0
 	}
 	if strings.Trim(header, "0123456789.") == "" {
-		// A number too large for a float is an error and +Inf, which the bound covers.
+		// For a number too large for a float, ParseFloat returns an error and +Inf, which the bound covers.
 		seconds, err := strconv.ParseFloat(header, 64)
 		if err != nil && !math.IsInf(seconds, 1) {
 			return 0

@@ -41,33 +41,33 @@ func TestParseRetryAfter(t *testing.T) {
 		header string
 		want   time.Duration
 	}{
-		"no header is no pause":                          {"", 0},
+		"an absent header":                               {"", 0},
 		"seconds":                                        {"120", 2 * time.Minute},
-		"seconds with blanks around them":                {" 7\t", 7 * time.Second},
+		"seconds with spaces around them":                {" 7\t", 7 * time.Second},
 		"zero":                                           {"0", 0},
 		"leading zeros":                                  {"0030", 30 * time.Second},
 		"a fraction of a second":                         {"1.5", 1500 * time.Millisecond},
 		"a fraction without a leading digit":             {".25", 250 * time.Millisecond},
-		"negative seconds say nothing":                   {"-5", 0},
-		"a week is cut to the maximum":                   {"604800", destination.MaxRetryAfter},
-		"seconds beyond a duration":                      {"9223372036854775808", destination.MaxRetryAfter},
-		"seconds beyond a float":                         {"1" + zeros(400), destination.MaxRetryAfter},
+		"negative seconds are invalid":                   {"-5", 0},
+		"a week is limited to the maximum":               {"604800", destination.MaxRetryAfter},
+		"seconds that overflow a duration":               {"9223372036854775808", destination.MaxRetryAfter},
+		"seconds that overflow a float":                  {"1" + zeros(400), destination.MaxRetryAfter},
 		"a date in the preferred form":                   {"Sun, 01 Nov 2026 08:50:37 GMT", time.Minute},
 		"a date in the form of RFC 850":                  {"Sunday, 01-Nov-26 08:50:37 GMT", time.Minute},
 		"a date in the form of asctime":                  {"Sun Nov  1 08:50:37 2026", time.Minute},
-		"a date that is now":                             {"Sun, 01 Nov 2026 08:49:37 GMT", 0},
+		"the current date":                               {"Sun, 01 Nov 2026 08:49:37 GMT", 0},
 		"a date that has passed":                         {"Sun, 01 Nov 2026 08:49:36 GMT", 0},
 		"a date years ago":                               {"Fri, 31 Dec 1999 23:59:59 GMT", 0},
-		"a date years ahead is cut to the maximum":       {"Fri, 31 Dec 9999 23:59:59 GMT", destination.MaxRetryAfter},
-		"a date in another format says nothing":          {"2026-11-01T08:50:37Z", 0},
-		"words say nothing":                              {"soon", 0},
-		"a unit says nothing":                            {"30s", 0},
-		"two numbers say nothing":                        {"1.2.3", 0},
-		"a lone point says nothing":                      {".", 0},
-		"an exponent says nothing":                       {"1e3", 0},
-		"infinity says nothing":                          {"Inf", 0},
-		"not a number says nothing":                      {"NaN", 0},
-		"a list, as from two joined headers, is no form": {"5, 10", 0},
+		"a date in years is limited to the maximum":      {"Fri, 31 Dec 9999 23:59:59 GMT", destination.MaxRetryAfter},
+		"a date in another format is invalid":            {"2026-11-01T08:50:37Z", 0},
+		"a word is invalid":                              {"soon", 0},
+		"a unit is invalid":                              {"30s", 0},
+		"a second decimal point is invalid":              {"1.2.3", 0},
+		"a decimal point alone is invalid":               {".", 0},
+		"an exponent is invalid":                         {"1e3", 0},
+		"infinity is invalid":                            {"Inf", 0},
+		"not a number is invalid":                        {"NaN", 0},
+		"a list, as from two joined headers, is invalid": {"5, 10", 0},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -95,7 +95,7 @@ func TestFromResponse(t *testing.T) {
 			assert.Nil(t, destination.FromResponse("aloware", &http.Response{StatusCode: code}, now))
 		}
 	})
-	t.Run("a limit carries the pause that the server asked for", func(t *testing.T) {
+	t.Run("a 429 has the pause that the server requested", func(t *testing.T) {
 		t.Parallel()
 		resp := &http.Response{StatusCode: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"17"}}}
 		err := destination.FromResponse("aloware", resp, now)
@@ -105,7 +105,7 @@ func TestFromResponse(t *testing.T) {
 		assert.Equal(t, 429, err.Code)
 		assert.Equal(t, "aloware: answered 429 Too Many Requests", err.Error())
 	})
-	t.Run("an outage may carry a pause too", func(t *testing.T) {
+	t.Run("a 503 can have a pause, too", func(t *testing.T) {
 		t.Parallel()
 		header := http.Header{"Retry-After": {"Sun, 01 Nov 2026 08:01:00 GMT"}}
 		resp := &http.Response{StatusCode: http.StatusServiceUnavailable, Header: header}
@@ -113,17 +113,17 @@ func TestFromResponse(t *testing.T) {
 		assert.Equal(t, destination.Transient, destination.ClassOf(err))
 		assert.Equal(t, time.Minute, destination.RetryAfterOf(err))
 	})
-	t.Run("the server's own words stay out of the message", func(t *testing.T) {
+	t.Run("the message does not contain the server's text", func(t *testing.T) {
 		t.Parallel()
 		resp := &http.Response{StatusCode: http.StatusUnprocessableEntity, Status: "422 ada@example.com is taken"}
 		assert.Equal(t, "aloware: answered 422 Unprocessable Entity", destination.FromResponse("aloware", resp, now).Error())
 	})
-	t.Run("a status without a name is shown by its number", func(t *testing.T) {
+	t.Run("the message of a status without a name has its number", func(t *testing.T) {
 		t.Parallel()
 		resp := &http.Response{StatusCode: 599}
 		assert.Equal(t, "aloware: answered 599", destination.FromResponse("aloware", resp, now).Error())
 	})
-	t.Run("a redirect says that it is not followed, and not where it leads", func(t *testing.T) {
+	t.Run("the message of a redirect does not contain its target", func(t *testing.T) {
 		t.Parallel()
 		header := http.Header{"Location": {"https://example.com/?token=s3cret"}}
 		resp := &http.Response{StatusCode: http.StatusPermanentRedirect, Header: header}

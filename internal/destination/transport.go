@@ -13,10 +13,10 @@ import (
 	"syscall"
 )
 
-// FromTransport returns the Error of a call that got no complete answer. Without a connection (refused, unknown host,
-// untrusted certificate, dial timeout) the destination is Unavailable: the failure is not about the event. A failure on a
-// connection (timeout, reset) is Transient. The message is one of a fixed set, since the text of such errors contains the URL with its
-// query, addresses that change, and bytes from the server. Err is the cause without the *url.Error around it, which has the URL.
+// FromTransport returns the Error of a call that got no complete response. Without a connection (refused, unknown host,
+// untrusted certificate, dial timeout) the destination is Unavailable: every event would fail. A failure on a connection
+// (timeout, reset) is Transient. The message is one of a fixed set, since the text of such errors contains the URL with its
+// query, addresses that change, and bytes from the server. Err is the cause without its *url.Error, which contains the URL.
 func FromTransport(destination string, err error) *Error {
 	host := ""
 	if urlErr, ok := errors.AsType[*url.Error](err); ok {
@@ -32,7 +32,7 @@ func FromTransport(destination string, err error) *Error {
 	return &Error{Destination: destination, Class: class, Message: message, Err: err}
 }
 
-// describe returns the class of a transport error and a message that contains nothing of the request or the response.
+// describe returns the class of a transport error and a message without any part of the request or the response.
 func describe(err error) (Class, string) {
 	if errors.Is(err, context.Canceled) {
 		return Transient, "the call was cancelled"
@@ -82,7 +82,7 @@ func isTimeout(err error) bool {
 	return ok && netErr.Timeout()
 }
 
-// describeTLS returns the message for an error of the TLS handshake, "" if err is another one.
+// describeTLS returns the message for an error of the TLS handshake, "" for any other error.
 func describeTLS(err error) string {
 	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok && invalid.Reason == x509.Expired {
 		return "the TLS certificate has expired or is not valid yet"
@@ -97,10 +97,10 @@ func describeTLS(err error) string {
 		return "the TLS certificate cannot be verified"
 	}
 	if errors.Is(err, http.ErrSchemeMismatch) {
-		return "it speaks plain HTTP where HTTPS is configured"
+		return "the server speaks plain HTTP, but the URL is HTTPS"
 	}
 	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
-		return "it does not speak TLS"
+		return "the server does not speak TLS"
 	}
 	// crypto/tls reports alerts as an OpError with one of these two operations and an unexported error in it.
 	if op, ok := errors.AsType[*net.OpError](err); ok && (op.Op == "remote error" || op.Op == "local error") {

@@ -31,9 +31,9 @@ func dialError(err error) error {
 func TestFromTransportClassifies(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
-		err   error
-		class destination.Class
-		words string
+		err     error
+		class   destination.Class
+		message string
 	}{
 		"no connection, because it is refused": {
 			dialError(os.NewSyscallError("connect", syscall.ECONNREFUSED)), destination.Unavailable, "connection refused",
@@ -41,7 +41,7 @@ func TestFromTransportClassifies(t *testing.T) {
 		"no connection, because there is no route": {
 			dialError(os.NewSyscallError("connect", syscall.EHOSTUNREACH)), destination.Unavailable, "no route to the host",
 		},
-		"no connection, because nobody answers the dial": {
+		"no connection, because the dial times out": {
 			dialError(os.ErrDeadlineExceeded), destination.Unavailable, "connecting timed out",
 		},
 		"no connection, for another reason": {
@@ -58,11 +58,11 @@ func TestFromTransportClassifies(t *testing.T) {
 			dialError(&net.DNSError{Name: "verity.example.com", IsTimeout: true}), destination.Unavailable,
 			"looking up the host name failed",
 		},
-		"a certificate that has run out": {
+		"an expired certificate": {
 			&tls.CertificateVerificationError{Err: x509.CertificateInvalidError{Reason: x509.Expired}},
 			destination.Unavailable, "the TLS certificate has expired or is not valid yet",
 		},
-		"a certificate that is wrong in another way": {
+		"another invalid certificate": {
 			&tls.CertificateVerificationError{Err: x509.CertificateInvalidError{Reason: x509.TooManyIntermediates}},
 			destination.Unavailable, "the TLS certificate cannot be verified",
 		},
@@ -70,16 +70,16 @@ func TestFromTransportClassifies(t *testing.T) {
 			&net.OpError{Op: "remote error", Err: errors.New("tls: handshake failure")}, destination.Unavailable,
 			"the TLS handshake failed",
 		},
-		"an answer in another protocol": {
+		"a response in another protocol": {
 			tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"}, destination.Unavailable,
-			"it does not speak TLS",
+			"the server does not speak TLS",
 		},
 		"a timeout on the connection": {
 			&net.OpError{Op: "read", Net: "tcp", Err: os.ErrDeadlineExceeded}, destination.Transient, "timed out",
 		},
 		"the deadline of the call": {context.DeadlineExceeded, destination.Transient, "timed out"},
-		"the end of the process":   {context.Canceled, destination.Transient, "the call was cancelled"},
-		"a dial that the end of the process cut short": {
+		"a cancelled call":         {context.Canceled, destination.Transient, "the call was cancelled"},
+		"a cancelled dial": {
 			dialError(context.Canceled), destination.Transient, "the call was cancelled",
 		},
 		"a reset": {
@@ -90,13 +90,13 @@ func TestFromTransportClassifies(t *testing.T) {
 			&net.OpError{Op: "write", Net: "tcp", Err: os.NewSyscallError("write", syscall.EPIPE)}, destination.Transient,
 			"the connection was reset",
 		},
-		"an end before the answer": {
+		"a connection closed before the response": {
 			io.EOF, destination.Transient, "the connection was closed before the answer was complete",
 		},
-		"an end within the answer": {
+		"a connection closed within the response": {
 			io.ErrUnexpectedEOF, destination.Transient, "the connection was closed before the answer was complete",
 		},
-		"whatever else there is": {
+		"any other failure": {
 			errors.New(`malformed HTTP response "ada@example.com"`), destination.Transient, "no valid answer",
 		},
 	}
@@ -107,9 +107,9 @@ func TestFromTransportClassifies(t *testing.T) {
 			err := destination.FromTransport("aloware", wrapped)
 			assert.Equal(t, tt.class, err.Class)
 			assert.Zero(t, err.Code)
-			assert.Equal(t, "aloware: verity.example.com: "+tt.words, err.Error())
+			assert.Equal(t, "aloware: verity.example.com: "+tt.message, err.Error())
 			assert.ErrorIs(t, err, tt.err, "the cause is kept")
-			assert.NotContains(t, fmt.Sprintf("%v %+v", err.Err, err.Err), "s3cret", "the cause has lost the URL")
+			assert.NotContains(t, fmt.Sprintf("%v %+v", err.Err, err.Err), "s3cret", "the cause does not contain the URL")
 		})
 	}
 }
@@ -120,35 +120,35 @@ func TestFromTransportWithoutURL(t *testing.T) {
 	assert.Equal(t, "verity-db: the connection was closed before the answer was complete", err.Error())
 }
 
-// TestTransportErrorsOfRealCalls holds the classes against what net/http really returns.
+// TestTransportErrorsOfRealCalls checks the classes of the errors that net/http returns for real calls.
 func TestTransportErrorsOfRealCalls(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		url     func(t *testing.T) string
 		timeout time.Duration
 		class   destination.Class
-		words   string
+		message string
 	}{
-		"nothing listens": {closedPort, 0, destination.Unavailable, "connection refused"},
-		"the certificate is nobody's": {func(t *testing.T) string {
+		"no process listens on the port": {closedPort, 0, destination.Unavailable, "connection refused"},
+		"the certificate authority is unknown": {func(t *testing.T) string {
 			server := httptest.NewUnstartedServer(http.NotFoundHandler())
 			server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 			server.StartTLS()
 			t.Cleanup(server.Close)
 			return server.URL
 		}, 0, destination.Unavailable, "the TLS certificate is signed by an unknown authority"},
-		"plain HTTP where TLS was expected": {func(t *testing.T) string {
+		"the server speaks plain HTTP": {func(t *testing.T) string {
 			server := httptest.NewServer(http.NotFoundHandler())
 			t.Cleanup(server.Close)
 			return strings.Replace(server.URL, "http://", "https://", 1)
-		}, 0, destination.Unavailable, "it speaks plain HTTP where HTTPS is configured"},
+		}, 0, destination.Unavailable, "the server speaks plain HTTP, but the URL is HTTPS"},
 		"the connection is reset after the request": {func(t *testing.T) string {
 			return hijacking(t, func(conn *net.TCPConn) { _ = conn.SetLinger(0) })
 		}, 0, destination.Transient, "the connection was reset"},
 		"the connection is closed after the request": {func(t *testing.T) string {
 			return hijacking(t, func(*net.TCPConn) {})
 		}, 0, destination.Transient, "the connection was closed before the answer was complete"},
-		"no answer in time": {func(t *testing.T) string {
+		"the response takes too long": {func(t *testing.T) string {
 			released := make(chan struct{})
 			server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-released }))
 			t.Cleanup(server.Close)
@@ -174,12 +174,12 @@ func TestTransportErrorsOfRealCalls(t *testing.T) {
 			got := destination.FromTransport("aloware", err)
 			assert.Equal(t, tt.class, got.Class, "%v", err)
 			_, host, _ := strings.Cut(target, "//")
-			assert.Equal(t, host+": "+tt.words, got.Message)
+			assert.Equal(t, host+": "+tt.message, got.Message)
 		})
 	}
 }
 
-// closedPort returns the URL of a port of this machine on which nobody listens.
+// closedPort returns the URL of a port of this machine on which no process listens.
 func closedPort(t *testing.T) string {
 	t.Helper()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
