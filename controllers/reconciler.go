@@ -104,9 +104,7 @@ func (r *WebhookEventReconciler) SetupWithManager(mgr ctrl.Manager) error {
 		r.Identity == "" || r.OnFenced == nil {
 		return errors.New("controllers: Client, APIReader, Rows, Plan, Recorder, Metrics, Identity and OnFenced are required")
 	}
-	if r.Concurrency == 0 {
-		r.Concurrency = 32
-	}
+	r.Concurrency = cmp.Or(r.Concurrency, 32)
 	r.Recheck = cmp.Or(r.Recheck, 30*time.Second)
 	r.wakes = make(chan event.TypedGenericEvent[types.NamespacedName], 1024)
 	return ctrl.NewControllerManagedBy(mgr).

@@ -63,9 +63,7 @@ func refusal(resp *http.Response, body []byte, now time.Time) *destination.Error
 		}
 	case http.StatusTooManyRequests:
 		set(destination.Limited, ErrLimited, "the limit of requests is reached")
-		if e.RetryAfter == 0 {
-			e.RetryAfter = limitWindow
-		}
+		e.RetryAfter = cmp.Or(e.RetryAfter, limitWindow)
 	}
 	return e
 }

@@ -3,6 +3,7 @@
 package database
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -94,9 +95,7 @@ func Open(ctx context.Context, url string, opts Options) (*Pool, error) {
 		cfg.MaxConns = opts.MaxConns
 	}
 	cfg.MaxConns = max(cfg.MaxConns, opts.MinMaxConns)
-	if cfg.ConnConfig.ConnectTimeout == 0 {
-		cfg.ConnConfig.ConnectTimeout = opts.ConnectTimeout
-	}
+	cfg.ConnConfig.ConnectTimeout = cmp.Or(cfg.ConnConfig.ConnectTimeout, opts.ConnectTimeout)
 	if opts.PingTimeout > 0 {
 		cfg.PingTimeout = opts.PingTimeout
 	}

@@ -4,6 +4,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -107,22 +108,16 @@ func New(opts Options) (*Relay, error) {
 	if opts.Rows == nil || opts.Creator == nil || opts.Namespace == "" || opts.Identity == "" {
 		return nil, errors.New("relay: Rows, Creator, Namespace and Identity are required")
 	}
-	orDefault(&opts.MaxLive, 1000)
-	orDefault(&opts.Batch, 100)
-	orDefault(&opts.Workers, 8)
-	orDefault(&opts.Grace, 2*time.Second)
-	orDefault(&opts.Poll, 500*time.Millisecond)
-	orDefault(&opts.CallTimeout, 10*time.Second)
+	opts.MaxLive = cmp.Or(opts.MaxLive, 1000)
+	opts.Batch = cmp.Or(opts.Batch, 100)
+	opts.Workers = cmp.Or(opts.Workers, 8)
+	opts.Grace = cmp.Or(opts.Grace, 2*time.Second)
+	opts.Poll = cmp.Or(opts.Poll, 500*time.Millisecond)
+	opts.CallTimeout = cmp.Or(opts.CallTimeout, 10*time.Second)
 	if opts.Observe == nil {
 		opts.Observe = func(time.Duration) {}
 	}
 	return &Relay{opts: opts, own: make(chan store.EventMeta, ownQueue), wake: make(chan struct{}, 1)}, nil
-}
-
-func orDefault[T int | time.Duration](v *T, def T) {
-	if *v <= 0 {
-		*v = def
-	}
 }
 
 // Offer passes newly committed rows to the relay. It never blocks: the search for orphaned rows finds those that do not fit.

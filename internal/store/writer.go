@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -95,10 +96,10 @@ type writeResult struct {
 
 // NewWriter starts a Writer. Close stops it.
 func NewWriter(store *Store, opts WriterOptions) *Writer {
-	setDefault(&opts.Committers, 2)
-	setDefault(&opts.MaxBatch, 256)
-	setDefault(&opts.Queue, 4096)
-	setDefault(&opts.Timeout, 3*time.Second)
+	opts.Committers = cmp.Or(opts.Committers, 2)
+	opts.MaxBatch = cmp.Or(opts.MaxBatch, 256)
+	opts.Queue = cmp.Or(opts.Queue, 4096)
+	opts.Timeout = cmp.Or(opts.Timeout, 3*time.Second)
 	if opts.Committed == nil {
 		opts.Committed = func([]EventMeta) {}
 	}
@@ -112,12 +113,6 @@ func NewWriter(store *Store, opts WriterOptions) *Writer {
 		w.wg.Go(w.run)
 	}
 	return w
-}
-
-func setDefault[T int | time.Duration](v *T, def T) {
-	if *v == 0 {
-		*v = def
-	}
 }
 
 // Commit stores d durably, or returns the earlier delivery that it repeats. After an error the sender must retry: with

@@ -1,6 +1,7 @@
 package verity
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -70,11 +71,7 @@ func OpenLeads(ctx context.Context, cfg LeadsConfig) (*Leads, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the URL of Verity's database: %w", err)
 	}
-	l := &Leads{pool: pool, timeout: cfg.Timeout}
-	if l.timeout == 0 {
-		l.timeout = destination.CallTimeout
-	}
-	return l, nil
+	return &Leads{pool: pool, timeout: cmp.Or(cfg.Timeout, destination.CallTimeout)}, nil
 }
 
 // Check connects. An error that wraps database.ErrUnusable means that no lead can be written with this URL.

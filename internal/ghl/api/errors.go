@@ -1,6 +1,7 @@
 package ghlapi
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -82,9 +83,7 @@ func refusal(locationID, entity string, resp *http.Response, body []byte, now ti
 		}
 	case http.StatusTooManyRequests:
 		set(destination.Limited, ErrLimited, "the location's limit of requests is reached")
-		if e.RetryAfter == 0 {
-			e.RetryAfter = pause(resp.Header)
-		}
+		e.RetryAfter = cmp.Or(e.RetryAfter, pause(resp.Header))
 	}
 	return e
 }
