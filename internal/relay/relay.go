@@ -15,6 +15,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/google/uuid"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
@@ -293,17 +294,8 @@ func (r *Relay) create(ctx context.Context, row store.EventMeta) error {
 
 // markRegularly marks the rows with a WebhookEvent, in batches.
 func (r *Relay) markRegularly(ctx context.Context) {
-	ticker := time.NewTicker(markEvery)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			r.mark(context.WithoutCancel(ctx))
-			return
-		case <-ticker.C:
-			r.mark(ctx)
-		}
-	}
+	wait.NonSlidingUntilWithContext(ctx, r.mark, markEvery)
+	r.mark(context.WithoutCancel(ctx))
 }
 
 func (r *Relay) mark(ctx context.Context) {

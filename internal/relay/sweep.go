@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/dfmiddleware/verity-sync/internal/failpoint"
@@ -146,36 +147,28 @@ func (r *Relay) createAll(
 	ctx context.Context, rows []store.EventMeta,
 ) (created []store.EventMeta, refused []store.RefusedEvent, failed error) {
 	var mu sync.Mutex
-	var wg sync.WaitGroup
-	next := make(chan store.EventMeta)
-	for range min(r.opts.Workers, len(rows)) {
-		wg.Go(func() {
-			for row := range next {
-				err := r.create(ctx, row)
-				mu.Lock()
-				switch {
-				case err == nil:
-					created = append(created, row)
-				case isRefusal(err):
-					refused = append(refused, refusedRow(row, err))
-				default:
-					failed = err
-				}
-				mu.Unlock()
-			}
-		})
-	}
+	group, unlessFailed := errgroup.WithContext(ctx)
+	group.SetLimit(r.opts.Workers)
 	for _, row := range rows {
-		mu.Lock()
-		stop := failed != nil
-		mu.Unlock()
-		if stop || ctx.Err() != nil {
+		if unlessFailed.Err() != nil {
 			break
 		}
-		next <- row
+		group.Go(func() error {
+			err := r.create(ctx, row) // A failure does not cancel the calls in flight.
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case err == nil:
+				created = append(created, row)
+			case isRefusal(err):
+				refused = append(refused, refusedRow(row, err))
+			default:
+				return err
+			}
+			return nil
+		})
 	}
-	close(next)
-	wg.Wait()
+	failed = group.Wait()
 	return created, refused, failed
 }
 
