@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -75,11 +74,7 @@ func TestACheckReportsTheRestWhileTheVersionIsLocked(t *testing.T) {
 	t.Parallel()
 	url := migrated(t)
 	execute(t, url, "ALTER TABLE webhook_events ALTER status TYPE varchar(9)")
-	other, err := pgx.Connect(t.Context(), url)
-	require.NoError(t, err)
-	defer other.Close(t.Context())
-	_, err = other.Exec(t.Context(), "BEGIN; LOCK TABLE verity_sync_schema_version")
-	require.NoError(t, err)
+	testenv.LockTable(t, url, "verity_sync_schema_version", "ACCESS EXCLUSIVE")
 
 	out, err := run(t, []string{"DATABASE_URL=" + url}, "check")
 	require.Error(t, err)

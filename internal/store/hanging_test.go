@@ -5,11 +5,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/dfmiddleware/verity-sync/internal/store"
+	"github.com/dfmiddleware/verity-sync/test/testenv"
 )
 
 // TestALongMigrationIsReportedAndHasNoTimeout uses a migration that waits for a lock of another session.
@@ -25,11 +25,7 @@ func TestALongMigrationIsReportedAndHasNoTimeout(t *testing.T) {
 			t.Parallel()
 			b := unmigrated(t)
 			proxy := b.proxy()
-			other, err := pgx.Connect(t.Context(), b.url)
-			require.NoError(t, err)
-			defer other.Close(t.Context())
-			_, err = other.Exec(t.Context(), "BEGIN; LOCK TABLE sync_log IN ACCESS SHARE MODE")
-			require.NoError(t, err)
+			unlock := testenv.LockTable(t, b.url, "sync_log", "ACCESS SHARE")
 
 			var steps []string
 			var once sync.Once
@@ -44,8 +40,7 @@ func TestALongMigrationIsReportedAndHasNoTimeout(t *testing.T) {
 							proxy.HalfOpen()
 							return
 						}
-						_, err := other.Exec(t.Context(), "COMMIT")
-						assert.NoError(t, err)
+						unlock()
 					})
 				},
 			})
@@ -58,8 +53,7 @@ func TestALongMigrationIsReportedAndHasNoTimeout(t *testing.T) {
 			require.ErrorContains(t, err, "the migration lost its lock and was stopped: run it again: no answer within 15s")
 			assert.False(t, store.IsPermanent(err))
 			assert.Less(t, time.Since(began), time.Minute)
-			_, err = other.Exec(t.Context(), "COMMIT")
-			require.NoError(t, err)
+			unlock()
 			require.EventuallyWithT(t, func(c *assert.CollectT) { // Postgres may not have detected yet that the first migration ended.
 				_, err := store.Migrate(t.Context(), b.url, store.MigrateOptions{Normalise: normalise})
 				assert.NoError(c, err)
@@ -73,16 +67,10 @@ func TestAPreviewEndsIfTheDatabaseStopsAnswering(t *testing.T) {
 	t.Parallel()
 	b := unmigrated(t)
 	proxy := b.proxy()
-	other, err := pgx.Connect(t.Context(), b.url)
-	require.NoError(t, err)
-	defer other.Close(t.Context())
-	_, err = other.Exec(t.Context(), "BEGIN; LOCK TABLE webhook_events")
-	require.NoError(t, err)
+	testenv.LockTable(t, b.url, "webhook_events", "ACCESS EXCLUSIVE")
 	var once sync.Once
-	_, err = store.PreviewMigration(t.Context(), proxy.URL(), store.MigrateOptions{
+	_, err := store.PreviewMigration(t.Context(), proxy.URL(), store.MigrateOptions{
 		Normalise: normalise, Report: func(string, time.Duration) { once.Do(proxy.HalfOpen) },
 	})
 	require.ErrorContains(t, err, "the database stopped answering: no answer within 15s")
-	_, err = other.Exec(t.Context(), "COMMIT")
-	require.NoError(t, err)
 }

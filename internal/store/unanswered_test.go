@@ -2,18 +2,17 @@ package store_test
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/dfmiddleware/verity-sync/internal/event"
 	"github.com/dfmiddleware/verity-sync/internal/store"
+	"github.com/dfmiddleware/verity-sync/test/testenv"
 	"github.com/dfmiddleware/verity-sync/test/testenv/pgproxy"
 )
 
@@ -59,19 +58,10 @@ func TestOccurrencesWithTheSameBytesAreSeveralEvents(t *testing.T) {
 	}
 }
 
-// lockTable makes every commit wait until the function that it returns is called.
+// lockTable makes every commit wait until unlock is called.
 func (b *environment) lockTable() (unlock func()) {
 	b.t.Helper()
-	tx, err := b.Pool().Begin(b.t.Context())
-	require.NoError(b.t, err)
-	_, err = tx.Exec(b.t.Context(), `LOCK TABLE webhook_events IN SHARE MODE`)
-	require.NoError(b.t, err)
-	b.t.Cleanup(func() { _ = tx.Rollback(context.Background()) })
-	return func() {
-		if err := tx.Rollback(b.t.Context()); !errors.Is(err, pgx.ErrTxClosed) {
-			require.NoError(b.t, err)
-		}
-	}
+	return testenv.LockTable(b.t, b.url, "webhook_events", "SHARE")
 }
 
 // waiting waits until a commit waits for the table.
@@ -79,7 +69,7 @@ func (b *environment) waiting() {
 	b.t.Helper()
 	require.Eventually(b.t, func() bool {
 		return value[bool](b, `SELECT EXISTS (SELECT 1 FROM pg_locks WHERE relation = 'webhook_events'::regclass AND NOT granted)`)
-	}, 10*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 }
 
 func (b *environment) eventually(sql string) {

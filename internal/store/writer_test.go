@@ -1,7 +1,6 @@
 package store_test
 
 import (
-	"context"
 	"fmt"
 	"sync"
 	"testing"
@@ -178,12 +177,7 @@ func TestConcurrentCommitsShareTransactions(t *testing.T) {
 	var sizes []int
 	w := b.writer(store.WriterOptions{Committers: 1, Observe: func(n int) { mu.Lock(); sizes = append(sizes, n); mu.Unlock() }})
 	// The table is locked, so that the other commits queue behind the first one.
-	tx, err := b.Pool().Begin(t.Context())
-	require.NoError(t, err)
-	unlock := func() { _ = tx.Rollback(context.Background()) }
-	t.Cleanup(unlock)
-	_, err = tx.Exec(t.Context(), `LOCK TABLE webhook_events IN SHARE MODE`)
-	require.NoError(t, err)
+	unlock := b.lockTable()
 	var wg sync.WaitGroup
 	commit := func(i int) {
 		wg.Go(func() {
@@ -192,11 +186,7 @@ func TestConcurrentCommitsShareTransactions(t *testing.T) {
 		})
 	}
 	commit(0)
-	require.Eventually(t, func() bool {
-		var waits bool
-		const query = `SELECT EXISTS (SELECT 1 FROM pg_locks WHERE relation = 'webhook_events'::regclass AND NOT granted)`
-		return b.Pool().QueryRow(t.Context(), query).Scan(&waits) == nil && waits
-	}, time.Minute, time.Millisecond)
+	b.waiting()
 	for i := range 49 {
 		commit(i + 1)
 	}
@@ -230,13 +220,10 @@ func TestCommitFailsInTimeAndRecoversWithoutARestart(t *testing.T) {
 	t.Parallel()
 	b := newEnvironment(t)
 	w := b.writer(store.WriterOptions{Committers: 1, Timeout: 200 * time.Millisecond, Queue: 1})
-	tx, err := b.Pool().Begin(t.Context())
-	require.NoError(t, err)
-	_, err = tx.Exec(t.Context(), `LOCK TABLE webhook_events IN SHARE MODE`)
-	require.NoError(t, err)
-	_, err = w.Commit(withTimeout(t, 300*time.Millisecond), delivery("w1", "apt1", `{}`))
+	unlock := b.lockTable()
+	_, err := w.Commit(withTimeout(t, 300*time.Millisecond), delivery("w1", "apt1", `{}`))
 	require.Error(t, err, "it does not wait for the lock, which is held until the next line")
-	require.NoError(t, tx.Rollback(t.Context()))
+	unlock()
 	require.Eventually(t, func() bool {
 		_, err := w.Commit(withTimeout(t, time.Second), delivery("w1", "apt1", `{}`))
 		return err == nil
@@ -248,10 +235,7 @@ func TestCommitReportsOverloadAndShutdown(t *testing.T) {
 	t.Parallel()
 	b := newEnvironment(t)
 	w := b.writer(store.WriterOptions{Committers: 1, Queue: 1})
-	tx, err := b.Pool().Begin(t.Context())
-	require.NoError(t, err)
-	_, err = tx.Exec(t.Context(), `LOCK TABLE webhook_events IN SHARE MODE`)
-	require.NoError(t, err)
+	unlock := b.lockTable()
 	var wg sync.WaitGroup
 	overloaded := make(chan struct{}, 10)
 	for i := range 10 {
@@ -263,10 +247,10 @@ func TestCommitReportsOverloadAndShutdown(t *testing.T) {
 		})
 	}
 	<-overloaded
-	require.NoError(t, tx.Rollback(t.Context()))
+	unlock()
 	wg.Wait()
 	w.Close()
-	_, err = w.Commit(t.Context(), delivery("w11", "apt1", `{}`))
+	_, err := w.Commit(t.Context(), delivery("w11", "apt1", `{}`))
 	require.ErrorIs(t, err, store.ErrClosed)
 }
 

@@ -31,8 +31,7 @@ func TestAFloodIsAnswered429WhereThereIsLittleMemory(t *testing.T) {
 	peak := giveLittleMemory(t, receiver)
 	pid := receiver.PID()
 
-	unlock := sync.OnceFunc(lockTable(t)) // Bodies stay where they are.
-	defer unlock()
+	unlock := lockTable(t) // Bodies stay where they are.
 	var posting sync.WaitGroup
 	var answered atomic.Int32
 	for i := range 200 {

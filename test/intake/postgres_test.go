@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/dfmiddleware/verity-sync/test/testenv"
 	"github.com/dfmiddleware/verity-sync/test/testenv/postgres"
 	"github.com/dfmiddleware/verity-sync/test/testenv/systemtest"
 )
@@ -53,12 +54,7 @@ func exhaustConnections(t *testing.T) func() {
 // lockTable makes every statement on the table wait.
 func lockTable(t *testing.T) func() {
 	t.Helper()
-	conn := connect(t)
-	tx, err := conn.Begin(t.Context())
-	require.NoError(t, err)
-	_, err = tx.Exec(t.Context(), "LOCK TABLE webhook_events IN ACCESS EXCLUSIVE MODE")
-	require.NoError(t, err)
-	return func() { assert.NoError(t, tx.Rollback(context.Background())) }
+	return testenv.LockTable(t, middleware.DatabaseURL, "webhook_events", "ACCESS EXCLUSIVE")
 }
 
 func connect(t *testing.T) *pgx.Conn {

@@ -24,6 +24,7 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/sim/fault"
 	"github.com/dfmiddleware/verity-sync/test/sim/ghlapi"
 	"github.com/dfmiddleware/verity-sync/test/sim/ghlsender"
+	"github.com/dfmiddleware/verity-sync/test/testenv"
 	"github.com/dfmiddleware/verity-sync/test/testenv/postgres"
 	"github.com/dfmiddleware/verity-sync/test/testenv/systemtest"
 )
@@ -257,11 +258,7 @@ func outages(*environment) []story {
 		{of: "one that may", shows: map[string]bounds{"verity_sync_watch_failing": exactly(0)}},
 		{of: "posts that wait for Postgres", happens: func(t *testing.T, e *environment) {
 			t.Helper()
-			lock, err := e.Database.Begin(t.Context())
-			require.NoError(t, err)
-			_, err = lock.Exec(t.Context(), "LOCK TABLE webhook_events IN EXCLUSIVE MODE")
-			require.NoError(t, err)
-			t.Cleanup(func() { assert.NoError(t, lock.Rollback(context.WithoutCancel(t.Context()))) })
+			testenv.LockTable(t, e.DatabaseURL, "webhook_events", "EXCLUSIVE")
 			assert.Equal(t, http.StatusTooManyRequests, send(t, e, note(e)))
 		}, grows: map[string]float64{answered("429"): 1},
 			shows: map[string]bounds{`verity_sync_database_pool_connections_in_use{database="middleware"}`: atLeast(1)}},

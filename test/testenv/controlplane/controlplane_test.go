@@ -2,7 +2,6 @@ package controlplane_test
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"net"
 	"os"
@@ -22,23 +21,18 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"github.com/dfmiddleware/verity-sync/test/testenv"
 	"github.com/dfmiddleware/verity-sync/test/testenv/controlplane"
 )
 
-// It makes this test binary a program that starts a control plane, says where, and does not stop it until it is killed.
-const carelessVariable = "TESTENV_START_AND_HANG"
-
 func TestMain(m *testing.M) {
-	if os.Getenv(carelessVariable) == "" {
-		os.Exit(m.Run())
-	}
-	server, err := controlplane.Start(context.Background(), controlplane.Options{NoSync: true})
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	fmt.Println(strings.TrimPrefix(server.Config().Host, "https://"), server.Dir())
-	select {}
+	testenv.MainOrServer(m, func(ctx context.Context) (address, dir string, err error) {
+		server, err := controlplane.Start(ctx, controlplane.Options{NoSync: true})
+		if err != nil {
+			return "", "", err
+		}
+		return strings.TrimPrefix(server.Config().Host, "https://"), server.Dir(), nil
+	})
 }
 
 func start(t *testing.T) *controlplane.ControlPlane {
@@ -147,16 +141,7 @@ func TestAServiceAccountMayDoWhatItsRoleAllows(t *testing.T) {
 
 func TestNothingOutlivesAProcessThatIsKilled(t *testing.T) {
 	t.Parallel()
-	careless := exec.Command(os.Args[0])
-	careless.Env = append(os.Environ(), carelessVariable+"=yes")
-	careless.Stderr = os.Stderr
-	output, err := careless.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, careless.Start())
-	t.Cleanup(func() { _ = careless.Process.Kill() })
-	var address, dir string
-	_, err = fmt.Fscanln(output, &address, &dir)
-	require.NoError(t, err)
+	address, dir, kill := testenv.StartServerProcess(t)
 	var dialer net.Dialer
 	apiServer, err := dialer.DialContext(t.Context(), "tcp", address)
 	require.NoError(t, err)
@@ -165,8 +150,7 @@ func TestNothingOutlivesAProcessThatIsKilled(t *testing.T) {
 	require.NoError(t, err)
 	defer etcd.Close()
 
-	require.NoError(t, careless.Process.Kill())
-	require.Error(t, careless.Wait(), "it must have been killed")
+	kill()
 
 	for name, conn := range map[string]net.Conn{"kube-apiserver": apiServer, "etcd": etcd} {
 		require.NoError(t, conn.SetReadDeadline(time.Now().Add(10*time.Second)))

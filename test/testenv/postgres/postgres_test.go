@@ -2,9 +2,7 @@ package postgres_test
 
 import (
 	"context"
-	"fmt"
 	"os"
-	"os/exec"
 	"testing"
 	"time"
 
@@ -12,44 +10,28 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/dfmiddleware/verity-sync/test/testenv"
 	"github.com/dfmiddleware/verity-sync/test/testenv/postgres"
 )
 
-// It makes this test binary a program that starts a server, says where, and does not stop it until it is killed.
-const carelessVariable = "TESTENV_START_AND_HANG"
-
 func TestMain(m *testing.M) {
-	if os.Getenv(carelessVariable) == "" {
-		os.Exit(m.Run())
-	}
-	server, err := postgres.Start(context.Background(), postgres.Options{NoSync: true})
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	fmt.Println(server.URL(), server.Dir())
-	select {}
+	testenv.MainOrServer(m, func(ctx context.Context) (address, dir string, err error) {
+		server, err := postgres.Start(ctx, postgres.Options{NoSync: true})
+		if err != nil {
+			return "", "", err
+		}
+		return server.URL(), server.Dir(), nil
+	})
 }
 
 func TestNothingOutlivesAProcessThatIsKilled(t *testing.T) {
 	t.Parallel()
-	careless := exec.Command(os.Args[0])
-	careless.Env = append(os.Environ(), carelessVariable+"=yes")
-	careless.Stderr = os.Stderr
-	output, err := careless.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, careless.Start())
-	t.Cleanup(func() { _ = careless.Process.Kill() })
-
-	var url, dir string
-	_, err = fmt.Fscanln(output, &url, &dir)
-	require.NoError(t, err)
+	url, dir, kill := testenv.StartServerProcess(t)
 	conn, err := pgx.Connect(t.Context(), url)
 	require.NoError(t, err)
 	require.DirExists(t, dir)
 
-	require.NoError(t, careless.Process.Kill())
-	require.Error(t, careless.Wait(), "it must have been killed")
+	kill()
 
 	assert.Eventually(t, func() bool { return conn.Ping(t.Context()) != nil }, time.Minute, 10*time.Millisecond, "the connection is cut")
 	assert.Eventually(t, func() bool {
