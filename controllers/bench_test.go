@@ -37,7 +37,7 @@ func BenchmarkReconcile(b *testing.B) {
 		Status: v1alpha1.WebhookEventStatus{Phase: v1alpha1.PhasePending},
 	}
 	r := &controllers.WebhookEventReconciler{
-		Client: memoryClient{object: object}, Rows: benchRows{id: id, payload: []byte(`{"notes":"` + strings.Repeat("x", 700) + `"}`)},
+		Client: memoryClient{object: object}, Rows: benchRows{payload: []byte(`{"notes":"` + strings.Repeat("x", 700) + `"}`)},
 		Plan: forwardAndSync{}, Recorder: events.NewFakeRecorder(1), TTL: controllers.TTL{Done: time.Hour, Error: time.Hour},
 		Metrics: metrics.NewController(prometheus.NewRegistry(), plan.Specs()), Identity: "bench", Concurrency: 1,
 		OnFenced: func(err error) { b.Error(err) },
@@ -76,7 +76,6 @@ func (memoryStatus) Update(context.Context, client.Object, ...client.SubResource
 type benchRows struct {
 	controllers.EventRows
 
-	id      uuid.UUID
 	payload []byte
 }
 

@@ -15,9 +15,8 @@ import (
 
 const (
 	bob = "bobContactAaBbCc0002"
-	// contactOfAda is an event of Ada's, contactOfBob one of another contact.
+	// contactOfAda is an event of Ada's.
 	contactOfAda = `{"type":"ContactUpdate","id":"` + ada + `","locationId":"loc1","phone":"+12055550163","email":"ada.lovelace@example.com"}`
-	contactOfBob = `{"type":"ContactUpdate","id":"` + bob + `","locationId":"loc1","phone":"+12055550188","email":"bob@example.com"}`
 	umlaut       = `{"type":"ContactUpdate","id":"` + ada + `","locationId":"loc1","email":"ada@bücher.example"}`
 	clinic       = `{"type":"ContactUpdate","id":"` + ada + `","locationId":"loc1","phone":"+12055550100","email":"jane@clinic.com"}`
 )

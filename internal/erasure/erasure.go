@@ -39,8 +39,6 @@ type Person struct {
 // Found is an event of the person.
 type Found struct {
 	ID uuid.UUID
-	// Name is the name of its WebhookEvent, which may not exist any more.
-	Name string
 	// Unfinished is true if it was pending or processing.
 	Unfinished bool
 	// round is the round in which it was found: 0 if it names the contact, else higher than that of the events that led to it.

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
 	"github.com/dfmiddleware/verity-sync/internal/event"
 	"github.com/dfmiddleware/verity-sync/internal/phone"
 	"github.com/dfmiddleware/verity-sync/internal/source"
@@ -329,7 +328,7 @@ func (s *search) learn(e store.EventData) {
 }
 
 func (s *search) found(e store.EventData, named bool) Found {
-	f := Found{ID: e.ID, Name: v1alpha1.NameOf(e.Source, e.ID.String()), Unfinished: !e.Status.Finished()}
+	f := Found{ID: e.ID, Unfinished: !e.Status.Finished()}
 	if ofOnePerson[e.EntityType] {
 		f.key = e.OrderingKey
 	}

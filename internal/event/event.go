@@ -31,7 +31,6 @@ const (
 	TypeContactDeleted     = "contact.deleted"
 	TypeContactDndUpdated  = "contact.dnd_updated"
 	TypeContactTagUpdated  = "contact.tag_updated"
-	TypeOpportunityUpdated = "opportunity.updated"
 	TypeUnknown            = "unknown"
 	// TypeUnparseable is the type of a body that cannot be parsed. The body is stored as received, and the event ends in Error.
 	TypeUnparseable = "unparseable"

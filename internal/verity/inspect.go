@@ -37,15 +37,6 @@ const (
 	CheckStatements       = "statements"
 )
 
-// Checks are the names of the checks of Inspect, in the order in which it reports them.
-func Checks() []string {
-	var names []string
-	for _, c := range checks {
-		names = append(names, c.name)
-	}
-	return names
-}
-
 // check is one check of Verity's tables. okMessage is reported if it finds nothing.
 type check struct {
 	name, okMessage string

@@ -82,8 +82,6 @@ type Call struct {
 	Start, End                time.Time
 	// Key is the idempotency key, SHA256 the hash of the body.
 	Key, SHA256 string
-	// Phone and FirstName are those of the contact in a call to Aloware.
-	Phone, FirstName string
 	// Status is 0 where the answer was lost.
 	Status int
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"io"
 	"net/http"
 	"sync/atomic"
@@ -37,13 +36,6 @@ func (t *tap) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	sum := sha256.Sum256(body)
 	call.SHA256 = hex.EncodeToString(sum[:])
-	var form struct {
-		Phone     string `json:"phone_number"`
-		FirstName string `json:"first_name"`
-	}
-	if t.destination == DestinationAloware && json.Unmarshal(body, &form) == nil {
-		call.Phone, call.FirstName = form.Phone, form.FirstName
-	}
 	answer := &answer{ResponseWriter: w, left: r.Context()}
 	defer func() { // Also where a fault breaks the connection by a panic.
 		call.End, call.Status = time.Now(), answer.status

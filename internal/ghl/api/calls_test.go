@@ -19,7 +19,7 @@ func TestGetAppointment(t *testing.T) {
 	t.Parallel()
 	want := ghlapi.Appointment{
 		ID: "app1", LocationID: "loc1", ContactID: "con1", Status: "confirmed",
-		DateAdded: time.Date(2026, 11, 1, 9, 0, 0, 0, time.UTC), DateUpdated: time.Date(2026, 11, 2, 9, 0, 0, 0, time.UTC),
+		DateAdded: time.Date(2026, 11, 1, 9, 0, 0, 0, time.UTC),
 	}
 	got, err := start(t).GetAppointment(t.Context(), "loc1", "app1")
 	require.NoError(t, err)

@@ -92,9 +92,8 @@ type Appointment struct {
 	ContactID  string `json:"contactId"`
 	// Status is in lower case: "confirmed", "cancelled", …
 	Status string `json:"appointmentStatus"`
-	// DateAdded and DateUpdated are zero if they are missing.
-	DateAdded   time.Time `json:"dateAdded"`
-	DateUpdated time.Time `json:"dateUpdated"`
+	// DateAdded is zero if it is missing.
+	DateAdded time.Time `json:"dateAdded"`
 }
 
 // UnmarshalJSON decodes an appointment of the API.
@@ -102,14 +101,13 @@ func (a *Appointment) UnmarshalJSON(data []byte) error {
 	type plain Appointment
 	shown := struct {
 		*plain
-		DateAdded   timestamp `json:"dateAdded"`
-		DateUpdated timestamp `json:"dateUpdated"`
+		DateAdded timestamp `json:"dateAdded"`
 	}{plain: (*plain)(a)}
 	if err := json.Unmarshal(data, &shown); err != nil {
 		return err
 	}
 	a.Status = strings.ToLower(a.Status)
-	a.DateAdded, a.DateUpdated = shown.DateAdded.Time, shown.DateUpdated.Time
+	a.DateAdded = shown.DateAdded.Time
 	return nil
 }
 

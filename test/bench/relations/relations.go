@@ -30,7 +30,6 @@ func (t Table) Total() int64 { return t.Heap + t.Toast + t.Indexes }
 
 // Snapshot is a database at a moment.
 type Snapshot struct {
-	At     time.Time
 	Tables map[string]Table
 	// Indexes has the size of each index by its name, in bytes.
 	Indexes map[string]int64
@@ -52,7 +51,7 @@ const wal = `SELECT (pg_current_wal_lsn() - '0/0')::bigint, (SELECT coalesce(sum
 
 // Read takes a snapshot of the tables of the current schema. The role has to be a superuser, or one that may monitor.
 func Read(ctx context.Context, pool *pgxpool.Pool) (Snapshot, error) {
-	s := Snapshot{At: time.Now(), Tables: map[string]Table{}, Indexes: map[string]int64{}}
+	s := Snapshot{Tables: map[string]Table{}, Indexes: map[string]int64{}}
 	var name string
 	var t Table
 	columns := []any{

@@ -42,7 +42,6 @@ type Appointment struct {
 	Title             string    `json:"title,omitempty"`
 	AppointmentStatus string    `json:"appointmentStatus,omitempty"`
 	StartTime         time.Time `json:"startTime,omitzero"`
-	EndTime           time.Time `json:"endTime,omitzero"`
 	DateAdded         time.Time `json:"dateAdded"`
 	DateUpdated       time.Time `json:"dateUpdated"`
 }

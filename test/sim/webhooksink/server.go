@@ -19,10 +19,9 @@ import (
 
 // Message is a message that was accepted, perhaps several times.
 type Message struct {
-	ID        string
-	Type      string
-	Timestamp time.Time
-	Data      json.RawMessage
+	ID   string
+	Type string
+	Data json.RawMessage
 	// Body is the body of the first delivery; Times are the times of all.
 	Body  string
 	Times []time.Time
@@ -103,7 +102,7 @@ func (s *Server) receive(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	s.messages = append(s.messages, &Message{
-		ID: id, Type: envelope.Type, Timestamp: envelope.Timestamp, Data: envelope.Data, Body: string(body), Times: []time.Time{time.Now()},
+		ID: id, Type: envelope.Type, Data: envelope.Data, Body: string(body), Times: []time.Time{time.Now()},
 	})
 	w.WriteHeader(http.StatusNoContent)
 }

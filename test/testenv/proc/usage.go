@@ -26,7 +26,7 @@ func CPU(pid int) (time.Duration, error) {
 }
 
 func cpu(pid int) (time.Duration, error) {
-	own, err := readStat(pid)
+	total, err := readTime(pid)
 	if err != nil {
 		return 0, err
 	}
@@ -34,7 +34,6 @@ func cpu(pid int) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	total := own.total
 	for _, child := range children {
 		used, err := cpu(child)
 		if errors.Is(err, os.ErrNotExist) {
@@ -48,42 +47,33 @@ func cpu(pid int) (time.Duration, error) {
 	return total, nil
 }
 
-type stat struct {
-	parent int
-	total  time.Duration
-}
-
-// readStat reads /proc/<pid>/stat, see proc_pid_stat(5).
-func readStat(pid int) (stat, error) {
+// readTime reads the time of a process and of its ended children from /proc/<pid>/stat, see proc_pid_stat(5).
+func readTime(pid int) (time.Duration, error) {
 	content, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
 	if err != nil {
-		return stat{}, err
+		return 0, err
 	}
-	return parseStat(content)
+	return parseTime(content)
 }
 
-func parseStat(content []byte) (stat, error) {
+func parseTime(content []byte) (time.Duration, error) {
 	// The name of the program is in parentheses and may hold any byte.
 	_, rest, found := cutLast(content, []byte(") "))
 	fields := strings.Fields(string(rest))
-	// Counted from the state, which is the third field: the parent is the 4th, utime to cstime the 14th to the 17th.
-	const parent, utime, cstime = 4 - 3, 14 - 3, 17 - 3
+	// Counted from the state, which is the third field: utime to cstime are the 14th to the 17th.
+	const utime, cstime = 14 - 3, 17 - 3
 	if !found || len(fields) <= cstime {
-		return stat{}, errors.New("/proc/<pid>/stat is not as it should be")
+		return 0, errors.New("/proc/<pid>/stat is not as it should be")
 	}
-	s := stat{}
-	var err error
-	if s.parent, err = strconv.Atoi(fields[parent]); err != nil {
-		return stat{}, err
-	}
+	var total time.Duration
 	for _, field := range fields[utime : cstime+1] {
 		ticks, err := strconv.ParseInt(field, 10, 64)
 		if err != nil {
-			return stat{}, err
+			return 0, err
 		}
-		s.total += time.Duration(ticks) * clockTick
+		total += time.Duration(ticks) * clockTick
 	}
-	return s, nil
+	return total, nil
 }
 
 func cutLast(s, separator []byte) (before, after []byte, found bool) {
