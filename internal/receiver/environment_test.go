@@ -254,13 +254,6 @@ func with(h http.Header, name, value string) http.Header {
 	return h
 }
 
-func or(value, otherwise string) string {
-	if value == "" {
-		return otherwise
-	}
-	return value
-}
-
 // anonymous replaces the id in an answer, which is always different.
 func anonymous(body string) string {
 	const before = `{"id":"`

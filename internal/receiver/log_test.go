@@ -1,6 +1,7 @@
 package receiver_test
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -76,8 +77,8 @@ func TestTheLogHoldsNoPersonalDataAndNoSecret(t *testing.T) {
 				tc.given(f)
 			}
 			addr := f.serve(t)
-			target := ghl.Path + "?token=" + or(tc.token, workflowSecret)
-			send(t, addr, requestText("POST", target, asJSON, or(tc.body, personal)))
+			target := ghl.Path + "?token=" + cmp.Or(tc.token, workflowSecret)
+			send(t, addr, requestText("POST", target, asJSON, cmp.Or(tc.body, personal)))
 			require.Eventually(t, func() bool { return len(lines.with("outcome")) == 1 }, eventually, tick)
 
 			line := lines.with("outcome")[0]

@@ -2,6 +2,7 @@ package receiver_test
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -14,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -32,7 +33,7 @@ const doorbellPath = "/hooks/doorbell"
 type doorbell struct{ path string }
 
 func (doorbell) Name() string   { return "doorbell" }
-func (d doorbell) Path() string { return or(d.path, doorbellPath) }
+func (d doorbell) Path() string { return cmp.Or(d.path, doorbellPath) }
 
 func (doorbell) Authenticate(r event.Request) (event.Sender, error) {
 	switch r.Header.Get("X-Bell") {
@@ -121,7 +122,7 @@ func TestASecondSourceIsServedByTheSameServer(t *testing.T) {
 			if x.header == nil {
 				x.header = rings
 			}
-			got := send(t, f.serve(t), requestText(or(x.method, http.MethodPost), or(x.target, doorbellPath), x.header, x.body))
+			got := send(t, f.serve(t), requestText(cmp.Or(x.method, http.MethodPost), cmp.Or(x.target, doorbellPath), x.header, x.body))
 			assert.Equal(t, x.code, got.code)
 			assert.Equal(t, x.answer, anonymous(got.body))
 			assert.Len(t, f.recorder.stored(), x.stored)
@@ -150,7 +151,7 @@ func TestTheEventIsWhatItsSourceDecodes(t *testing.T) {
 	stored := f.recorder.stored()
 	require.Len(t, stored, 3, "the second delivery is a duplicate by the source's key")
 	hash := sha256.Sum256([]byte("smoke"))
-	assert.Empty(t, cmp.Diff([]store.Delivery{
+	assert.Empty(t, gocmp.Diff([]store.Delivery{
 		{
 			Event: event.Event{
 				Source: "doorbell", Type: "door.rung", EntityType: "door", EntityID: "front", OccurredAt: stored[0].Event.OccurredAt,

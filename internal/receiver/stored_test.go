@@ -1,6 +1,7 @@
 package receiver_test
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"net/http"
 	"strconv"
@@ -8,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -101,7 +102,7 @@ func TestWhatADeliveryStores(t *testing.T) {
 			tc.want.BodyHash = sha256.Sum256([]byte(tc.hashed))
 			got := send(t, f.serve(t), requestText("POST", ghl.Path, tc.header, tc.body))
 			require.Equal(t, 200, got.code, got.body)
-			assert.Empty(t, cmp.Diff([]store.Delivery{tc.want}, f.recorder.stored(), cmpopts.EquateEmpty()))
+			assert.Empty(t, gocmp.Diff([]store.Delivery{tc.want}, f.recorder.stored(), cmpopts.EquateEmpty()))
 		})
 	}
 }
@@ -218,11 +219,11 @@ func TestOnlyARequestWithASecretMayDeclareAType(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := newEnvironment(t)
-			sent := or(tc.body, body)
+			sent := cmp.Or(tc.body, body)
 			if tc.signed {
 				tc.header = f.sign(sent)
 			}
-			got := send(t, f.serve(t), requestText("POST", or(tc.target, ghl.Path), tc.header, sent))
+			got := send(t, f.serve(t), requestText("POST", cmp.Or(tc.target, ghl.Path), tc.header, sent))
 			require.Equal(t, tc.code, got.code, got.body)
 			if tc.code != 200 {
 				assert.Empty(t, f.recorder.stored())
