@@ -12,17 +12,36 @@ import (
 	"github.com/dfmiddleware/verity-sync/internal/destination"
 )
 
-func TestBreaker(t *testing.T) {
-	t.Parallel()
-	fail := func(class destination.Class, retryAfter time.Duration) func(context.Context) error {
-		return func(context.Context) error {
-			return &destination.Error{Destination: "d", Class: class, RetryAfter: retryAfter, Message: "no"}
-		}
-	}
-	succeed := func(context.Context) error { return nil }
-	unavailable, permanent := fail(destination.Unavailable, 0), fail(destination.Permanent, 0)
+// A breakerTest uses a new breaker with a fake clock. changes has the calls of Changed so far.
+type breakerTest = func(t *testing.T, b *destination.Breaker, changes *[]bool)
 
-	for name, check := range map[string]func(t *testing.T, b *destination.Breaker, changes *[]bool){
+func testBreakers(t *testing.T, tests map[string]breakerTest) {
+	t.Helper()
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var changes []bool
+				b := destination.NewBreaker("d", destination.BreakerOptions{Changed: func(_ string, up bool) { changes = append(changes, up) }})
+				test(t, b, &changes)
+			})
+		})
+	}
+}
+
+func fail(class destination.Class, retryAfter time.Duration) func(context.Context) error {
+	return func(context.Context) error {
+		return &destination.Error{Destination: "d", Class: class, RetryAfter: retryAfter, Message: "no"}
+	}
+}
+
+func succeed(context.Context) error { return nil }
+
+var unavailable, permanent = fail(destination.Unavailable, 0), fail(destination.Permanent, 0)
+
+func TestBreakerOpensAndCloses(t *testing.T) {
+	t.Parallel()
+	testBreakers(t, map[string]breakerTest{
 		"stays closed below the number of failures in a row": func(t *testing.T, b *destination.Breaker, _ *[]bool) {
 			for range 3 {
 				for range 4 {
@@ -89,6 +108,12 @@ func TestBreaker(t *testing.T) {
 			assert.True(t, b.Up())
 			assert.False(t, b.AllowsTrial())
 		},
+	})
+}
+
+func TestBreakerMakesEventsWait(t *testing.T) {
+	t.Parallel()
+	testBreakers(t, map[string]breakerTest{
 		"backs off longer the longer the outage lasts, up to MaxWait": func(t *testing.T, b *destination.Breaker, _ *[]bool) {
 			for range 5 {
 				require.Error(t, b.Do(t.Context(), unavailable))
@@ -112,7 +137,7 @@ func TestBreaker(t *testing.T) {
 			assert.Zero(t, b.Wait())
 			assert.Empty(t, *changes)
 		},
-		"makes an event wait that met a trial call in flight, even if that call has closed the breaker since": func(t *testing.T, b *destination.Breaker, _ *[]bool) {
+		"delays an event that was rejected during a trial call, even if that call has closed the breaker since": func(t *testing.T, b *destination.Breaker, _ *[]bool) {
 			for range 5 {
 				require.Error(t, b.Do(t.Context(), unavailable))
 			}
@@ -128,7 +153,7 @@ func TestBreaker(t *testing.T) {
 			assert.Equal(t, time.Second, b.WaitAfter(rejected), "no call was made: the event has not failed")
 			assert.Zero(t, b.WaitAfter(unavailable(t.Context())), "the call was made and failed")
 		},
-		"makes an event wait that met a pause, even if the pause has ended since": func(t *testing.T, b *destination.Breaker, _ *[]bool) {
+		"delays an event that was rejected during a pause, even if the pause has ended since": func(t *testing.T, b *destination.Breaker, _ *[]bool) {
 			requested := b.Do(t.Context(), fail(destination.Limited, 30*time.Second))
 			assert.Equal(t, 30*time.Second, b.WaitAfter(requested))
 			rejected := b.Do(t.Context(), succeed)
@@ -144,14 +169,5 @@ func TestBreaker(t *testing.T) {
 			assert.Equal(t, 15*time.Minute, b.Wait())
 			assert.Equal(t, 15*time.Minute, b.WaitAfter(err))
 		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				var changes []bool
-				b := destination.NewBreaker("d", destination.BreakerOptions{Changed: func(_ string, up bool) { changes = append(changes, up) }})
-				check(t, b, &changes)
-			})
-		})
-	}
+	})
 }

@@ -20,8 +20,6 @@ func hang(b *destination.Breaker, release <-chan struct{}, calls *sync.WaitGroup
 	})
 }
 
-func nothing(context.Context) error { return nil }
-
 func TestADestinationThatHangsUsesNoMoreSlotsThanItsLimit(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -34,7 +32,7 @@ func TestADestinationThatHangsUsesNoMoreSlotsThanItsLimit(t *testing.T) {
 		synctest.Wait()
 
 		started := time.Now()
-		err := one.Do(t.Context(), nothing)
+		err := one.Do(t.Context(), succeed)
 		require.ErrorIs(t, err, destination.ErrLimitReached)
 		assert.Equal(t, 100*time.Millisecond, time.Since(started), "a call waits briefly for a slot")
 		assert.Equal(t, destination.Limited, destination.ClassOf(err), "the event has not failed")
@@ -43,12 +41,12 @@ func TestADestinationThatHangsUsesNoMoreSlotsThanItsLimit(t *testing.T) {
 
 		time.Sleep(2 * time.Second)
 		started = time.Now()
-		require.ErrorIs(t, one.Do(t.Context(), nothing), destination.ErrLimitReached)
+		require.ErrorIs(t, one.Do(t.Context(), succeed), destination.ErrLimitReached)
 		assert.Zero(t, time.Since(started), "no call waits while another one is stuck")
 
 		close(release)
 		calls.Wait()
-		require.NoError(t, one.Do(t.Context(), nothing))
+		require.NoError(t, one.Do(t.Context(), succeed))
 	})
 }
 
@@ -60,7 +58,7 @@ func TestACallGetsTheSlotOfACallThatEnds(t *testing.T) {
 		hang(b, release, &calls)
 		synctest.Wait()
 		time.AfterFunc(50*time.Millisecond, func() { close(release) })
-		require.NoError(t, b.Do(t.Context(), nothing))
+		require.NoError(t, b.Do(t.Context(), succeed))
 		calls.Wait()
 	})
 }

@@ -94,28 +94,28 @@ func TestClient(t *testing.T) {
 		require.Error(t, err)
 		assert.Equal(t, destination.Transient, destination.FromTransport("test", err).Class)
 	})
+}
 
-	t.Run("it reuses a connection", func(t *testing.T) {
-		t.Parallel()
-		var opened atomic.Int32
-		server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			_, _ = io.WriteString(w, strings.Repeat("x", 4096))
-		}))
-		server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
-			if state == http.StateNew {
-				opened.Add(1)
-			}
+func TestClientReusesAConnection(t *testing.T) {
+	t.Parallel()
+	var opened atomic.Int32
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, strings.Repeat("x", 4096))
+	}))
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			opened.Add(1)
 		}
-		server.Start()
-		t.Cleanup(server.Close)
-		client := destination.NewClient("test")
-		for range 5 {
-			body, err := destination.ReadBody(get(t, client, server.URL), 4096)
-			require.NoError(t, err)
-			assert.Len(t, body, 4096)
-		}
-		assert.EqualValues(t, 1, opened.Load())
-	})
+	}
+	server.Start()
+	t.Cleanup(server.Close)
+	client := destination.NewClient("test")
+	for range 5 {
+		body, err := destination.ReadBody(get(t, client, server.URL), 4096)
+		require.NoError(t, err)
+		assert.Len(t, body, 4096)
+	}
+	assert.EqualValues(t, 1, opened.Load())
 }
 
 func TestReadBody(t *testing.T) {

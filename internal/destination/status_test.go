@@ -2,6 +2,7 @@ package destination_test
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -51,7 +52,7 @@ func TestParseRetryAfter(t *testing.T) {
 		"negative seconds are invalid":                   {"-5", 0},
 		"a week is limited to the maximum":               {"604800", destination.MaxRetryAfter},
 		"seconds that overflow a duration":               {"9223372036854775808", destination.MaxRetryAfter},
-		"seconds that overflow a float":                  {"1" + zeros(400), destination.MaxRetryAfter},
+		"seconds that overflow a float":                  {"1" + strings.Repeat("0", 400), destination.MaxRetryAfter},
 		"a date in the preferred form":                   {"Sun, 01 Nov 2026 08:50:37 GMT", time.Minute},
 		"a date in the form of RFC 850":                  {"Sunday, 01-Nov-26 08:50:37 GMT", time.Minute},
 		"a date in the form of asctime":                  {"Sun Nov  1 08:50:37 2026", time.Minute},
@@ -75,14 +76,6 @@ func TestParseRetryAfter(t *testing.T) {
 			assert.Equal(t, tt.want, destination.ParseRetryAfter(tt.header, now))
 		})
 	}
-}
-
-func zeros(n int) string {
-	digits := make([]byte, n)
-	for i := range digits {
-		digits[i] = '0'
-	}
-	return string(digits)
 }
 
 func TestFromResponse(t *testing.T) {
