@@ -7,7 +7,6 @@ import (
 	"os"
 
 	"github.com/go-logr/logr"
-	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
@@ -173,7 +172,7 @@ func newManager(flags controllerFlags, namespace string, installation installati
 		LeaderElection:                      flags.leaderElect,
 		LeaderElectionID:                    leaderElectionID, // For the metrics of the election.
 		LeaderElectionResourceLockInterface: lock,
-		RenewDeadline:                       ptr.To(renewDeadline),
+		RenewDeadline:                       new(renewDeadline),
 		// The process ends with its leadership. Its successor does not wait until the lease expires.
 		LeaderElectionReleaseOnCancel: true,
 		GracefulShutdownTimeout:       &flags.shutdownTimeout,

@@ -16,7 +16,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/util/workqueue"
-	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -119,7 +118,7 @@ func (r *WebhookEventReconciler) SetupWithManager(mgr ctrl.Manager) error {
 			MaxConcurrentReconciles: r.Concurrency,
 			ReconciliationTimeout:   attemptTimeout + 30*time.Second,
 			// First come, first served. With priorities, new events would overtake the backlog of the start for ever.
-			UsePriorityQueue: ptr.To(false),
+			UsePriorityQueue: new(false),
 		}).
 		Complete(r)
 }

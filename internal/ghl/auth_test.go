@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -75,9 +76,7 @@ func TestSignaturesOfAnotherImplementation(t *testing.T) {
 		"hexadecimal in capitals":       strings.ToUpper(v.PublicKey["rawHex"]),
 		"base64 with white space in it": " " + v.PublicKey["spkiBase64"][:20] + "\n" + v.PublicKey["spkiBase64"][20:] + " ",
 	}
-	for form, text := range v.PublicKey {
-		forms[form] = text
-	}
+	maps.Copy(forms, v.PublicKey)
 	for form, public := range forms {
 		t.Run(form, func(t *testing.T) {
 			t.Parallel()
@@ -131,9 +130,7 @@ func TestAuthenticate(t *testing.T) {
 		return h
 	}
 	with := func(h http.Header, pairs ...string) http.Header {
-		for name, values := range header(pairs...) {
-			h[name] = values
-		}
+		maps.Copy(h, header(pairs...))
 		return h
 	}
 	const refused = ghl.Proof(255)

@@ -22,7 +22,7 @@ func propertyBodies(t *testing.T) map[string]string {
 	t.Helper()
 	bodies := readBodies(t, "samples")
 	maps.Copy(bodies, readBodies(t, "reports"))
-	for name, body := range map[string]string{
+	maps.Copy(bodies, map[string]string{
 		"flat contact":            `{"id":"c","firstName":"Ida","phone":"+12025550173","customData":{}}`,
 		"contact by name":         `{"id":"c","name":"Ida Example","phone":"+12025550173"}`,
 		"opportunity, customData": `{"customData":{"id":"o","pipelineId":"p","name":"Roof","contactId":"c"}}`,
@@ -31,9 +31,7 @@ func propertyBodies(t *testing.T) map[string]string {
 		"an event's own name":     `{"event":"appointment_cancelled","appointmentId":"a","contactId":"c"}`,
 		"an own word":             `{"customData":{"type":"webinar"},"contact_id":"c"}`,
 		"an invoice":              `{"type":"InvoicePaid","_id":"i","altId":"l","altType":"location"}`,
-	} {
-		bodies[name] = body
-	}
+	})
 	return bodies
 }
 

@@ -17,7 +17,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
@@ -142,7 +141,7 @@ func answering(b *environment, answer func(w http.ResponseWriter) *admissionv1.A
 	}))
 	b.t.Cleanup(server.Close)
 	return admissionregistrationv1.WebhookClientConfig{
-		URL:      ptr.To(server.URL),
+		URL:      new(server.URL),
 		CABundle: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}),
 	}
 }
@@ -161,7 +160,7 @@ func webhookThat(answer func(w http.ResponseWriter) *admissionv1.AdmissionRespon
 			Webhooks: []admissionregistrationv1.ValidatingWebhook{{
 				Name: "policies.example.com", ClientConfig: answering(b, answer), NamespaceSelector: b.here(),
 				Rules:       []admissionregistrationv1.RuleWithOperations{webhookEvents()},
-				SideEffects: ptr.To(admissionregistrationv1.SideEffectClassNone), AdmissionReviewVersions: []string{"v1"},
+				SideEffects: new(admissionregistrationv1.SideEffectClassNone), AdmissionReviewVersions: []string{"v1"},
 			}},
 		})
 	}
@@ -175,12 +174,12 @@ func breaking(b *environment) (lift func()) {
 			Name: "policies.example.com", NamespaceSelector: b.here(),
 			ClientConfig: answering(b, func(http.ResponseWriter) *admissionv1.AdmissionResponse {
 				return &admissionv1.AdmissionResponse{
-					Allowed: true, PatchType: ptr.To(admissionv1.PatchTypeJSONPatch),
+					Allowed: true, PatchType: new(admissionv1.PatchTypeJSONPatch),
 					Patch: []byte(`[{"op":"replace","path":"/spec/source","value":"Not A Name"}]`),
 				}
 			}),
 			Rules:       []admissionregistrationv1.RuleWithOperations{webhookEvents()},
-			SideEffects: ptr.To(admissionregistrationv1.SideEffectClassNone), AdmissionReviewVersions: []string{"v1"},
+			SideEffects: new(admissionregistrationv1.SideEffectClassNone), AdmissionReviewVersions: []string{"v1"},
 		}},
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
 	"os/exec"
@@ -95,9 +96,7 @@ func (e *environment) startVeritySync(ctx context.Context, s setup) (*running, e
 		server = s.database.Through(server)
 	}
 	env := e.variables()
-	for name, value := range s.env {
-		env[name] = value
-	}
+	maps.Copy(env, s.env)
 	sys, err := system.Start(ctx, system.Options{
 		Receivers: 1, Controllers: controllers, Binary: filepath.Join(e.options.binaries, "verity-sync"),
 		DatabaseURL: server, Kubeconfig: s.kubeconfig, Env: env,

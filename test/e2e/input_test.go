@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -156,9 +157,7 @@ func send(t *testing.T, s *system.System, in input) (code int, header http.Heade
 	request, err := http.NewRequestWithContext(t.Context(), method, s.Receivers[0].URL+path, strings.NewReader(in.body))
 	require.NoError(t, err)
 	request.Header.Set("Content-Type", "application/json")
-	for name, values := range in.header {
-		request.Header[name] = values
-	}
+	maps.Copy(request.Header, in.header)
 	if in.signed {
 		request.Header.Set("X-GHL-Signature", s.Sender.Sign([]byte(in.body)))
 	}

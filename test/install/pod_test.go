@@ -187,7 +187,7 @@ func (i *installation) mountToken(t *testing.T, root, account string) {
 // token is one of a ServiceAccount, as the kubelet asks for it.
 func (i *installation) token(t *testing.T, account string) string {
 	t.Helper()
-	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: ptr.To[int64](3607)}}
+	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: new(int64(3607))}}
 	request, err := i.client.CoreV1().ServiceAccounts(i.namespace).CreateToken(t.Context(), account, request, metav1.CreateOptions{})
 	require.NoError(t, err)
 	return request.Status.Token

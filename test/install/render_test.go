@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -29,14 +30,10 @@ func chart(more map[string]any) way {
 		t.Helper()
 		config := map[string]string{}
 		for _, of := range []map[string]string{variables.receiver, variables.controller} {
-			for name, value := range of {
-				config[name] = value
-			}
+			maps.Copy(config, of)
 		}
 		values := map[string]any{"config": config}
-		for name, value := range more {
-			values[name] = value
-		}
+		maps.Copy(values, more)
 		content, err := json.Marshal(values)
 		require.NoError(t, err)
 		objects := render(t, content, "helm", "template", "verity-sync", filepath.Join(tree, "config", "chart"), "--namespace="+namespace, "--values=-")

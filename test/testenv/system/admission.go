@@ -10,7 +10,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
@@ -36,7 +35,7 @@ func (s *System) DenyWebhookEvents(ctx context.Context, expression string) (lift
 				},
 				Validations: []admissionregistrationv1.Validation{{
 					Expression: "object.spec.eventType != 'denied' && " + expression,
-					Reason:     ptr.To(metav1.StatusReasonInvalid), Message: "not yet",
+					Reason:     new(metav1.StatusReasonInvalid), Message: "not yet",
 				}},
 			},
 		},
