@@ -11,16 +11,18 @@ import (
 	"github.com/dfmiddleware/verity-sync/test/sim/fault"
 )
 
+// The notes of changes of a contact's phone number.
+const (
+	noteNewNumber    = "the phone number changed: Aloware has contact 70002 for the new number, and keeps contact 70001 for the former number"
+	noteFormerNumber = "the phone number changed: Aloware has contact 70001 for the new number, and keeps contact 70002 for the former number"
+	noteNumberKept   = "the phone number changed; with ALOWARE_ON_PHONE_CHANGE=keep, Aloware's contact is not changed"
+)
+
 // TestPhoneNumberOfAContactChanges runs events of a contact with different phone numbers. Aloware assigns the ids 70001, 70002, … in
 // each test.
 func TestPhoneNumberOfAContactChanges(t *testing.T) {
 	t.Parallel()
 	env := newEnvironment(t)
-	const (
-		second = "the phone number changed: Aloware has contact 70002 for the new number, and keeps contact 70001 for the former number"
-		back   = "the phone number changed: Aloware has contact 70001 for the new number, and keeps contact 70002 for the former number"
-		keeps  = "the phone number changed; with ALOWARE_ON_PHONE_CHANGE=keep, Aloware's contact is not changed"
-	)
 	type step struct {
 		phone                      string
 		hour                       int
@@ -37,14 +39,14 @@ func TestPhoneNumberOfAContactChanges(t *testing.T) {
 	}{
 		"a new number creates another contact, and both ids are stored": {
 			steps: func(old, fresh string) []step {
-				return []step{{old, 1, "ContactSynced", "70001", "", ""}, {fresh, 2, "ContactSynced", "70002", second, "70001"}}
+				return []step{{old, 1, "ContactSynced", "70001", "", ""}, {fresh, 2, "ContactSynced", "70002", noteNewNumber, "70001"}}
 			},
 			id: "70002", phone: func(_, fresh string) string { return fresh }, former: []string{"70001"}, atAloware: 2,
 		},
 		"a new number is reported once": {
 			steps: func(old, fresh string) []step {
 				return []step{
-					{old, 1, "ContactSynced", "70001", "", ""}, {fresh, 2, "ContactSynced", "70002", second, "70001"},
+					{old, 1, "ContactSynced", "70001", "", ""}, {fresh, 2, "ContactSynced", "70002", noteNewNumber, "70001"},
 					{fresh, 3, "ContactSynced", "70002", "", ""},
 				}
 			},
@@ -53,8 +55,8 @@ func TestPhoneNumberOfAContactChanges(t *testing.T) {
 		"the former number restores the former contact": {
 			steps: func(old, fresh string) []step {
 				return []step{
-					{old, 1, "ContactSynced", "70001", "", ""}, {fresh, 2, "ContactSynced", "70002", second, "70001"},
-					{old, 3, "ContactSynced", "70001", back, "70002"},
+					{old, 1, "ContactSynced", "70001", "", ""}, {fresh, 2, "ContactSynced", "70002", noteNewNumber, "70001"},
+					{old, 3, "ContactSynced", "70001", noteFormerNumber, "70002"},
 				}
 			},
 			id: "70001", phone: func(old, _ string) string { return old }, former: []string{"70002"}, atAloware: 2,
@@ -87,7 +89,7 @@ func TestPhoneNumberOfAContactChanges(t *testing.T) {
 					{old, 1, "ContactSynced", "70001", "", ""}, {fresh, 2, "ContactSkipped", "", "", ""}, {fresh, 3, "ContactSkipped", "", "", ""},
 				}
 			},
-			skipped: keeps,
+			skipped: noteNumberKept,
 			id:      "70001", phone: func(old, _ string) string { return old }, atAloware: 1,
 		},
 		"with keep, the former number is synced again": {
@@ -97,7 +99,7 @@ func TestPhoneNumberOfAContactChanges(t *testing.T) {
 					{old, 1, "ContactSynced", "70001", "", ""}, {fresh, 2, "ContactSkipped", "", "", ""}, {old, 3, "ContactSynced", "70001", "", ""},
 				}
 			},
-			skipped: keeps,
+			skipped: noteNumberKept,
 			id:      "70001", phone: func(old, _ string) string { return old }, atAloware: 1,
 		},
 	} {
@@ -133,7 +135,11 @@ func TestPhoneNumberOfAContactChanges(t *testing.T) {
 			assert.Len(t, sim.Contacts(), test.atAloware)
 		})
 	}
+}
 
+func TestAChangeOfAPhoneNumberIsDetectedDespiteOtherChanges(t *testing.T) {
+	t.Parallel()
+	env := newEnvironment(t)
 	t.Run("a new number is reported although the first lookup of the id fails", func(t *testing.T) {
 		t.Parallel()
 		sim, client := newAloware(t)
@@ -145,7 +151,7 @@ func TestPhoneNumberOfAContactChanges(t *testing.T) {
 		require.Error(t, c.Run(t.Context(), e).Err)
 		out := c.Run(t.Context(), e)
 		require.NoError(t, out.Err)
-		assert.Equal(t, second, out.Note)
+		assert.Equal(t, noteNewNumber, out.Note)
 	})
 	t.Run("two contacts exchange their numbers, and both changes are reported", func(t *testing.T) {
 		t.Parallel()
@@ -153,7 +159,7 @@ func TestPhoneNumberOfAContactChanges(t *testing.T) {
 		x, y := env.newContact(), env.newContact()
 		c := &operation.Contact{Store: env.store, Aloware: client, Breaker: closedBreaker("aloware"), Regions: inUS}
 		for i, event := range []struct{ id, phone, note string }{
-			{x.ghl, x.phone, ""}, {y.ghl, y.phone, ""}, {x.ghl, y.phone, second}, {y.ghl, x.phone, back},
+			{x.ghl, x.phone, ""}, {y.ghl, y.phone, ""}, {x.ghl, y.phone, noteNewNumber}, {y.ghl, x.phone, noteFormerNumber},
 		} {
 			out := c.Run(t.Context(), attempt(t, changed("ContactUpdate", event.id, i+1, body{"phone": event.phone})))
 			require.NoError(t, out.Err)
@@ -183,7 +189,7 @@ func TestPhoneNumberOfAContactChanges(t *testing.T) {
 		require.NoError(t, env.store.RememberContact(t.Context(), store.Mapping{GHLContactID: x.ghl, Phone: y.phone}, at(2)))
 		out := c.Run(t.Context(), attempt(t, changed("ContactUpdate", x.ghl, 3, body{"phone": y.phone})))
 		require.NoError(t, out.Err)
-		assert.Equal(t, second, out.Note)
+		assert.Equal(t, noteNewNumber, out.Note)
 	})
 	t.Run("a new number is detected if an earlier release or the legacy middleware stored the former one as typed", func(t *testing.T) {
 		t.Parallel()
@@ -195,7 +201,7 @@ func TestPhoneNumberOfAContactChanges(t *testing.T) {
 		require.NoError(t, err)
 		out := c.Run(t.Context(), attempt(t, changed("ContactUpdate", x.ghl, 1, body{"phone": y.phone})))
 		require.NoError(t, out.Err)
-		assert.Equal(t, keeps, out.Skipped)
+		assert.Equal(t, noteNumberKept, out.Skipped)
 		assert.Equal(t, "4711", out.Details["alowareContactID"])
 		out = c.Run(t.Context(), attempt(t, changed("ContactUpdate", x.ghl, 2, body{"phone": x.phone})))
 		require.NoError(t, out.Err)
