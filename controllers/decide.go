@@ -4,10 +4,11 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/dfmiddleware/verity-sync/api/v1alpha1"
 	"github.com/dfmiddleware/verity-sync/internal/destination"
@@ -106,7 +107,7 @@ func waitFor(c *store.Attempt, retried []operationResult) retryWait {
 			w.limits = append(w.limits, o.limit())
 		case o.Wait > 0:
 			// At least the whole wait: the destination is known not to answer before.
-			w.delay = max(w.delay, o.Wait+time.Duration(rand.Float64()*float64(o.Wait)/2)) //nolint:gosec // Spreads load.
+			w.delay = max(w.delay, wait.Jitter(o.Wait, 0.5))
 			w.counted = w.counted || waitsTooLong(c, o.Err)
 			if destination.ClassOf(o.Err) == destination.Limited {
 				w.paused = true // A pause ends by itself, at a known time.
