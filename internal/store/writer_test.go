@@ -17,8 +17,8 @@ import (
 func TestCommitStoresADelivery(t *testing.T) {
 	t.Parallel()
 	b := newEnvironment(t)
-	told := make(chan []store.EventMeta, 1)
-	w := b.writer(store.WriterOptions{Committed: func(d []store.EventMeta) { told <- d }})
+	committed := make(chan []store.EventMeta, 1)
+	w := b.writer(store.WriterOptions{Committed: func(d []store.EventMeta) { committed <- d }})
 	body := "{ \"b\":1,\t\"a\":\"\\u0000 é \\ud800\" ,\"a\":2}"
 	d := delivery("w1", "apt1", body)
 	d.Event.OccurredAt = time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.UTC)
@@ -34,7 +34,7 @@ func TestCommitStoresADelivery(t *testing.T) {
 	assert.Equal(t, []store.EventMeta{{
 		ID: r.ID, Source: "ghl", EventType: "appointment.created", EntityType: "appointment", EntityID: "apt1", LocationID: "loc1",
 		ContactID: "contact1", ReceivedAt: r.ReceivedAt,
-	}}, <-told)
+	}}, <-committed)
 }
 
 func TestCommitReplacesAFutureTimeByTheTimeOfReceipt(t *testing.T) {
