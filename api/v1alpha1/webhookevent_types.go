@@ -120,7 +120,8 @@ type WebhookEventStatus struct {
 	// +optional
 	LastHandledReplay string `json:"lastHandledReplay,omitempty"`
 
-	// conditions are Ready, Forwarded and Synced, and while they are true Reconciling, Stalled and ReplayRefused.
+	// conditions are Ready, Forwarded and Synced, Sent if a webhook sink is configured, and while they are true Reconciling, Stalled
+	// and ReplayRefused.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
