@@ -153,7 +153,7 @@ func secretsTable(_ string, page []byte) ([]byte, error) {
 		}
 		without := v.Unset
 		if v.Required {
-			without = "nothing starts"
+			without = "the processes do not start"
 		}
 		lines = append(lines, line+" "+prose(without)+" |")
 	}

@@ -32,7 +32,7 @@ func init() {
 }
 
 // TestResourcesAreEnough has the processes of the chart do what takes memory, and holds what they needed against what the chart gives them.
-// docs/install.md has what it logs where it is asked for everything.
+// docs/performance.md has what it logs if RESOURCES is full.
 func TestResourcesAreEnough(t *testing.T) {
 	t.Parallel()
 	i := newInstallation(t, sharedServer(t), newNamespace())
