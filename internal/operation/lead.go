@@ -121,7 +121,7 @@ func (s *leadSync) run(ctx context.Context) (Outcome, error) {
 	}
 	// The leads of former contacts do not wait until the new contact is found.
 	former := s.appointment.FormerContactIDs
-	if err := s.release(ctx, former); err != nil {
+	if err := s.clearFormerContacts(ctx, former); err != nil {
 		return Outcome{}, err
 	}
 	live := s.appointment.Active(s.EndPolicy)
@@ -220,7 +220,7 @@ func (s *leadSync) attach(ctx context.Context, contactID string, released []stri
 	if err != nil {
 		return ownDatabaseError(err)
 	}
-	return s.release(ctx, slices.DeleteFunc(former, func(id string) bool { return slices.Contains(released, id) }))
+	return s.clearFormerContacts(ctx, slices.DeleteFunc(former, func(id string) bool { return slices.Contains(released, id) }))
 }
 
 // write derives the leads of the appointment's contact.
@@ -266,8 +266,8 @@ func (s *leadSync) write(ctx context.Context, contactID string) (Outcome, error)
 	return out, nil
 }
 
-// release derives the leads of former contacts that point at the appointment.
-func (s *leadSync) release(ctx context.Context, contactIDs []string) error {
+// clearFormerContacts derives the leads of former contacts that point at the appointment.
+func (s *leadSync) clearFormerContacts(ctx context.Context, contactIDs []string) error {
 	for _, id := range contactIDs {
 		result, _, err := s.derive(ctx, id, verity.EndedLeads)
 		if err != nil {

@@ -240,7 +240,7 @@ func (l *Leads) SyncLead(ctx context.Context, contactID string, desired func(con
 	if err != nil {
 		return Result{}, l.failure(err)
 	}
-	w := writer{table: t, contactID: contactID}
+	w := leadWriter{table: t, contactID: contactID}
 	for range maxTries {
 		result, desiredErr, err := l.syncOnce(ctx, w, desired)
 		if desiredErr != nil {
@@ -264,7 +264,7 @@ func (l *Leads) SyncLead(ctx context.Context, contactID string, desired func(con
 
 // syncOnce is one try of SyncLead, in one transaction.
 func (l *Leads) syncOnce(
-	ctx context.Context, w writer, desired func(context.Context) (Desired, error),
+	ctx context.Context, w leadWriter, desired func(context.Context) (Desired, error),
 ) (result Result, desiredErr, err error) {
 	// Read committed, regardless of the database's default: at a higher level the snapshot would be older than the lock, and would not
 	// include a lead that the previous holder of the lock inserted.

@@ -58,8 +58,8 @@ type refusal struct {
 
 func (r *refusal) Error() string { return r.result.Because }
 
-// writer updates the leads of one contact to what is desired, as far as the table allows.
-type writer struct {
+// leadWriter updates the leads of one contact to what is desired, as far as the table allows.
+type leadWriter struct {
 	table     *table
 	contactID string
 	want      Desired
@@ -69,7 +69,7 @@ type writer struct {
 }
 
 // adapt changes w so that another transaction does not fail with err. It returns false if that is not possible.
-func (w *writer) adapt(err error) bool {
+func (w *leadWriter) adapt(err error) bool {
 	if refused, ok := errors.AsType[*refusal](err); ok {
 		column, found := w.table.columns[refused.column]
 		if !found || !column.suppliable() || slices.Contains(w.table.supplied, column.name) {
@@ -108,7 +108,7 @@ func (s *statement) exec(ctx context.Context, tx pgx.Tx) (int64, error) {
 }
 
 // update returns the statement that points all leads of the contact at an appointment, or at none if it is nil.
-func (w *writer) update(appointment *string) *statement {
+func (w *leadWriter) update(appointment *string) *statement {
 	set := ""
 	for _, name := range w.table.touched {
 		set += fmt.Sprintf(", %s = clock_timestamp()", pgx.Identifier{name}.Sanitize())
@@ -117,7 +117,7 @@ func (w *writer) update(appointment *string) *statement {
 }
 
 // point points the leads of the contact at the desired appointment.
-func (w *writer) point(ctx context.Context, tx pgx.Tx) (Result, error) {
+func (w *leadWriter) point(ctx context.Context, tx pgx.Tx) (Result, error) {
 	result, err := w.pointOrInsert(ctx, tx)
 	switch {
 	case err != nil:
@@ -130,7 +130,7 @@ func (w *writer) point(ctx context.Context, tx pgx.Tx) (Result, error) {
 	return result, err
 }
 
-func (w *writer) countOthers(ctx context.Context, tx pgx.Tx, result *Result) error {
+func (w *leadWriter) countOthers(ctx context.Context, tx pgx.Tx, result *Result) error {
 	arguments, condition := []any{w.contactID, w.want.AppointmentID}, ""
 	if w.want.Spare != nil {
 		arguments = append(arguments, w.notSparedAppointments(), w.want.Spare.BookedAt)
@@ -145,11 +145,11 @@ func (w *writer) countOthers(ctx context.Context, tx pgx.Tx, result *Result) err
 }
 
 // notSparedAppointments are the appointments whose leads Spare does not protect.
-func (w *writer) notSparedAppointments() []string {
+func (w *leadWriter) notSparedAppointments() []string {
 	return append([]string{w.want.AppointmentID}, w.want.Spare.Known...)
 }
 
-func (w *writer) pointOrInsert(ctx context.Context, tx pgx.Tx) (Result, error) {
+func (w *leadWriter) pointOrInsert(ctx context.Context, tx pgx.Tx) (Result, error) {
 	update := w.pointStatement()
 	updated, err := update.exec(ctx, tx)
 	if err != nil || updated > 0 {
@@ -176,7 +176,7 @@ func (w *writer) pointOrInsert(ctx context.Context, tx pgx.Tx) (Result, error) {
 }
 
 // pointStatement returns the statement that points leads at the desired appointment.
-func (w *writer) pointStatement() *statement {
+func (w *leadWriter) pointStatement() *statement {
 	s := w.update(&w.want.AppointmentID)
 	if w.want.Scope == OtherLeads {
 		s.add(elsewhere, w.want.AppointmentID)
@@ -193,13 +193,13 @@ func (w *writer) pointStatement() *statement {
 }
 
 // addOneLead restricts s to one of the leads for which the conditions are true.
-func (w *writer) addOneLead(s *statement, appointment, conditions string) {
+func (w *leadWriter) addOneLead(s *statement, appointment, conditions string) {
 	s.arguments = append(s.arguments, w.contactID, appointment)
 	s.sql += fmt.Sprintf(oneLead, w.table.key, len(s.arguments)-1, len(s.arguments), conditions)
 }
 
 // insert inserts a lead for a contact that has none, with the columns that it must supply.
-func (w *writer) insert(ctx context.Context, tx pgx.Tx) (int64, error) {
+func (w *leadWriter) insert(ctx context.Context, tx pgx.Tx) (int64, error) {
 	if column := w.table.unsuppliable; column != "" {
 		var exists bool
 		if err := tx.QueryRow(ctx, hasLead, w.contactID).Scan(&exists); err != nil || exists {
@@ -245,7 +245,7 @@ func notInsertable(column string) error {
 }
 
 // leaveEnded points the leads of the contact that point at an ended appointment at the live one, or at none.
-func (w *writer) leaveEnded(ctx context.Context, tx pgx.Tx) (Result, error) {
+func (w *leadWriter) leaveEnded(ctx context.Context, tx pgx.Tx) (Result, error) {
 	if len(w.want.Ended) == 0 {
 		return Result{Outcome: LeadUnchanged}, nil
 	}
@@ -283,7 +283,7 @@ func (w *writer) leaveEnded(ctx context.Context, tx pgx.Tx) (Result, error) {
 }
 
 // moveOne points one of the leads that point at an ended appointment at the live one, unless a lead of the contact already points at it.
-func (w *writer) moveOne(ctx context.Context, tx pgx.Tx) (int64, error) {
+func (w *leadWriter) moveOne(ctx context.Context, tx pgx.Tx) (int64, error) {
 	s := w.update(&w.want.AppointmentID)
 	s.add(atEnded, w.want.Ended)
 	w.addOneLead(s, w.want.AppointmentID, fmt.Sprintf(atEnded, len(s.arguments)))
