@@ -81,7 +81,8 @@ func (b *Breaker) Do(ctx context.Context, f func(context.Context) error) error {
 	_, err = b.cb.Execute(func() (struct{}, error) { return struct{}{}, f(ctx) })
 	if blocked(err) {
 		return &Error{
-			Destination: b.name, Class: Unavailable, Message: "the circuit breaker is open; no event calls it until a trial call succeeds", Err: err,
+			Destination: b.name, Class: Unavailable, Err: err,
+			Message: "the circuit breaker is open; no event calls it until a trial call succeeds",
 		}
 	}
 	if ClassOf(err) == Limited && err != nil {

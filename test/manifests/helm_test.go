@@ -147,7 +147,7 @@ func TestTheTrialsOfTheDocsAreInstalledBesideEachOther(t *testing.T) {
 		}
 		notes, err := r.helm(t, batchv1.JobComplete, func() {}, "install", words[6:]...)
 		require.NoError(t, err)
-		assert.Equal(t, n == 0, strings.Contains(notes, "with --set crds.install=false"), "the notes of the release that owns the definition say how to install another")
+		assert.Equal(t, n == 0, strings.Contains(notes, "use --set crds.install=false"), "the notes of the release that owns the definition say how to install another")
 		assert.Len(t, r.images(t), 2)
 	}
 	assert.NotEqual(t, trials[0][5], trials[1][5])
