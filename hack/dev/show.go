@@ -98,7 +98,7 @@ Look into the databases, verity-sync's and Verity's:
   psql '{{.DatabaseURL}}'
   psql '{{.VerityDatabaseURL}}'
 
-Have Verity fail three times; have it take everything again, what it refuses too; replay what ended in Error:
+Make Verity fail three times; make it accept everything again, including what it refuses; replay an event that ended in Error:
 
   curl -sS '{{.VerityURL}}/_sim/faults' -d '{"kind":"answer","status":503,"times":3}'
   curl -sS '{{.VerityURL}}/_sim/faults' -X DELETE
