@@ -2,7 +2,6 @@ package manifests_test
 
 import (
 	"errors"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -215,15 +214,10 @@ func TestCommandsOfTheProgramInTheDocsAreUnderstood(t *testing.T) {
 func TestLogTextsThatTheDocsNameAreLogged(t *testing.T) {
 	t.Parallel()
 	var code strings.Builder
-	for _, folder := range []string{"cmd", "controllers", "internal"} {
-		require.NoError(t, filepath.WalkDir(file(t, folder), func(path string, _ fs.DirEntry, err error) error {
-			if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
-				return err
-			}
-			text, err := os.ReadFile(path)
-			code.Write(text)
-			return err
-		}))
+	for _, path := range productFiles(t) {
+		text, err := os.ReadFile(path)
+		require.NoError(t, err)
+		code.Write(text)
 	}
 	texts := regexp.MustCompile("(?m)(?:^kubectl .*logs .*\\| grep '?([^'\n]+?)'?$|\\blog: `([^`]+)`)")
 	found := 0

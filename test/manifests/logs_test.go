@@ -88,36 +88,42 @@ func fieldsIn(function ast.Node, variable string) (values []ast.Expr) {
 	return values
 }
 
+// productFiles returns the paths of the product's Go files, without tests.
+func productFiles(t *testing.T) (paths []string) {
+	t.Helper()
+	for _, folder := range []string{"cmd", "controllers", "internal"} {
+		require.NoError(t, filepath.WalkDir(file(t, folder), func(path string, _ fs.DirEntry, err error) error {
+			if filepath.Ext(path) == ".go" && !strings.HasSuffix(path, "_test.go") {
+				paths = append(paths, path)
+			}
+			return err
+		}))
+	}
+	return paths
+}
+
 // logCalls returns the calls of loggers in the product's code, with all of their values.
 func logCalls(t *testing.T) []logCall {
 	t.Helper()
 	var calls []logCall
-	for _, folder := range []string{"cmd", "controllers", "internal"} {
-		require.NoError(t, filepath.WalkDir(file(t, folder), func(path string, _ fs.DirEntry, err error) error {
-			if err != nil || filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") {
-				return err
-			}
-			files := token.NewFileSet()
-			parsed, err := parser.ParseFile(files, path, nil, parser.SkipObjectResolution)
-			if err != nil {
-				return err
-			}
-			for _, function := range parsed.Decls {
-				ast.Inspect(function, func(n ast.Node) bool {
-					call, ok := n.(*ast.CallExpr)
-					if !ok {
-						return true
-					}
-					if log := logCallOf(call); log != nil {
-						log.at = files.Position(call.Pos())
-						log.values = append(log.values, fieldsIn(function, log.fields)...)
-						calls = append(calls, *log)
-					}
+	for _, path := range productFiles(t) {
+		files := token.NewFileSet()
+		parsed, err := parser.ParseFile(files, path, nil, parser.SkipObjectResolution)
+		require.NoError(t, err)
+		for _, function := range parsed.Decls {
+			ast.Inspect(function, func(n ast.Node) bool {
+				call, ok := n.(*ast.CallExpr)
+				if !ok {
 					return true
-				})
-			}
-			return nil
-		}))
+				}
+				if log := logCallOf(call); log != nil {
+					log.at = files.Position(call.Pos())
+					log.values = append(log.values, fieldsIn(function, log.fields)...)
+					calls = append(calls, *log)
+				}
+				return true
+			})
+		}
 	}
 	require.Greater(t, len(calls), 40)
 	return calls
